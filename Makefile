@@ -1,0 +1,63 @@
+# One verb per task. `make run` and `make test` are the two commands a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
+
+.PHONY: help install install-dev run test tools lint types check lock train bench chaos demo-pictures clean
+
+help:  ## list the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "CodeHealer needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 run" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Could not make the environment; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
+	@echo "Installing CodeHealer into $(VENV) ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/runtime.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "Installing the test tools ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/.runtime  ## make the environment and nothing else
+
+install-dev: $(VENV)/.dev  ## the environment with test tools
+
+run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
+	@exec $(BIN)/codehealer run
+
+test: install-dev tools check  ## everything, browser tests included
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+tools:  ## system programs that some tests need (as root or with passwordless sudo)
+	@sh tests/tools.sh
+
+check: lint types  ## linters, types and import contracts
+
+lint: install-dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
+
+types: install-dev
+	@$(BIN)/mypy
+
+lock: install-dev  ## lock the versions with hashes, without addresses
+	@$(BIN)/python -m pip install --quiet uv
+	@$(UV_COMPILE) --upgrade --extra dev --extra train -o requirements/dev.txt
+	@$(UV_COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/runtime.txt
+
+train: install-dev  ## make train DATA=failures.jsonl: fit the built-in classifier and write its weights
+	@$(BIN)/python -m knowledge.language_models.train $(DATA)
+
+bench: install  ## measure what docs/performance.md states
+	@$(BIN)/codehealer bench
+
+demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
+	@$(BIN)/python -m tests.pictures
+
+clean:
+	rm -rf $(VENV) artifacts build dist .mypy_cache .ruff_cache .pytest_cache
