@@ -1,0 +1,174 @@
+"""What is failing: alerts, the incident they belong to, and the evidence for its cause."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from knowledge.model.kinds import FailureKind
+
+
+class AlertStatus(StrEnum):
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an action works on. Made by the server from the services table and the live system, never from text.
+
+    `kind` is Deployment, StatefulSet, DaemonSet, Pod or WorkflowRun; `cluster` names a cluster of the policy ("" for
+    CI); `name` is the object's name, for a WorkflowRun its numeric id with `repository` "owner/name".
+    """
+
+    kind: str
+    name: str
+    namespace: str = ""
+    cluster: str = ""
+    repository: str = ""
+    service: str = ""
+    environment: str = "prod"
+
+    @property
+    def key(self) -> str:
+        """Identity for leases, blast radius and the loop breaker, e.g. `sandbox/shop/Deployment/checkout`."""
+        return "/".join(
+            part for part in (self.cluster or self.repository, self.namespace, self.kind, self.name) if part
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One failing or recovering signal, normalised from one source's body. All text fields are untrusted.
+
+    `workload` is the name as the sender gives it (pod, else deployment, statefulset, job_name, node, else ""),
+    `owner` our resolved controller name ("" if unknown); `fingerprint` the sender's ("" where it sends none),
+    `identity` ours: equal for repeats of one failure, whatever their order.
+    `target` holds look-up hints such as {"kind": "Pod", "namespace": ..., "name": ...}; it never is a target itself.
+    `actionable` is false for what is informational; `trusted` is false for pasted text and unknown apps' posts, which
+    never get an action.
+    """
+
+    source: str
+    status: AlertStatus
+    title: str
+    identity: str
+    fingerprint: str = ""
+    actionable: bool = True
+    trusted: bool = True
+    severity: str = ""
+    summary: str = ""
+    namespace: str = ""
+    workload: str = ""
+    owner: str = ""
+    service: str = ""
+    environment: str = ""
+    cluster: str = ""
+    repository: str = ""
+    branch: str = ""
+    commit: str = ""
+    run_id: str = ""
+    log: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    target: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    # Where people see it, for alerts that came through Slack: channel id, message ts and the thread's parent ts.
+    channel: str = ""
+    message_ts: str = ""
+    thread_ts: str = ""
+    asked_by: str = ""
+
+
+class IncidentState(StrEnum):
+    """States of an incident's life; its moves are in knowledge/lifecycle.py."""
+
+    DETECTED = "detected"
+    DIAGNOSING = "diagnosing"
+    PROPOSED = "proposed"  # a fix is shown that nobody can click here: observe or suggest mode
+    WAITING = "waiting"  # an approval is asked for
+    BLOCKED = "blocked"  # policy forbids the fix
+    RUNNING = "running"
+    VERIFYING = "verifying"
+    HEALED = "healed"
+    NOT_VERIFIED = "not_verified"
+    UNDONE = "undone"
+    ESCALATED = "escalated"  # a person's work
+    DISMISSED = "dismissed"
+    RESOLVED = "resolved"  # by itself or by a person
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One failure in one place, from its first alert to its lesson. `target` is null while only diagnosis is possible."""
+
+    id: int
+    identity: str
+    title: str
+    state: IncidentState
+    source: str
+    severity: str
+    service: str
+    environment: str
+    namespace: str
+    workload: str
+    cluster: str
+    repository: str
+    run_id: str
+    channel: str
+    thread_ts: str
+    trusted: bool
+    flagged: bool
+    target: Target | None
+    kind: FailureKind | None
+    alert_count: int
+    opened_at: datetime
+    last_alert_at: datetime
+    resolved_at: datetime | None
+    revision: int
+    asked_by: str = ""
+    commit: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.state not in CLOSED_STATES
+
+
+CLOSED_STATES: frozenset[IncidentState] = frozenset(
+    {IncidentState.HEALED, IncidentState.DISMISSED, IncidentState.RESOLVED}
+)
+
+
+class EvidenceKind(StrEnum):
+    """What a piece of evidence is; free strings of other origin are accepted by the diagnosis as well."""
+
+    ALERT = "alert"
+    MESSAGE = "message"
+    POD_STATUS = "pod_status"
+    EVENTS = "events"
+    LOGS = "logs"
+    PREVIOUS_LOGS = "previous_logs"
+    ROLLOUT = "rollout"
+    JOB_LOG = "job_log"
+    ARGOCD = "argocd"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One collected text (redacted, bounded) or the reason why it could not be had (`could_not`, text empty)."""
+
+    kind: str
+    source: str
+    text: str
+    could_not: str = ""
+    truncated_chars: int = 0
+    link: str = ""

@@ -1,0 +1,35 @@
+"""What knowledge asks of the outside, as the few methods that it calls."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+
+class Jobs(Protocol):
+    """Durable jobs. `enqueue` is part of the caller's transaction: it happens if and only if that commits."""
+
+    async def enqueue(
+        self, connection: Any, stage: str, *, lock: str, delay_s: float = 0.0, once: str | None = None, **arguments: Any
+    ) -> None:
+        """Run `stage` with JSON `arguments`.
+
+        Args:
+            connection: the caller's SQLAlchemy AsyncConnection (or AsyncSession's connection), inside a transaction.
+            lock: jobs with the same lock run one at a time, in order.
+            once: at most one waiting job with this key; a second is dropped silently.
+        """
+
+
+class Embedder(Protocol):
+    """Text to unit-length float32 vectors. `name` is stored beside each vector; vectors of two names never mix."""
+
+    name: str
+    dimension: int
+
+    async def embed_query(self, text: str) -> Vector: ...
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Vector]: ...
