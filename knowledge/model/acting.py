@@ -183,7 +183,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a look at the target showed after the action: verified, worse, pending, or not verified (by the deadline)."""
+    """What a look at the target showed after the action: verified, worse, pending, or not verified."""
 
     verdict: str  # verified | not_verified | worse | pending
     checks: tuple[RuleResult, ...]

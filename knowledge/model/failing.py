@@ -109,7 +109,7 @@ class IncidentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One failure in one place, from its first alert to its lesson. `target` is null while only diagnosis is possible."""
+    """One failure in one place, from its first alert to its lesson. Without a `target` it is only diagnosed."""
 
     id: int
     identity: str
