@@ -96,7 +96,7 @@ class Feedback:
 class KnowledgeItem:
     """A past incident as it is remembered: what it looked like, its cause, what was done and how that ended.
 
-    `outcome` is verified, not_verified, worse, rejected, dismissed, resolved or "" (unknown). `excerpt` is the reduced,
+    `outcome` is verified, not_verified, worse, failed, rejected, dismissed, resolved or "" (unknown). `excerpt` is the reduced,
     redacted evidence.
     """
 
@@ -112,6 +112,7 @@ class KnowledgeItem:
     link: str
     occurred_at: datetime
     incident_id: int | None = None
+    action: str = ""  # the catalogue's name of what was done or proposed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,266 @@
+"""The outbox's sender: says in Slack what the database holds, once, within Slack's rate limits.
+
+A crash between Slack's answer and our note of it is settled by looking: each message carries its key as metadata, and
+whatever may have been posted before is searched for before it is posted again.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import structlog
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from handlers.blocks.card import Card
+from handlers.blocks.limits import validate_blocks
+from knowledge.errors import Unavailable
+from knowledge.store import outbox
+from knowledge.store.outbox import CardPlace, Message
+
+log = structlog.get_logger(__name__)
+
+METADATA_EVENT = "codehealer_message"
+MAX_ATTEMPTS = 8
+# chat.postMessage: one a second a channel with short bursts; chat.update: 50 a minute (facts of Slack's platform).
+POST_BURST, POSTS_PER_S = 4.0, 1.0
+EDIT_BURST, EDITS_PER_S = 30.0, 50 / 60
+# Replies leave this much of a channel's burst to the cards of new incidents.
+RESERVED_FOR_CARDS = 2.0
+CHANNEL_FAULTS = frozenset(
+    {"channel_not_found", "not_in_channel", "is_archived", "user_not_in_channel", "user_not_found"}
+)
+OUR_FAULTS = frozenset(
+    {"invalid_blocks", "invalid_blocks_format", "invalid_arguments", "msg_blocks_too_long", "no_text"}
+)
+BENIGN = frozenset({"already_reacted", "no_reaction"})
+CARD_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+
+RenderCard = Callable[[AsyncConnection, int], Awaitable[Card | None]]
+
+
+@dataclass
+class Bucket:
+    """A token bucket: `capacity` at once, `per_s` after that."""
+
+    capacity: float
+    per_s: float
+    tokens: float = -1.0
+    at: float = field(default_factory=time.monotonic)
+
+    def wait_s(self, keep: float = 0.0) -> float:
+        """Seconds until one token may be taken that leaves `keep` in the bucket."""
+        now = time.monotonic()
+        held = self.capacity if self.tokens < 0 else min(self.capacity, self.tokens + (now - self.at) * self.per_s)
+        self.tokens, self.at = held, now
+        return max(0.0, (1.0 + keep - held) / self.per_s)
+
+    def take(self) -> None:
+        self.tokens -= 1.0
+
+    def empty_for(self, seconds: float) -> None:
+        """Slack said to wait: nothing more for that long."""
+        self.tokens, self.at = 1.0 - seconds * self.per_s, time.monotonic()
+
+
+class Sender:
+    """The one sender of this installation; who it is, is decided by the caller (an advisory lock)."""
+
+    def __init__(self, engine: AsyncEngine, slack: AsyncWebClient, render_card: RenderCard) -> None:
+        self._engine = engine
+        self._slack = slack
+        self._render_card = render_card
+        self._posts: dict[str, Bucket] = {}
+        self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
+
+    async def run(self, wake: asyncio.Event) -> None:
+        """Send until cancelled; `wake` is set when there may be something new."""
+        while True:
+            wake.clear()
+            wait_s = await self.send_due()
+            try:
+                async with asyncio.timeout(min(wait_s, 5.0)):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def send_due(self) -> float:
+        """One round over what is due, channels side by side; seconds until the next round is worth it."""
+        async with self._engine.connect() as db:
+            messages = await outbox.due(db)
+        by_channel: dict[str, list[Message]] = {}
+        for message in messages:
+            by_channel.setdefault(message.channel, []).append(message)
+        waits = await asyncio.gather(*(self._send_channel(batch) for batch in by_channel.values()))
+        async with self._engine.connect() as db:
+            later = await outbox.next_due_s(db)
+        blocked = [wait for wait in waits if wait > 0]
+        if blocked:
+            return max(0.02, min(blocked))
+        return 5.0 if later is None else max(0.02, later)
+
+    async def _send_channel(self, batch: list[Message]) -> float:
+        shortest = 0.0
+        for message in batch:
+            async with self._engine.connect() as db:
+                place = await outbox.card_place(db, message.incident_id) if message.incident_id else None
+            wait_s = self._wait_s(message, place)
+            if wait_s > 0:
+                shortest = min(shortest, wait_s) if shortest else wait_s
+                continue
+            await self._send_one(message, place)
+        return shortest
+
+    def _bucket(self, message: Message, place: CardPlace | None) -> Bucket:
+        if message.kind == "card" and place and place.ts:
+            return self._edits
+        return self._posts.setdefault(message.channel, Bucket(POST_BURST, POSTS_PER_S))
+
+    def _wait_s(self, message: Message, place: CardPlace | None) -> float:
+        if message.kind == "post" and message.payload.get("in_thread") and not (place and place.ts):
+            return 0.1  # the reply's card is not there yet
+        if message.kind in {"reaction", "ephemeral"}:
+            return 0.0
+        keep = RESERVED_FOR_CARDS if message.priority > outbox.URGENT and message.kind == "post" else 0.0
+        return self._bucket(message, place).wait_s(keep)
+
+    async def _send_one(self, message: Message, place: CardPlace | None) -> None:
+        bucket = self._bucket(message, place)
+        try:
+            if message.kind == "card":
+                await self._send_card(message, place, bucket)
+            else:
+                await self._send_message(message, place, bucket)
+        except SlackApiError as error:
+            await self._answered_no(message, error, bucket)
+        except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
+            await self._try_later(message, str(error) or type(error).__name__)
+
+    async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
+        incident_id = message.incident_id or 0
+        async with self._engine.connect() as db:
+            card = await self._render_card(db, incident_id)
+        if card is None or place is None:
+            await self._close(message, "")
+            return
+        body = _checked({"text": card.text, "blocks": card.blocks})
+        shown = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        ts = place.ts
+        if not ts:
+            ts = await self._post_once(message, {**body, **_thread(message.payload)}, bucket)
+        elif place.shown != shown:
+            bucket.take()
+            await self._slack.chat_update(channel=place.channel, ts=ts, **body)
+        async with self._engine.begin() as db:
+            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
+            await outbox.sent(db, message, ts)
+
+    async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
+        payload = message.payload
+        ts = ""
+        if message.kind == "post":
+            body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
+            thread = {"thread_ts": place.ts} if payload.get("in_thread") and place else _thread(payload)
+            if payload.get("broadcast"):
+                thread["reply_broadcast"] = True
+            ts = await self._post_once(message, {**body, **thread}, bucket)
+        elif message.kind == "ephemeral":
+            extra = _thread(payload)
+            await self._slack.chat_postEphemeral(
+                channel=message.channel, user=payload["user"], text=payload["text"], **extra
+            )
+        else:
+            await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
+        await self._close(message, ts)
+
+    async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
+        if message.attempts:
+            found = await self._posted_before(message, body.get("thread_ts"))
+            if found:
+                return found
+        async with self._engine.begin() as db:
+            await outbox.sending(db, message)
+        bucket.take()
+        metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
+        answer = await self._slack.chat_postMessage(
+            channel=message.channel, metadata=metadata, unfurl_links=False, unfurl_media=False, **body
+        )
+        return str(answer["ts"])
+
+    async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
+        """The ts of an earlier attempt that reached Slack, or ""."""
+        window = {
+            "channel": message.channel,
+            "oldest": f"{message.created_at.timestamp() - 60:.6f}",
+            "include_all_metadata": True,
+            "limit": 200,
+        }
+        cursor = ""
+        while True:
+            if thread_ts:
+                page = await self._slack.conversations_replies(ts=thread_ts, cursor=cursor or None, **window)
+            else:
+                page = await self._slack.conversations_history(cursor=cursor or None, **window)
+            for posted in page["messages"]:
+                metadata = posted.get("metadata") or {}
+                if (metadata.get("event_payload") or {}).get("key") == message.key:
+                    return str(posted["ts"])
+            cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
+            if not cursor:
+                return ""
+
+    async def _close(self, message: Message, ts: str) -> None:
+        async with self._engine.begin() as db:
+            await outbox.sent(db, message, ts)
+
+    async def _answered_no(self, message: Message, error: SlackApiError, bucket: Bucket) -> None:
+        code = str(error.response.get("error", "")) if error.response is not None else ""
+        status = getattr(error.response, "status_code", 0)
+        if status == 429 or code == "ratelimited":
+            retry_after = float(error.response.headers.get("Retry-After", 1))
+            bucket.empty_for(retry_after)
+            async with self._engine.begin() as db:
+                await outbox.again(db, message, in_s=retry_after, error=code, waited=True)
+        elif code in BENIGN:
+            await self._close(message, "")
+        elif code in CARD_GONE and message.kind == "card":
+            log.warning("card_gone", incident_id=message.incident_id, error=code)
+            async with self._engine.begin() as db:
+                await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
+                await outbox.again(db, message, in_s=0, error=code, waited=True)
+        elif code in CHANNEL_FAULTS | OUR_FAULTS:
+            log.error("message_refused", key=message.key, channel=message.channel, error=code)
+            async with self._engine.begin() as db:
+                await outbox.gave_up(db, message, code)
+        else:
+            await self._try_later(message, code or f"HTTP {status}")
+
+    async def _try_later(self, message: Message, error: str) -> None:
+        log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+        async with self._engine.begin() as db:
+            if message.attempts + 1 >= MAX_ATTEMPTS:
+                await outbox.gave_up(db, message, error)
+            else:
+                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+
+
+def _thread(payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {"thread_ts": payload["thread_ts"]} if payload.get("thread_ts") else {}
+
+
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without blocks that Slack would refuse: then the plain text goes out, and the fault is logged."""
+    blocks = body.get("blocks")
+    if not blocks:
+        return {"text": body["text"]}
+    faults = validate_blocks("message", blocks)
+    if faults:
+        log.error("blocks_refused_before_sending", faults=faults[:5])
+        return {"text": body["text"]}
+    return body

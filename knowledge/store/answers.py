@@ -1,0 +1,89 @@
+"""Diagnoses, plans and decisions, each kept whole as they were made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.model import Decision, Diagnosis, Plan, Precedent, Unsure
+from knowledge.store.codec import from_json, to_json
+from knowledge.store.tables import decisions, diagnoses, plans
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The newest diagnosis of an incident with the precedents that it had."""
+
+    id: int
+    answer: Diagnosis | Unsure
+    precedents: tuple[Precedent, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    id: int
+    plan: Plan
+    decision: Decision
+
+
+async def add_diagnosis(
+    db: AsyncConnection, incident_id: int, answer: Diagnosis | Unsure, precedents: Sequence[Precedent]
+) -> int:
+    known = isinstance(answer, Diagnosis)
+    statement = insert(diagnoses).values(
+        incident_id=incident_id,
+        kind=answer.kind if isinstance(answer, Diagnosis) else None,
+        confidence=answer.confidence if isinstance(answer, Diagnosis) else 0.0,
+        unsure=not known,
+        payload=to_json(answer),
+        precedents=[to_json(precedent) for precedent in precedents],
+    )
+    return int((await db.execute(statement.returning(diagnoses.c.id))).scalar_one())
+
+
+async def add_plan(
+    db: AsyncConnection, incident_id: int, diagnosis_id: int, plan: Plan, decision: Decision
+) -> StoredPlan:
+    made = insert(plans).values(
+        incident_id=incident_id,
+        diagnosis_id=diagnosis_id,
+        action=plan.action.name if plan.action else None,
+        digest=plan.action.digest if plan.action else None,
+        payload=to_json(plan),
+    )
+    plan_id = int((await db.execute(made.returning(plans.c.id))).scalar_one())
+    await db.execute(
+        insert(decisions).values(
+            incident_id=incident_id, plan_id=plan_id, verdict=decision.name, payload=to_json(decision)
+        )
+    )
+    return StoredPlan(plan_id, plan, decision)
+
+
+async def latest_diagnosis(db: AsyncConnection, incident_id: int) -> StoredAnswer | None:
+    row = (
+        await db.execute(
+            select(diagnoses).where(diagnoses.c.incident_id == incident_id).order_by(diagnoses.c.id.desc()).limit(1)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    answer = from_json(Unsure, row.payload) if row.unsure else from_json(Diagnosis, row.payload)
+    return StoredAnswer(row.id, answer, tuple(from_json(Precedent, item) for item in row.precedents), row.created_at)
+
+
+async def latest_plan(db: AsyncConnection, incident_id: int) -> StoredPlan | None:
+    row = (
+        await db.execute(
+            select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"))
+            .join(decisions, decisions.c.plan_id == plans.c.id)
+            .where(plans.c.incident_id == incident_id)
+            .order_by(plans.c.id.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return StoredPlan(row.id, from_json(Plan, row.payload), from_json(Decision, row.decision)) if row else None

@@ -1,0 +1,64 @@
+"""The inbox: what came in, once, until its effects are committed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.store.database import notify
+from knowledge.store.tables import deliveries
+
+CHANNEL = "codehealer_deliveries"
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    id: int
+    source: str
+    event: str
+    body: Mapping[str, Any]
+    attempts: int
+
+
+async def add(db: AsyncConnection, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
+    """Store a delivery whose body is redacted already; False when this delivery id is here already."""
+    added = await db.execute(
+        insert(deliveries)
+        .values(source=source, delivery_id=delivery_id, event=event, body=dict(body))
+        .on_conflict_do_nothing(index_elements=["source", "delivery_id"])
+        .returning(deliveries.c.id)
+    )
+    new = added.scalar_one_or_none() is not None
+    if new:
+        await notify(db, CHANNEL)
+    return new
+
+
+async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
+    """The oldest new deliveries, locked for this transaction; those that another process has locked are skipped."""
+    rows = await db.execute(
+        select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
+        .where(deliveries.c.state == "new")
+        .order_by(deliveries.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [Delivery(**row) for row in rows.mappings()]
+
+
+async def done(db: AsyncConnection, ids: Sequence[int]) -> None:
+    await db.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(state="done"))
+
+
+async def failed(db: AsyncConnection, delivery: Delivery, error: str) -> None:
+    """Count a failed attempt; after the last one the delivery stays visible as failed."""
+    attempts = delivery.attempts + 1
+    await db.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery.id)
+        .values(attempts=attempts, error=error[:500], state="failed" if attempts >= MAX_ATTEMPTS else "new")
+    )

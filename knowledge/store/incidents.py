@@ -1,0 +1,251 @@
+"""Incidents, their alerts, keys and evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.lifecycle import may_move
+from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
+from knowledge.model.failing import CLOSED_STATES
+from knowledge.store.codec import from_json, to_json
+from knowledge.store.tables import alerts, cards, evidence, incident_keys, incidents
+
+# Any constant: alerts of all replicas choose their incidents one transaction after the other.
+_CORRELATION_LOCK = 7_305_002
+
+
+def _incident(row: RowMapping) -> Incident:
+    values: dict[str, Any] = dict(row)
+    values["state"] = IncidentState(values["state"])
+    values["kind"] = FailureKind(values["kind"]) if values["kind"] else None
+    values["target"] = from_json(Target, values["target"]) if values["target"] else None
+    return Incident(**values)
+
+
+async def lock_correlation(db: AsyncConnection) -> None:
+    """Let one transaction at a time choose incidents, so that two first alerts can't open two of them."""
+    await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CORRELATION_LOCK})
+
+
+async def get(db: AsyncConnection, incident_id: int, *, lock: bool = False) -> Incident | None:
+    query = select(incidents).where(incidents.c.id == incident_id)
+    row = (await db.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    return _incident(row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """An open incident that holds a key, and when an alert with that key was last seen."""
+
+    incident_id: int
+    key: str
+    seen_at: datetime
+
+
+async def holders(db: AsyncConnection, keys: Sequence[str]) -> Sequence[KeyHolder]:
+    """Which open incidents hold any of `keys`."""
+    rows = await db.execute(
+        select(incident_keys.c.incident_id, incident_keys.c.key, incident_keys.c.seen_at)
+        .join(incidents, incidents.c.id == incident_keys.c.incident_id)
+        .where(incident_keys.c.key.in_(keys), incidents.c.resolved_at.is_(None))
+        .order_by(incident_keys.c.incident_id)
+    )
+    return [KeyHolder(**row) for row in rows.mappings()]
+
+
+async def open_incident(db: AsyncConnection, alert: Alert, *, channel: str, thread_ts: str = "") -> Incident:
+    row = (
+        (
+            await db.execute(
+                insert(incidents)
+                .values(
+                    identity=alert.identity,
+                    title=alert.title,
+                    state=IncidentState.DETECTED,
+                    source=alert.source,
+                    severity=alert.severity,
+                    service=alert.service,
+                    environment=alert.environment,
+                    namespace=alert.namespace,
+                    workload=alert.owner or alert.workload,
+                    cluster=alert.cluster,
+                    repository=alert.repository,
+                    run_id=alert.run_id,
+                    commit=alert.commit,
+                    channel=channel,
+                    thread_ts=thread_ts,
+                    asked_by=alert.asked_by,
+                    trusted=alert.trusted,
+                )
+                .returning(incidents)
+            )
+        )
+        .mappings()
+        .one()
+    )
+    return _incident(row)
+
+
+async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) -> None:
+    if not keys:
+        return
+    statement = insert(incident_keys).values([{"key": key, "incident_id": incident_id} for key in sorted(set(keys))])
+    await db.execute(
+        statement.on_conflict_do_update(index_elements=["key", "incident_id"], set_={"seen_at": func.now()})
+    )
+
+
+async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) -> bool:
+    """Store an alert; False when the same signal (source, identity, fingerprint, start, status) is here already."""
+    started = alert.started_at.isoformat() if alert.started_at else ""
+    statement = insert(alerts).values(
+        incident_id=incident_id,
+        source=alert.source,
+        identity=alert.identity,
+        fingerprint=alert.fingerprint,
+        started=started,
+        status=alert.status,
+        channel=alert.channel,
+        message_ts=alert.message_ts,
+        payload=to_json(alert),
+    )
+    stored = await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["source", "identity", "fingerprint", "started", "status"],
+            set_={"seen": alerts.c.seen + 1, "incident_id": func.coalesce(alerts.c.incident_id, incident_id)},
+        ).returning(alerts.c.seen)
+    )
+    return bool(stored.scalar_one() == 1)
+
+
+async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
+    """One more alert of an open incident; what the first one did not know is filled in from it."""
+    known = {
+        "service": alert.service,
+        "environment": alert.environment,
+        "namespace": alert.namespace,
+        "workload": alert.owner or alert.workload,
+        "cluster": alert.cluster,
+        "repository": alert.repository,
+        "run_id": alert.run_id,
+        "severity": alert.severity,
+    }
+    fill = {name: func.coalesce(func.nullif(incidents.c[name], ""), value) for name, value in known.items() if value}
+    await db.execute(
+        update(incidents)
+        .where(incidents.c.id == incident_id)
+        .values(
+            alert_count=incidents.c.alert_count + 1,
+            last_alert_at=func.now(),
+            trusted=incidents.c.trusted | alert.trusted,
+            **fill,
+        )
+    )
+
+
+async def still_firing(db: AsyncConnection, incident_id: int) -> bool:
+    """Whether an alert of the incident fires that has not been resolved since."""
+    resolved = alerts.alias("resolved")
+    query = select(alerts.c.id).where(
+        alerts.c.incident_id == incident_id,
+        alerts.c.status == AlertStatus.FIRING,
+        ~select(resolved.c.id)
+        .where(
+            resolved.c.incident_id == incident_id,
+            resolved.c.status == AlertStatus.RESOLVED,
+            resolved.c.source == alerts.c.source,
+            resolved.c.identity == alerts.c.identity,
+            resolved.c.fingerprint == alerts.c.fingerprint,
+            resolved.c.received_at >= alerts.c.received_at,
+        )
+        .exists(),
+    )
+    return (await db.execute(query.limit(1))).first() is not None
+
+
+async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:
+    """The newest alerts of an incident, oldest first."""
+    rows = await db.execute(
+        select(alerts.c.payload).where(alerts.c.incident_id == incident_id).order_by(alerts.c.id.desc()).limit(limit)
+    )
+    return [from_json(Alert, row.payload) for row in reversed(rows.all())]
+
+
+async def by_message(db: AsyncConnection, channel: str, ts: str) -> int | None:
+    """The incident whose card, or whose alert's post, is the message `ts` in `channel`."""
+    card = select(cards.c.incident_id).where(cards.c.channel == channel, cards.c.ts == ts)
+    post = select(alerts.c.incident_id).where(alerts.c.channel == channel, alerts.c.message_ts == ts)
+    for query in (card, post):
+        found = (await db.execute(query.where(text("incident_id IS NOT NULL")).limit(1))).scalar_one_or_none()
+        if found is not None:
+            return int(found)
+    return None
+
+
+async def move(db: AsyncConnection, incident: Incident, state: IncidentState, **values: Any) -> Incident | None:
+    """Move an incident by compare-and-set on its revision; None when it moved meanwhile or may not move so."""
+    if not may_move(incident.state, state):
+        return None
+    closed = func.now() if state in CLOSED_STATES else None
+    target = values.pop("target", incident.target)
+    row = (
+        (
+            await db.execute(
+                update(incidents)
+                .where(incidents.c.id == incident.id, incidents.c.revision == incident.revision)
+                .values(
+                    state=state,
+                    revision=incidents.c.revision + 1,
+                    resolved_at=closed,
+                    target=to_json(target) if target else None,
+                    **values,
+                )
+                .returning(incidents)
+            )
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return _incident(row) if row else None
+
+
+async def keep_evidence(db: AsyncConnection, incident_id: int, items: Sequence[Evidence]) -> None:
+    """Replace the incident's evidence; texts are redacted and bounded already."""
+    await db.execute(delete(evidence).where(evidence.c.incident_id == incident_id))
+    rows = [
+        {"incident_id": incident_id, "position": position, "payload": to_json(item)}
+        for position, item in enumerate(items)
+    ]
+    if rows:
+        await db.execute(insert(evidence), rows)
+
+
+async def evidence_of(db: AsyncConnection, incident_id: int) -> Sequence[Evidence]:
+    rows = await db.execute(
+        select(evidence.c.payload).where(evidence.c.incident_id == incident_id).order_by(evidence.c.position)
+    )
+    return [from_json(Evidence, row.payload) for row in rows]
+
+
+def _filtered(filters: Mapping[str, str]) -> Select[Any]:
+    query = select(incidents)
+    for name, value in filters.items():
+        query = query.where(incidents.c[name] == value)
+    return query
+
+
+async def listed(
+    db: AsyncConnection, *, only_open: bool = False, limit: int = 100, before_id: int | None = None, **filters: str
+) -> Sequence[Incident]:
+    """Incidents, newest first; `filters` are of source, service, environment, state and kind."""
+    query = _filtered(filters).order_by(incidents.c.id.desc()).limit(limit)
+    if only_open:
+        query = query.where(incidents.c.resolved_at.is_(None))
+    if before_id is not None:
+        query = query.where(incidents.c.id < before_id)
+    return [_incident(row) for row in (await db.execute(query)).mappings()]

@@ -1,0 +1,198 @@
+"""What is to be said in Slack, once: written with the facts it tells, sent later by one sender.
+
+A row's `key` makes it unique: writing it again changes nothing, except for a card, whose row is set to be sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.store.database import notify
+from knowledge.store.tables import cards, outbox
+
+CHANNEL = "codehealer_outbox"
+
+# Smaller goes first: people who wait, then what changed, then mere counts.
+URGENT, CHANGED, COUNTED = 0, 10, 50
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A row to be sent. `attempts` above zero: an earlier attempt may have reached Slack."""
+
+    id: int
+    kind: str
+    key: str
+    incident_id: int | None
+    channel: str
+    payload: Mapping[str, Any]
+    priority: int
+    version: int
+    attempts: int
+    created_at: datetime
+
+
+async def put(
+    db: AsyncConnection,
+    *,
+    kind: str,
+    key: str,
+    channel: str,
+    payload: Mapping[str, Any],
+    incident_id: int | None = None,
+    priority: int = CHANGED,
+) -> None:
+    """Queue a post, an ephemeral answer or a reaction; a second row with the same key is dropped."""
+    await db.execute(
+        insert(outbox)
+        .values(kind=kind, key=key, channel=channel, payload=dict(payload), incident_id=incident_id, priority=priority)
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    await notify(db, CHANNEL)
+
+
+async def put_card(
+    db: AsyncConnection, incident_id: int, channel: str, *, priority: int = CHANGED, in_s: float = 0
+) -> None:
+    """Show the incident's card as it is when it is sent; a waiting edit is brought forward, never doubled."""
+    await db.execute(insert(cards).values(incident_id=incident_id, channel=channel).on_conflict_do_nothing())
+    statement = insert(outbox).values(
+        kind="card",
+        key=f"card:{incident_id}",
+        channel=channel,
+        payload={},
+        incident_id=incident_id,
+        priority=priority,
+        not_before=func.now() + timedelta(seconds=in_s),
+    )
+    waiting = outbox.c.state.in_(["queued", "sending"])
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={
+                "state": "queued",
+                "version": outbox.c.version + 1,
+                "error": "",
+                "priority": func.least(outbox.c.priority, priority),
+                "not_before": func.least(outbox.c.not_before, statement.excluded.not_before),
+            },
+            where=waiting,
+        )
+    )
+    # A card that was sent before starts afresh: neither its old priority nor its old time count any more.
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.key == f"card:{incident_id}", ~waiting)
+        .values(
+            state="queued",
+            version=outbox.c.version + 1,
+            attempts=func.least(outbox.c.attempts, 1),
+            error="",
+            priority=priority,
+            not_before=func.now() + timedelta(seconds=in_s),
+        )
+    )
+    await notify(db, CHANNEL)
+
+
+async def due(db: AsyncConnection, *, limit: int = 50) -> Sequence[Message]:
+    """What may be sent now, most urgent first. Rows left `sending` by a sender that died are due again."""
+    rows = await db.execute(
+        select(
+            outbox.c.id,
+            outbox.c.kind,
+            outbox.c.key,
+            outbox.c.incident_id,
+            outbox.c.channel,
+            outbox.c.payload,
+            outbox.c.priority,
+            outbox.c.version,
+            outbox.c.attempts,
+            outbox.c.created_at,
+        )
+        .where(outbox.c.state.in_(["queued", "sending"]), outbox.c.not_before <= func.now())
+        .order_by(outbox.c.priority, outbox.c.id)
+        .limit(limit)
+    )
+    return [Message(**row) for row in rows.mappings()]
+
+
+async def next_due_s(db: AsyncConnection) -> float | None:
+    """Seconds until the next waiting row is due; None when nothing waits."""
+    value = await db.execute(
+        select(func.extract("epoch", func.min(outbox.c.not_before) - func.now())).where(
+            outbox.c.state.in_(["queued", "sending"])
+        )
+    )
+    seconds = value.scalar_one_or_none()
+    return max(0.0, float(seconds)) if seconds is not None else None
+
+
+async def sending(db: AsyncConnection, message: Message) -> None:
+    """Say, before the request leaves, that it may have reached Slack from now on."""
+    await db.execute(
+        update(outbox).where(outbox.c.id == message.id).values(state="sending", attempts=outbox.c.attempts + 1)
+    )
+
+
+async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
+    """It is there. A card that was asked for again meanwhile stays queued."""
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id, outbox.c.version == message.version)
+        .values(state="sent", ts=ts, sent_at=func.now(), attempts=0, error="")
+    )
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id, outbox.c.version != message.version)
+        .values(state="queued", attempts=0)
+    )
+
+
+async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:
+    """Try again later; waiting for a rate limit is no failed attempt."""
+    values: dict[str, Any] = {"not_before": func.now() + timedelta(seconds=in_s), "error": error[:300]}
+    if waited:
+        values |= {"state": "queued", "attempts": func.greatest(outbox.c.attempts - 1, 0)}
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(**values))
+
+
+async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="failed", error=error[:300]))
+
+
+@dataclass(frozen=True, slots=True)
+class CardPlace:
+    """Where a card is. `ts` is empty until it is posted; `shown` is the digest of what it shows."""
+
+    channel: str
+    ts: str
+    shown: str
+
+
+async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
+    row = (
+        (await db.execute(select(cards.c.channel, cards.c.ts, cards.c.shown).where(cards.c.incident_id == incident_id)))
+        .mappings()
+        .one_or_none()
+    )
+    return CardPlace(**row) if row else None
+
+
+async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
+    await db.execute(
+        update(cards)
+        .where(cards.c.incident_id == incident_id)
+        .values(
+            channel=channel,
+            ts=ts,
+            shown=shown,
+            posted_at=func.coalesce(cards.c.posted_at, func.now()),
+            edited_at=func.now(),
+        )
+    )

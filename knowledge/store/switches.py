@@ -1,0 +1,39 @@
+"""Switches that all replicas obey at once, such as the kill switch."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.store.tables import switches
+
+PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    value: Any
+    set_by: str
+    set_at: datetime
+
+
+async def read(db: AsyncConnection, name: str) -> Switch | None:
+    row = (await db.execute(select(switches).where(switches.c.name == name))).one_or_none()
+    return Switch(row.value, row.set_by, row.set_at) if row else None
+
+
+async def write(db: AsyncConnection, name: str, value: Any, *, by: str) -> None:
+    statement = insert(switches).values(name=name, value=value, set_by=by)
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"], set_={"value": value, "set_by": by, "set_at": func.now()}
+        )
+    )
+
+
+async def paused(db: AsyncConnection) -> bool:
+    switch = await read(db, PAUSED)
+    return bool(switch and switch.value)

@@ -1,0 +1,380 @@
+"""The tables, as SQLAlchemy sees them; migrations/ makes them and a test holds the two against each other.
+
+Values of knowledge.model that are read back whole are JSONB (`payload`), with columns only for what queries filter on.
+"""
+
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, primary_key=True, autoincrement=True)
+
+
+def _moment(name: str, *, now: bool = False, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=func.now() if now else None)
+
+
+def _incident(*, nullable: bool = False, primary_key: bool = False) -> Column[int]:
+    return Column(
+        "incident_id",
+        BigInteger,
+        ForeignKey("incidents.id", ondelete="CASCADE"),
+        nullable=nullable,
+        primary_key=primary_key,
+        autoincrement=False,
+    )
+
+
+def _text(name: str, default: str = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=text(f"'{default}'"))
+
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    Column("source", Text, nullable=False),
+    Column("delivery_id", Text, nullable=False),
+    Column("event", Text, nullable=False, server_default=text("''")),
+    _moment("received_at", now=True),
+    Column("body", JSONB, nullable=False),
+    _text("state", "new"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _text("error"),
+    UniqueConstraint("source", "delivery_id"),
+    CheckConstraint("state IN ('new', 'done', 'failed')", name="state"),
+    Index("ix_deliveries_new", "id", postgresql_where=text("state = 'new'")),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    _id(),
+    Column("identity", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    _text("severity"),
+    _text("service"),
+    _text("environment"),
+    _text("namespace"),
+    _text("workload"),
+    _text("cluster"),
+    _text("repository"),
+    _text("run_id"),
+    _text("commit"),
+    _text("channel"),
+    _text("thread_ts"),
+    _text("asked_by"),
+    Column("trusted", Boolean, nullable=False),
+    Column("flagged", Boolean, nullable=False, server_default=text("false")),
+    Column("target", JSONB),
+    Column("kind", Text),
+    Column("alert_count", Integer, nullable=False, server_default=text("1")),
+    _moment("opened_at", now=True),
+    _moment("last_alert_at", now=True),
+    _moment("resolved_at", nullable=True),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),
+    Index("ix_incidents_service_opened_at", "service", "opened_at"),
+)
+
+incident_keys = Table(
+    "incident_keys",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _incident(primary_key=True),
+    _moment("seen_at", now=True),
+    Index("ix_incident_keys_incident_id", "incident_id"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _id(),
+    _incident(nullable=True),
+    Column("source", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("started", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("seen", Integer, nullable=False, server_default=text("1")),
+    _text("channel"),
+    _text("message_ts"),
+    Column("payload", JSONB, nullable=False),
+    _moment("received_at", now=True),
+    UniqueConstraint("source", "identity", "fingerprint", "started", "status"),
+    Index("ix_alerts_incident_id", "incident_id"),
+    Index("ix_alerts_message", "channel", "message_ts"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    _id(),
+    _incident(),
+    Column("position", Integer, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _moment("collected_at", now=True),
+    UniqueConstraint("incident_id", "position"),
+)
+
+diagnoses = Table(
+    "diagnoses",
+    metadata,
+    _id(),
+    _incident(),
+    Column("kind", Text),
+    Column("confidence", Float, nullable=False),
+    Column("unsure", Boolean, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("precedents", JSONB, nullable=False),
+    _moment("created_at", now=True),
+    Index("ix_diagnoses_incident_id", "incident_id"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    _id(),
+    _incident(),
+    Column("diagnosis_id", BigInteger, ForeignKey("diagnoses.id", ondelete="CASCADE"), nullable=False),
+    Column("action", Text),
+    Column("digest", Text),
+    Column("payload", JSONB, nullable=False),
+    _moment("created_at", now=True),
+    Index("ix_plans_incident_id", "incident_id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _id(),
+    _incident(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("verdict", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _moment("created_at", now=True),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    _id(),
+    _incident(),
+    Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("digest", Text, nullable=False),
+    _text("state", "open"),
+    Column("needed", Integer, nullable=False),
+    Column("who", ARRAY(Text), nullable=False),
+    _moment("until"),
+    Column("automatic", Boolean, nullable=False, server_default=text("false")),
+    _text("decided_by"),
+    _text("reason"),
+    _moment("created_at", now=True),
+    _moment("decided_at", nullable=True),
+    CheckConstraint("state IN ('open', 'approved', 'rejected', 'expired', 'withdrawn')", name="state"),
+    Index("ix_approvals_open", "until", postgresql_where=text("state = 'open'")),
+    Index("ix_approvals_incident_id", "incident_id"),
+)
+
+approval_votes = Table(
+    "approval_votes",
+    metadata,
+    Column("approval_id", BigInteger, ForeignKey("approvals.id", ondelete="CASCADE"), primary_key=True),
+    Column("user", Text, primary_key=True),
+    _moment("at", now=True),
+)
+
+# Tokens only ever grow, so a holder whose lease has passed to another can be told by its smaller number.
+fencing_tokens = Sequence("fencing_tokens", metadata=metadata)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    _moment("expires_at"),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    _id(),
+    _incident(),
+    # One execution an approval: this constraint is what "acted at most once" rests on.
+    Column("approval_id", BigInteger, ForeignKey("approvals.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("action", JSONB, nullable=False),
+    Column("action_name", Text, nullable=False),
+    Column("target_key", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'queued'")),
+    Column("fencing_token", BigInteger, nullable=False, server_default=text("0")),
+    Column("snapshot", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("outcome", JSONB),
+    _moment("created_at", now=True),
+    _moment("started_at", nullable=True),
+    _moment("finished_at", nullable=True),
+    _moment("verify_until", nullable=True),
+    CheckConstraint("state IN ('queued', 'started', 'acted', 'failed', 'refused', 'undone')", name="state"),
+    Index("ix_executions_target_key_started_at", "target_key", "started_at"),
+    Index("ix_executions_service_started_at", "service", "started_at"),
+    Index("ix_executions_incident_id", "incident_id"),
+)
+
+verifications = Table(
+    "verifications",
+    metadata,
+    _id(),
+    Column("execution_id", BigInteger, ForeignKey("executions.id", ondelete="CASCADE"), nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _moment("at", now=True),
+    Index("ix_verifications_execution_id", "execution_id"),
+)
+
+cards = Table(
+    "cards",
+    metadata,
+    _incident(primary_key=True),
+    Column("channel", Text, nullable=False),
+    _text("ts"),
+    _text("shown"),
+    _moment("posted_at", nullable=True),
+    _moment("edited_at", nullable=True),
+    Index("ix_cards_message", "channel", "ts"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    _incident(nullable=True),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("channel", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("priority", Integer, nullable=False),
+    _text("state", "queued"),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("not_before", now=True),
+    _moment("created_at", now=True),
+    _moment("sent_at", nullable=True),
+    _text("ts"),
+    _text("error"),
+    CheckConstraint("kind IN ('card', 'post', 'ephemeral', 'reaction')", name="kind"),
+    CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
+    Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
+)
+
+VECTOR_DIMENSION = 384
+
+knowledge_items = Table(
+    "knowledge_items",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    _incident(nullable=True),
+    Column("kind", Text),
+    _text("service"),
+    _text("environment"),
+    _text("cause"),
+    _text("fix"),
+    _text("action"),
+    _text("outcome"),
+    _text("reason"),
+    _text("excerpt"),
+    _text("link"),
+    _moment("occurred_at"),
+    _moment("updated_at", now=True),
+    Column(
+        "words",
+        TSVECTOR,
+        Computed(
+            "to_tsvector('english', coalesce(kind, '') || ' ' || cause || ' ' || fix || ' ' || left(excerpt, 20000))",
+            persisted=True,
+        ),
+    ),
+    Column("vector", Vector(VECTOR_DIMENSION)),
+    Column("vector_model", Text),
+    Index("ix_knowledge_items_words", "words", postgresql_using="gin"),
+    Index(
+        "ix_knowledge_items_vector",
+        "vector",
+        postgresql_using="hnsw",
+        postgresql_ops={"vector": "vector_cosine_ops"},
+    ),
+    Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
+    Index("ix_knowledge_items_service", "service"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _incident(primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("value", Integer, nullable=False),
+    _text("comment"),
+    _moment("at", now=True),
+    CheckConstraint("value IN (-1, 1)", name="value"),
+)
+
+# Append-only: written unchained in the transaction of what it records, numbered and chained by the sealing job.
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    _moment("at", now=True),
+    Column("what", Text, nullable=False),
+    _text("actor"),
+    Column("incident_id", BigInteger),
+    Column("payload", JSONB),
+    Column("salt", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("number", BigInteger, unique=True),
+    Column("chain", LargeBinary),
+    Index("ix_audit_unsealed", "id", postgresql_where=text("number IS NULL")),
+    Index("ix_audit_incident_id", "incident_id"),
+)
+
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    _text("set_by"),
+    _moment("set_at", now=True),
+)
