@@ -1,0 +1,606 @@
+"""The one card of an incident, in each of its states: calm, at most twelve lines, edited in place.
+
+Wording is constants and small functions, so it is reviewed as text. The words of a state are in `STATE_WORDS`, what is
+asked of people in `WANTED`, the decision line in `_DECISION_LINES`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from handlers.blocks import mrkdwn as m
+from knowledge.model import (
+    KIND_NAMES,
+    Approval,
+    ApprovalState,
+    Ask,
+    Auto,
+    Blocked,
+    Decision,
+    Diagnosis,
+    Execution,
+    Incident,
+    IncidentState,
+    Plan,
+    Precedent,
+    Risk,
+    RuleResult,
+    Unsure,
+    Verification,
+)
+from knowledge.model.failing import CLOSED_STATES
+
+APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
+MOST_LINES = 12
+MOST_TEXT = 3000  # chat.update takes 4,000
+LEAD = 100  # characters that a notification surely shows
+
+S = IncidentState
+
+# A sign, and the words that say the same without it.
+STATE_WORDS: dict[IncidentState, tuple[str, str]] = {
+    S.DETECTED: ("👀", "Detected"),
+    S.DIAGNOSING: ("🔍", "Looking for the cause"),
+    S.PROPOSED: ("💡", "Fix suggested"),
+    S.WAITING: ("✋", "Waiting for approval"),
+    S.BLOCKED: ("⛔", "Fix blocked by policy"),
+    S.RUNNING: ("⚙️", "Fix is running"),
+    S.VERIFYING: ("🔎", "Checking whether the fix helped"),
+    S.HEALED: ("✅", "Healed"),
+    S.NOT_VERIFIED: ("❓", "Fix done, effect not verified"),
+    S.UNDONE: ("↩️", "Fix undone"),
+    S.ESCALATED: ("🙋", "Needs a person"),
+    S.DISMISSED: ("➖", "Dismissed"),
+    S.RESOLVED: ("☑️", "Resolved"),
+}
+
+# What people are wanted to do, in at most 26 characters: it stands in the first 100 of every notification.
+WANTED: dict[IncidentState, str] = {
+    S.DETECTED: "nothing to decide yet",
+    S.DIAGNOSING: "nothing to decide yet",
+    S.PROPOSED: "suggestion only",
+    S.WAITING: "approve or reject",
+    S.BLOCKED: "override or fix by hand",
+    S.RUNNING: "nothing to decide",
+    S.VERIFYING: "nothing to decide",
+    S.HEALED: "healed, nothing to do",
+    S.NOT_VERIFIED: "please check the result",
+    S.UNDONE: "fix undone, please look",
+    S.ESCALATED: "needs a person",
+    S.DISMISSED: "dismissed",
+    S.RESOLVED: "resolved, nothing to do",
+}
+
+FIX_LABELS: dict[IncidentState, str] = {
+    S.PROPOSED: "Suggested fix",
+    S.WAITING: "Proposed fix",
+    S.BLOCKED: "Blocked fix",
+    S.RUNNING: "Fix",
+    S.VERIFYING: "Fix",
+    S.HEALED: "Fix",
+    S.NOT_VERIFIED: "Fix",
+    S.UNDONE: "Undone fix",
+    S.ESCALATED: "Fix",
+    S.DISMISSED: "Not done",
+    S.RESOLVED: "Not done",
+}
+
+RISKS: dict[Risk, str] = {
+    Risk.NONE: "No risk",
+    Risk.LOW: "Low risk",
+    Risk.MEDIUM: "Medium risk",
+    Risk.HIGH: "High risk",
+}
+
+OBSERVE = "observe"
+NO_SEVERITY = "no severity"
+NO_SERVICE = "unknown service"
+NO_RECORD = "no record of this fix here yet"
+FLAGGED = "⚠️ The evidence contains text addressed to this bot, so nothing runs by itself."
+MACHINE_MADE = "machine made, can be wrong"
+HELPED, DID_NOT_HELP = "👍 Helped", "👎 Did not help"
+REACT = "React with 👍 or 👎 to say whether this helped"
+
+# The states in which the fix has not begun, so its risk and duration still matter to somebody.
+_FIX_AHEAD = frozenset({S.PROPOSED, S.WAITING, S.BLOCKED})
+_STARTED = frozenset({S.RUNNING, S.VERIFYING, S.HEALED, S.NOT_VERIFIED, S.UNDONE})
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One message: `text` stands on its own, in notifications and for screen readers; `blocks` is Block Kit."""
+
+    text: str
+    blocks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """All that a card may show of one incident at `now`.
+
+    `decided_note` is a person's reason or the program's; it is escaped like all foreign text, so people are named by
+    `approval` alone. `feedback_counts` are 👍 and 👎. `responsible` are user, group or channel ids to mention where a
+    state needs a person and no approval says whom. `source_link` is the failing thing (run, alert), `channel_link` the
+    incident's own thread where the card stands elsewhere.
+    """
+
+    incident: Incident
+    now: datetime
+    diagnosis: Diagnosis | Unsure | None = None
+    plan: Plan | None = None
+    decision: Decision | None = None
+    approval: Approval | None = None
+    execution: Execution | None = None
+    verification: Verification | None = None
+    precedents: tuple[Precedent, ...] = ()
+    decided_note: str = ""
+    feedback_counts: tuple[int, int] = (0, 0)
+    responsible: tuple[str, ...] = ()
+    source_link: str = ""
+    channel_link: str = ""
+
+    @property
+    def observing(self) -> bool:
+        """Whether the mode in force shows cards without buttons and mentions."""
+        return self.decision is not None and self.decision.mode == OBSERVE
+
+
+def render_card(view: CardView) -> Card:
+    """The card of `view`: its blocks keep Slack's limits whatever the texts in it, and `text` says the same."""
+    name = f"card-{view.incident.id}"
+    blocks = [m.section(f"{name}-headline", _headline(view))]
+    words = [_state_line(view)]
+    for part, lines in (("cause", _cause(view)), ("fix", _fix(view)), ("decision", decision_lines(view))):
+        if lines:
+            blocks.append(m.section(f"{name}-{part}", lines))
+            words += lines
+    buttons = _buttons(view)
+    if buttons:
+        # The block's id changes with the approval, so that no client keeps the look of an old set of buttons.
+        blocks.append({"type": "actions", "block_id": f"{name}-buttons-{_approval_id(view)}", "elements": buttons})
+    small_print = _small_print(view)
+    if small_print:
+        blocks.append(m.context(f"{name}-sources", small_print))
+        words.append(small_print)
+    if answered(view) and not view.observing:
+        blocks.append(feedback_block(view.incident.id))
+    text = "\n".join([lead(view), *(m.without_markup(line) for line in words)])
+    return Card(text, blocks)
+
+
+def lead(view: CardView) -> str:
+    """Severity, service, cause and wanted decision in at most 100 characters, without markup."""
+    incident = view.incident
+    service = m.inline(_service(incident), 24, NO_SERVICE)
+    cause = m.inline(what_fails(view), 31)
+    return f"[{severity_word(incident)}] {service}: {cause} - {WANTED[incident.state]}"
+
+
+def severity_word(incident: Incident) -> str:
+    """The sender's severity in capitals, at most 11 characters."""
+    return m.inline(incident.severity[:80].upper(), 11, NO_SEVERITY)
+
+
+def what_fails(view: CardView) -> str:
+    """The kind's display name once the cause is known, else the alert's title (foreign text)."""
+    if isinstance(view.diagnosis, Diagnosis):
+        return KIND_NAMES[view.diagnosis.kind]
+    return view.incident.title
+
+
+def place(incident: Incident, limit: int = 60) -> str:
+    """Service and environment, escaped, e.g. "checkout · prod"."""
+    service = m.inline(_service(incident), limit, NO_SERVICE)
+    return f"{service} · {m.inline(incident.environment, 20, 'unknown environment')}"
+
+
+def _service(incident: Incident) -> str:
+    return incident.service or incident.workload or incident.repository
+
+
+def _headline(view: CardView) -> list[str]:
+    sign, _ = STATE_WORDS[view.incident.state]
+    return [f"{sign} {m.bold(what_fails(view), 120)} · {place(view.incident)}", _state_line(view)]
+
+
+def _state_line(view: CardView) -> str:
+    incident = view.incident
+    _, words = STATE_WORDS[incident.state]
+    seen = "seen once"
+    if incident.alert_count > 1:
+        seen = f"seen {incident.alert_count:,} times, last {m.date(incident.last_alert_at, view.now)}"
+    severity = severity_word(incident)
+    return f"*{words}* · {severity} · since {m.date(incident.opened_at, view.now)} · {seen}"
+
+
+def _cause(view: CardView) -> list[str]:
+    diagnosis = view.diagnosis
+    if diagnosis is None:
+        return []
+    lines = _unsure(diagnosis) if isinstance(diagnosis, Unsure) else _known(view, diagnosis)
+    if view.incident.flagged or diagnosis.injection_suspected:
+        lines.append(FLAGGED)
+    return lines
+
+
+def _known(view: CardView, diagnosis: Diagnosis) -> list[str]:
+    cause = m.inline(diagnosis.cause or diagnosis.summary, 320)
+    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure · {_basis(view)}"]
+
+
+def _unsure(unsure: Unsure) -> list[str]:
+    lines = [f"*Cause:* not known. {m.inline(unsure.reason, 240, 'The evidence does not settle it.')}"]
+    if unsure.missing:
+        lines.append(f"Would settle it: {m.inline('; '.join(unsure.missing[:3]), 200)}")
+    return lines
+
+
+def percent(share: float) -> str:
+    """A probability as people say it; never a certainty that nobody has."""
+    return f"{min(99, max(1, round(share * 100)))} %"
+
+
+def _basis(view: CardView) -> str:
+    similar = len(view.precedents)
+    seen = f"{m.counted(similar, 'similar incident')} here" if similar else "first of its kind here"
+    if view.plan is None or view.plan.action is None:
+        return seen
+    return f"{seen} · fix {m.inline(view.plan.basis, 80)}" if view.plan.basis else f"{seen} · {NO_RECORD}"
+
+
+def _fix(view: CardView) -> list[str]:
+    plan, state = view.plan, view.incident.state
+    if plan is None or state not in FIX_LABELS:
+        return []
+    if plan.action is None:
+        if state in CLOSED_STATES:
+            return []
+        return [f"*Fix:* none proposed. {m.inline(plan.no_action_because, 240, 'No safe fix is known for this.')}"]
+    label = "Fix" if view.execution else FIX_LABELS[state]
+    label = FIX_LABELS[state] if state is S.UNDONE else label
+    lines = [f"*{label}:* {m.inline(plan.preview or plan.action.name, 300)}"]
+    if state in _FIX_AHEAD:
+        lines.append(what_it_takes(plan))
+    return lines
+
+
+def what_it_takes(plan: Plan) -> str:
+    """Risk, duration, blast radius and whether it can be undone, in one escaped line."""
+    parts = [RISKS[plan.risk]]
+    if plan.expected_seconds > 0:
+        parts.append(f"about {m.duration(plan.expected_seconds)}")
+    if plan.blast_radius:
+        parts.append(f"touches {m.inline(plan.blast_radius, 120)}")
+    parts.append(f"undo: {m.inline(plan.undo, 120)}" if plan.undo else "cannot be undone")
+    return " · ".join(parts)
+
+
+def decision_lines(view: CardView) -> list[str]:
+    """Who decides and until when, which rule blocks, or what became of it: at most two escaped lines."""
+    return _DECISION_LINES[view.incident.state](view)
+
+
+def _note(view: CardView, otherwise: str = "") -> str:
+    return m.inline(view.decided_note, 240, otherwise)
+
+
+def _nothing_yet(_: CardView) -> list[str]:
+    return ["Collecting evidence. The cause will stand here."]
+
+
+def _suggestion(view: CardView) -> list[str]:
+    if view.observing:
+        return ["Observe mode: nothing runs and nobody is asked."]
+    mode = m.inline(view.decision.mode, 30) if view.decision else "suggest"
+    return [f"Only a suggestion: in {mode} mode nothing runs from here."]
+
+
+def _asks(view: CardView) -> list[str]:
+    approval = view.approval
+    if approval is None:
+        return ["Asking for approval."]
+    until = m.date(approval.until, view.now)
+    who = m.people(approval.who) if approval.who else "Anybody here"
+    have = len(approval.approved_by)
+    if approval.needed < 2:
+        return [f"*Decision:* {who} may approve until {until}."]
+    by = f" ({m.people(approval.approved_by, 'and')})" if have else ""
+    return [
+        f"*Decision:* {have} of {approval.needed} approvals{by}, from different people.",
+        f"{who} may approve until {until}.",
+    ]
+
+
+def _blocks(view: CardView) -> list[str]:
+    decision = view.decision
+    if decision is None or not isinstance(decision.verdict, Blocked):
+        return [f"Policy does not allow this fix. {_note(view)}".rstrip()]
+    rules = blocking_rules(decision)
+    override = decision.verdict.override or next((rule.override for rule in rules if rule.override), "")
+    may = f"May override: {m.mention(override, 160)}." if override else "Nobody may override this here."
+    if view.observing:
+        may = "Observe mode: nothing runs and nobody is asked."
+    if not rules:
+        return [f"*Blocked:* {m.inline(decision.verdict.why, 240)}", may]
+    first = rules[0]
+    more = f" (and {m.counted(len(rules) - 1, 'more rule')}, see Details)" if len(rules) > 1 else ""
+    return [f"*Blocked by:* {rule_words(first)}{more}", may]
+
+
+def blocking_rules(decision: Decision) -> list[RuleResult]:
+    """The rules that failed and block, in policy's order."""
+    return [rule for rule in decision.rules if not rule.passed and rule.otherwise == "block"]
+
+
+def rule_words(rule: RuleResult) -> str:
+    """A rule with its limit and the actual value, escaped."""
+    return f"{m.inline(rule.rule, 60)}, limit {m.inline(rule.limit, 80)}, actual {m.inline(rule.actual, 80)}"
+
+
+def _approved(view: CardView) -> str:
+    """Who let the fix run: people by name, or policy."""
+    approval = view.approval
+    if approval is not None and approval.approved_by and not approval.automatic:
+        return f"Approved by {m.people(approval.approved_by, 'and')}"
+    automatic = approval is not None and approval.automatic
+    if automatic or (view.decision is not None and isinstance(view.decision.verdict, Auto)):
+        return "Automatic: policy lets this run by itself"
+    return "Approved"
+
+
+def _runs(view: CardView) -> list[str]:
+    started = view.execution.started_at if view.execution else None
+    since = f" · started {m.date(started, view.now)}" if started else ""
+    expected = view.plan.expected_seconds if view.plan else 0
+    return [f"{_approved(view)}{since}{f' · takes about {m.duration(expected)}' if expected > 0 else ''}."]
+
+
+def _checks(view: CardView) -> list[str]:
+    lines = [f"{_approved(view)}. {_outcome(view)}"]
+    if view.verification is not None and view.verification.detail:
+        lines.append(f"So far: {m.inline(view.verification.detail, 200)}")
+    return lines
+
+
+def _outcome(view: CardView, otherwise: str = "The fix was carried out.") -> str:
+    outcome = view.execution.outcome if view.execution else None
+    if outcome is None:
+        return otherwise
+    if outcome.ok and not outcome.changed:
+        return f"Nothing was changed. {m.inline(outcome.detail, 200, '')}".rstrip()
+    return m.inline(outcome.detail, 200, otherwise)
+
+
+def _verified(view: CardView) -> list[str]:
+    detail = view.verification.detail if view.verification else ""
+    ended = view.incident.resolved_at or (view.execution.finished_at if view.execution else None)
+    took = ""
+    if ended is not None and ended >= view.incident.opened_at:
+        took = f" {m.duration((ended - view.incident.opened_at).total_seconds())} after it was detected."
+    return [f"*Verified:* {m.inline(detail, 220, 'the failing signal is gone.')}{took}", f"{_approved(view)}."]
+
+
+def _not_verified(view: CardView) -> list[str]:
+    detail = view.verification.detail if view.verification else view.decided_note
+    return [
+        f"*Not verified:* {m.inline(detail, 220, 'no sign yet that the fix helped.')}",
+        f"{_approved(view)}. Please check whether it helped.",
+    ]
+
+
+def _undone(view: CardView) -> list[str]:
+    detail = view.verification.detail if view.verification else view.decided_note
+    return [
+        f"*Undone:* {m.inline(detail, 220, 'the fix made things worse.')}",
+        f"{_approved(view)}. The state before the fix is restored; the failure goes on.",
+    ]
+
+
+def _needs_person(view: CardView) -> list[str]:
+    return [f"*Why:* {_why_a_person(view)}"]
+
+
+def _why_a_person(view: CardView) -> str:
+    approval, outcome = view.approval, view.execution.outcome if view.execution else None
+    if approval is not None and approval.state is ApprovalState.REJECTED:
+        by = f" by {m.mention(approval.decided_by)}" if approval.decided_by else ""
+        return f"The fix was rejected{by}. {_note(view) or m.inline(approval.reason, 200, '')}".rstrip()
+    if approval is not None and approval.state is ApprovalState.EXPIRED:
+        return f"Nobody decided until {m.date(approval.until, view.now)}. {_note(view)}".rstrip()
+    if view.decided_note:
+        return _note(view)
+    if outcome is not None and not outcome.ok:
+        return f"The fix failed. {m.inline(outcome.detail, 220, '')}".rstrip()
+    if isinstance(view.diagnosis, Unsure):
+        return "The cause is not known well enough to act on it."
+    return "No fix here is safe enough for the bot."
+
+
+def _dismissed(view: CardView) -> list[str]:
+    decided_by = view.approval.decided_by if view.approval else ""
+    by = f" by {m.mention(decided_by)}" if decided_by else ""
+    return [f"Dismissed{by}. {_note(view)}".rstrip()]
+
+
+def _resolved(view: CardView) -> list[str]:
+    ended = view.incident.resolved_at
+    at = f" at {m.date(ended, view.now)}" if ended else ""
+    return [f"The alert ended{at}. {_note(view, 'No fix of this bot was needed.')}"]
+
+
+_DECISION_LINES: dict[IncidentState, Callable[[CardView], list[str]]] = {
+    S.DETECTED: _nothing_yet,
+    S.DIAGNOSING: _nothing_yet,
+    S.PROPOSED: _suggestion,
+    S.WAITING: _asks,
+    S.BLOCKED: _blocks,
+    S.RUNNING: _runs,
+    S.VERIFYING: _checks,
+    S.HEALED: _verified,
+    S.NOT_VERIFIED: _not_verified,
+    S.UNDONE: _undone,
+    S.ESCALATED: _needs_person,
+    S.DISMISSED: _dismissed,
+    S.RESOLVED: _resolved,
+}
+
+
+def _approval_id(view: CardView) -> int:
+    return view.approval.id if view.approval else 0
+
+
+def answered(view: CardView) -> bool:
+    """Whether the card gives an answer that people can judge."""
+    return view.diagnosis is not None
+
+
+def _buttons(view: CardView) -> list[dict[str, Any]]:
+    state = view.incident.state
+    if state in CLOSED_STATES or view.observing or not answered(view):
+        return []
+    details = _button(DETAILS, "Details", encode(i=view.incident.id), f"Details of incident {view.incident.id}")
+    approval = view.approval
+    if state is not S.WAITING or approval is None or approval.state is not ApprovalState.OPEN:
+        return [details]
+    value = approval_value(approval)
+    preview = view.plan.preview if view.plan else ""
+    approve = _button(APPROVE, "Approve", value, f"Approve: {preview}" if preview else "Approve the fix")
+    approve["style"] = "primary"
+    if view.plan is not None and view.plan.risk in {Risk.MEDIUM, Risk.HIGH}:
+        approve["confirm"] = _confirm(view.plan)
+    return [approve, _button(REJECT, "Reject…", value, "Reject the fix and say why"), details]
+
+
+def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, Any]:
+    return {
+        "type": "button",
+        "action_id": action_id,
+        "text": m.plain_text(label),
+        "value": value,
+        "accessibility_label": m.plain(spoken, 75),
+    }
+
+
+def _confirm(plan: Plan) -> dict[str, Any]:
+    target = plan.action.target if plan.action else None
+    where = f" Target: {m.plain(target.key, 70)} in {m.plain(target.environment, 20)}." if target else ""
+    touches = f" Touches {m.plain(plan.blast_radius, 60)}." if plan.blast_radius else ""
+    return {
+        "title": m.plain_text(f"Approve this {plan.risk.value}-risk fix?"),
+        "text": m.plain_text(f"{m.plain(plan.preview, 120)}{where}{touches}"),
+        "confirm": m.plain_text("Approve"),
+        "deny": m.plain_text("Not now"),
+        "style": "danger" if plan.risk is Risk.HIGH else "primary",
+    }
+
+
+def feedback_block(incident_id: int) -> dict[str, Any]:
+    """Slack's feedback buttons for one incident's answer."""
+    return {
+        "type": "context_actions",
+        "block_id": f"card-{incident_id}-feedback",
+        "elements": [
+            {
+                "type": "feedback_buttons",
+                "action_id": FEEDBACK,
+                "positive_button": _thumb(HELPED, incident_id, 1, "This answer helped"),
+                "negative_button": _thumb(DID_NOT_HELP, incident_id, -1, "This answer did not help"),
+            }
+        ],
+    }
+
+
+def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, Any]:
+    return {
+        "text": m.plain_text(label, emoji=True),
+        "value": encode(i=incident_id, v=value),
+        "accessibility_label": spoken,
+    }
+
+
+def _small_print(view: CardView) -> str:
+    if view.diagnosis is None:
+        return ""
+    parts = [answered_by(view.diagnosis)]
+    up, down = view.feedback_counts
+    if up or down:
+        parts.append(f"👍 {up} helped, 👎 {down} did not")
+    elif view.observing:
+        parts.append(REACT)
+    if view.source_link:
+        parts.append(m.link(view.source_link, "Source"))
+    if view.channel_link:
+        parts.append(m.link(view.channel_link, "Thread"))
+    return " · ".join(parts)
+
+
+def answered_by(diagnosis: Diagnosis | Unsure) -> str:
+    """Who answered, in how many milliseconds, and why not a better one; escaped."""
+    source = diagnosis.answered_by
+    note = f" ({m.inline(source.note, 100)})" if source.note else ""
+    return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms, {MACHINE_MADE}"
+
+
+def encode(**fields: int | str) -> str:
+    """A button's value: compact JSON with ids only, since anybody in the channel can read it."""
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def approval_value(approval: Approval) -> str:
+    """What approve and reject carry: the approval's id and the first 16 hex digits of its digest."""
+    return encode(a=approval.id, d=approval.digest[:16])
+
+
+def decode_value(value: object) -> tuple[int, str] | None:
+    """Approval id and the first 16 digits of the digest that the person saw; None when it is not one of ours."""
+    fields = decode_fields(value)
+    number, digest = fields.get("a"), fields.get("d")
+    if not _is_id(number) or not isinstance(digest, str) or len(digest) != 16 or set(digest) - set("0123456789abcdef"):
+        return None
+    return int(str(number)), digest
+
+
+def decode_incident(value: object) -> int | None:
+    """The incident of a details button's value."""
+    number = decode_fields(value).get("i")
+    return int(str(number)) if _is_id(number) else None
+
+
+def decode_feedback(value: object) -> tuple[int, int] | None:
+    """Incident id and +1 or -1 of a feedback button's value."""
+    fields = decode_fields(value)
+    incident, thumb = decode_incident(value), fields.get("v")
+    if incident is None or type(thumb) is not int or thumb not in (1, -1):
+        return None
+    return incident, thumb
+
+
+def decode_fields(value: object) -> Mapping[str, object]:
+    """The JSON object in a value or private metadata of at most 3,000 characters; empty when there is none."""
+    if not isinstance(value, str) or len(value) > 3000:
+        return {}
+    try:
+        fields = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _is_id(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**63
+
+
+def responsible_people(view: CardView) -> tuple[str, ...]:
+    """Ids to mention in a state that needs a person: who may approve, else who is responsible. None while observing."""
+    if view.observing:
+        return ()
+    if view.incident.state is S.WAITING and view.approval is not None:
+        return tuple(who for who in view.approval.who if who not in view.approval.approved_by)
+    if view.responsible:
+        return view.responsible
+    if view.approval is not None and view.approval.who:
+        return view.approval.who
+    verdict = view.decision.verdict if view.decision else None
+    return verdict.who if isinstance(verdict, Ask) else ()
