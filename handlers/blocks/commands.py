@@ -1,0 +1,130 @@
+"""What /codehealer answers, to the person alone. Wording only; who asks and what is stored is the handler's."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from handlers.blocks import mrkdwn as m
+from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word
+from knowledge.model import Approval, Incident
+
+COMMAND = "/codehealer"
+
+# Subcommand: how it is typed, what it does. Help, suggestions and the parser read this table.
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "status": ("status", "open incidents, approvals that wait, mode and connection"),
+    "show": ("show 12", "the card of one incident"),
+    "help": ("help", "this list"),
+}
+
+MENTION_HELP = "Mention me with a pasted log, or in a thread, and I say what I think the cause is."
+SHORTCUT_HELP = "Or use the message shortcut *Diagnose with CodeHealer*."
+NO_INCIDENTS = "No open incidents."
+NOTHING_WAITS = "No approval waits."
+_MOST_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A parsed command line. `name` is one of `SUBCOMMANDS`, or the unknown word as typed (foreign text)."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        return self.name in SUBCOMMANDS
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """What `status` shows. `waiting` pairs each open approval with its incident; `connections` are one line each,
+    such as "Slack: connected"; `paused_by` is a user id or name, "" when not paused."""
+
+    now: datetime
+    incidents: tuple[Incident, ...] = ()
+    waiting: tuple[tuple[Approval, Incident], ...] = ()
+    mode: str = ""
+    paused_by: str = ""
+    connections: tuple[str, ...] = ()
+
+
+def parse_command(text: str) -> Command:
+    """Forgiving: case, spaces, a leading slash or dash and a number sign are ignored; nothing typed means help."""
+    words = m.clean(text[:2000]).split(" ")
+    name = words[0].lower().lstrip("/-") or "help"
+    return Command(name, tuple(word.lstrip("#") for word in words[1:] if word))
+
+
+def status_answer(view: StatusView) -> Card:
+    """Open incidents, approvals that wait, mode and connections."""
+    open_line = m.counted(len(view.incidents), "open incident") if view.incidents else NO_INCIDENTS.rstrip(".")
+    lines = [f"*{open_line}*"]
+    lines += [_incident_line(incident, view.now) for incident in view.incidents[:_MOST_SHOWN]]
+    lines += _more(len(view.incidents))
+    lines.append(f"*{m.counted(len(view.waiting), 'approval')} waiting*" if view.waiting else NOTHING_WAITS)
+    lines += [_approval_line(*pair, view.now) for pair in view.waiting[:_MOST_SHOWN]]
+    lines += _more(len(view.waiting))
+    if view.paused_by:
+        lines.append(f"⏸️ *Paused* by {m.mention(view.paused_by)}: nothing runs until somebody resumes it.")
+    lines.append(f"*Mode:* {m.inline(view.mode, 60)}")
+    lines += [f"• {m.inline(line, 200)}" for line in view.connections[:_MOST_SHOWN]]
+    return _answer("status", lines)
+
+
+def _incident_line(incident: Incident, now: datetime) -> str:
+    sign, words = STATE_WORDS[incident.state]
+    title = m.inline(incident.title, 80)
+    since = m.date(incident.opened_at, now)
+    return f"• {incident.id}: {sign} {words} · {severity_word(incident)} · {place(incident, 40)} · {title} · {since}"
+
+
+def _approval_line(approval: Approval, incident: Incident, now: datetime) -> str:
+    have = f"{len(approval.approved_by)} of {m.counted(approval.needed, 'approval')}"
+    return f"• {incident.id}: {place(incident, 40)} · {have} · until {m.date(approval.until, now)}"
+
+
+def _more(have: int) -> list[str]:
+    return [f"({have - _MOST_SHOWN:,} more)"] if have > _MOST_SHOWN else []
+
+
+def help_answer() -> Card:
+    """What a person can type."""
+    lines = ["*What I can do*", *_usage_lines(), MENTION_HELP, SHORTCUT_HELP]
+    return _answer("help", lines)
+
+
+def _usage_lines() -> list[str]:
+    return [f"• `{COMMAND} {usage}`: {does}" for usage, does in SUBCOMMANDS.values()]
+
+
+def unknown_answer(name: str) -> Card:
+    """An unknown subcommand, with the nearest known one."""
+    typed = m.clean(name[:200])
+    near = difflib.get_close_matches(typed.lower()[:40], SUBCOMMANDS, n=1, cutoff=0.5)
+    guess = f" Did you mean `{COMMAND} {SUBCOMMANDS[near[0]][0]}`?" if near else ""
+    return _answer("unknown", [f"I do not know {m.code(typed, 60)}.{guess}", *_usage_lines()])
+
+
+def show_answer(view: CardView) -> Card:
+    """One incident's card for one person, without the buttons that decide: decisions belong where all can see them."""
+    card = render_card(view)
+    blocks = [block for block in card.blocks if block["type"] not in {"actions", "context_actions"}]
+    if view.channel_link:
+        return Card(card.text, blocks)
+    where = f"Incident {view.incident.id}; decide on its card in the channel."
+    return Card(card.text, [*blocks, m.context(f"show-{view.incident.id}", where)])
+
+
+def show_unknown_answer(arguments: Sequence[str]) -> Card:
+    """`show` without a number, or with one that no incident has."""
+    asked = " ".join(arguments)[:100]
+    if not asked.strip():
+        return _answer("show", [f"Which one? For example `{COMMAND} show 12`; `{COMMAND} status` lists the numbers."])
+    return _answer("show", [f"There is no incident {m.code(asked, 60)}; `{COMMAND} status` lists the open ones."])
+
+
+def _answer(name: str, lines: Sequence[str]) -> Card:
+    text = "\n".join(m.without_markup(line) for line in lines)
+    return Card(text, m.sections(f"command-{name}", lines))

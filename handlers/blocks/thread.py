@@ -1,0 +1,283 @@
+"""What goes into the card's thread: evidence, progress, checks, and the one reply that asks for a person."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from handlers.blocks import mrkdwn as m
+from handlers.blocks.card import (
+    FLAGGED,
+    MOST_TEXT,
+    WANTED,
+    Card,
+    CardView,
+    answered_by,
+    decision_lines,
+    feedback_block,
+    lead,
+    percent,
+    responsible_people,
+    what_it_takes,
+)
+from knowledge.model import (
+    KIND_NAMES,
+    Approval,
+    Diagnosis,
+    Evidence,
+    Execution,
+    ExecutionState,
+    Incident,
+    IncidentState,
+    Precedent,
+    Quote,
+    RuleResult,
+    Unsure,
+    Verification,
+)
+
+NEEDS_PERSON = frozenset(
+    {IncidentState.WAITING, IncidentState.NOT_VERIFIED, IncidentState.UNDONE, IncidentState.ESCALATED}
+)
+
+EVIDENCE_NAMES: dict[str, str] = {
+    "alert": "Alert",
+    "message": "Message",
+    "pod_status": "Pod status",
+    "events": "Events",
+    "logs": "Log",
+    "previous_logs": "Log before the restart",
+    "rollout": "Rollout",
+    "job_log": "Job log",
+    "argocd": "Argo CD",
+}
+
+OUTCOMES: dict[str, str] = {
+    "verified": "worked, verified",
+    "not_verified": "not verified",
+    "worse": "made things worse",
+    "rejected": "rejected by a person",
+    "dismissed": "dismissed",
+    "resolved": "resolved without the bot",
+    "": "outcome not known",
+}
+
+PROGRESS: dict[ExecutionState, str] = {
+    ExecutionState.QUEUED: "Approved; it runs as soon as the target is free.",
+    ExecutionState.STARTED: "Started.",
+    ExecutionState.ACTED: "Done. Checking whether it helped.",
+    ExecutionState.FAILED: "Failed.",
+    ExecutionState.REFUSED: "Not done: the target is no longer as it was when the fix was proposed.",
+    ExecutionState.UNDONE: "Undone: the state before the fix is restored.",
+}
+
+VERDICTS: dict[str, str] = {
+    "verified": "✅ Verified: the failure is gone.",
+    "not_verified": "❓ Not verified: no proof that the fix helped.",
+    "worse": "⚠️ Worse than before the fix.",
+    "pending": "🔎 Still checking.",
+}
+
+PASTED = "This text was pasted, so it gets a diagnosis and never an action."
+
+_MOST_SOURCES, _MOST_QUOTES, _MOST_PRECEDENTS, _MOST_OTHERS = 8, 6, 5, 6
+
+
+def evidence_reply(
+    view: CardView, evidence: Sequence[Evidence], precedents: Sequence[Precedent] | None = None
+) -> Card | None:
+    """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's."""
+    diagnosis = view.diagnosis
+    if diagnosis is None:
+        return None
+    shown = view.precedents if precedents is None else precedents
+    lines = [*_answer_lines(diagnosis, evidence), *_precedent_lines(shown, view.now), answered_by(diagnosis)]
+    name = f"evidence-{view.incident.id}"
+    return _card(f"Evidence for incident {view.incident.id}", m.sections(name, lines), lines)
+
+
+def _answer_lines(diagnosis: Diagnosis | Unsure, evidence: Sequence[Evidence]) -> list[str]:
+    lines = [*_quote_lines(diagnosis.quotes, evidence), *_could_not_lines(evidence)]
+    if isinstance(diagnosis, Diagnosis) and diagnosis.ruled_out:
+        lines.append("*Ruled out*")
+        lines += [f"• {m.inline(cause, 240)}" for cause in diagnosis.ruled_out[:_MOST_OTHERS]]
+        lines += _left_out(len(diagnosis.ruled_out), _MOST_OTHERS, "more ruled out")
+    if isinstance(diagnosis, Unsure) and diagnosis.missing:
+        lines.append("*Would settle it*")
+        lines += [f"• {m.inline(what, 240)}" for what in diagnosis.missing[:_MOST_OTHERS]]
+    others = [f"{KIND_NAMES[kind]} {percent(share)}" for kind, share in diagnosis.candidates[:4]]
+    if len(others) > 1:
+        lines.append(f"*Considered:* {', '.join(others)}")
+    if diagnosis.injection_suspected:
+        lines.append(FLAGGED)
+    return lines
+
+
+def _quote_lines(quotes: Sequence[Quote], evidence: Sequence[Evidence]) -> list[str]:
+    if not quotes:
+        return ["*Evidence:* no line of it stands out."]
+    by_item: dict[int, list[Quote]] = {}
+    for quote in quotes:
+        by_item.setdefault(quote.evidence, []).append(quote)
+    lines = ["*Evidence*"]
+    for index, found in list(by_item.items())[:_MOST_SOURCES]:
+        item = evidence[index] if 0 <= index < len(evidence) else None
+        lines.append(f"{evidence_name(item)}:" if item else f"Evidence {index + 1}:")
+        numbered = "\n".join(f"{quote.line:>5}  {m.clean(quote.text[:1000])[:300]}" for quote in found[:_MOST_QUOTES])
+        lines.append(m.fence(numbered, 2000))
+        if item is not None and item.truncated_chars:
+            lines.append(f"({item.truncated_chars:,} characters of this were not read)")
+        lines += _left_out(len(found), _MOST_QUOTES, "more lines quoted")
+    return [*lines, *_left_out(len(by_item), _MOST_SOURCES, "more sources quoted")]
+
+
+def evidence_name(item: Evidence) -> str:
+    """Its kind in words, its source, and a link where there is one; escaped."""
+    kind = EVIDENCE_NAMES.get(item.kind) or m.inline(item.kind.replace("_", " "), 40, "Evidence")
+    source = f" · {m.inline(item.source, 120)}" if item.source else ""
+    return f"{kind}{source}{' · ' + m.link(item.link, 'open') if item.link else ''}"
+
+
+def _could_not_lines(evidence: Sequence[Evidence]) -> list[str]:
+    missing = [item for item in evidence if item.could_not]
+    if not missing:
+        return []
+    lines = [f"• {evidence_name(item)}: {m.inline(item.could_not, 200)}" for item in missing[:_MOST_OTHERS]]
+    return ["*Could not look at*", *lines, *_left_out(len(missing), _MOST_OTHERS, "more")]
+
+
+def _precedent_lines(precedents: Sequence[Precedent], now: datetime) -> list[str]:
+    if not precedents:
+        return ["*Similar incidents:* none known."]
+    lines = ["*Similar incidents*"]
+    lines += [precedent_line(precedent, now) for precedent in precedents[:_MOST_PRECEDENTS]]
+    return [*lines, *_left_out(len(precedents), _MOST_PRECEDENTS, "more")]
+
+
+def precedent_line(precedent: Precedent, now: datetime) -> str:
+    """One remembered incident: when and where, its cause, what was done, how that ended, what people said; escaped."""
+    item = precedent.item
+    place = f"{item.service or item.source} {item.environment}".strip()
+    title = f"{item.occurred_at:%Y-%m-%d} {place}"
+    fix = f" · {m.inline(item.fix, 160)}" if item.fix else ""
+    outcome = OUTCOMES.get(item.outcome) or m.inline(item.outcome, 40)
+    days = max(0, (now - item.occurred_at).days)
+    said = ""
+    if precedent.thumbs_up or precedent.thumbs_down:
+        said = f" · 👍 {precedent.thumbs_up} 👎 {precedent.thumbs_down}"
+    why = f" · {m.inline(precedent.why, 160)}" if precedent.why else ""
+    cause = m.inline(item.cause, 200, "cause not known")
+    ago = f"{m.counted(days, 'day')} ago"
+    return f"• {m.link(item.link, title, 100)} ({ago}): {cause}{fix} · *{outcome}*{said}{why}"
+
+
+def _left_out(have: int, most: int, what: str) -> list[str]:
+    return [f"({have - most:,} {what})"] if have > most else []
+
+
+def progress_reply(view: CardView, execution: Execution) -> Card:
+    """One line on what an execution is doing: the action, its state, and the outcome's sentence."""
+    action = execution.action
+    preview = view.plan.preview if view.plan else ""
+    what = m.inline(preview, 240, "") or f"{m.inline(action.name, 60)} on {m.inline(action.target.key, 160)}"
+    at = execution.finished_at or execution.started_at
+    lines = [f"*{what.replace('*', '∗')}*"]
+    lines.append(f"{PROGRESS[execution.state]}{f' {m.date(at, view.now)}' if at else ''}")
+    if execution.outcome is not None:
+        if execution.outcome.ok and not execution.outcome.changed:
+            lines.append("Nothing was changed.")
+        lines.append(m.inline(execution.outcome.detail, 400, "No further detail."))
+    name = f"progress-{view.incident.id}-{execution.id}-{execution.state.value}"
+    return _card("", [m.section(name, lines)], lines)
+
+
+def verification_reply(view: CardView, verification: Verification) -> Card:
+    """Every check after the fix, with what was wanted and what was found."""
+    lines = [VERDICTS.get(verification.verdict, m.inline(verification.verdict, 60))]
+    if verification.detail:
+        lines.append(m.inline(verification.detail, 400))
+    lines += [check_line(check) for check in verification.checks[:12]]
+    lines += _left_out(len(verification.checks), 12, "more checks")
+    return _card("", m.sections(f"verification-{view.incident.id}", lines), lines)
+
+
+def check_line(check: RuleResult) -> str:
+    """One check in words, escaped."""
+    word = "✓ met" if check.passed else "✗ not met"
+    wanted, found = m.inline(check.limit, 100), m.inline(check.actual, 100)
+    return f"• {word}: {m.inline(check.rule, 80)}, wanted {wanted}, found {found}"
+
+
+def needs_person_reply(view: CardView) -> Card:
+    """The short reply, to be broadcast, in a state that needs a person; it mentions who is responsible.
+
+    An edit of the card notifies nobody, so this is what people hear. Severity, service, cause and wanted decision are
+    the first 100 characters of its text.
+    """
+    decision = decision_lines(view)
+    fix = ""
+    if view.plan is not None and view.plan.action is not None and view.incident.state is IncidentState.WAITING:
+        fix = f"{m.inline(view.plan.preview or view.plan.action.name, 240)} ({what_it_takes(view.plan)})"
+    people = " ".join(m.mention(who) for who in responsible_people(view)[:10])
+    wanted = WANTED[view.incident.state]
+    detail = [line for line in (fix, *([] if fix else decision), people and f"{people}: {wanted}.") if line]
+    name = f"needs-{view.incident.id}-{view.incident.state.value}"
+    first = lead(view)
+    return Card(
+        "\n".join([first, *(m.without_markup(line) for line in detail)]),
+        [m.section(name, [f"*{first.replace('*', '∗')}*", *detail])],
+    )
+
+
+def decided_reply(approval: Approval, now: datetime) -> Card:
+    """Who approved or rejected and why, for the thread's record."""
+    by = m.mention(approval.decided_by) if approval.decided_by else "policy"
+    words = {"approved": f"Approved by {by}", "rejected": f"Rejected by {by}"}
+    line = words.get(approval.state.value, f"{m.inline(approval.state.value, 20).capitalize()}")
+    reason = f": {m.inline(approval.reason, 400)}" if approval.reason else ""
+    lines = [f"{line} {m.date(now, now)}{reason}"]
+    return _card("", [m.section(f"decided-{approval.id}-{approval.state.value}", lines)], lines)
+
+
+def question_answer(
+    diagnosis: Diagnosis | Unsure,
+    evidence: Sequence[Evidence],
+    now: datetime,
+    *,
+    precedents: Sequence[Precedent] = (),
+    incident: Incident | None = None,
+    next_step: str = "",
+) -> Card:
+    """The answer to a mention with a pasted log: a diagnosis only. With an `incident` people can judge it.
+
+    `next_step` is one sentence on what a person could do.
+    """
+    if isinstance(diagnosis, Diagnosis):
+        first = f"*{KIND_NAMES[diagnosis.kind]}* ({percent(diagnosis.confidence)} sure)"
+        lines = [first, m.inline(diagnosis.cause or diagnosis.summary, 400)]
+        if diagnosis.summary and diagnosis.summary != diagnosis.cause and diagnosis.cause:
+            lines.append(m.inline(diagnosis.summary, 600))
+    else:
+        lines = ["*I am not sure.*", m.inline(diagnosis.reason, 400, "The text does not settle it.")]
+    if next_step:
+        lines.append(f"*Next:* {m.inline(next_step, 300)}")
+    lines += [*_answer_lines(diagnosis, evidence), *_precedent_lines(precedents, now)]
+    lines += [PASTED, answered_by(diagnosis)]
+    name = f"answer-{incident.id}" if incident else "answer"
+    blocks = m.sections(name, lines)
+    if incident is not None:
+        blocks.append(feedback_block(incident.id))
+    return _card("", blocks, lines)
+
+
+def _card(first: str, blocks: list[dict[str, Any]], lines: Sequence[str]) -> Card:
+    """Blocks with a text of the same words, of at most `MOST_TEXT` characters, ended at a line's end."""
+    words: list[str] = []
+    room = MOST_TEXT - len("[shortened]") - 1
+    for line in [first, *lines] if first else lines:
+        plain = m.without_markup(line)
+        if len(plain) + 1 > room:
+            words.append("[shortened]")
+            break
+        words.append(plain)
+        room -= len(plain) + 1
+    return Card("\n".join(words), blocks)

@@ -1,0 +1,83 @@
+"""Pure: an error, or a refused click, becomes the sentence that a person reads. Privately, always."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from handlers.blocks import mrkdwn as m
+from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
+from knowledge.model import Approval, ApprovalState
+
+UNEXPECTED = "Something went wrong on my side, and it is in the log. Please try again in a minute."
+TOO_LONG = "That took too long, so I stopped waiting. Please try again in a minute."
+NOT_OURS = "I cannot read that button any more. Please use the newest card of this incident."
+CHANGED = "The fix has changed since this card was drawn. Please read the card again and decide on what it says now."
+PAUSED = "CodeHealer is paused, so nothing runs. Once it is resumed, the approval can be given."
+GUEST = "Guests and people from other workspaces may ask, but not approve."
+NOT_AGAIN = "You have already approved this; the next approval must come from somebody else."
+REJECTED_THANKS = "Rejected, and the reason is kept with the incident."
+FEEDBACK_THANKS = "Thank you; you can change your vote at any time."
+
+_MOST = 400
+
+
+def _unavailable(error: Exception) -> str:
+    words = _message(error)
+    if isinstance(error, Unavailable) and error.maybe_done:
+        return f"{words} It may have happened all the same, so I look before I try again."
+    return f"{words} I try again by myself."
+
+
+def _message(error: Exception) -> str:
+    text = m.inline(str(error), _MOST, UNEXPECTED)
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+# The nearest class in an error's ancestry decides.
+SENTENCES: dict[type[Exception], Callable[[Exception], str]] = {
+    BadInput: lambda error: f"I could not read that. {_message(error)}",
+    SettingsError: lambda error: f"A setting needs an operator's attention. {_message(error)}",
+    NotFound: lambda error: f"{_message(error)} It may be gone already.",
+    Conflict: lambda error: f"{_message(error)} Please look at the card again.",
+    Refused: lambda error: f"Refused: {_message(error)}",
+    Unavailable: _unavailable,
+    CodeHealerError: _message,
+    TimeoutError: lambda _: TOO_LONG,
+}
+
+
+def sentence_for(error: Exception) -> str:
+    """What a person reads about `error`, escaped, of at most 600 characters; of unforeseen ones nothing internal."""
+    for kind in type(error).__mro__:
+        words = SENTENCES.get(kind)
+        if words is not None:
+            return words(error)
+    return UNEXPECTED
+
+
+def not_allowed(approval: Approval) -> str:
+    """To somebody who may not decide."""
+    who = m.people(approval.who) if approval.who else "nobody here"
+    return f"You may not decide this one. {who} may."
+
+
+def already_decided(approval: Approval, now: datetime) -> str:
+    """To somebody whose click came second, or too late."""
+    by = m.mention(approval.decided_by) if approval.decided_by else ""
+    if approval.state is ApprovalState.APPROVED:
+        people = m.people(approval.approved_by, "and") or by
+        return f"This is already approved{f' by {people}' if people else ''}; nothing happens twice."
+    if approval.state is ApprovalState.REJECTED:
+        return f"This is already rejected{f' by {by}' if by else ''}."
+    if approval.state is ApprovalState.EXPIRED or approval.until <= now:
+        return f"The time to decide ended at {m.date(approval.until, now)}. The next look at the failure may ask again."
+    if approval.state is ApprovalState.WITHDRAWN:
+        return "This fix is no longer needed, so the question was withdrawn."
+    return CHANGED
+
+
+def approval_noted(approval: Approval) -> str:
+    """To somebody whose approval counts."""
+    have = len(approval.approved_by)
+    if have < approval.needed:
+        return f"Your approval counts: {have} of {approval.needed}. Somebody else must approve too."
+    return "Approved. The card shows how it goes."
