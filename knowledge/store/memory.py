@@ -94,10 +94,10 @@ async def search(
     vector_model: str,
     limit: int = 50,
     not_incident: int | None = None,
-    **filters: str,
+    filters: Mapping[str, str] | None = None,
 ) -> Sequence[Found]:
     """The candidates of both legs, `limit` of each, filtered first."""
-    where = _matches(filters)
+    where = _matches(filters or {})
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
     ids: set[str] = set()

@@ -23,7 +23,7 @@ URGENT, CHANGED, COUNTED = 0, 10, 50
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A row to be sent. `attempts` above zero: an earlier attempt may have reached Slack."""
+    """A row to be sent."""
 
     id: int
     kind: str
@@ -32,9 +32,15 @@ class Message:
     channel: str
     payload: Mapping[str, Any]
     priority: int
+    state: str
     version: int
     attempts: int
     created_at: datetime
+
+    @property
+    def uncertain(self) -> bool:
+        """An earlier attempt may have reached Slack."""
+        return self.state == "sending" or self.attempts > 0
 
 
 async def put(
@@ -75,7 +81,6 @@ async def put_card(
         statement.on_conflict_do_update(
             index_elements=["key"],
             set_={
-                "state": "queued",
                 "version": outbox.c.version + 1,
                 "error": "",
                 "priority": func.least(outbox.c.priority, priority),
@@ -111,6 +116,7 @@ async def due(db: AsyncConnection, *, limit: int = 50) -> Sequence[Message]:
             outbox.c.channel,
             outbox.c.payload,
             outbox.c.priority,
+            outbox.c.state,
             outbox.c.version,
             outbox.c.attempts,
             outbox.c.created_at,
@@ -135,9 +141,7 @@ async def next_due_s(db: AsyncConnection) -> float | None:
 
 async def sending(db: AsyncConnection, message: Message) -> None:
     """Say, before the request leaves, that it may have reached Slack from now on."""
-    await db.execute(
-        update(outbox).where(outbox.c.id == message.id).values(state="sending", attempts=outbox.c.attempts + 1)
-    )
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="sending"))
 
 
 async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
@@ -150,16 +154,18 @@ async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
     await db.execute(
         update(outbox)
         .where(outbox.c.id == message.id, outbox.c.version != message.version)
-        .values(state="queued", attempts=0)
+        .values(state="queued", attempts=0, ts=ts)
     )
 
 
 async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:
     """Try again later; waiting for a rate limit is no failed attempt."""
-    values: dict[str, Any] = {"not_before": func.now() + timedelta(seconds=in_s), "error": error[:300]}
-    if waited:
-        values |= {"state": "queued", "attempts": func.greatest(outbox.c.attempts - 1, 0)}
-    await db.execute(update(outbox).where(outbox.c.id == message.id).values(**values))
+    attempts = outbox.c.attempts if waited else outbox.c.attempts + 1
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id)
+        .values(state="queued", attempts=attempts, not_before=func.now() + timedelta(seconds=in_s), error=error[:300])
+    )
 
 
 async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
