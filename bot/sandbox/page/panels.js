@@ -1,0 +1,273 @@
+// The sidebar, the first-run hint and the "Break something" panel (world, scenarios, faults, what the bot asked for).
+
+import { h } from "./dom.js";
+import { get, post } from "./api.js";
+
+// -- sidebar ----------------------------------------------------------------------------------------------------
+
+export function drawSidebar(node, state, go) {
+  const entry = (id, label, extra = {}) =>
+    h("li", {}, h("button", {
+      type: "button", class: "room", "aria-current": state.room === id ? "page" : null, data: { room: id }, on: { click: () => go(id) },
+    }, h("span", { class: "room-sign", "aria-hidden": "true" }, extra.sign ?? "#"), h("span", { class: "room-name", dir: "auto" }, label),
+    extra.unread > 0 && h("span", { class: "unread", "aria-label": `${extra.unread} unread` }, String(extra.unread))));
+  const rooms = state.channels.filter((one) => !one.is_im);
+  const ims = state.channels.filter((one) => one.is_im);
+  const parts = [
+    h("div", { class: "team" }, state.team),
+    h("h2", {}, "Channels"),
+    h("ul", {}, rooms.map((one) => entry(one.id, one.name, { unread: one.unread, sign: one.is_private ? "🔒" : "#" }))),
+    ims.length > 0 && [h("h2", {}, "Direct messages"),
+      h("ul", {}, ims.map((one) => entry(one.id, imName(one, state), { unread: one.unread, sign: "●" })))],
+    h("h2", {}, "Apps"),
+    h("ul", {}, entry("home", "CodeHealer home", { sign: "⌂" })),
+  ];
+  const focusRoom = node.contains(document.activeElement) ? document.activeElement.dataset.room : null;
+  node.replaceChildren(...parts.flat().filter(Boolean));
+  if (focusRoom) node.querySelector(`[data-room="${CSS.escape(focusRoom)}"]`)?.focus();
+}
+
+export function imName(channel, state) {
+  const ids = (channel.members ?? []).map((one) => one.id ?? one);
+  const other = channel.user ?? ids.find((id) => id !== state.me.id) ?? state.bot;
+  return state.users.find((one) => one.id === other)?.name ?? channel.name ?? "codehealer";
+}
+
+// -- first-run hint ---------------------------------------------------------------------------------------------
+
+const STEPS = [["break", "Break something"], ["watch", "Watch the diagnosis"], ["approve", "Approve the fix"], ["thumb", "Leave a thumbs-up"]];
+const STEPS_KEY = "codehealer.steps";
+
+export function createSteps(node) {
+  const done = new Set(JSON.parse(localStorage.getItem(STEPS_KEY) ?? "[]"));
+  const save = () => localStorage.setItem(STEPS_KEY, JSON.stringify([...done]));
+  const draw = () => {
+    node.hidden = done.has("hidden");
+    const next = STEPS.find(([id]) => !done.has(id))?.[0];
+    node.replaceChildren(
+      h("ol", { "aria-label": "First steps" }, STEPS.map(([id, label], index) =>
+        h("li", { class: done.has(id) ? "done" : id === next ? "next" : "", "aria-current": id === next ? "step" : null },
+          h("span", { class: "step-number", "aria-hidden": "true" }, done.has(id) ? "✓" : String(index + 1)), h("span", {}, label)))),
+      h("button", { type: "button", class: "btn icon", "aria-label": "Hide the first steps", on: { click: () => mark("hidden") } }, "✕"));
+  };
+  function mark(id) {
+    if (done.has(id)) return;
+    done.add(id);
+    save();
+    draw();
+  }
+  draw();
+  return { mark, has: (id) => done.has(id) };
+}
+
+// -- world ------------------------------------------------------------------------------------------------------
+
+const STATUS = { healthy: "healthy", degraded: "degraded", broken: "broken" };
+
+/** `hooks` = {onBroken(scenario), onReset(), toast(text)} */
+export function createWorld(node, hooks) {
+  const services = h("div", { id: "services" });
+  const scenarioList = h("div", { class: "scenarios", data: { testid: "scenarios" } });
+  const filter = h("input", { type: "search", placeholder: "Filter scenarios", "aria-label": "Filter scenarios", data: { testid: "scenario-filter" } });
+  const overall = h("p", { class: "overall", role: "status", data: { testid: "world-status" } });
+  const reset = h("button", { type: "button", class: "btn", data: { testid: "reset" } }, "Reset the world");
+  let scenarios = [];
+  let scenarioSignature = "";
+  let snapshotSignature = "";
+
+  filter.addEventListener("input", () => drawScenarios());
+  reset.addEventListener("click", () => busy(reset, hooks, async () => {
+    await post("reset");
+    hooks.onReset();
+  }));
+  node.replaceChildren(
+    h("div", { class: "side-head" }, h("h2", { id: "world-title", tabindex: "-1" }, "Break something"), reset),
+    h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "World and scenarios, scrolls" },
+      overall, services, h("div", { class: "scenario-head" }, h("h3", {}, "Scenarios"), filter), scenarioList,
+      createFaults(hooks), createRequests(hooks)));
+
+  function drawScenarios() {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (one) => words.every((word) => [one.id, one.title, one.summary, one.service, one.environment, one.kind, one.group].join(" ").toLowerCase().includes(word));
+    const groups = new Map();
+    for (const one of scenarios.filter(matches)) groups.set(one.group ?? "Other", [...(groups.get(one.group ?? "Other") ?? []), one]);
+    const opened = new Set([...scenarioList.querySelectorAll("details.group[open]")].map((one) => one.dataset.group));
+    const first = opened.size === 0;
+    scenarioList.replaceChildren(...[...groups].map(([name, list], index) =>
+      h("details", { class: "group", data: { group: name }, open: words.length > 0 || opened.has(name) || (first && index === 0) },
+        h("summary", {}, h("span", {}, name), h("span", { class: "count" }, String(list.length))),
+        h("ul", {}, list.map((one) => scenarioItem(one))))));
+    if (!groups.size) scenarioList.replaceChildren(h("p", { class: "empty" }, scenarios.length ? "No scenario matches." : "No scenarios yet."));
+  }
+
+  function scenarioItem(one) {
+    const button = h("button", {
+      type: "button", class: "btn break", data: { testid: `break-${one.id}` }, "aria-label": `Break it: ${one.title}`,
+      on: {
+        click: () => busy(button, hooks, async () => {
+          const answer = await post("break", { scenario: one.id });
+          hooks.onBroken(one, answer);
+        }),
+      },
+    }, "Break it");
+    return h("li", { class: "scenario", data: { scenario: one.id } },
+      h("div", { class: "scenario-text" }, h("div", { class: "scenario-title", dir: "auto" }, one.title),
+        h("div", { class: "chips" }, one.service && h("span", { class: "chip" }, one.service), one.environment && h("span", { class: `chip env ${one.environment}` }, one.environment)),
+        one.summary && h("p", { dir: "auto" }, one.summary),
+        one.right_action && h("details", { class: "answer" }, h("summary", {}, "What should help"), h("p", {}, h("code", {}, String(one.right_action)), one.kind && ` (${one.kind})`))),
+      button);
+  }
+
+  function draw(world) {
+    const next = JSON.stringify(world.snapshot ?? {});
+    if (next !== snapshotSignature) {
+      snapshotSignature = next;
+      drawSnapshot(services, overall, world.snapshot ?? {});
+    }
+    const ids = JSON.stringify(world.scenarios ?? []);
+    if (ids !== scenarioSignature) {
+      scenarioSignature = ids;
+      scenarios = world.scenarios ?? [];
+      drawScenarios();
+    }
+  }
+  return { draw };
+}
+
+function drawSnapshot(node, overall, snapshot) {
+  const list = snapshot.services ?? [];
+  const ill = list.filter((one) => one.status !== "healthy");
+  overall.className = `overall ${ill.some((one) => one.status === "broken") ? "broken" : ill.length ? "degraded" : "healthy"}`;
+  overall.textContent = !list.length ? "The world is empty." : ill.length
+    ? `${ill.length} of ${list.length} services ${ill.length === 1 ? "needs" : "need"} help`
+    : `All ${list.length} services are healthy`;
+  // The ill ones first: they are what one looks for.
+  const rank = { broken: 0, degraded: 1, healthy: 2 };
+  const sorted = [...list].sort((a, b) => (rank[a.status] ?? 0) - (rank[b.status] ?? 0));
+  const opened = new Set([...node.querySelectorAll("details[open]")].map((one) => one.dataset.name));
+  const more = (name, title, rows) => rows.length > 0 && h("details", { class: "more", data: { name }, open: opened.has(name) },
+    h("summary", {}, h("span", {}, title), h("span", { class: "count" }, String(rows.length))), h("ul", {}, rows));
+  node.replaceChildren(...[
+    h("ul", { class: "services", "aria-label": "Services" }, sorted.map(service)),
+    more("runs", "GitHub Actions runs", (snapshot.runs ?? []).map(run)),
+    more("apps", "Argo CD applications", (snapshot.apps ?? []).map(app)),
+  ].filter(Boolean));
+}
+
+function service(one) {
+  const total = Math.min(12, Number(one.replicas) || 0);
+  const ready = Math.min(total, Number(one.ready) || 0);
+  return h("li", { class: `service ${STATUS[one.status] ?? "broken"}`, data: { service: one.name, environment: one.environment, status: one.status } },
+    h("div", { class: "service-head" }, h("span", { class: "dot", "aria-hidden": "true" }), h("strong", { dir: "auto", title: one.name }, one.name),
+      h("span", { class: `chip env ${one.environment}` }, one.environment), h("span", { class: "service-status" }, one.status)),
+    h("div", { class: "service-body" },
+      h("span", { class: "pips", role: "img", "aria-label": `${one.ready ?? 0} of ${one.replicas ?? 0} replicas ready` },
+        Array.from({ length: total }, (_, index) => h("i", { class: index < ready ? "on" : "" }))),
+      h("code", { class: "image", title: one.image, dir: "ltr" }, one.image)),
+    one.reason && h("div", { class: "reason", dir: "auto" }, one.reason));
+}
+
+function run(one) {
+  const bad = one.conclusion && !["success", "skipped", "neutral"].includes(one.conclusion);
+  return h("li", { class: bad ? "line bad" : "line" }, h("span", { class: "line-name", dir: "auto" }, `${one.repository} · ${one.name}`),
+    h("span", {}, `${one.conclusion ?? "running"}${one.attempt > 1 ? ` (attempt ${one.attempt})` : ""}`));
+}
+
+function app(one) {
+  const health = one.health?.status ?? one.health ?? "";
+  const sync = one.sync?.status ?? one.sync ?? one.status ?? "";
+  const bad = /degraded|missing|failed|outofsync|unknown/i.test(`${health} ${sync}`);
+  return h("li", { class: bad ? "line bad" : "line" }, h("span", { class: "line-name", dir: "auto" }, one.name), h("span", {}, [sync, health].filter(Boolean).join(" · ")));
+}
+
+async function busy(button, hooks, work) {
+  button.disabled = true;
+  button.setAttribute("aria-busy", "true");
+  try {
+    await work();
+  } catch (error) {
+    hooks.toast(error.message, true);
+  } finally {
+    button.disabled = false;
+    button.removeAttribute("aria-busy");
+  }
+}
+
+// -- faults -----------------------------------------------------------------------------------------------------
+
+const SLACK_FAULTS = [
+  ["duplicate_events", "Deliver every event twice", "switch"],
+  ["reorder", "Deliver out of order", "switch"],
+  ["no_pong", "Don't answer pings", "switch"],
+  ["refuse_connections", "Refuse new connections", "switch"],
+  ["slow_ms", "Answer slowly (ms)", "number"],
+  ["rate_limit_next", "429 for the next … calls", "number"],
+  ["error_after_write_next", "500 after the write, next … calls", "number"],
+  ["error_before_write_next", "500 before the write, next … calls", "number"],
+  ["drop_socket", "Drop the socket now", "once", true],
+  ["disconnect_reason", "Ask the bot to reconnect", "once", "refresh_requested"],
+];
+const SYSTEM_FAULTS = [
+  ["slow_ms", "Answer slowly (ms)", "number"],
+  ["error_next", "Fail the next … calls", "number"],
+  ["status", "… with status", "number"],
+  ["after_write", "Fail after the write took place", "switch"],
+];
+const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS]];
+
+function createFaults(hooks) {
+  const body = h("div", { class: "fault-body" });
+  const details = h("details", { class: "more faults", data: { testid: "faults" } }, h("summary", {}, h("span", {}, "Faults on demand")), body);
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    try {
+      const faults = await get("faults");
+      body.replaceChildren(...SYSTEMS.map(([id, title, list]) =>
+        h("fieldset", {}, h("legend", {}, title), list.map((one) => faultField(id, one, faults[id] ?? {}, hooks)))));
+    } catch (error) {
+      body.replaceChildren(h("p", { class: "empty" }, error.message));
+    }
+  });
+  return details;
+}
+
+function faultField(system, [name, label, kind, value], now, hooks) {
+  const send = async (what) => {
+    try {
+      await post("faults", { [system]: { [name]: what } });
+      hooks.toast(`${label}: ${what === true ? "on" : what === false ? "off" : what}`);
+    } catch (error) {
+      hooks.toast(error.message, true);
+    }
+  };
+  const testid = `fault-${system}-${name}`;
+  if (kind === "once") return h("button", { type: "button", class: "btn", data: { testid }, on: { click: () => send(value) } }, label);
+  const node = kind === "switch"
+    ? h("input", { type: "checkbox", role: "switch", checked: Boolean(now[name]), data: { testid } })
+    : h("input", { type: "number", min: "0", value: now[name] ?? 0, data: { testid } });
+  node.addEventListener("change", () => send(kind === "switch" ? node.checked : Number(node.value) || 0));
+  return h("label", { class: "fault" }, h("span", {}, label), node);
+}
+
+// -- requests ---------------------------------------------------------------------------------------------------
+
+function createRequests(hooks) {
+  const list = h("ol", { class: "requests", tabindex: "0", "aria-label": "Requests, newest first" });
+  const system = h("select", { "aria-label": "System" }, ["k8s", "github", "argocd", "pagerduty", "slack"].map((one) => h("option", { value: one }, one)));
+  const load = async () => {
+    try {
+      const answer = await get("requests", { system: system.value });
+      const rows = (answer.requests ?? []).slice(-60).reverse();
+      list.replaceChildren(...rows.map((one) => h("li", { class: one.status >= 400 ? "line bad" : "line" },
+        h("code", { class: "line-name" }, `${one.method ?? ""} ${one.path ?? ""}`), h("span", {}, String(one.status ?? "")))));
+      if (!rows.length) list.replaceChildren(h("li", { class: "empty" }, "Nothing asked yet."));
+    } catch (error) {
+      hooks.toast(error.message, true);
+    }
+  };
+  const details = h("details", { class: "more", data: { testid: "requests" } }, h("summary", {}, h("span", {}, "What the bot asked for")),
+    h("div", { class: "request-head" }, system, h("button", { type: "button", class: "btn", on: { click: load } }, "Refresh")), list);
+  details.addEventListener("toggle", () => details.open && load());
+  system.addEventListener("change", load);
+  return details;
+}
