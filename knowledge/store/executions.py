@@ -5,16 +5,17 @@ slept past its lease writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select, text, update
+from sqlalchemy import RowMapping, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Verification
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import approvals, executions, leases, verifications
+from knowledge.store.tables import executions, leases, verifications
 
 
 def _execution(row: RowMapping) -> Execution:
@@ -99,32 +100,33 @@ async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
     return _execution(row) if row else None
 
 
+async def take(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> Execution | None:
+    """Store the token when none greater is stored, and the row as it is now; None when fenced off."""
+    taken = await db.execute(
+        update(executions)
+        .where(executions.c.id == execution_id, executions.c.fencing_token <= fencing_token)
+        .values(fencing_token=fencing_token)
+        .returning(executions)
+    )
+    row = taken.mappings().one_or_none()
+    return _execution(row) if row else None
+
+
 async def start(db: AsyncConnection, execution_id: int, *, fencing_token: int, snapshot: Mapping[str, Any]) -> bool:
-    """Queued to started: from here on the side effect may have happened. False when it is not queued any more."""
+    """Queued to started: from here on the side effect may have happened. False: not queued any more, or fenced off."""
     started = await db.execute(
         update(executions)
-        .where(executions.c.id == execution_id, executions.c.state == ExecutionState.QUEUED)
+        .where(
+            executions.c.id == execution_id,
+            executions.c.state == ExecutionState.QUEUED,
+            executions.c.fencing_token <= fencing_token,
+        )
         .values(
             state=ExecutionState.STARTED, fencing_token=fencing_token, snapshot=dict(snapshot), started_at=func.now()
         )
         .returning(executions.c.id)
     )
     return started.scalar_one_or_none() is not None
-
-
-async def adopt(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> bool:
-    """Take over a started execution whose worker is gone; only a greater token may."""
-    adopted = await db.execute(
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.state == ExecutionState.STARTED,
-            executions.c.fencing_token < fencing_token,
-        )
-        .values(fencing_token=fencing_token)
-        .returning(executions.c.id)
-    )
-    return adopted.scalar_one_or_none() is not None
 
 
 async def finish(
@@ -142,6 +144,21 @@ async def finish(
         .returning(executions.c.id)
     )
     return finished.scalar_one_or_none() is not None
+
+
+async def begin_undo(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> bool:
+    """True exactly once in the execution's life, stored before the undo is sent."""
+    begun = await db.execute(
+        update(executions)
+        .where(
+            executions.c.id == execution_id,
+            executions.c.undo_begun.is_(False),
+            executions.c.fencing_token <= fencing_token,
+        )
+        .values(undo_begun=True, fencing_token=fencing_token)
+        .returning(executions.c.id)
+    )
+    return begun.scalar_one_or_none() is not None
 
 
 async def verify_until(db: AsyncConnection, execution_id: int, deadline_s: float) -> datetime:
@@ -191,8 +208,17 @@ async def count_recent(db: AsyncConnection, service: str, *, hours: float) -> in
     return int(counted.scalar_one())
 
 
-async def recent_on_target(db: AsyncConnection, target_key: str, *, hours: float) -> Sequence[tuple[str, str]]:
-    """(action, last verdict or "") of what was done to a target of late, oldest first: for the loop breaker."""
+@dataclass(frozen=True, slots=True)
+class PastExecution:
+    """What was done to a target of late; `verdict` is the last verification's, "undone", or "" while not known."""
+
+    action: str
+    verdict: str
+    at: datetime
+
+
+async def recent_on_target(db: AsyncConnection, target_key: str, *, hours: float) -> Sequence[PastExecution]:
+    """Executions on a target, newest first: for the loop breaker."""
     last_verdict = (
         select(verifications.c.verdict)
         .where(verifications.c.execution_id == executions.c.id)
@@ -200,16 +226,17 @@ async def recent_on_target(db: AsyncConnection, target_key: str, *, hours: float
         .limit(1)
         .scalar_subquery()
     )
+    verdict = case((executions.c.state == ExecutionState.UNDONE, "undone"), else_=func.coalesce(last_verdict, ""))
     rows = await db.execute(
-        select(executions.c.action_name, func.coalesce(last_verdict, "").label("verdict"))
+        select(executions.c.action_name.label("action"), verdict.label("verdict"), executions.c.started_at.label("at"))
         .where(
             executions.c.target_key == target_key,
             executions.c.started_at > func.now() - timedelta(hours=hours),
             executions.c.state.in_([ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.UNDONE]),
         )
-        .order_by(executions.c.id)
+        .order_by(executions.c.id.desc())
     )
-    return [(row.action_name, row.verdict) for row in rows]
+    return [PastExecution(**row) for row in rows.mappings()]
 
 
 async def under_way(db: AsyncConnection, target_key: str, *, apart_from: int) -> bool:
@@ -222,11 +249,38 @@ async def under_way(db: AsyncConnection, target_key: str, *, apart_from: int) ->
     return (await db.execute(query.limit(1))).first() is not None
 
 
-async def approved_without_execution(db: AsyncConnection) -> Sequence[int]:
-    """Approvals that were given but have no execution: none, as both are written in one transaction (a check)."""
-    rows = await db.execute(
-        select(approvals.c.id)
-        .outerjoin(executions, executions.c.approval_id == approvals.c.id)
-        .where(approvals.c.state == "approved", executions.c.id.is_(None))
-    )
-    return rows.scalars().all()
+class StoredExecutions:
+    """The executions and leases of one database; each method is one transaction of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
+        async with self._engine.begin() as db:
+            return await acquire_lease(db, key, holder, ttl_s)
+
+    async def lease_renew(self, key: str, token: int, ttl_s: float) -> bool:
+        async with self._engine.begin() as db:
+            return await renew_lease(db, key, token, ttl_s)
+
+    async def lease_release(self, key: str, token: int) -> None:
+        async with self._engine.begin() as db:
+            await release_lease(db, key, token)
+
+    async def take_execution(self, execution_id: int, *, fencing_token: int) -> Execution | None:
+        async with self._engine.begin() as db:
+            return await take(db, execution_id, fencing_token=fencing_token)
+
+    async def start_execution(self, execution_id: int, *, snapshot: Mapping[str, Any], fencing_token: int) -> bool:
+        async with self._engine.begin() as db:
+            return await start(db, execution_id, fencing_token=fencing_token, snapshot=snapshot)
+
+    async def finish_execution(
+        self, execution_id: int, *, state: ExecutionState, outcome: Outcome, fencing_token: int
+    ) -> bool:
+        async with self._engine.begin() as db:
+            return await finish(db, execution_id, state=state, outcome=outcome, fencing_token=fencing_token)
+
+    async def begin_undo(self, execution_id: int, *, fencing_token: int) -> bool:
+        async with self._engine.begin() as db:
+            return await begin_undo(db, execution_id, fencing_token=fencing_token)
