@@ -1,0 +1,7 @@
+"""All scenarios: one table, one file a family."""
+
+from bot.sandbox.world.scenarios import pods, releases
+from bot.sandbox.world.scenarios.table import Scenario
+
+SCENARIOS: tuple[Scenario, ...] = (*releases.SCENARIOS, *pods.SCENARIOS)
+BY_ID = {s.id: s for s in SCENARIOS}
