@@ -98,6 +98,7 @@ OBSERVE = "observe"
 NO_SEVERITY = "no severity"
 NO_SERVICE = "unknown service"
 NO_RECORD = "no record of this fix here yet"
+NO_APPROVERS = "Nobody yet (policy names no approvers)"
 FLAGGED = "⚠️ The evidence contains text addressed to this bot, so nothing runs by itself."
 MACHINE_MADE = "machine made, can be wrong"
 HELPED, DID_NOT_HELP = "👍 Helped", "👎 Did not help"
@@ -302,7 +303,7 @@ def _asks(view: CardView) -> list[str]:
     if approval is None:
         return ["Asking for approval."]
     until = m.date(approval.until, view.now)
-    who = m.people(approval.who) if approval.who else "Anybody here"
+    who = m.people(approval.who) if approval.who else NO_APPROVERS
     have = len(approval.approved_by)
     if approval.needed < 2:
         return [f"*Decision:* {who} may approve until {until}."]
@@ -319,7 +320,7 @@ def _blocks(view: CardView) -> list[str]:
         return [f"Policy does not allow this fix. {_note(view)}".rstrip()]
     rules = blocking_rules(decision)
     override = decision.verdict.override or next((rule.override for rule in rules if rule.override), "")
-    may = f"May override: {m.mention(override, 160)}." if override else "Nobody may override this here."
+    may = f"To override: {m.mention(override, 160)}." if override else "Nobody may override this."
     if view.observing:
         may = "Observe mode: nothing runs and nobody is asked."
     if not rules:

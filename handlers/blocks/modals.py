@@ -183,7 +183,7 @@ def _verdict(decision: Decision) -> str:
     if isinstance(verdict, Auto):
         return "may run by itself"
     if isinstance(verdict, Blocked):
-        override = f"; may override: {m.mention(verdict.override, 160)}" if verdict.override else ""
+        override = f"; to override: {m.mention(verdict.override, 160)}" if verdict.override else ""
         return f"blocked, {m.inline(verdict.why, 240)}{override}"
     if isinstance(verdict, Ask):
         who = f" of {m.people(verdict.who)}" if verdict.who else ""
@@ -194,7 +194,7 @@ def _verdict(decision: Decision) -> str:
 def rule_line(rule: RuleResult) -> str:
     """One rule with its limit, the actual value and what failing it means; escaped."""
     word = "✓ passed" if rule.passed else ("⛔ blocks" if rule.otherwise == "block" else "✋ asks")
-    override = f"; may override: {m.mention(rule.override, 80)}" if rule.override and not rule.passed else ""
+    override = f"; to override: {m.mention(rule.override, 80)}" if rule.override and not rule.passed else ""
     return f"• {word}: {rule_words(rule)}{override}"
 
 
