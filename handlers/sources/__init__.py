@@ -1,0 +1,62 @@
+"""Where failures are told of: per source, how a delivery is verified, read and told from its repeat. All pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from handlers.sources import (
+    alertmanager,
+    argocd,
+    cloudwatch,
+    generic,
+    github,
+    grafana,
+    kubernetes,
+    pagerduty,
+    slack,
+    verify,
+)
+from handlers.sources.fields import Json
+from knowledge.model import Alert
+
+Headers = Mapping[str, str]
+
+
+def _no_id(_headers: Headers, _body: Json) -> str | None:
+    return None
+
+
+def _no_event(_headers: Headers, _body: Json) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One sender's rules.
+
+    `verify(body, headers, secrets)` raises BadSignature unless one of the secrets fits; `parse(json, headers)` gives
+    the alerts or raises BadInput; `delivery_id(headers, json)` is the sender's own id for the delivery, None where it has
+    none; `event_name(headers, json)` what kind of message it is, "" where there is but one.
+    """
+
+    name: str
+    verify: Callable[[bytes, Headers, Sequence[str]], None]
+    parse: Callable[[Json, Headers], tuple[Alert, ...]]
+    delivery_id: Callable[[Headers, Json], str | None] = _no_id
+    event_name: Callable[[Headers, Json], str] = _no_event
+
+
+SOURCES: Mapping[str, Source] = {
+    source.name: source
+    for source in (
+        Source("alertmanager", verify.token, alertmanager.parse),
+        Source("grafana", verify.grafana, grafana.parse),
+        Source("github", verify.github, github.parse, github.delivery_id, github.event_of),
+        Source("argocd", verify.token, argocd.parse),
+        Source("pagerduty", verify.pagerduty, pagerduty.parse, pagerduty.delivery_id, pagerduty.event_of),
+        Source("kubernetes", verify.token, kubernetes.parse, kubernetes.delivery_id, kubernetes.event_of),
+        Source("cloudwatch", verify.token, cloudwatch.parse, cloudwatch.delivery_id),
+        # Slack's own requests are verified by the Slack app; this entry reads one message.
+        Source("slack", verify.token, slack.parse, slack.delivery_id),
+        Source("generic", verify.token, generic.parse),
+    )
+}

@@ -1,0 +1,102 @@
+"""Pure: reading fields of JSON that anybody may have written: a wrong type reads as absent, and all is bounded."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from knowledge.errors import BadInput
+from knowledge.model import Link
+
+Json = Mapping[str, Any]
+
+MAX_TITLE = 300
+MAX_NAME = 253
+MAX_TEXT = 4_000
+MAX_LABELS = 100
+_MAX_LABEL = 1_000
+_MAX_URL = 2_000
+MAX_DEPTH = 64
+
+# Terminal sequences (colours, titles) and control characters: PostgreSQL stores no NUL, people read no escapes.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|\x1b.")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def clean_text(value: str) -> str:
+    """Without escape sequences, control characters (but line ends and tabs) and halves of surrogate pairs."""
+    if value.isprintable():
+        return value
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", value)))
+
+
+def clean(value: Any, max_depth: int = MAX_DEPTH) -> Any:
+    """Parsed JSON with every text and key cleaned. BadInput where it is nested more deeply than `max_depth`."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        _require_depth(max_depth)
+        return {clean_text(key): clean(item, max_depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        _require_depth(max_depth)
+        return [clean(item, max_depth - 1) for item in value]
+    return value
+
+
+def _require_depth(left: int) -> None:
+    if left <= 0:
+        raise BadInput("The JSON is nested too deeply: send a flatter body.")
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """A string as it is, a number as digits, anything else as ""."""
+    if isinstance(value, str):
+        return value[:limit].strip()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)[:limit]
+    return ""
+
+
+def name(value: object) -> str:
+    return text(value, MAX_NAME)
+
+
+def title(value: object) -> str:
+    return " ".join(text(value, MAX_TITLE).split())
+
+
+def child(value: object, *path: str) -> Json:
+    """The object at the end of a path of keys, {} where it is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def children(value: object, limit: int = 200) -> list[Json]:
+    """The objects of an array; whatever else is in it is left out."""
+    return [item for item in value[:limit] if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def labels(value: object) -> dict[str, str]:
+    """Labels as strings; nested values are left out."""
+    if not isinstance(value, Mapping):
+        return {}
+    pairs = ((text(key, MAX_NAME), text(item, _MAX_LABEL)) for key, item in list(value.items())[:MAX_LABELS])
+    return {key: item for key, item in pairs if key and item}
+
+
+def links(pairs: Iterable[tuple[str, object]]) -> tuple[Link, ...]:
+    """The pairs (title, url) whose url is http or https: what a card may link to."""
+    found = []
+    for caption, value in pairs:
+        url = text(value, _MAX_URL)
+        if url.startswith(("https://", "http://")) and not any(char in url for char in " <>|\n\"'"):
+            found.append(Link(caption, url))
+    return tuple(found)
+
+
+def hints(**values: str) -> dict[str, str]:
+    """Look-up hints for the server's own search of the target, without the empty ones."""
+    return {key: value for key, value in values.items() if value}

@@ -1,0 +1,153 @@
+"""Pure: any other JSON object, by the words that monitoring tools commonly use for their fields.
+
+A guess must never close an incident: an alert is firing unless a plain `status` or `state` near the top says otherwise in
+one of few words. `alert_type: ALERT_RECOVERY`, `UP` and the like open an incident that a person or the next alert closes.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from handlers.sources import fields
+from handlers.sources.fields import Json
+from knowledge.fingerprint import (
+    failing_labels,
+    identifying_marks,
+    identity,
+    normal_severity,
+    parse_time,
+    workload_of,
+)
+from knowledge.model import Alert, AlertStatus
+
+_MAX_DEPTH = 5
+_MAX_FIELDS = 3_000
+# Best first. All keys are compared in lower case without `_`, `-`, `.` and spaces.
+_TITLES = (
+    "title", "alertname", "alerttitle", "checkname", "rulename", "monitorname", "conditionname", "subject", "summary",
+    "headline", "name", "event", "message", "description", "text", "reason",
+)  # fmt: skip
+_SUMMARIES = ("description", "summary", "message", "details", "output", "longoutput", "text", "body", "reason")
+_SEVERITIES = ("severity", "level", "priority", "urgency", "criticality")
+_FINGERPRINTS = ("fingerprint", "dedupkey", "alertid", "monitorid", "checkid", "incidentid", "issueidentifier")
+_STARTS = ("startsat", "startedat", "start", "triggeredat", "firedat", "timestamp", "createdat", "occurredat", "date")
+_ENDS = ("endsat", "endedat", "end", "resolvedat")
+_LINKS = ("url", "link", "htmlurl", "weburl", "alerturl", "permalink", "dashboardurl")
+_LABELS = {
+    "namespace": ("namespace", "k8snamespace", "k8snamespacename", "kubenamespace"),
+    "pod": ("pod", "podname", "k8spodname"),
+    "deployment": ("deployment", "deploymentname", "k8sdeploymentname", "kubedeployment"),
+    "statefulset": ("statefulset", "k8sstatefulsetname"),
+    "daemonset": ("daemonset", "k8sdaemonsetname"),
+    "job_name": ("jobname", "k8sjobname"),
+    "node": ("node", "nodename", "k8snodename"),
+    "service": ("service", "servicename", "project", "application", "app", "component"),
+    "cluster": ("cluster", "clustername", "k8sclustername"),
+    "environment": ("environment", "env", "deploymentenvironment"),
+    "instance": ("host", "hostname", "instance", "server"),
+    "repository": ("repository", "repo"),
+    "commit": ("commit", "commitsha", "sha", "revision"),
+    "branch": ("branch",),
+}
+_RESOLVED = frozenset({"resolved", "recovered", "ok", "closed", "normal", "inactive", "cleared"})
+_INFORMATION = frozenset({"info", "informational", "information", "debug", "none", "notice"})
+
+
+def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
+    flat = _flatten(body)
+    labels = {name: word for name, keys in _LABELS.items() if (word := _first(flat, keys, fields.MAX_NAME))}
+    failing = failing_labels(labels)
+    kind, workload, owner = workload_of(failing)
+    title = " ".join(_first(flat, _TITLES, fields.MAX_TITLE).split())
+    severity = normal_severity(_first(flat, _SEVERITIES, 40))
+    status = AlertStatus.RESOLVED if _plain_status(body) in _RESOLVED else AlertStatus.FIRING
+    fingerprint = _first(flat, _FINGERPRINTS, fields.MAX_NAME)
+    namespace, cluster = failing.get("namespace", ""), failing.get("cluster", "")
+    marks = [*identifying_marks(failing, owned=bool(owner)), fingerprint]
+    return (
+        Alert(
+            source="generic",
+            status=status,
+            title=title,
+            identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
+            fingerprint=fingerprint,
+            actionable=status is AlertStatus.FIRING and severity not in _INFORMATION,
+            severity=severity,
+            summary=_first(flat, _SUMMARIES, fields.MAX_TEXT) or title,
+            namespace=namespace,
+            workload=workload,
+            owner=owner,
+            service=labels.get("service", "") or owner,
+            environment=labels.get("environment", ""),
+            cluster=cluster,
+            repository=labels.get("repository", ""),
+            branch=labels.get("branch", ""),
+            commit=labels.get("commit", ""),
+            started_at=_time(flat, _STARTS),
+            ended_at=_time(flat, _ENDS) if status is AlertStatus.RESOLVED else None,
+            target=fields.hints(kind=kind, namespace=namespace, name=workload, cluster=cluster, owner=owner),
+            labels=labels,
+            links=fields.links([("Source", value) for value in _values(flat, _LINKS)][:5]),
+        ),
+    )
+
+
+def _flatten(body: Json) -> dict[str, list[Any]]:
+    """Values by normal key, nearest to the root first. Reads `{"key": k, "value": v}` lists and `k:v,k:v` tags too."""
+    found: dict[str, list[Any]] = {}
+    queue: deque[tuple[Any, int]] = deque([(body, 0)])
+    left = _MAX_FIELDS
+    while queue and left > 0:
+        value, depth = queue.popleft()
+        pairs = value.items() if isinstance(value, Mapping) else ()
+        if isinstance(value, list):
+            queue.extend((item, depth + 1) for item in value[:100] if depth < _MAX_DEPTH)
+            pairs = _pairs(value)
+        for key, item in pairs:
+            left -= 1
+            if isinstance(item, Mapping | list):
+                if depth < _MAX_DEPTH:
+                    queue.append((item, depth + 1))
+            else:
+                found.setdefault(_normal(key), []).append(item)
+                if _normal(key) in ("tags", "labels") and isinstance(item, str):
+                    for tag in item[:4_000].split(","):
+                        name, colon, word = tag.partition(":")
+                        if colon:
+                            found.setdefault(_normal(name), []).append(word)
+    return found
+
+
+def _pairs(items: list[Any]) -> Iterable[tuple[str, Any]]:
+    """Entries of lists that stand for objects: `{"key","value"}` and `[name, value]`."""
+    for item in items[:100]:
+        if isinstance(item, Mapping) and isinstance(item.get("key"), str):
+            value = item.get("value")
+            yield item["key"], next(iter(value.values()), None) if isinstance(value, Mapping) else value
+        elif isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+            yield item[0], item[1]
+
+
+def _normal(key: object) -> str:
+    return "".join(char for char in str(key)[:100].lower() if char.isalnum())
+
+
+def _values(flat: Mapping[str, list[Any]], keys: Iterable[str]) -> Iterable[Any]:
+    return (value for key in keys for value in flat.get(key, ()))
+
+
+def _first(flat: Mapping[str, list[Any]], keys: Iterable[str], limit: int) -> str:
+    return next((word for value in _values(flat, keys) if (word := fields.text(value, limit))), "")
+
+
+def _time(flat: Mapping[str, list[Any]], keys: Iterable[str]) -> Any:
+    return next((found for value in _values(flat, keys) if (found := parse_time(value))), None)
+
+
+def _plain_status(body: Json) -> str:
+    """`status` or `state` of the body, or of the `incident` or `alert` directly inside it, in lower case."""
+    for part in (body, fields.child(body, "incident"), fields.child(body, "alert")):
+        for key in ("status", "state"):
+            if isinstance(part.get(key), str):
+                return fields.text(part[key], 40).lower()
+    return ""

@@ -1,0 +1,95 @@
+"""Pure: webhooks in Alertmanager's layout (Alertmanager v4, Grafana's contact point): alerts with labels."""
+
+from typing import Any
+
+from handlers.sources import fields
+from handlers.sources.fields import Json
+from knowledge.errors import BadInput
+from knowledge.fingerprint import (
+    failing_labels,
+    identifying_marks,
+    identity,
+    normal_severity,
+    parse_time,
+    workload_of,
+)
+from knowledge.model import Alert, AlertStatus
+
+# Alerts that tell that alerting works, or steer other alerts; the shipped rules of kubernetes-mixin.
+_ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert"})
+_NO_SEVERITY = "none"
+_SERVICE_LABELS = ("service", "app", "app_kubernetes_io_name", "label_app_kubernetes_io_name")
+_KINDS = {
+    "pod": "Pod",
+    "deployment": "Deployment",
+    "statefulset": "StatefulSet",
+    "daemonset": "DaemonSet",
+    "job_name": "Job",
+    "node": "Node",
+}
+
+
+def parse(source: str, body: Json) -> tuple[Alert, ...]:
+    """One Alert per entry of `alerts`. BadInput where that isn't a list of objects."""
+    entries = body.get("alerts")
+    if not isinstance(entries, list):
+        raise BadInput("The field `alerts` must be a list of alerts.")
+    group_status = fields.text(body.get("status"))
+    return tuple(_alert(source, entry, group_status, index) for index, entry in enumerate(entries))
+
+
+def _alert(source: str, entry: Any, group_status: str, index: int) -> Alert:
+    if not isinstance(entry, dict):
+        raise BadInput(f"The field `alerts[{index}]` must be an object.")
+    labels = fields.labels(entry.get("labels"))
+    annotations = fields.labels(entry.get("annotations"))
+    status = _status(fields.text(entry.get("status")) or group_status)
+    severity = normal_severity(labels.get("severity") or labels.get("priority"))
+    title = fields.title(labels.get("alertname") or annotations.get("summary"))
+    failing = failing_labels(labels)
+    kind, workload, owner = workload_of(failing)
+    namespace, cluster = failing.get("namespace", ""), failing.get("cluster", "")
+    informational = severity == _NO_SEVERITY or title.lower().replace(" ", "") in _ABOUT_ALERTING
+    return Alert(
+        source=source,
+        status=status,
+        title=title,
+        identity=identity(
+            title,
+            cluster=cluster,
+            namespace=namespace,
+            owner=owner,
+            marks=identifying_marks(failing, owned=bool(owner)),
+        ),
+        fingerprint=fields.name(entry.get("fingerprint")),
+        actionable=status is not AlertStatus.INFO and not informational,
+        severity=severity,
+        summary=annotations.get("description") or annotations.get("message") or annotations.get("summary", ""),
+        namespace=namespace,
+        workload=workload[: fields.MAX_NAME],
+        owner=owner,
+        service=next((failing[name] for name in _SERVICE_LABELS if failing.get(name)), "") or owner,
+        environment=failing.get("environment") or failing.get("env", ""),
+        cluster=cluster,
+        repository=failing.get("repository", ""),
+        commit=failing.get("commit", ""),
+        started_at=parse_time(entry.get("startsAt")),
+        ended_at=parse_time(entry.get("endsAt")) if status is AlertStatus.RESOLVED else None,
+        target=fields.hints(
+            kind=_KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
+        ),
+        labels=labels,
+        links=fields.links(
+            [
+                ("Runbook", annotations.get("runbook_url")),
+                ("Graph", entry.get("generatorURL")),
+                ("Dashboard", entry.get("dashboardURL")),
+                ("Silence", entry.get("silenceURL")),
+            ]
+        ),
+    )
+
+
+def _status(word: str) -> AlertStatus:
+    # Alertmanager knows these two; whatever else calls itself an alert is treated as one rather than missed.
+    return AlertStatus.RESOLVED if word.lower() == "resolved" else AlertStatus.FIRING

@@ -1,0 +1,212 @@
+"""Pure: alerts that other apps post in Slack, read out of the message object.
+
+Wording belongs to the apps and changes; what is relied upon are brackets, colours, links and `name: value` pairs. The
+post is untrusted text: `trusted` is false here, and whoever knows the allow-list of apps sets it.
+"""
+
+import re
+from collections.abc import Mapping
+
+from handlers.sources import fields, slack_text
+from handlers.sources.fields import Json
+from knowledge.errors import BadInput
+from knowledge.fingerprint import (
+    identifying_marks,
+    identity,
+    normal_severity,
+    parse_time,
+    workload_of,
+)
+from knowledge.model import Alert, AlertStatus
+
+_BRACKET = re.compile(r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE)
+_RESOLVED_WORDS = re.compile(
+    r"\b(resolved|recovered|recovery|succeeded|successful(?:ly)?|back to normal|is healthy|passed|completed)\b"
+    r"|:(?:white_check_mark|large_green_circle|heavy_check_mark):|✅|🟢",
+    re.IGNORECASE,
+)
+_FIRING_WORDS = re.compile(
+    r"\b(firing|triggered|fail(?:ed|ure|ing|s)?|degraded|crash\w*|error(?:s|ed)?|critical|down|unhealthy|out of ?sync"
+    r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable)\b"
+    r"|:(?:fire|rotating_light|x|red_circle|warning|no_entry|exclamation):|🔥|🚨|❌|🔴",
+    re.IGNORECASE,
+)
+_RED, _GREEN = frozenset({"danger", "warning"}), "good"
+_HEX = re.compile(r"^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$", re.IGNORECASE)
+_LABEL_NAMES = (
+    "alertname", "namespace", "pod", "deployment", "statefulset", "daemonset", "job_name", "node", "cluster", "severity",
+    "service", "container", "environment", "env", "persistentvolumeclaim", "instance", "reason", "depends_on",
+)  # fmt: skip
+_PAIR = re.compile(
+    r"(?<![\w.-])(" + "|".join(_LABEL_NAMES) + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
+    re.IGNORECASE,
+)
+# The rules of kubernetes-mixin say "Pod shop/web-66b7c9d5f4-m4znd (web) is …".
+_NAMED = re.compile(r"\b(Pod|Deployment|StatefulSet|DaemonSet|Job)\s+([a-z0-9-]{1,63})/([a-z0-9.-]{1,200}[a-z0-9])")
+_NAMED_LABEL = {
+    "Pod": "pod",
+    "Deployment": "deployment",
+    "StatefulSet": "statefulset",
+    "DaemonSet": "daemonset",
+    "Job": "job_name",
+}
+_CAMEL = re.compile(r"^[A-Z][a-z0-9]+(?:[A-Z]+[a-z0-9]*)+\b")
+_EMOJI = re.compile(r":[a-z0-9_+-]{1,60}:\s*")
+_RUN = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})")
+_COMMIT = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/commit/([0-9a-f]{40})")
+_ARGO = re.compile(r"^https?://[^/]+(?:/[^/]+)?/applications/(?:[\w.-]+/)?([a-z0-9.-]+)")
+_PAGER = re.compile(r"^https?://[\w.-]*pagerduty\.com/incidents/([A-Z0-9]{4,40})")
+
+
+def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
+    """One alert: firing, resolved, or information where the post is neither."""
+    message = fields.child(body, "message") if body.get("subtype") == "message_changed" else body
+    text = slack_text.message_text(message, quoted=False)
+    if not text:
+        raise BadInput("The Slack message has no text, blocks or attachments.")
+    headline = _headline(message, text)
+    status = _status(message, headline, text)
+    found = slack_text.urls(message)
+    labels = _labels(message, text, headline)
+    title = labels.get("alertname") or headline
+    kind, workload, owner = workload_of(labels)
+    linked = _linked(found)
+    owner = owner or linked.get("argocd_application", "")
+    namespace, cluster = labels.get("namespace", ""), labels.get("cluster", "")
+    marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
+    return (
+        Alert(
+            source="slack",
+            status=status,
+            title=title,
+            identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
+            actionable=status is AlertStatus.FIRING,
+            trusted=False,
+            severity=normal_severity(labels.get("severity")),
+            summary=text[: fields.MAX_TEXT],
+            namespace=namespace,
+            workload=workload,
+            owner=owner,
+            service=labels.get("service", "") or owner,
+            environment=labels.get("environment") or labels.get("env", ""),
+            cluster=cluster,
+            repository=linked.get("repository", ""),
+            commit=linked.get("commit", ""),
+            run_id=linked.get("run_id", ""),
+            started_at=parse_time(_seconds(message.get("ts"))),
+            target=fields.hints(kind=kind, namespace=namespace, name=workload, cluster=cluster, owner=owner),
+            labels={**labels, **fields.hints(app=_app(message), **_only(linked, "argocd_application", "incident_id"))},
+            links=fields.links([("Source", url) for url in found[:5]]),
+            channel=fields.name(message.get("channel") or body.get("channel")),
+            message_ts=fields.name(message.get("ts")),
+            thread_ts=fields.name(message.get("thread_ts")),
+        ),
+    )
+
+
+def delivery_id(_headers: Mapping[str, str], body: Json) -> str | None:
+    """Channel, time and, for an edited post, the time of the edit."""
+    message = fields.child(body, "message") if body.get("subtype") == "message_changed" else body
+    channel, ts = fields.name(message.get("channel") or body.get("channel")), fields.name(message.get("ts"))
+    edited = (
+        fields.name(fields.child(message, "edited").get("ts") or body.get("event_ts")) if message is not body else ""
+    )
+    return ":".join(part for part in (channel, ts, edited) if part) if channel and ts else None
+
+
+def _headline(message: Json, text: str) -> str:
+    titles = [fields.title(item.get("title")) for item in slack_text.attachments(message)]
+    headers = [
+        fields.title(fields.child(block, "text").get("text"))
+        for block in fields.children(message.get("blocks"))
+        if block.get("type") == "header"
+    ]
+    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    raw = next((item for item in [*headers, *titles] if item), "") or first_line
+    plain = _EMOJI.sub("", slack_text.decode(raw)).replace("*", "").replace("`", "")
+    bare = _BRACKET.sub("", plain).strip(" |-–:")
+    return " ".join(bare.split())[: fields.MAX_TITLE] or plain.strip()[: fields.MAX_TITLE]
+
+
+def _status(message: Json, headline: str, text: str) -> AlertStatus:
+    bracket = _BRACKET.search(text)
+    if bracket:
+        return AlertStatus.RESOLVED if bracket[1].upper() in ("RESOLVED", "OK") else AlertStatus.FIRING
+    colours = [_colour(item.get("color")) for item in slack_text.attachments(message)]
+    by_colour = next((colour for colour in colours if colour), None)
+    if by_colour:
+        return by_colour
+    # The headline decides before the body: a recovery's text still tells what had failed.
+    for words in (headline, text[:2_000]):
+        if _RESOLVED_WORDS.search(words) and not _FIRING_WORDS.search(words):
+            return AlertStatus.RESOLVED
+        if _FIRING_WORDS.search(words):
+            return AlertStatus.RESOLVED if _RESOLVED_WORDS.search(headline) else AlertStatus.FIRING
+    return AlertStatus.INFO
+
+
+def _colour(value: object) -> AlertStatus | None:
+    word = fields.name(value).lower()
+    if word in _RED:
+        return AlertStatus.FIRING
+    if word == _GREEN:
+        return AlertStatus.RESOLVED
+    if not (found := _HEX.match(word)):
+        return None
+    red, green, blue = (int(part, 16) for part in found.groups())
+    if red > green + 40 and red > blue + 40:
+        return AlertStatus.FIRING
+    return AlertStatus.RESOLVED if green > red + 40 and green > blue else None
+
+
+def _labels(message: Json, text: str, headline: str) -> dict[str, str]:
+    """`name: value` pairs of the text and of the attachments' fields, and what the rules' wording names."""
+    found: dict[str, str] = {}
+    for name, value in _PAIR.findall(text[:20_000]):
+        found.setdefault(name.lower(), value.rstrip(".:"))
+    for item in slack_text.attachments(message):
+        for field in fields.children(item.get("fields"), 50):
+            name = fields.name(field.get("title")).lower().replace(" ", "_")
+            if name in _LABEL_NAMES:
+                found.setdefault(name, slack_text.decode(fields.name(field.get("value"))).strip("`*"))
+    if named := _NAMED.search(text[:20_000]):
+        found.setdefault("namespace", named[2])
+        if found["namespace"] == named[2] and not any(found.get(label) for label in _NAMED_LABEL.values()):
+            found[_NAMED_LABEL[named[1]]] = named[3]
+    camel = _CAMEL.match(headline)
+    if camel and "alertname" not in found:
+        found["alertname"] = camel[0]
+    return found
+
+
+def _linked(urls: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for url in urls:
+        if run := _RUN.match(url):
+            found |= {"repository": run[1], "run_id": run[2]}
+        elif commit := _COMMIT.match(url):
+            found.setdefault("repository", commit[1])
+            found["commit"] = commit[2]
+        elif argo := _ARGO.match(url):
+            found["argocd_application"] = argo[1]
+        elif pager := _PAGER.match(url):
+            found["incident_id"] = pager[1]
+    return found
+
+
+def _only(values: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _app(message: Json) -> str:
+    profile = fields.child(message, "bot_profile")
+    return (
+        fields.name(profile.get("name")) or fields.name(message.get("username")) or fields.name(message.get("app_id"))
+    )
+
+
+def _seconds(ts: object) -> float | None:
+    try:
+        return float(fields.name(ts))
+    except ValueError:
+        return None
