@@ -33,9 +33,7 @@ from knowledge.model import (
 from knowledge.model.failing import CLOSED_STATES
 
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
-MOST_LINES = 12
 MOST_TEXT = 3000  # chat.update takes 4,000
-LEAD = 100  # characters that a notification surely shows
 
 S = IncidentState
 
@@ -82,7 +80,7 @@ FIX_LABELS: dict[IncidentState, str] = {
     S.HEALED: "Fix",
     S.NOT_VERIFIED: "Fix",
     S.UNDONE: "Undone fix",
-    S.ESCALATED: "Fix",
+    S.ESCALATED: "Not done",
     S.DISMISSED: "Not done",
     S.RESOLVED: "Not done",
 }
@@ -97,8 +95,9 @@ RISKS: dict[Risk, str] = {
 OBSERVE = "observe"
 NO_SEVERITY = "no severity"
 NO_SERVICE = "unknown service"
-NO_RECORD = "no record of this fix here yet"
-NO_APPROVERS = "Nobody yet (policy names no approvers)"
+CAUSE_UNKNOWN = "Cause not known"
+NO_RECORD = "no record here yet"
+NO_APPROVERS = "Nobody (the policy names no further approver)"
 FLAGGED = "⚠️ The evidence contains text addressed to this bot, so nothing runs by itself."
 MACHINE_MADE = "machine made, can be wrong"
 HELPED, DID_NOT_HELP = "👍 Helped", "👎 Did not help"
@@ -106,7 +105,6 @@ REACT = "React with 👍 or 👎 to say whether this helped"
 
 # The states in which the fix has not begun, so its risk and duration still matter to somebody.
 _FIX_AHEAD = frozenset({S.PROPOSED, S.WAITING, S.BLOCKED})
-_STARTED = frozenset({S.RUNNING, S.VERIFYING, S.HEALED, S.NOT_VERIFIED, S.UNDONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +173,7 @@ def lead(view: CardView) -> str:
     """Severity, service, cause and wanted decision in at most 100 characters, without markup."""
     incident = view.incident
     service = m.inline(_service(incident), 24, NO_SERVICE)
-    cause = m.inline(what_fails(view), 31)
+    cause = CAUSE_UNKNOWN if isinstance(view.diagnosis, Unsure) else m.inline(what_fails(view), 31)
     return f"[{severity_word(incident)}] {service}: {cause} - {WANTED[incident.state]}"
 
 
@@ -248,7 +246,7 @@ def _basis(view: CardView) -> str:
     seen = f"{m.counted(similar, 'similar incident')} here" if similar else "first of its kind here"
     if view.plan is None or view.plan.action is None:
         return seen
-    return f"{seen} · fix {m.inline(view.plan.basis, 80)}" if view.plan.basis else f"{seen} · {NO_RECORD}"
+    return f"{seen} · fix: {m.inline(view.plan.basis, 80, NO_RECORD)}"
 
 
 def _fix(view: CardView) -> list[str]:
@@ -259,8 +257,7 @@ def _fix(view: CardView) -> list[str]:
         if state in CLOSED_STATES:
             return []
         return [f"*Fix:* none proposed. {m.inline(plan.no_action_because, 240, 'No safe fix is known for this.')}"]
-    label = "Fix" if view.execution else FIX_LABELS[state]
-    label = FIX_LABELS[state] if state is S.UNDONE else label
+    label = "Fix" if view.execution and state is not S.UNDONE else FIX_LABELS[state]
     lines = [f"*{label}:* {m.inline(plan.preview or plan.action.name, 300)}"]
     if state in _FIX_AHEAD:
         lines.append(what_it_takes(plan))
@@ -294,8 +291,11 @@ def _nothing_yet(_: CardView) -> list[str]:
 def _suggestion(view: CardView) -> list[str]:
     if view.observing:
         return ["Observe mode: nothing runs and nobody is asked."]
-    mode = m.inline(view.decision.mode, 30) if view.decision else "suggest"
-    return [f"Only a suggestion: in {mode} mode nothing runs from here."]
+    if not view.incident.trusted:
+        return ["Only a suggestion: pasted text and posts of unknown apps never get an action."]
+    if view.decision is not None and view.decision.mode == "suggest":
+        return ["Only a suggestion: in suggest mode nothing runs from here."]
+    return ["Only a suggestion: nothing runs from here."]
 
 
 def _asks(view: CardView) -> list[str]:
@@ -303,7 +303,8 @@ def _asks(view: CardView) -> list[str]:
     if approval is None:
         return ["Asking for approval."]
     until = m.date(approval.until, view.now)
-    who = m.people(approval.who) if approval.who else NO_APPROVERS
+    left = [one for one in approval.who if one not in approval.approved_by]
+    who = m.people(left) if left else NO_APPROVERS
     have = len(approval.approved_by)
     if approval.needed < 2:
         return [f"*Decision:* {who} may approve until {until}."]
@@ -379,7 +380,7 @@ def _verified(view: CardView) -> list[str]:
     ended = view.incident.resolved_at or (view.execution.finished_at if view.execution else None)
     took = ""
     if ended is not None and ended >= view.incident.opened_at:
-        took = f" {m.duration((ended - view.incident.opened_at).total_seconds())} after it was detected."
+        took = f" That was {m.duration((ended - view.incident.opened_at).total_seconds())} after the first alert."
     return [f"*Verified:* {m.inline(detail, 220, 'the failing signal is gone.')}{took}", f"{_approved(view)}."]
 
 
@@ -428,7 +429,10 @@ def _dismissed(view: CardView) -> list[str]:
 def _resolved(view: CardView) -> list[str]:
     ended = view.incident.resolved_at
     at = f" at {m.date(ended, view.now)}" if ended else ""
-    return [f"The alert ended{at}. {_note(view, 'No fix of this bot was needed.')}"]
+    otherwise = (
+        "No fix of this bot was needed." if view.execution is None else "The fix was not proved to be the cause."
+    )
+    return [f"The alert ended{at}. {_note(view, otherwise)}"]
 
 
 _DECISION_LINES: dict[IncidentState, Callable[[CardView], list[str]]] = {
@@ -542,6 +546,21 @@ def answered_by(diagnosis: Diagnosis | Unsure) -> str:
     source = diagnosis.answered_by
     note = f" ({m.inline(source.note, 100)})" if source.note else ""
     return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms, {MACHINE_MADE}"
+
+
+def card_lines(blocks: list[dict[str, Any]]) -> list[str]:
+    """The lines that a person counts: each line of text, each row of buttons."""
+    lines: list[str] = []
+    for block in blocks:
+        if block["type"] == "section":
+            lines += str(block["text"]["text"]).split("\n")
+        elif block["type"] == "context":
+            lines += [str(element["text"]) for element in block["elements"]]
+        elif block["type"] == "actions":
+            lines.append(" ".join(f"[{element['text']['text']}]" for element in block["elements"]))
+        else:
+            lines.append(f"[{HELPED}] [{DID_NOT_HELP}]")
+    return lines
 
 
 def encode(**fields: int | str) -> str:

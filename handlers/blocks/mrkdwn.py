@@ -152,7 +152,7 @@ def link(url: str, label: str, limit: int = 200) -> str:
 
 def safe_url(url: str) -> bool:
     """Whether `url` may be put into a link: http(s), at most 1,000 visible ASCII characters, no bracket or bar."""
-    if not 0 < len(url) <= 1000 or re.search(r"[^!-~]|[<>|`]", url):
+    if not 0 < len(url.replace("&", "&amp;")) <= 1000 or re.search(r"[^!-~]|[<>|`]", url):
         return False
     try:
         parts = urlsplit(url)

@@ -61,6 +61,16 @@ OUTCOMES: dict[str, str] = {
     "": "outcome not known",
 }
 
+# What remembered incidents call a fix, in a person's words; other texts are shown as they are.
+FIXES: dict[str, str] = {
+    "k8s_restart_pod": "pod restarted",
+    "k8s_scale": "scaled",
+    "k8s_rollback": "rolled back",
+    "github_rerun": "run repeated",
+    "noop": "nothing done",
+    "escalate": "handed to a person",
+}
+
 PROGRESS: dict[ExecutionState, str] = {
     ExecutionState.QUEUED: "Approved; it runs as soon as the target is free.",
     ExecutionState.STARTED: "Started.",
@@ -158,7 +168,7 @@ def precedent_line(precedent: Precedent, now: datetime) -> str:
     item = precedent.item
     place = f"{item.service or item.source} {item.environment}".strip()
     title = f"{item.occurred_at:%Y-%m-%d} {place}"
-    fix = f" · {m.inline(item.fix, 160)}" if item.fix else ""
+    fix = f" · {FIXES.get(item.fix) or m.inline(item.fix, 160)}" if item.fix else ""
     outcome = OUTCOMES.get(item.outcome) or m.inline(item.outcome, 40)
     days = max(0, (now - item.occurred_at).days)
     said = ""
