@@ -180,7 +180,7 @@ class Sender:
         await self._close(message, ts)
 
     async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
-        if message.attempts:
+        if message.uncertain:
             found = await self._posted_before(message, body.get("thread_ts"))
             if found:
                 return found

@@ -161,18 +161,6 @@ async def begin_undo(db: AsyncConnection, execution_id: int, *, fencing_token: i
     return begun.scalar_one_or_none() is not None
 
 
-async def verify_until(db: AsyncConnection, execution_id: int, deadline_s: float) -> datetime:
-    """The deadline of the verification: set at the first call, the same ever after."""
-    value = await db.execute(
-        update(executions)
-        .where(executions.c.id == execution_id)
-        .values(verify_until=func.coalesce(executions.c.verify_until, func.now() + timedelta(seconds=deadline_s)))
-        .returning(executions.c.verify_until)
-    )
-    until: datetime = value.scalar_one()
-    return until
-
-
 async def add_verification(db: AsyncConnection, execution_id: int, verification: Verification) -> None:
     await db.execute(
         insert(verifications).values(

@@ -63,7 +63,13 @@ async def put(
 
 
 async def put_card(
-    db: AsyncConnection, incident_id: int, channel: str, *, priority: int = CHANGED, in_s: float = 0
+    db: AsyncConnection,
+    incident_id: int,
+    channel: str,
+    *,
+    payload: Mapping[str, Any],
+    priority: int = CHANGED,
+    in_s: float = 0,
 ) -> None:
     """Show the incident's card as it is when it is sent; a waiting edit is brought forward, never doubled."""
     await db.execute(insert(cards).values(incident_id=incident_id, channel=channel).on_conflict_do_nothing())
@@ -71,7 +77,7 @@ async def put_card(
         kind="card",
         key=f"card:{incident_id}",
         channel=channel,
-        payload={},
+        payload=dict(payload),
         incident_id=incident_id,
         priority=priority,
         not_before=func.now() + timedelta(seconds=in_s),

@@ -247,7 +247,6 @@ executions = Table(
     _moment("created_at", now=True),
     _moment("started_at", nullable=True),
     _moment("finished_at", nullable=True),
-    _moment("verify_until", nullable=True),
     Column("undo_begun", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("state IN ('queued', 'started', 'acted', 'failed', 'refused', 'undone')", name="state"),
     Index("ix_executions_target_key_started_at", "target_key", "started_at"),

@@ -1,0 +1,177 @@
+"""What the stages put into the outbox: the card, and what is said in its thread."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from slack_sdk.errors import SlackApiError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers.blocks import thread
+from handlers.blocks.card import Card
+from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
+from handlers.services import Services
+from handlers.sources.slack_text import message_text
+from handlers.view import NEEDS_PERSON, card_view
+from knowledge.model import (
+    Approval,
+    ApprovalState,
+    Evidence,
+    EvidenceKind,
+    Execution,
+    ExecutionState,
+    Incident,
+    IncidentState,
+    Verification,
+)
+from knowledge.redaction import redact
+from knowledge.store import incidents, outbox
+from knowledge.store.outbox import CardPlace
+
+log = structlog.get_logger(__name__)
+
+MAX_THREAD_CHARS = 60_000
+
+
+async def show(db: AsyncConnection, services: Services, incident: Incident, *, first: bool = False) -> None:
+    """Post or edit the incident's card with what is known when it is sent."""
+    in_thread = {"thread_ts": incident.thread_ts} if incident.thread_ts else {}
+    await outbox.put_card(
+        db,
+        incident.id,
+        incident.channel or services.channel,
+        payload=in_thread,
+        priority=outbox.URGENT if first else outbox.CHANGED,
+    )
+
+
+async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:
+    """Show a higher count some time soon: a repeat is no news."""
+    incident = await incidents.get(db, incident_id)
+    if incident:
+        await outbox.put_card(
+            db,
+            incident_id,
+            incident.channel or services.channel,
+            payload={},
+            priority=outbox.COUNTED,
+            in_s=services.timing.count_edit,
+        )
+
+
+async def _reply(
+    db: AsyncConnection, services: Services, incident: Incident, key: str, card: Card, *, broadcast: bool = False
+) -> None:
+    await outbox.put(
+        db,
+        kind="post",
+        key=f"{key}:{incident.id}",
+        channel=incident.channel or services.channel,
+        payload={"text": card.text, "blocks": card.blocks, "in_thread": True, "broadcast": broadcast},
+        incident_id=incident.id,
+    )
+
+
+async def explain(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    """After a diagnosis: the evidence for it in the thread, and a call where a person is needed."""
+    if asked_with_text(incident):
+        return
+    view = await card_view(db, services, incident)
+    reply = thread.evidence_reply(view, await incidents.evidence_of(db, incident.id))
+    if reply and not view.observing:
+        await _reply(db, services, incident, f"evidence:{incident.revision}", reply)
+    await call_people(db, services, incident)
+
+
+async def call_people(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well."""
+    if incident.state not in NEEDS_PERSON:
+        return
+    view = await card_view(db, services, incident)
+    if not view.observing:
+        await _reply(
+            db, services, incident, f"call:{incident.revision}", thread.needs_person_reply(view), broadcast=True
+        )
+
+
+async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
+    view = await card_view(db, services, incident)
+    await _reply(db, services, incident, f"progress:{current.id}", thread.progress_reply(view, current))
+
+
+async def verified(db: AsyncConnection, services: Services, incident: Incident, found: Verification) -> None:
+    view = await card_view(db, services, incident)
+    await _reply(db, services, incident, f"verified:{incident.revision}", thread.verification_reply(view, found))
+
+
+async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: str, thread_ts: str = "") -> None:
+    """A sentence that only `user` sees."""
+    await outbox.put(
+        db,
+        kind="ephemeral",
+        key=f"tell:{key}",
+        channel=channel,
+        payload={"user": user, "text": text, "thread_ts": thread_ts},
+        priority=outbox.URGENT,
+    )
+
+
+async def answer_question(db: AsyncConnection, question: Question, answer: Card) -> None:
+    """Answer a mention that asked for status or help, in its thread."""
+    await outbox.put(
+        db,
+        kind="post",
+        key=f"answer:{question.channel}:{question.ts}",
+        channel=question.channel,
+        payload={"text": answer.text, "blocks": answer.blocks, "thread_ts": question.thread_ts or question.ts},
+        priority=outbox.URGENT,
+    )
+
+
+def outcome_word(
+    incident: Incident, approval: Approval | None, current: Execution | None, found: Verification | None
+) -> str:
+    """How the incident ended, in the words of KnowledgeItem.outcome: pure."""
+    if current and current.state is not ExecutionState.QUEUED:
+        if current.state in {ExecutionState.FAILED, ExecutionState.REFUSED}:
+            return "failed" if current.state is ExecutionState.FAILED else ""
+        return found.verdict if found else ""
+    if approval and approval.state is ApprovalState.REJECTED:
+        return "rejected"
+    if incident.state is IncidentState.RESOLVED:
+        return "resolved"
+    return "dismissed" if incident.state is IncidentState.DISMISSED else ""
+
+
+async def permalink(services: Services, place: CardPlace | None) -> str:
+    """Slack's link to the card, or "" when it can't be had: a lesson without a link is still a lesson."""
+    if place is None or not place.ts:
+        return ""
+    try:
+        answer = await services.slack.chat_getPermalink(channel=place.channel, message_ts=place.ts)
+    except SlackApiError as error:
+        log.warning("no_permalink", channel=place.channel, error=str(error.response.get("error")))
+        return ""
+    return str(answer["permalink"])
+
+
+async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
+    """The thread in which a person asked, redacted; nothing for alerts."""
+    if incident.source != QUESTION_SOURCE or not incident.thread_ts:
+        return []
+    try:
+        answer = await services.slack.conversations_replies(channel=incident.channel, ts=incident.thread_ts, limit=100)
+    except SlackApiError as error:
+        reason = f"Slack said {error.response.get('error')}"
+        return [Evidence(EvidenceKind.MESSAGE, "thread", "", could_not=reason)]
+    said = [
+        _words_of(message)
+        for message in answer["messages"]
+        if message.get("user") != services.bot_user and services.bot_user not in message.get("text", "")
+    ]
+    text = redact("\n".join(part for part in said if part))
+    return [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+
+
+def _words_of(message: Mapping[str, Any]) -> str:
+    return message_text(message, quoted=True)

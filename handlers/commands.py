@@ -1,0 +1,68 @@
+"""/codehealer and the same words in a mention: short private answers from the database."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers.blocks.card import Card
+from handlers.blocks.commands import (
+    StatusView,
+    help_answer,
+    parse_command,
+    show_answer,
+    show_unknown_answer,
+    status_answer,
+    unknown_answer,
+)
+from handlers.services import Services
+from handlers.view import card_view
+from knowledge.model import ApprovalState
+from knowledge.store import approvals, incidents, switches
+
+IN_MENTIONS = ("status", "help")
+MOST_INCIDENTS = 50
+
+
+async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str, ...]) -> Card:
+    open_ones = await incidents.listed(db, only_open=True, limit=MOST_INCIDENTS)
+    waiting = []
+    for incident in open_ones:
+        approval = await approvals.latest(db, incident.id)
+        if approval and approval.state is ApprovalState.OPEN:
+            waiting.append((approval, incident))
+    paused = await switches.read(db, switches.PAUSED)
+    return status_answer(
+        StatusView(
+            now=services.now(),
+            incidents=tuple(open_ones),
+            waiting=tuple(waiting),
+            mode=services.policy.mode,
+            paused_by=paused.set_by if paused and paused.value else "",
+            connections=tuple(services.connections()),
+        )
+    )
+
+
+async def _show(db: AsyncConnection, services: Services, arguments: tuple[str, ...]) -> Card:
+    number = arguments[0] if arguments else ""
+    # Longer than any id can be, and int() would take it.
+    incident = await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
+    return show_answer(await card_view(db, services, incident)) if incident else show_unknown_answer(arguments)
+
+
+async def _help(_db: AsyncConnection, _services: Services, _arguments: tuple[str, ...]) -> Card:
+    return help_answer()
+
+
+ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, tuple[str, ...]], Awaitable[Card]]] = {
+    "status": _status,
+    "show": _show,
+    "help": _help,
+}
+
+
+async def answer(db: AsyncConnection, services: Services, text: str) -> Card:
+    """The answer to what was typed; an unknown word gets a suggestion."""
+    command = parse_command(text)
+    known = ANSWERS.get(command.name)
+    return await known(db, services, command.arguments) if known else unknown_answer(command.name)

@@ -1,0 +1,658 @@
+"""The story of one failure, in order. A newcomer starts to read here.
+
+    delivery → alert → incident → evidence → diagnosis → plan → decision → card → approval → execution → verification
+    → lesson
+
+Each stage stores what it found and asks for the next stage in one transaction, and may run twice: it first looks
+whether its work is still to be done. What people see is written into the outbox in that same transaction. Looking and
+acting happen outside of transactions; deciding is pure and lies elsewhere (correlation, planning, policy, approvals,
+verification).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from knowledge.reduction import reduce_log
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import cards
+from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
+from handlers.services import Services
+from knowledge import correlation, diagnosis, retrieval
+from knowledge.lifecycle import closes_by_itself
+from knowledge.model import (
+    Alert,
+    AlertStatus,
+    Ask,
+    Auto,
+    Decision,
+    Diagnosis,
+    Evidence,
+    EvidenceKind,
+    Execution,
+    ExecutionState,
+    FailureKind,
+    Incident,
+    IncidentState,
+    KnowledgeItem,
+    Outcome,
+    Plan,
+    Precedent,
+    Target,
+    Unsure,
+    Verification,
+)
+from knowledge.redaction import redact, redact_value
+from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
+from knowledge.store.codec import to_json
+from remediation import context, evidence, execution, planning, policy, targets, verification
+from remediation.remediators import REMEDIATORS
+
+log = structlog.get_logger(__name__)
+
+S = IncidentState
+ALERTS, QUESTION = "alerts", "question"
+EXCERPT_CHARS = 4_000
+LOOP_HOURS = 24.0
+SEVERE = frozenset({"critical", "page", "p1", "sev1", "emergency"})
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------
+
+
+async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: str, delivery_id: str) -> bool:
+    """Store a delivery of alerts before its sender is told that we have it; False when we had it already."""
+    body = {"alerts": [to_json(alert) for alert in alerts]}
+    return await accept(services, source=source, delivery_id=delivery_id, event=ALERTS, body=body)
+
+
+async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
+    """Cut the secrets out, store, and only then let the caller acknowledge."""
+    clean = redact_value(dict(body))
+    async with services.engine.begin() as db:
+        return await deliveries.add(db, source=source, delivery_id=delivery_id, event=event, body=clean)
+
+
+# --- alert and incident -------------------------------------------------------------------------------------------
+
+
+async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> None:
+    """Join an alert to its incident, open one, or close one; all in the caller's transaction."""
+    if alert.status is AlertStatus.RESOLVED:
+        await _on_resolved(db, services, alert)
+        return
+    if not alert.actionable:
+        await incidents.add_alert(db, alert, None)
+        return
+    keys = correlation.join_keys(alert)
+    holders = await incidents.holders(db, keys)
+    incident_id = correlation.choose(keys, [(h.incident_id, h.key, h.seen_at) for h in holders], services.now())
+    if incident_id is None:
+        incident_id = (await _open(db, services, alert)).id
+        await incidents.add_alert(db, alert, incident_id)
+    elif await incidents.add_alert(db, alert, incident_id):
+        await incidents.count_alert(db, incident_id, alert)
+        await cards.recount(db, services, incident_id)
+    await incidents.hold_keys(db, incident_id, keys)
+
+
+async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
+    channel = _channel_for(services, alert)
+    incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=alert.thread_ts)
+    await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
+    await cards.show(db, services, incident, first=True)
+    await enqueue(db, services, "gather_evidence", incident.id)
+    return incident
+
+
+def _channel_for(services: Services, alert: Alert) -> str:
+    """Where the card goes: where people asked, else the service's channel, else the default."""
+    if alert.source == QUESTION_SOURCE:
+        return alert.channel
+    service = policy.service_of_alert(services.policy, alert)
+    return (service.channel if service and service.channel else "") or services.channel or alert.channel
+
+
+async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
+    keys = correlation.join_keys(alert)
+    holders = await incidents.holders(db, keys)
+    incident_id = correlation.choose(keys, [(h.incident_id, h.key, h.seen_at) for h in holders], services.now())
+    await incidents.add_alert(db, alert, incident_id)
+    if incident_id is None or await incidents.still_firing(db, incident_id):
+        return
+    incident = await incidents.get(db, incident_id, lock=True)
+    if incident and closes_by_itself(incident.state):
+        await close(db, services, incident, S.RESOLVED, "The alert has resolved.")
+
+
+async def close(db: AsyncConnection, services: Services, incident: Incident, state: IncidentState, why: str) -> None:
+    """Close an incident in which nothing of ours is under way, withdraw what is asked for, and remember it."""
+    moved = await incidents.move(db, incident, state)
+    if moved is None:
+        return
+    await approvals.withdraw_open(db, incident.id, why)
+    await audit.record(db, f"incident.{state}", incident_id=incident.id, why=why)
+    await cards.show(db, services, moved)
+    await enqueue(db, services, "learn", incident.id)
+    await enqueue(db, services, "stand_down", incident.id)
+
+
+async def on_question(db: AsyncConnection, services: Services, question: Question) -> None:
+    """A mention that is no subcommand: look again at the incident it hangs on, or answer about what was pasted."""
+    known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
+    incident = await incidents.get(db, known, lock=True) if known else None
+    if incident and await look_again(db, services, incident, by=question.user):
+        return
+    service = service_named(question, [row.name for row in services.policy.services])
+    alert = targets.alert_about_service(alert_of(question, service), services.policy)
+    await outbox.put(
+        db,
+        kind="reaction",
+        key=f"seen:{question.channel}:{question.ts}",
+        channel=question.channel,
+        payload={"ts": question.ts, "name": "eyes"},
+        priority=outbox.URGENT,
+    )
+    await on_alert(db, services, alert)
+
+
+async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str) -> bool:
+    """Diagnose an open incident once more; False where a fix is under way or it is closed."""
+    moved = await incidents.move(db, incident, S.DIAGNOSING)
+    if moved is None:
+        return False
+    await approvals.withdraw_open(db, incident.id, f"<@{by}> asked to look again")
+    await audit.record(db, "incident.looked_again", actor=by, incident_id=incident.id)
+    await cards.show(db, services, moved)
+    await enqueue(db, services, "gather_evidence", incident.id)
+    return True
+
+
+# --- evidence -----------------------------------------------------------------------------------------------------
+
+
+async def gather_evidence(services: Services, incident_id: int) -> None:
+    """Look at the failing thing from all sides, find out what it is, and keep both."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+        alerts = await incidents.alerts_of(db, incident_id)
+    if incident is None or incident.state not in {S.DETECTED, S.DIAGNOSING}:
+        return
+    target = await _resolve(services, incident)
+    collected = [
+        *_from_alerts(alerts),
+        *await cards.read_thread(services, incident),
+        *await evidence.collect(incident, target, services.clients),
+    ]
+    async with services.engine.begin() as db:
+        current = await incidents.get(db, incident_id, lock=True)
+        if current is None or current.state not in {S.DETECTED, S.DIAGNOSING}:
+            return
+        await incidents.keep_evidence(db, incident_id, collected)
+        await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
+        await enqueue(db, services, "diagnose", incident_id)
+
+
+async def _resolve(services: Services, incident: Incident) -> Target | None:
+    """The target, looked up by the server; none for what is not trusted, whatever its text says."""
+    if not incident.trusted:
+        return None
+    return await targets.resolve(incident, services.policy, services.clients)
+
+
+def _learnt_from(target: Target | None) -> dict[str, str]:
+    return {"service": target.service, "environment": target.environment} if target and target.service else {}
+
+
+def _from_alerts(alerts: Sequence[Alert]) -> list[Evidence]:
+    """What the alerts themselves say. It was redacted when it came in."""
+    items = []
+    for alert in alerts[-5:]:
+        words = "\n".join(part for part in (alert.title, alert.summary) if part)
+        if alert.source != QUESTION_SOURCE:
+            items.append(Evidence(EvidenceKind.ALERT, alert.source, words))
+        if alert.log:
+            items.append(Evidence(EvidenceKind.MESSAGE, alert.source, alert.log))
+    return items
+
+
+# --- diagnosis, plan, decision ---------------------------------------------------------------------------------------
+
+
+async def diagnose(services: Services, incident_id: int) -> None:
+    """Name the cause, plan at most one fix, decide who may start it; all of it is stored and shown together."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+        collected = await incidents.evidence_of(db, incident_id)
+    if incident is None or incident.state is not S.DIAGNOSING:
+        return
+    answer, precedents = await _answer(services, incident, collected)
+    plan = await _plan(services, incident, answer, collected)
+    async with services.engine.begin() as db:
+        current = await incidents.get(db, incident_id, lock=True)
+        if current is None or current.state is not S.DIAGNOSING:
+            return
+        decision = await _decide(db, services, current, answer, plan, precedents)
+        diagnosis_id = await answers.add_diagnosis(db, incident_id, answer, precedents)
+        planned = await answers.add_plan(db, incident_id, diagnosis_id, plan, decision)
+        await audit.record(
+            db, "decision", incident_id=incident_id, verdict=decision.name, plan=to_json(plan), rules=to_json(decision)
+        )
+        await _follow(db, services, current, answer, planned)
+
+
+async def _answer(
+    services: Services, incident: Incident, collected: Sequence[Evidence]
+) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
+    """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
+    likeness = excerpt_of(collected, incident)
+    async with services.engine.connect() as db:
+        before = await retrieval.search(
+            db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
+        )
+    answer = await diagnosis.diagnose(
+        incident.title,
+        collected,
+        answerers=services.answerers,
+        precedents=before,
+        permitted_actions=tuple(REMEDIATORS),
+    )
+    if isinstance(answer, Unsure):
+        return answer, before[:3]
+    async with services.engine.connect() as db:
+        found = await retrieval.search(
+            db,
+            _as_remembered(answer.kind, likeness),
+            embedder=services.embedder,
+            now=services.now(),
+            kind=answer.kind,
+            service=incident.service,
+            not_incident=incident.id,
+        )
+    return answer, found[:3]
+
+
+async def _plan(
+    services: Services, incident: Incident, answer: Diagnosis | Unsure, collected: Sequence[Evidence]
+) -> Plan:
+    if incident.target is None or isinstance(answer, Unsure):
+        return planning.plan(answer, None, None, ())
+    job_log = "\n".join(item.text for item in collected if item.kind == EvidenceKind.JOB_LOG)
+    seen = await context.gather(
+        incident, incident.target, services.policy, services.clients, now=services.now(), job_log=job_log
+    )
+    async with services.engine.connect() as db:
+        record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
+        of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
+        loop = await _attempts(db, incident.target)
+    # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
+    rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
+    return planning.plan(answer, incident.target, seen, tuple(record.values()), rejected, loop)
+
+
+async def _attempts(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
+    past = await executions.recent_on_target(db, target.key, hours=LOOP_HOURS)
+    return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
+
+
+async def _decide(
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    answer: Diagnosis | Unsure,
+    plan: Plan,
+    precedents: Sequence[Precedent],
+) -> Decision:
+    target = plan.action.target if plan.action else incident.target
+    kind = answer.kind if isinstance(answer, Diagnosis) else FailureKind.UNKNOWN
+    records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
+    facts = policy.PolicyFacts(
+        now=services.now(),
+        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
+        paused=await switches.paused(db) or not services.actions,
+        flagged=incident.flagged,
+        trusted=incident.trusted,
+        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        attempts=await _attempts(db, target) if target else (),
+        record=records.get(plan.action.name) if plan.action else None,
+        precedents=tuple(precedents),
+    )
+    return policy.decide(plan, answer, target, services.policy, facts)
+
+
+async def _follow(
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    answer: Diagnosis | Unsure,
+    planned: answers.StoredPlan,
+) -> None:
+    """Move the incident to where the decision sends it, and ask or start."""
+    state = state_after(incident, answer, planned.plan, planned.decision)
+    kind = answer.kind if isinstance(answer, Diagnosis) else None
+    moved = await incidents.move(db, incident, state, kind=kind, flagged=incident.flagged or answer.injection_suspected)
+    if moved is None:
+        return
+    verdict, action = planned.decision.verdict, planned.plan.action
+    if action and state is S.WAITING and isinstance(verdict, Ask):
+        await approvals.ask(
+            db,
+            incident_id=incident.id,
+            plan_id=planned.id,
+            digest=action.digest,
+            needed=verdict.how_many,
+            who=verdict.who,
+            until=verdict.until,
+        )
+    elif action and state is S.RUNNING:
+        await _start_automatically(db, services, moved, planned)
+    await cards.show(db, services, moved)
+    await cards.explain(db, services, moved)
+    if state is S.ESCALATED and incident.severity in SEVERE:
+        await enqueue(db, services, "page", incident.id)
+    if state is S.RESOLVED:
+        await enqueue(db, services, "learn", incident.id)
+
+
+def state_after(incident: Incident, answer: Diagnosis | Unsure, plan: Plan, decision: Decision) -> IncidentState:
+    """Where an incident goes after its decision: pure."""
+    if asked_with_text(replace(incident, state=S.DIAGNOSING)):
+        return S.RESOLVED  # a question about pasted text is done with its answer
+    if isinstance(answer, Diagnosis) and answer.healthy:
+        return S.RESOLVED
+    if plan.action is None:
+        return S.ESCALATED
+    if isinstance(decision.verdict, Auto):
+        return S.RUNNING
+    if isinstance(decision.verdict, Ask):
+        return S.WAITING
+    return S.PROPOSED if policy.only_mode_stops(decision) else S.BLOCKED
+
+
+async def _start_automatically(
+    db: AsyncConnection, services: Services, incident: Incident, planned: answers.StoredPlan
+) -> None:
+    if planned.plan.action is None:
+        return
+    approval_id = await approvals.ask(
+        db,
+        incident_id=incident.id,
+        plan_id=planned.id,
+        digest=planned.plan.action.digest,
+        needed=0,
+        who=(),
+        until=services.now(),
+        automatic=True,
+    )
+    await start_execution(db, services, incident, approval_id, planned.plan, by="policy")
+
+
+# --- execution ----------------------------------------------------------------------------------------------------
+
+
+async def start_execution(
+    db: AsyncConnection, services: Services, incident: Incident, approval_id: int, plan: Plan, *, by: str
+) -> None:
+    """Queue the one execution of an approval, in the transaction that approves it."""
+    if plan.action is None:
+        return
+    execution_id = await executions.queue(db, incident_id=incident.id, approval_id=approval_id, action=plan.action)
+    if execution_id is None:
+        return
+    await audit.record(
+        db, "execution.queued", actor=by, incident_id=incident.id, approval=approval_id, digest=plan.action.digest
+    )
+    await services.jobs.enqueue(
+        db, "execute", lock=f"incident:{incident.id}", once=f"execute:{execution_id}", execution_id=execution_id
+    )
+
+
+async def execute(services: Services, execution_id: int) -> None:
+    """Carry out an approved action once; after a crash, find out from the target whether it was."""
+    async with services.engine.connect() as db:
+        current = await executions.get(db, execution_id)
+        paused = await switches.paused(db) or not services.actions
+    if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
+        await _after_execution(services, execution_id)
+        return
+    if paused and current.state is ExecutionState.QUEUED:
+        await _refuse(services, current, "CodeHealer was paused before this could start.")
+    else:
+        try:
+            await execution.run(current, _execution_services(services, current))
+        except execution.Busy as busy:
+            await _again(services, "execute", current, busy.retry_after_s)
+            return
+        except execution.Overtaken:
+            return  # another worker has it, and tells how it ended
+    await _after_execution(services, execution_id)
+
+
+def _execution_services(services: Services, current: Execution) -> execution.ExecutionServices:
+    return execution.ExecutionServices(
+        store=services.executions,
+        clients=services.clients,
+        holder=services.holder,
+        dry_run=policy.is_dry_run(services.policy, current.action.target),
+    )
+
+
+async def _refuse(services: Services, current: Execution, why: str) -> None:
+    await services.executions.finish_execution(
+        current.id,
+        state=ExecutionState.REFUSED,
+        outcome=Outcome(ok=False, changed=False, detail=why),
+        fencing_token=current.fencing_token,
+    )
+
+
+async def _again(services: Services, stage: str, current: Execution, in_s: float) -> None:
+    async with services.engine.begin() as db:
+        await services.jobs.enqueue(
+            db, stage, lock=f"incident:{current.incident_id}", delay_s=in_s, execution_id=current.id
+        )
+
+
+async def _after_execution(services: Services, execution_id: int) -> None:
+    """Verify what was done, or say why nothing was. Safe to repeat: the state of the incident tells where we are."""
+    async with services.engine.begin() as db:
+        current = await executions.get(db, execution_id)
+        incident = await incidents.get(db, current.incident_id, lock=True) if current else None
+        if current is None or incident is None or incident.state is not S.RUNNING:
+            return
+        await audit.record(
+            db,
+            f"execution.{current.state}",
+            incident_id=incident.id,
+            execution=execution_id,
+            outcome=to_json(current.outcome) if current.outcome else None,
+        )
+        if current.state is ExecutionState.ACTED:
+            await _begin_verification(db, services, incident, current)
+        else:
+            await _give_up(db, services, incident)
+
+
+async def _begin_verification(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
+    moved = await incidents.move(db, incident, S.VERIFYING)
+    if moved is None:
+        return
+    await cards.show(db, services, moved)
+    await cards.progress(db, services, moved, current)
+    await services.jobs.enqueue(
+        db,
+        "verify",
+        lock=f"incident:{incident.id}",
+        delay_s=REMEDIATORS[current.action.name].settle_seconds,
+        execution_id=current.id,
+    )
+
+
+async def _give_up(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    moved = await incidents.move(db, incident, S.ESCALATED)
+    if moved is None:
+        return
+    await cards.show(db, services, moved)
+    await cards.call_people(db, services, moved)
+    await enqueue(db, services, "page", incident.id)
+    await enqueue(db, services, "learn", incident.id)
+
+
+# --- verification -------------------------------------------------------------------------------------------------
+
+
+async def verify(services: Services, execution_id: int) -> None:
+    """One look at whether the fix worked; again later while that can't be told, until the deadline."""
+    async with services.engine.connect() as db:
+        current = await executions.get(db, execution_id)
+        incident = await incidents.get(db, current.incident_id) if current else None
+        firing = await incidents.still_firing(db, incident.id) if incident else False
+    if current is None or incident is None or incident.state is not S.VERIFYING:
+        return
+    found = await verification.verify_once(
+        current,
+        services.clients,
+        now=services.now(),
+        signal_firing=firing if _says_resolved(incident) else None,
+        policy=services.policy,
+    )
+    if found.verdict == "pending":
+        await _again(services, "verify", current, services.timing.verify_every)
+        return
+    undone = None
+    if found.verdict == "worse":
+        undone = await execution.undo(current, _execution_services(services, current))
+    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
+
+
+def _says_resolved(incident: Incident) -> bool:
+    """Whether the incident's source says when it is over; a watch event or a CI run does not."""
+    return incident.source in {"alertmanager", "grafana"}
+
+
+async def _conclude(
+    services: Services, incident_id: int, current: Execution, found: Verification, *, undone: bool
+) -> None:
+    states = {"verified": S.HEALED, "worse": S.UNDONE if undone else S.NOT_VERIFIED}
+    async with services.engine.begin() as db:
+        incident = await incidents.get(db, incident_id, lock=True)
+        if incident is None or incident.state is not S.VERIFYING:
+            return
+        moved = await incidents.move(db, incident, states.get(found.verdict, S.NOT_VERIFIED))
+        if moved is None:
+            return
+        await executions.add_verification(db, current.id, found)
+        await audit.record(
+            db, "verification", incident_id=incident_id, execution=current.id, verdict=found.verdict, undone=undone
+        )
+        await cards.show(db, services, moved)
+        await cards.verified(db, services, moved, found)
+        if moved.state is S.HEALED:
+            await enqueue(db, services, "stand_down", incident_id)
+        else:
+            await cards.call_people(db, services, moved)
+            await enqueue(db, services, "page", incident_id)
+        await enqueue(db, services, "learn", incident_id)
+
+
+# --- escalation ---------------------------------------------------------------------------------------------------
+
+
+async def page(services: Services, incident_id: int) -> None:
+    """Call the on-call person. PagerDuty folds repeats by the key, so a repeated job rings once."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+    if incident is None or not incident.open or services.clients.pager is None:
+        return
+    await services.clients.pager.trigger(
+        pager_key(incident_id),
+        redact(f"{incident.title}: {incident.service or incident.workload or incident.repository} needs a person"),
+        severity="critical" if incident.severity in SEVERE else "error",
+    )
+
+
+async def stand_down(services: Services, incident_id: int) -> None:
+    """Tell the pager that it is over; resolving what was never triggered changes nothing."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+    if incident is None or incident.open or services.clients.pager is None:
+        return
+    await services.clients.pager.resolve(pager_key(incident_id))
+
+
+def pager_key(incident_id: int) -> str:
+    return f"codehealer-incident-{incident_id}"
+
+
+# --- lesson -------------------------------------------------------------------------------------------------------
+
+
+async def learn(services: Services, incident_id: int) -> None:
+    """Make the incident findable: what it looked like, its cause, what was done and how that ended."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+        answer = await answers.latest_diagnosis(db, incident_id)
+        planned = await answers.latest_plan(db, incident_id)
+        collected = await incidents.evidence_of(db, incident_id)
+        approval = await approvals.latest(db, incident_id)
+        current = await executions.latest(db, incident_id)
+        found = await executions.latest_verification(db, current.id) if current else None
+        place = await outbox.card_place(db, incident_id)
+    if incident is None or answer is None or not isinstance(answer.answer, Diagnosis) or asked_with_text(incident):
+        return
+    outcome = cards.outcome_word(incident, approval, current, found)
+    plan = planned.plan if planned else Plan(None)
+    item = KnowledgeItem(
+        id=f"incident-{incident_id}",
+        source="incident",
+        kind=answer.answer.kind,
+        service=incident.service,
+        environment=incident.environment,
+        cause=answer.answer.cause,
+        fix=plan.preview if plan.action else "",
+        action=plan.action.name if plan.action else "",
+        outcome=outcome,
+        excerpt=excerpt_of(collected, incident),
+        link=await cards.permalink(services, place),
+        occurred_at=incident.opened_at,
+        incident_id=incident_id,
+    )
+    reason = approval.reason.split(":")[0] if approval and outcome == "rejected" else ""
+    text = _as_remembered(item.kind, item.excerpt, item.fix if outcome == "verified" else "")
+    vector = (await services.embedder.embed_passages([text]))[0]
+    async with services.engine.begin() as db:
+        await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
+        await audit.record(db, "lesson", incident_id=incident_id, outcome=outcome)
+
+
+def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
+    """The lines that matter of all evidence: what similar incidents are recognised by."""
+    parts = [incident.title]
+    for item in collected:
+        if item.text:
+            reduced = reduce_log(item.text, max_lines=12, max_chars=1_200)
+            parts += [text for _, text in reduced.lines]
+    return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]
+
+
+def _as_remembered(kind: FailureKind | None, excerpt: str, fix: str = "") -> str:
+    """The text that is embedded: a sentence that names the kind, the excerpt, the resolution."""
+    named = diagnosis.kind_sentence(kind) if kind else ""
+    return "\n".join(part for part in (named, excerpt, f"Resolved by: {fix}" if fix else "") if part)
+
+
+# --- small things ---------------------------------------------------------------------------------------------------
+
+
+async def enqueue(db: AsyncConnection, services: Services, stage: str, incident_id: int) -> None:
+    await services.jobs.enqueue(
+        db, stage, lock=f"incident:{incident_id}", once=f"{stage}:{incident_id}", incident_id=incident_id
+    )
+
+
+def delivery_key(*parts: str) -> str:
+    """A delivery id for what comes without one; equal for the same parts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,119 @@
+"""Draining the inbox: stored deliveries become alerts, questions and decisions, each exactly once.
+
+A delivery's effects and its mark "done" commit together. What needs the network first (who clicked?) becomes a job.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import cards, commands, decisions, feedback, flow
+from handlers.blocks.modals import Rejection
+from handlers.mentions import Question, subcommand_of
+from handlers.services import Services
+from knowledge.errors import CodeHealerError
+from knowledge.model import Alert, RejectReason
+from knowledge.store import deliveries, incidents
+from knowledge.store.codec import from_json
+from knowledge.store.deliveries import Delivery
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+
+
+async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+    await incidents.lock_correlation(db)
+    for payload in delivery.body["alerts"]:
+        await flow.on_alert(db, services, from_json(Alert, payload))
+
+
+async def _question(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+    question = Question(**delivery.body["question"])
+    if name := subcommand_of(question, commands.IN_MENTIONS):
+        answer = await commands.answer(db, services, name)
+        await cards.answer_question(db, question, answer)
+        return
+    await incidents.lock_correlation(db)
+    await flow.on_question(db, services, question)
+
+
+async def _feedback(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+    await feedback.give(db, services, **delivery.body["feedback"])
+
+
+async def _reaction(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+    await feedback.react(db, services, **delivery.body["reaction"])
+
+
+async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+    body = delivery.body
+    approval_id = body["click"]["approval_id"]
+    await services.jobs.enqueue(db, delivery.event, lock=f"approval:{approval_id}", **body)
+
+
+async def on_approve(services: Services, click: Mapping[str, Any]) -> None:
+    await decisions.approve(services, click)
+
+
+async def on_reject(services: Services, click: Mapping[str, Any]) -> None:
+    rejection = Rejection(
+        approval_id=click["approval_id"],
+        digest=click["digest"],
+        incident_id=click["incident_id"],
+        reason=RejectReason(click["reason"]),
+        comment=click["comment"],
+    )
+    await decisions.reject(services, rejection, user=click["user"], channel=click["channel"], key=click["key"])
+
+
+EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[None]]] = {
+    flow.ALERTS: _alerts,
+    flow.QUESTION: _question,
+    "feedback": _feedback,
+    "reaction": _reaction,
+    "approve": _later,
+    "reject": _later,
+}
+
+
+async def drain(services: Services) -> int:
+    """Handle one batch; how many deliveries were taken. Each has a savepoint: one that fails harms no other."""
+    handled: list[int] = []
+    async with services.engine.begin() as db:
+        batch = await deliveries.claim(db, limit=BATCH)
+        for delivery in batch:
+            try:
+                async with db.begin_nested():
+                    await EVENTS[delivery.event](db, services, delivery)
+            except OperationalError:
+                raise  # the database itself is in trouble: nothing of the batch is marked
+            except (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError) as error:
+                log.exception("delivery_failed", delivery=delivery.id, source=delivery.source, kind=delivery.event)
+                await deliveries.failed(db, delivery, f"{type(error).__name__}: {error}")
+            else:
+                handled.append(delivery.id)
+        await deliveries.done(db, handled)
+    return len(batch)
+
+
+async def run(services: Services, wake: asyncio.Event, *, poll_s: float = 2.0) -> None:
+    """Drain until cancelled; `wake` is set when something came in."""
+    while True:
+        wake.clear()
+        try:
+            taken = await drain(services)
+        except OperationalError as error:
+            log.warning("inbox_waits_for_database", error=type(error.orig).__name__)
+            taken = 0
+            await asyncio.sleep(0.5)
+        if taken == 0:
+            try:
+                async with asyncio.timeout(poll_s):
+                    await wake.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,66 @@
+"""What people are shown of an incident, gathered from the database."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers.blocks.card import Card, CardView, render_card
+from handlers.blocks.thread import question_answer
+from handlers.mentions import asked_with_text
+from handlers.services import Services
+from knowledge.model import ApprovalState, Incident, IncidentState, Plan
+from knowledge.store import answers, approvals, executions, incidents, memory
+
+
+async def card_view(db: AsyncConnection, services: Services, incident: Incident) -> CardView:
+    """Everything that the card, its thread and its modals may show."""
+    answer = await answers.latest_diagnosis(db, incident.id)
+    planned = await answers.latest_plan(db, incident.id)
+    approval = await approvals.latest(db, incident.id)
+    execution = await executions.latest(db, incident.id)
+    verification = await executions.latest_verification(db, execution.id) if execution else None
+    opinions = await memory.feedback_of(db, incident.id)
+    alerts = await incidents.alerts_of(db, incident.id, limit=1)
+    links = [link.url for alert in alerts for link in alert.links]
+    ups = sum(opinion.value > 0 for opinion in opinions)
+    return CardView(
+        incident=incident,
+        now=services.now(),
+        diagnosis=answer.answer if answer else None,
+        plan=planned.plan if planned else None,
+        decision=planned.decision if planned else None,
+        approval=approval,
+        execution=execution,
+        verification=verification,
+        precedents=answer.precedents if answer else (),
+        decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
+        feedback_counts=(ups, len(opinions) - ups),
+        responsible=tuple(services.policy.approvers.users),
+        source_link=links[0] if links else "",
+    )
+
+
+async def render(db: AsyncConnection, services: Services, incident_id: int) -> Card | None:
+    """The incident's card as it stands; a question about pasted text gets an answer instead of a card."""
+    incident = await incidents.get(db, incident_id)
+    if incident is None:
+        return None
+    view = await card_view(db, services, incident)
+    if not asked_with_text(incident) or view.diagnosis is None:
+        return render_card(view)
+    evidence = await incidents.evidence_of(db, incident_id)
+    return question_answer(
+        view.diagnosis,
+        evidence,
+        view.now,
+        precedents=view.precedents,
+        incident=incident,
+        next_step=_next_step(view.plan),
+    )
+
+
+def _next_step(plan: Plan | None) -> str:
+    return plan.no_action_because if plan and plan.no_action_because else ""
+
+
+NEEDS_PERSON = frozenset(
+    {IncidentState.WAITING, IncidentState.NOT_VERIFIED, IncidentState.UNDONE, IncidentState.ESCALATED}
+)
