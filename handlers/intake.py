@@ -2,19 +2,32 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from handlers.sources import SOURCES, Headers
+from handlers.sources import SOURCES, Headers, fields
 from handlers.sources.fields import MAX_DEPTH, Json, clean
 from handlers.sources.verify import BadSignature
+from knowledge.correlation import CorrelationResult, correlate
 from knowledge.errors import BadInput, NotFound
+from knowledge.fingerprint import parse_time
 from knowledge.model import Alert
 
-__all__ = ["MAX_ALERTS", "MAX_BYTES", "BadSignature", "Intake", "UnknownSource", "alert_json", "read_webhook"]
+__all__ = [
+    "MAX_ALERTS",
+    "MAX_BYTES",
+    "BadSignature",
+    "Intake",
+    "UnknownSource",
+    "alert_json",
+    "correlate_posts",
+    "parse_object",
+    "read_webhook",
+]
 
 # GitHub's limit is 25 MB, real bodies stay far below one.
 MAX_BYTES = 2_000_000
@@ -23,6 +36,7 @@ MAX_ALERTS = 1_000
 _UNCLEAN = re.compile(rb"\\u(?:00[0189]|007[fF]|[dD][89a-fA-F])|[\x7f]|\xc2[\x80-\x9f]")
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _MAX_DIGITS = 300
+_MAX_SECONDS = 1e11
 
 
 class UnknownSource(NotFound):
@@ -129,6 +143,27 @@ def _no_constant(word: str) -> Any:
 def _truncated(value: Json) -> int:
     count = value.get("truncatedAlerts")
     return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+
+
+def correlate_posts(posts: Iterable[Mapping[str, Any]]) -> CorrelationResult:
+    """The incidents of posts `{"seq", "at", "body", "source"?}`; `at` is in seconds, or a time as text.
+
+    Raises:
+        BadInput: a post names no known source, or has a body that the source cannot read.
+    """
+    occurrences: list[tuple[datetime, Alert]] = []
+    for position, post in enumerate(posts, start=1):
+        source, body = post.get("source") or "alertmanager", post.get("body")
+        if source not in SOURCES or not isinstance(body, dict):
+            raise BadInput(f"Post {position}: `source` must be one of {', '.join(SOURCES)} and `body` an object.")
+        alerts = SOURCES[source].parse(clean(body), fields.labels(post.get("headers")))
+        at = post.get("at")
+        # Small numbers are seconds since the stream began, which parse_time takes for "not set".
+        seconds = isinstance(at, int | float) and 0 <= at < _MAX_SECONDS
+        received = datetime.fromtimestamp(float(at or 0), UTC) if seconds else parse_time(at)
+        start = datetime.fromtimestamp(0, UTC)
+        occurrences += [(received or alert.started_at or start, alert) for alert in alerts[:MAX_ALERTS]]
+    return correlate(occurrences)
 
 
 def alert_json(alert: Alert) -> dict[str, Any]:

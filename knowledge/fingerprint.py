@@ -74,7 +74,7 @@ def owner_of_claim(claim: str) -> str:
 
 
 def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that speak of what fails: `exported_*` put back, an exporter's own job, service, instance and pod out."""
+    """The labels that speak of what fails: `exported_*` put back, an exporter's own job, service and pod left out."""
     kept = {name: value for name, value in labels.items() if not name.startswith(_EXPORTED)}
     job = labels.get("job", "")
     if job in _EXPORTERS or job.endswith("kube-state-metrics"):
@@ -118,9 +118,10 @@ def identifying_marks(labels: Mapping[str, str], *, owned: bool) -> list[str]:
     """`name=value` of the labels that tell two alerts of one name and owner apart.
 
     Where the owner is known, the node and the scraped instance are those of one of its pods and change with each
-    restart; without one they are what fails.
+    restart; without one they are what fails. A DaemonSet's pods stay on their nodes.
     """
-    left_out = _NOT_IDENTIFYING | ({"node", "instance", "job", "service", "container"} if owned else frozenset())
+    of_a_pod = {"instance", "job", "service", "container"} | (set() if labels.get("daemonset") else {"node"})
+    left_out = _NOT_IDENTIFYING | (of_a_pod if owned else frozenset())
     return [f"{name}={value}" for name, value in sorted(labels.items()) if name not in left_out and value]
 
 

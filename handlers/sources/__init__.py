@@ -34,8 +34,8 @@ class Source:
     """One sender's rules.
 
     `verify(body, headers, secrets)` raises BadSignature unless one of the secrets fits; `parse(json, headers)` gives
-    the alerts or raises BadInput; `delivery_id(headers, json)` is the sender's own id for the delivery, None where it has
-    none; `event_name(headers, json)` what kind of message it is, "" where there is but one.
+    the alerts or raises BadInput; `delivery_id(headers, json)` is the sender's own id for the delivery, None where it
+    has none; `event_name(headers, json)` what kind of message it is, "" where there is but one.
     """
 
     name: str

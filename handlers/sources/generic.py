@@ -1,7 +1,7 @@
 """Pure: any other JSON object, by the words that monitoring tools commonly use for their fields.
 
-A guess must never close an incident: an alert is firing unless a plain `status` or `state` near the top says otherwise in
-one of few words. `alert_type: ALERT_RECOVERY`, `UP` and the like open an incident that a person or the next alert closes.
+A guess must never close an incident: an alert is firing unless a plain `status` or `state` near the top says otherwise
+in one of few words. What only hints at recovery (`alert_type: ALERT_RECOVERY`, `UP`) is shown as any other alert.
 """
 
 from collections import deque
@@ -57,7 +57,8 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     flat = _flatten(body)
     labels = {name: word for name, keys in _LABELS.items() if (word := _first(flat, keys, fields.MAX_NAME))}
     failing = failing_labels(labels)
-    kind, workload, owner = workload_of(failing)
+    # A project's or service's name is no workload's.
+    kind, workload, owner = workload_of({name: word for name, word in failing.items() if name != "service"})
     title = " ".join(_first(flat, _TITLES, fields.MAX_TITLE).split())
     severity = normal_severity(_first(flat, _SEVERITIES, 40))
     status = AlertStatus.RESOLVED if _plain_status(body) in _RESOLVED else AlertStatus.FIRING
@@ -99,7 +100,7 @@ def _flatten(body: Json) -> dict[str, list[Any]]:
     left = _MAX_FIELDS
     while queue and left > 0:
         value, depth = queue.popleft()
-        pairs = value.items() if isinstance(value, Mapping) else ()
+        pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else ()
         if isinstance(value, list):
             queue.extend((item, depth + 1) for item in value[:100] if depth < _MAX_DEPTH)
             pairs = _pairs(value)

@@ -16,7 +16,7 @@ _STATUSES = {
 
 
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
-    """One alert. `labels` carry event_type, incident_id and incident_number, which keep a card in step with the pager."""
+    """One alert; its labels event_type, incident_id and incident_number keep a card in step with the pager."""
     event = fields.child(body, "event")
     event_type = fields.name(event.get("event_type"))
     if not event_type:

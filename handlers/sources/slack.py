@@ -34,8 +34,9 @@ _FIRING_WORDS = re.compile(
 _RED, _GREEN = frozenset({"danger", "warning"}), "good"
 _HEX = re.compile(r"^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$", re.IGNORECASE)
 _LABEL_NAMES = (
-    "alertname", "namespace", "pod", "deployment", "statefulset", "daemonset", "job_name", "node", "cluster", "severity",
-    "service", "container", "environment", "env", "persistentvolumeclaim", "instance", "reason", "depends_on",
+    "alertname", "namespace", "pod", "deployment", "statefulset", "daemonset", "job_name", "node", "cluster",
+    "severity", "service", "container", "environment", "env", "persistentvolumeclaim", "instance", "reason",
+    "depends_on",
 )  # fmt: skip
 _PAIR = re.compile(
     r"(?<![\w.-])(" + "|".join(_LABEL_NAMES) + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",

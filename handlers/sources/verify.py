@@ -45,7 +45,7 @@ def pagerduty(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -
 
 
 def grafana(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
-    """X-Grafana-Alerting-Signature where the contact point signs (over `timestamp:body` if it sends one), else a token."""
+    """X-Grafana-Alerting-Signature where the contact point signs (`timestamp:body` if it has one), else a token."""
     given = header(headers, "X-Grafana-Alerting-Signature")
     if not given:
         return token(body, headers, secrets)
@@ -55,7 +55,7 @@ def grafana(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> 
 
 
 def token(_body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
-    """`Authorization: Bearer TOKEN`, or basic authentication with the token as password, for senders that cannot sign."""
+    """`Authorization: Bearer TOKEN`, or basic authentication with the token as password: for who cannot sign."""
     scheme, _, value = header(headers, "Authorization").strip().partition(" ")
     value = value.strip()
     if scheme.lower() == "basic":
@@ -67,13 +67,12 @@ def token(_body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> N
         value = ""
     if not value:
         raise BadSignature("The Authorization header is missing: send the webhook token as bearer or basic password.")
-    _require(any([hmac.compare_digest(_bytes(value), secret) for secret in _usable(secrets)]))
+    _require([hmac.compare_digest(_bytes(value), secret) for secret in _usable(secrets)])
 
 
 def _check(given: Sequence[str], signed: bytes, secrets: Sequence[str]) -> None:
     expected = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in _usable(secrets)]
-    # Lists, not generators: every pair is compared, so the time says nothing about which one fits.
-    _require(any([hmac.compare_digest(_bytes(one.lower()), right) for one in given for right in expected]))
+    _require([hmac.compare_digest(_bytes(one.lower()), right) for one in given for right in expected])
 
 
 def _usable(secrets: Sequence[str]) -> list[bytes]:
@@ -86,6 +85,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _require(fits: bool) -> None:
-    if not fits:
+def _require(fits: list[bool]) -> None:
+    # A list, not a generator: every pair was compared, so the time says nothing about which one fits.
+    if not any(fits):
         raise BadSignature("The signature or token fits none of the secrets that are set for this source.")

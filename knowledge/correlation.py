@@ -1,0 +1,351 @@
+"""Pure: which open incident an alert belongs to: the same alert, else the same workload, else the same common cause.
+
+An incident holds keys, an alert seeks keys, strongest first; one shared key joins them. Causes are lop-sided on
+purpose: two unready pods on one node seek that node's own alert, never each other, because in a small cluster
+everything shares a node. What explains itself (a crash, an image that cannot be pulled) is never put down to a node or a
+quota. A wrong merge is worse than a split: it hides a failure.
+
+Nothing here reads free text, least of all a model's: keys come from labels, names, ids and links.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from knowledge.fingerprint import failing_labels, owner_of_claim, owner_of_pod, squash
+from knowledge.model import Alert, AlertStatus
+
+# Kind of key → how long after an incident's last alert another may join by it. Specific keys live longer.
+WINDOWS: Mapping[str, timedelta] = {
+    "fingerprint": timedelta(days=7),
+    "run": timedelta(days=1),
+    "suite": timedelta(days=1),
+    "pager": timedelta(days=7),
+    "identity": timedelta(days=1),
+    "application": timedelta(hours=6),
+    "workload": timedelta(hours=2),
+    "node": timedelta(hours=2),
+    "node-cause": timedelta(hours=1),  # pods are called unready a quarter of an hour after their node
+    "node-effect": timedelta(hours=1),
+    "quota": timedelta(hours=2),
+    "quota-cause": timedelta(hours=1),
+    "quota-effect": timedelta(hours=1),
+    "dependency": timedelta(minutes=15),
+    "image": timedelta(hours=1),
+    "ships": timedelta(hours=1),
+    "runs": timedelta(hours=1),
+    "commit": timedelta(hours=6),
+}
+# Keys that name one thing beyond doubt: nothing else can contradict them.
+_CERTAIN = frozenset({"fingerprint", "run", "suite", "pager"})
+# Marks are held but never sought; they tell what speaks against joining.
+_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
+
+_OWN_CAUSE = re.compile(
+    r"crashloop|backoff|oomkill|outofmemory|imagepull|errimage|invalidimage|createcontainer|runcontainer|segfault"
+    r"|cannotrun|unhealthy|failedmount|probefail"
+)
+_UNAVAILABLE = re.compile(
+    r"notready|unavailable|replicasmismatch|rolloutstuck|misscheduled|notscheduled|targetdown|evicted|nodelost"
+    r"|unreachable|podunknown|terminating"
+)
+_NOT_CREATED = re.compile(r"replicasmismatch|rolloutstuck|failedcreate|progressdeadline|generationmismatch|unavailable")
+_IMAGE_PULL = re.compile(r"imagepull|errimage|invalidimage|failedtopull")
+_ADDRESS = re.compile(r"^[\d.]+$|^\[?[0-9a-fA-F:]+\]?$")
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertKeys:
+    """What one alert looks for and what it leaves behind.
+
+    `seek`: keys by which it may join an incident, strongest first. `hold`: keys that the incident holds from then on.
+    Both are `kind:value` texts for equality; the kinds are WINDOWS' (in `hold` there are marks besides).
+    """
+
+    seek: tuple[str, ...]
+    hold: tuple[str, ...]
+    at: datetime
+    cluster: str = ""
+    node: str = ""  # the node whose failure would explain the alert
+    workload: str = ""
+    own_cause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """An open incident as far as joining goes: every key that its alerts hold, and the time of the last one."""
+
+    id: int
+    keys: frozenset[str]
+    last_alert_at: datetime
+
+
+def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
+    """`at` is when it was received; without it the alert's own start counts."""
+    labels = failing_labels(alert.labels)
+    found = _Keys(alert.cluster)
+    text = squash(alert.title + labels.get("reason", ""))
+    own = bool(_OWN_CAUSE.search(text))
+    workload = _workload(alert, labels)
+    node = labels.get("node", "")
+    if alert.fingerprint:
+        found.both("fingerprint", f"{alert.source}/{alert.fingerprint}")
+    _delivery_keys(found, alert, labels)
+    about_node = bool(node) and _about_node(alert, labels)
+    affected = not own and not about_node and bool(node) and bool(_UNAVAILABLE.search(text))
+    if about_node:
+        found.both("node", node, scoped=True)
+        found.hold("node-cause", node, scoped=True)
+        found.mark(_NODE_MARK + node)
+    elif affected:
+        found.seek("node-cause", node, scoped=True)
+        found.hold("node-effect", node, scoped=True)
+    found.both("identity", alert.identity)
+    for name in workload:
+        found.both("workload", name, scoped=True)
+    _dependency_keys(found, alert, labels, own=own)
+    _quota_keys(found, alert, labels, text, own=own)
+    _release_keys(found, alert, labels, text)
+    if about_node:
+        found.seek("node-effect", node, scoped=True)
+    if alert.cluster:
+        found.mark(_CLUSTER_MARK + alert.cluster)
+    if own and workload:
+        found.mark(_OWN_MARK + workload[0])
+    return AlertKeys(
+        seek=tuple(dict.fromkeys(found.sought)),
+        hold=tuple(dict.fromkeys(found.held)),
+        at=at or alert.started_at or datetime.fromtimestamp(0, UTC),
+        cluster=alert.cluster,
+        node=node if affected else "",
+        workload=workload[0] if workload else "",
+        own_cause=own,
+    )
+
+
+class _Keys:
+    """Collects keys. A scoped key matches within its cluster, and where one side does not know its cluster."""
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self.sought: list[str] = []
+        self.held: list[str] = []
+
+    def both(self, kind: str, value: str, *, scoped: bool = False) -> None:
+        self.seek(kind, value, scoped=scoped)
+        self.hold(kind, value, scoped=scoped)
+
+    def seek(self, kind: str, value: str, *, scoped: bool = False) -> None:
+        # "?" is held by those who do not know their cluster, "*" by those who do.
+        clusters = ["", "?"] if not scoped else [self._cluster, "?"] if self._cluster else ["*", "?"]
+        self.sought += [f"{kind}:{value}"] if not scoped else [f"{kind}:{cluster}/{value}" for cluster in clusters]
+
+    def hold(self, kind: str, value: str, *, scoped: bool = False) -> None:
+        clusters = [self._cluster, "*"] if self._cluster else ["?"]
+        self.held += [f"{kind}:{value}"] if not scoped else [f"{kind}:{cluster}/{value}" for cluster in clusters]
+
+    def mark(self, mark: str) -> None:
+        self.held.append(mark)
+
+
+def _workload(alert: Alert, labels: Mapping[str, str]) -> list[str]:
+    """`namespace/controller` of what fails, the alert's own first."""
+    namespace = alert.namespace
+    found = []
+    if namespace and alert.owner and alert.source != "argocd":
+        found.append(f"{namespace}/{alert.owner}{_per_node(labels)}")
+    claim = labels.get("persistentvolumeclaim", "")
+    if namespace and claim and (owner := owner_of_claim(claim)):
+        found.append(f"{namespace}/{owner}")
+    for resource in alert.labels.get("degraded", "").split() if alert.source == "argocd" else ():
+        place, kind, name = resource.split("/", 2)
+        found.append(f"{place}/{owner_of_pod(name) if kind == 'Pod' else name}")
+    if alert.source == "argocd" and alert.labels.get("health_status") == "Degraded" and namespace:
+        found.append(f"{namespace}/{alert.owner}")
+    return found
+
+
+def _per_node(labels: Mapping[str, str]) -> str:
+    # A DaemonSet's trouble on one node is that node's, or one pod's: on another node it is another failure.
+    return f"@{labels['node']}" if labels.get("daemonset") and labels.get("node") else ""
+
+
+def _about_node(alert: Alert, labels: Mapping[str, str]) -> bool:
+    """True if the node itself is what fails: no pod and no controller is named beside it."""
+    if alert.source == "kubernetes":
+        return labels.get("kind") == "Node"
+    others = ("pod", "deployment", "statefulset", "daemonset", "job_name", "persistentvolumeclaim", "service")
+    return not alert.owner and not any(labels.get(name) for name in others)
+
+
+def _delivery_keys(found: _Keys, alert: Alert, labels: Mapping[str, str]) -> None:
+    """What one run of CI, one incident of the pager or one application is called in every message about it."""
+    if alert.repository and alert.run_id:
+        found.both("run", f"{alert.repository}/{alert.run_id}")
+    if alert.repository and labels.get("check_suite_id"):
+        found.both("suite", f"{alert.repository}/{labels['check_suite_id']}")
+    if labels.get("incident_id"):
+        found.both("pager", labels["incident_id"])
+    if labels.get("argocd_application"):
+        found.both("application", labels["argocd_application"], scoped=True)
+
+
+def _dependency_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], *, own: bool) -> None:
+    """Who declares that it depends on a thing, and what is said of that thing itself, share a key."""
+    namespace = alert.namespace
+    if not namespace:
+        return
+    if labels.get("depends_on") and not own:
+        name, _, rest = labels["depends_on"].partition(".")
+        place, slash, bare = name.partition("/")
+        elsewhere = place if slash else rest.split(".")[0]
+        found.both("dependency", f"{elsewhere or namespace}/{bare if slash else name}", scoped=True)
+    host = labels.get("instance", "").split("://")[-1].split("/")[0].rsplit(":", 1)[0].split(".")[0]
+    names = {
+        "" if _per_node(labels) else alert.owner,
+        labels.get("service", ""),
+        "" if _ADDRESS.match(host) else host,
+    } - {""}
+    for name in sorted(names):
+        found.both("dependency", f"{namespace}/{name}", scoped=True)
+
+
+def _quota_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str, *, own: bool) -> None:
+    """A used-up quota explains pods that are not created in its namespace, and nothing else."""
+    namespace = alert.namespace
+    if not namespace:
+        return
+    if labels.get("resourcequota") or "quota" in text:
+        found.both("quota", f"{namespace}/{labels.get('resourcequota', '')}", scoped=True)
+        if "almost" not in text:
+            found.hold("quota-cause", namespace, scoped=True)
+            found.seek("quota-effect", namespace, scoped=True)
+            found.mark(_QUOTA_MARK + namespace)
+    elif not own and _NOT_CREATED.search(text):
+        found.seek("quota-cause", namespace, scoped=True)
+        found.hold("quota-effect", namespace, scoped=True)
+
+
+def _release_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str) -> None:
+    """One commit, one image: a red build, a failed sync and a crash of the same release are one story."""
+    image = labels.get("image", "")
+    if image and alert.source == "argocd":
+        found.hold("ships", image)
+        found.seek("runs", image)
+    elif image:
+        found.hold("runs", image)
+        found.seek("ships", image)
+        if _IMAGE_PULL.search(text):
+            found.both("image", image)
+    if _COMMIT.match(alert.commit):
+        found.both("commit", alert.commit)
+
+
+def choose_incident(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> int | None:
+    """Id of the open incident that the alert belongs to, None for a new one.
+
+    `open_incidents` may be only those that hold one of `keys.seek`, each with all of its keys. Among several that match
+    by one key the oldest (lowest id) wins, so that repeats and replicas choose alike.
+    """
+    return next(iter(matching_incidents(keys, open_incidents)), None)
+
+
+def matching_incidents(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> tuple[int, ...]:
+    """Every open incident that the alert could belong to, best first.
+
+    The first is where it goes; the others turn out to be of the same cause (a node's own alert that came after those of
+    its pods), which is worth a link between them.
+    """
+    incidents = sorted(open_incidents, key=lambda incident: incident.id)
+    found: dict[int, None] = {}
+    for key in keys.seek:
+        window = WINDOWS[key.partition(":")[0]]
+        for incident in incidents:
+            near = abs(keys.at - incident.last_alert_at) <= window
+            if near and key in incident.keys and not _contradicts(keys, key, incident.keys):
+                found.setdefault(incident.id)
+    return tuple(found)
+
+
+def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
+    """True if something known of the incident speaks against joining it by `key`."""
+    kind = key.partition(":")[0]
+    if kind in _CERTAIN:
+        return False
+    clusters = _marked(held, _CLUSTER_MARK)
+    if keys.cluster and clusters and keys.cluster not in clusters:
+        return True
+    nodes, explained = _marked(held, _NODE_MARK), _marked(held, _OWN_MARK)
+    if keys.node and nodes and keys.node not in nodes:
+        return True
+    if keys.own_cause and kind in ("identity", "workload", "dependency") and (nodes or _marked(held, _QUOTA_MARK)):
+        # A crash is news even where the same workload already suffers from its node.
+        return keys.workload not in explained
+    return kind in ("node-effect", "quota-effect") and bool(explained or nodes)
+
+
+def _marked(held: frozenset[str], mark: str) -> set[str]:
+    return {key.removeprefix(mark) for key in held if key.startswith(mark)}
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationResult:
+    """How many incidents a stream was, and each alert's incident by its sender's fingerprint (or our identity)."""
+
+    incidents: int
+    fingerprints: dict[str, int]
+
+
+def correlate(occurrences: Iterable[tuple[datetime, Alert]]) -> CorrelationResult:
+    """The incidents of a whole stream, whatever the order of its posts: causes are taken before what they explain."""
+    items = [(at, alert, keys_of(alert, at)) for at, alert in occurrences if alert.status is not AlertStatus.INFO]
+    items.sort(key=lambda item: (_rank(item[1], item[2]), item[0], item[1].identity, item[1].fingerprint))
+    incidents: list[_Growing] = []
+    by_key: dict[str, set[int]] = defaultdict(set)
+    joined: dict[str, int] = {}
+    for at, alert, keys in items:
+        candidates = {number for key in keys.seek for number in by_key.get(key, ())}
+        number = choose_incident(keys, [incidents[one].near(one, at) for one in candidates])
+        if number is None:
+            number = len(incidents)
+            incidents.append(_Growing(set(), at, at))
+        incidents[number].add(keys, at)
+        for key in keys.hold:
+            by_key[key].add(number)
+        joined[alert.fingerprint or alert.identity] = number
+    order = sorted(range(len(incidents)), key=lambda one: (incidents[one].first, one))
+    names = {number: position for position, number in enumerate(order, start=1)}
+    return CorrelationResult(len(incidents), {name: names[number] for name, number in sorted(joined.items())})
+
+
+def _rank(alert: Alert, keys: AlertKeys) -> int:
+    """Causes, then releases, then what explains itself, then what may be explained; recoveries last."""
+    if alert.status is AlertStatus.RESOLVED:
+        return 5
+    if any(mark.startswith((_NODE_MARK, _QUOTA_MARK)) for mark in keys.hold):
+        return 0
+    if alert.source == "argocd":
+        return 1
+    if keys.own_cause:
+        return 2
+    return 3 if keys.node else 4
+
+
+@dataclass(slots=True)
+class _Growing:
+    """An incident while a stream is sorted into incidents: its keys and the time that it spans."""
+
+    keys: set[str]
+    first: datetime
+    last: datetime
+
+    def add(self, keys: AlertKeys, at: datetime) -> None:
+        self.keys.update(keys.hold)
+        self.first, self.last = min(self.first, at), max(self.last, at)
+
+    def near(self, number: int, at: datetime) -> OpenIncident:
+        """As `choose_incident` wants it: the moment of the span that is nearest to `at`."""
+        return OpenIncident(number, frozenset(self.keys), min(max(at, self.first), self.last))
