@@ -1,0 +1,52 @@
+"""What a person or a test can make the workspace do wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass
+class SlackFaults:
+    """Faults in force.
+
+    ``*_next`` count calls down. ``methods`` narrows ``*_next`` to those Web API methods; when it is empty they strike
+    methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
+    connection without an answer. ``without_scopes`` takes scopes away from the bot's token.
+    """
+
+    duplicate_events: bool = False
+    reorder: bool = False
+    no_pong: bool = False
+    refuse_connections: bool = False
+    link_disabled: bool = False
+    slow_ms: int = 0
+    rate_limit_next: int = 0
+    error_after_write_next: int = 0
+    error_before_write_next: int = 0
+    token_error: str = ""
+    methods: list[str] = field(default_factory=list)
+    without_scopes: list[str] = field(default_factory=list)
+
+    def update(self, given: dict[str, Any]) -> None:
+        """Set the faults named in ``given``; ValueError names one that is unknown or of the wrong type."""
+        known = {entry.name: type(getattr(SlackFaults(), entry.name)) for entry in fields(self)}
+        for name, value in given.items():
+            if name not in known:
+                raise ValueError(f"there is no Slack fault {name!r}; known: {', '.join(sorted(known))}")
+            if type(value) is not known[name]:
+                raise ValueError(f"fault {name} must be {known[name].__name__}")
+        for name, value in given.items():
+            setattr(self, name, value)
+
+    def strikes(self, name: str, method: str, writes: bool) -> bool:
+        """Say whether the counted fault ``name`` hits this call, and count it."""
+        left: int = getattr(self, name)
+        hit = left > 0 and (method in self.methods if self.methods else writes)
+        if hit:
+            setattr(self, name, left - 1)
+        return hit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the faults as the control API shows them; one-shot ones always read as off."""
+        return asdict(self) | {"drop_socket": False, "disconnect_reason": ""}

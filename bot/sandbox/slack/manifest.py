@@ -1,0 +1,103 @@
+"""What the app under test was installed with: its scopes, its subscriptions, its commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MANIFEST = Path(__file__).resolve().parents[3] / "app_manifest.yml"
+
+SCOPES = [
+    "app_mentions:read",
+    "assistant:write",
+    "channels:history",
+    "channels:read",
+    "chat:write",
+    "commands",
+    "files:write",
+    "groups:history",
+    "groups:read",
+    "im:history",
+    "im:read",
+    "im:write",
+    "reactions:read",
+    "reactions:write",
+    "team:read",
+    "usergroups:read",
+    "users:read",
+]
+OPTIONAL_SCOPES = [
+    "channels:join",
+    "chat:write.public",
+    "files:read",
+    "mpim:history",
+    "mpim:read",
+    "search:read.public",
+    "users:read.email",
+]
+BOT_EVENTS = [
+    "agent_session_stopped",
+    "app_context_changed",
+    "app_home_opened",
+    "app_mention",
+    "app_uninstalled",
+    "channel_archive",
+    "channel_deleted",
+    "channel_id_changed",
+    "channel_left",
+    "channel_rename",
+    "channel_unarchive",
+    "group_archive",
+    "group_left",
+    "member_joined_channel",
+    "message.channels",
+    "message.groups",
+    "message.im",
+    "reaction_added",
+    "reaction_removed",
+    "subteam_members_changed",
+    "tokens_revoked",
+    "user_change",
+]
+COMMAND = {
+    "command": "/codehealer",
+    "description": "Investigate, list incidents, index a channel or get help",
+    "usage_hint": "[investigate | incidents | index | approvals | help]",
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The parts of an app manifest that change what Slack does."""
+
+    scopes: frozenset[str]
+    optional_scopes: frozenset[str]
+    bot_events: frozenset[str]
+    commands: tuple[dict[str, str], ...]
+    shortcuts: tuple[dict[str, str], ...]
+    home_enabled: bool = True
+
+
+def load_manifest(path: Path = MANIFEST) -> Manifest:
+    """Read the manifest of the repository; without one, the app is installed with every scope and event known here."""
+    if not path.is_file():
+        return Manifest(frozenset(SCOPES), frozenset(OPTIONAL_SCOPES), frozenset(BOT_EVENTS), (COMMAND,), ())
+    return parse_manifest(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def parse_manifest(document: dict[str, Any]) -> Manifest:
+    """Pick scopes, events, commands and shortcuts from a manifest (schema v2)."""
+    scopes = document.get("oauth_config", {}).get("scopes", {})
+    features = document.get("features", {})
+    subscriptions = document.get("settings", {}).get("event_subscriptions", {})
+    return Manifest(
+        scopes=frozenset(scopes.get("bot", ())),
+        optional_scopes=frozenset(scopes.get("bot_optional", ())),
+        bot_events=frozenset(subscriptions.get("bot_events", ())),
+        commands=tuple(features.get("slash_commands", ())),
+        shortcuts=tuple(features.get("shortcuts", ())),
+        home_enabled=bool(features.get("app_home", {}).get("home_tab_enabled", True)),
+    )

@@ -1,0 +1,280 @@
+"""Socket Mode: tickets, links, envelopes, acknowledgements and redelivery."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from .faults import SlackFaults
+from .state import APP_ID
+
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+
+MAX_LINKS = 10
+TICKET_SECONDS = 30
+PING_SECONDS = 15
+DEBUG_RECONNECT_SECONDS = 360
+# An outage of the bot must not let the backlog grow without end; Slack drops events too, after an hourly ceiling.
+MAX_WAITING = 20_000
+DISCONNECT_REASONS = ("warning", "refresh_requested", "link_disabled", "too_many_websockets")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. ``retries`` are the waits before the second, third and fourth delivery of an event."""
+
+    ack: float = 3.0
+    trigger: float = 3.0
+    response_url: float = 30 * 60
+    retries: tuple[float, ...] = (0.0, 60.0, 300.0)
+    warning: float = 10.0
+
+    def scaled(self, factor: float) -> Timing:
+        """Shorten or stretch the waits between deliveries, and nothing that a bot has to keep to."""
+        return Timing(
+            self.ack,
+            self.trigger,
+            self.response_url,
+            tuple(seconds * factor for seconds in self.retries),
+            self.warning * factor,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """One open WebSocket of the app and the TCP connection under it."""
+
+    ws: web.WebSocketResponse
+    transport: asyncio.Transport | None
+
+
+@dataclass
+class Sockets:
+    """The open links of the app and what was sent over them.
+
+    ``counts`` has delivered, unacknowledged, redelivered, dropped.
+    """
+
+    timing: Timing
+    faults: SlackFaults
+    random: random.Random
+    on_link_change: Callable[[], None] = lambda: None
+    links: list[Link] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    _tickets: dict[str, float] = field(default_factory=dict)
+    _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _held: list[Json] = field(default_factory=list)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background until it is done or the sandbox stops."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Close every link and end every delivery."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in list(self.links):
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                await asyncio.wait_for(link.ws.close(code=1001), 1)
+
+    def new_ticket(self) -> str:
+        """Make a ticket that opens one link, once, soon."""
+        now = time.monotonic()
+        self._tickets = {ticket: end for ticket, end in self._tickets.items() if end > now}
+        ticket = secrets.token_urlsafe(18)
+        self._tickets[ticket] = now + TICKET_SECONDS
+        return ticket
+
+    # Links
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``/link/?ticket=``: 408 for a stale ticket, else a link until one side ends it."""
+        if self.faults.refuse_connections:
+            return dropped(request)
+        if self._tickets.pop(request.query.get("ticket", ""), 0.0) < time.monotonic() or self.faults.link_disabled:
+            return web.Response(status=408, text="Request Timeout")
+        ws = web.WebSocketResponse(autoping=False, max_msg_size=1 << 20)
+        await ws.prepare(request)
+        if len(self.links) >= MAX_LINKS:
+            await ws.send_json({"type": "disconnect", "reason": "too_many_websockets", **self._link_info()})
+            await ws.close()
+            return ws
+        link = Link(ws, request.transport)
+        self.links.append(link)
+        self.on_link_change()
+        pinging = asyncio.create_task(self._ping(link))
+        if request.query.get("debug_reconnects") == "true":
+            self.spawn(self._disconnect_later(link, DEBUG_RECONNECT_SECONDS))
+        try:
+            await link.ws.send_json({"type": "hello", **self._link_info()})
+            await self._listen(link.ws)
+        finally:
+            pinging.cancel()
+            self._forget(link)
+        return ws
+
+    def _link_info(self) -> Json:
+        return {
+            "num_connections": len(self.links),
+            "connection_info": {"app_id": APP_ID},
+            "debug_info": {"host": "applink-sandbox", "build_number": 1, "approximate_connection_time": 18060},
+        }
+
+    async def _listen(self, ws: web.WebSocketResponse) -> None:
+        async for frame in ws:
+            if frame.type is WSMsgType.PING:
+                if not self.faults.no_pong:
+                    await ws.pong(frame.data)
+            elif frame.type is WSMsgType.TEXT:
+                self._acknowledged(frame.data)
+
+    async def _ping(self, link: Link) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not link.ws.closed:
+                await asyncio.sleep(PING_SECONDS)
+                await link.ws.ping(b"Ping from applink-sandbox")
+
+    def _forget(self, link: Link) -> None:
+        if link in self.links:
+            self.links.remove(link)
+            self.on_link_change()
+
+    def _acknowledged(self, frame: str) -> None:
+        try:
+            answer = orjson.loads(frame)
+        except orjson.JSONDecodeError:
+            log.warning("a frame that is no JSON came from the bot")
+            return
+        waiting = self._waiting.get(answer.get("envelope_id", "")) if isinstance(answer, dict) else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer.get("payload") or {})
+
+    # Envelopes
+
+    async def send(self, kind: str, payload: Json, **more: Any) -> Json | None:
+        """Send one envelope to one link and wait for its ack.
+
+        Returns the ack's payload ({} when it has none), None when no ack came within the window.
+        """
+        link = self._pick()
+        if link is None:
+            await asyncio.sleep(self.timing.ack)
+            return None
+        envelope_id = str(uuid.uuid4())
+        waiting: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._waiting[envelope_id] = waiting
+        envelope = {"envelope_id": envelope_id, "type": kind, "payload": payload, **more}
+        try:
+            async with asyncio.timeout(self.timing.ack):
+                await link.ws.send_str(orjson.dumps(envelope).decode())
+                self.counts["delivered"] += 1
+                return await waiting
+        except TimeoutError:
+            self.counts["unacknowledged"] += 1
+            return None
+        except ConnectionError:
+            # The link went while we wrote; Slack learns of it as a delivery that nobody acknowledged.
+            self._forget(link)
+            await asyncio.sleep(self.timing.ack)
+            return None
+        finally:
+            del self._waiting[envelope_id]
+
+    def _pick(self) -> Link | None:
+        usable = [link for link in self.links if not link.ws.closed]
+        return self.random.choice(usable) if usable else None
+
+    async def interact(self, kind: str, payload: Json, accepts_response: bool) -> Json | None:
+        """Send a click, a submission or a command: delivered once, never again. Without a link it fails at once."""
+        if self._pick() is None:
+            return None
+        return await self.send(kind, payload, accepts_response_payload=accepts_response)
+
+    def deliver_event(self, body: Json) -> None:
+        """Deliver an event in the background, again while it stays unacknowledged."""
+        if len(self._tasks) >= MAX_WAITING:
+            self.counts["dropped"] += 1
+            return
+        if self.faults.reorder:
+            if not self._held:
+                self.spawn(self._release())
+            self._held.append(body)
+            return
+        self._start(body)
+
+    def _start(self, body: Json) -> None:
+        for _ in range(2 if self.faults.duplicate_events else 1):
+            self.spawn(self._deliver(body))
+
+    async def _release(self) -> None:
+        await asyncio.sleep(0.2)
+        held, self._held = self._held, []
+        for body in reversed(held):
+            self._start(body)
+
+    async def _deliver(self, body: Json) -> None:
+        for attempt, wait in enumerate((0.0, *self.timing.retries)):
+            if wait:
+                await asyncio.sleep(wait)
+            if attempt:
+                self.counts["redelivered"] += 1
+            acknowledged = await self.send(
+                "events_api",
+                body,
+                accepts_response_payload=False,
+                retry_attempt=attempt,
+                retry_reason="timeout" if attempt else "",
+            )
+            if acknowledged is not None:
+                return
+
+    # Faults that strike once
+
+    def drop_links(self) -> None:
+        """End every link's TCP connection without a CLOSE frame."""
+        for link in list(self.links):
+            if link.transport is not None:
+                link.transport.abort()
+            self._forget(link)
+
+    def disconnect(self, reason: str) -> None:
+        """Send a disconnect frame to every link, and close it: after ten seconds for a warning, else at once."""
+        if reason == "link_disabled":
+            self.faults.link_disabled = True
+        for link in list(self.links):
+            self.spawn(self._disconnect(link, reason))
+
+    async def _disconnect_later(self, link: Link, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._disconnect(link, "warning")
+
+    async def _disconnect(self, link: Link, reason: str) -> None:
+        with contextlib.suppress(ConnectionError):
+            await link.ws.send_json({"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-sandbox"}})
+            if reason == "warning":
+                await asyncio.sleep(self.timing.warning)
+            await link.ws.close()
+
+
+def dropped(request: web.Request) -> web.Response:
+    """End the TCP connection without an answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
