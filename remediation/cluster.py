@@ -1,0 +1,409 @@
+"""Kubernetes through the official client's own asynchronous half; the only file that knows that library.
+
+Objects travel as plain JSON: the client's models of all of Kubernetes would cost more memory than the rest of the bot,
+and refuse fields of servers newer than themselves.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import stamina
+import structlog
+
+from knowledge.errors import CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
+from remediation.ports import FIELD_MANAGER, Json
+
+log = structlog.get_logger(__name__)
+
+READ_DEADLINE_S = 10.0
+WRITE_DEADLINE_S = 15.0
+READ_ATTEMPTS = 3
+LOG_BYTES = 256 * 1024
+PAGE = 500
+MAX_LISTED = 2000
+MAX_REPLY_BYTES = 32_000_000
+WATCH_SECONDS = 240
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+QUEUE_LENGTH = 1000
+
+_PATHS = {
+    "Pod": ("/api/v1", "v1", "pods"),
+    "Event": ("/api/v1", "v1", "events"),
+    "Node": ("/api/v1", "v1", "nodes"),
+    "Deployment": ("/apis/apps/v1", "apps/v1", "deployments"),
+    "ReplicaSet": ("/apis/apps/v1", "apps/v1", "replicasets"),
+    "StatefulSet": ("/apis/apps/v1", "apps/v1", "statefulsets"),
+    "DaemonSet": ("/apis/apps/v1", "apps/v1", "daemonsets"),
+    "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "autoscaling/v2", "horizontalpodautoscalers"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """How to reach one cluster: a kubeconfig file and, if not its current one, a context."""
+
+    kubeconfig: Path
+    context: str | None = None
+
+
+@dataclass
+class KubernetesCluster:
+    """Several clusters by name, each connected at its first use. Implements `ports.Cluster`."""
+
+    clusters: Mapping[str, ClusterAccess]
+    _clients: dict[str, Any] = field(default_factory=dict)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.clusters)
+
+    async def aclose(self) -> None:
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def get(self, cluster: str, kind: str, namespace: str, name: str) -> Json:
+        body: Json = await self._read(cluster, _path(kind, namespace, name))
+        return _typed(body, kind)
+
+    async def list(
+        self, cluster: str, kind: str, namespace: str, *, labels: Mapping[str, str] | None = None, fields: str = ""
+    ) -> list[Json]:
+        found: list[Json] = []
+        async for page in self._pages(cluster, kind, namespace, labels=labels, fields=fields):
+            found.extend(_typed(item, kind) for item in page.get("items") or [])
+            if len(found) >= MAX_LISTED:
+                log.warning("cluster.list_bounded", kind=kind, namespace=namespace, kept=MAX_LISTED)
+                break
+        return found[:MAX_LISTED]
+
+    async def _pages(
+        self, cluster: str, kind: str, namespace: str, *, labels: Mapping[str, str] | None = None, fields: str = ""
+    ) -> AsyncIterator[Json]:
+        query: dict[str, str] = {"limit": str(PAGE)}
+        if labels:
+            query["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
+        if fields:
+            query["fieldSelector"] = fields
+        while True:
+            page: Json = await self._read(cluster, _path(kind, namespace), query)
+            yield page
+            more = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return
+            query["continue"] = more
+
+    async def logs(
+        self, cluster: str, namespace: str, pod: str, container: str, *, previous: bool = False, tail_lines: int = 400
+    ) -> str:
+        query = {"tailLines": str(tail_lines), "limitBytes": str(LOG_BYTES)}
+        if container:
+            query["container"] = container
+        if previous:
+            query["previous"] = "true"
+        body: str = await self._read(cluster, f"{_path('Pod', namespace, pod)}/log", query, text=True)
+        return body
+
+    async def version(self, cluster: str) -> str:
+        body: Json = await self._read(cluster, "/version")
+        return str(body.get("gitVersion", ""))
+
+    async def _read(
+        self, cluster: str, path: str, query: Mapping[str, str] | None = None, *, text: bool = False
+    ) -> Any:
+        """A GET, tried again on passing faults."""
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=READ_ATTEMPTS, wait_initial=0.2, wait_max=2.0, timeout=3 * READ_DEADLINE_S
+        ):
+            with attempt:
+                return await self._request(cluster, "GET", path, query, deadline_s=READ_DEADLINE_S, text=text)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    # --- writing: never tried again by itself ---------------------------------------------------------------------
+
+    async def delete_pod(self, cluster: str, namespace: str, name: str, *, uid: str, dry_run: bool = False) -> None:
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if dry_run:
+            body["dryRun"] = ["All"]
+        await self._request(cluster, "DELETE", _path("Pod", namespace, name), body=body, deadline_s=WRITE_DEADLINE_S)
+
+    async def patch(
+        self,
+        cluster: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        operations: Sequence[Json],
+        *,
+        dry_run: bool = False,
+    ) -> Json:
+        query = {"fieldManager": FIELD_MANAGER}
+        if dry_run:
+            query["dryRun"] = "All"
+        body: Json = await self._request(
+            cluster, "PATCH", _path(kind, namespace, name), query, body=list(operations), deadline_s=WRITE_DEADLINE_S
+        )
+        return _typed(body, kind)
+
+    # --- one request ----------------------------------------------------------------------------------------------
+
+    async def _client(self, cluster: str) -> tuple[str, Any]:
+        name = cluster or next(iter(self.clusters), "")
+        access = self.clusters.get(name)
+        if access is None:
+            raise Refused(f"The cluster '{name}' is not known. List it under clusters in policy.yaml.")
+        async with self._lock:
+            if name not in self._clients:
+                self._clients[name] = await _connect(name, access)
+        return name, self._clients[name]
+
+    async def _request(
+        self,
+        cluster: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        deadline_s: float,
+        body: Any = None,
+        text: bool = False,
+    ) -> Any:
+        name, client = await self._client(cluster)
+        write = method != "GET"
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await _send(client, method, path, query, body=body, timeout_s=deadline_s)
+                data = await response.response.content.read(MAX_REPLY_BYTES + 1) if text else await response.read()
+        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+            text_ = f"Cluster {name} did not answer within {deadline_s:.0f} s. Check its API server and the network."
+            raise Unavailable(text_, maybe_done=write) from error
+        except aiohttp.ClientConnectorError as error:
+            # Nothing was sent, so nothing can have happened.
+            raise Unavailable(
+                f"Cluster {name} cannot be reached ({error}). Check the address in its kubeconfig."
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The connection to cluster {name} broke ({error}).", maybe_done=write) from error
+        if not 200 <= response.status <= 299:
+            raise _error(name, f"{method} {path}", response, data)
+        if text:
+            return data.decode("utf-8", "replace")
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            message = f"Cluster {name} answered {method} {path} with something that is not JSON. Is its address right?"
+            raise Unavailable(message, maybe_done=write) from error
+
+    # --- watching -------------------------------------------------------------------------------------------------
+
+    async def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncIterator[Json]:
+        """Pods and warning events, first as they are, then as they change; each is a JSON object with its kind.
+
+        A deleted pod is not reported. After a broken connection the watch goes on where it stopped; when the server has
+        forgotten that place (410) everything is listed again, so an observation may be seen twice, never missed.
+        Close it (`aclose`) to end its two connections.
+        """
+        queue: asyncio.Queue[Json] = asyncio.Queue(QUEUE_LENGTH)
+        places = tuple(namespaces) or ("",)
+        tasks = [
+            asyncio.create_task(self._watch(cluster, kind, namespace, queue), name=f"watch {kind} {namespace}")
+            for kind in ("Pod", "Event")
+            for namespace in places
+        ]
+        try:
+            while True:
+                getter = asyncio.create_task(queue.get())
+                done, _ = await asyncio.wait([getter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                if getter in done:
+                    yield getter.result()
+                    continue
+                getter.cancel()
+                for task in done:
+                    task.result()  # a watch ends only by an error that waiting does not cure
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> None:
+        """Lists, then watches, for ever. Raises what a person must mend (Refused), waits out everything else."""
+        version, failures = "", 0
+        while True:
+            try:
+                if not version:
+                    version = await self._list_into(cluster, kind, namespace, queue)
+                async for change in self._changes(cluster, kind, namespace, version):
+                    version = change["object"]["metadata"]["resourceVersion"]
+                    failures = 0
+                    if change["type"] in {"ADDED", "MODIFIED"}:
+                        await queue.put(_typed(change["object"], kind))
+            except _Expired:
+                version = ""
+            except Unavailable as error:
+                wait_s = error.retry_after_s or BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+                log.info("cluster.watch_interrupted", kind=kind, error=str(error), again_in_s=wait_s)
+                failures += 1
+                await asyncio.sleep(wait_s)
+
+    async def _list_into(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> str:
+        version = ""
+        async for page in self._pages(cluster, kind, namespace, fields=_watched_fields(kind)):
+            version = str((page.get("metadata") or {}).get("resourceVersion", ""))
+            for item in page.get("items") or []:
+                await queue.put(_typed(item, kind))
+        return version
+
+    async def _changes(self, cluster: str, kind: str, namespace: str, version: str) -> AsyncIterator[Json]:
+        """One watch connection's changes, bookmarks included. _Expired on 410, Unavailable when it breaks."""
+        name, client = await self._client(cluster)
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        fields = _watched_fields(kind)
+        if fields:
+            query["fieldSelector"] = fields
+        # A connection that says nothing, not even a bookmark, for longer than the server was asked to keep it is dead.
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30, sock_connect=READ_DEADLINE_S)
+        try:
+            response = await _send(client, "GET", _path(kind, namespace), query, timeout_s=timeout)
+            async with contextlib.AsyncExitStack() as stack:
+                stack.callback(response.response.close)
+                if response.status != 200:
+                    data = await response.read()
+                    if response.status == 410:
+                        raise _Expired
+                    raise _error(name, f"GET {_path(kind, namespace)}", response, data)
+                async for line in response.response.content:
+                    change = _change(line)
+                    if change is not None:
+                        yield change
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The watch on cluster {name} broke ({error}).") from error
+
+
+class _Expired(Exception):
+    """The server has forgotten the version that the watch wants to go on from."""
+
+
+def _change(line: bytes) -> Json | None:
+    """One line of a watch. None for what carries no object; _Expired and Unavailable for the server's errors."""
+    try:
+        change: Json = json.loads(line)
+    except ValueError:
+        return None
+    body = change.get("object")
+    if change.get("type") == "ERROR":
+        code = (body or {}).get("code")
+        if code == 410:
+            raise _Expired
+        raise Unavailable(f"The watch ended with {code}: {(body or {}).get('message', '')}")
+    if not isinstance(body, dict) or "resourceVersion" not in (body.get("metadata") or {}):
+        return None
+    return change
+
+
+def _watched_fields(kind: str) -> str:
+    return "type=Warning" if kind == "Event" else ""
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    if kind not in _PATHS:
+        raise Refused(f"CodeHealer does not work with objects of kind {kind}.")
+    prefix, _, plural = _PATHS[kind]
+    parts = [prefix]
+    if namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    return "/".join(parts)
+
+
+def _typed(body: Json, kind: str) -> Json:
+    """Items of a list come without kind and apiVersion."""
+    return {"apiVersion": _PATHS[kind][1], "kind": kind, **body}
+
+
+async def _connect(name: str, access: ClusterAccess) -> Any:
+    # Imported at first use: the client's models take half a second and 50 MB.
+    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415
+    from kubernetes.aio import config  # noqa: PLC0415
+
+    if not access.kubeconfig.is_file():
+        raise SettingsError(f"Cluster {name}: the kubeconfig {access.kubeconfig} does not exist. Set KUBECONFIG.")
+    configuration = Configuration()
+    try:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]  the library has no annotations here
+            str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
+        )
+    except (config.ConfigException, OSError, ValueError) as error:
+        message = f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({error})."
+        raise SettingsError(message) from error
+    client = ApiClient(configuration)
+    client.user_agent = "codehealer"
+    return client
+
+
+async def _send(
+    client: Any,
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None,
+    *,
+    timeout_s: float | aiohttp.ClientTimeout,
+    body: Any = None,
+) -> Any:
+    headers = {"Accept": "application/json, */*"}
+    if method == "PATCH":
+        headers["Content-Type"] = "application/json-patch+json"
+    verb, url, header_params, sent, posted = await client.param_serialize(
+        method, path, query_params=dict(query or {}), header_params=headers, body=body, auth_settings=["BearerToken"]
+    )
+    timeout = timeout_s if isinstance(timeout_s, aiohttp.ClientTimeout) else aiohttp.ClientTimeout(total=timeout_s)
+    return await client.call_api(verb, url, header_params, sent, posted, _request_timeout=timeout)
+
+
+def _error(cluster: str, request: str, response: Any, data: bytes) -> CodeHealerError:
+    """The server's answer as one of ours, with the next step."""
+    message = _message(data)
+    write, status = not request.startswith("GET "), int(response.status)
+    if status == 401:
+        return Refused(f"Cluster {cluster} does not accept our token (401). Renew it in the kubeconfig.")
+    if status == 403:
+        return Refused(f"Cluster {cluster} forbids it: {message}. Grant it in the codehealer Role or ClusterRole.")
+    if status == 404:
+        return NotFound(f"Not found in cluster {cluster}: {message}. It may be gone by now.")
+    if status == 409 or (status == 422 and request.startswith("PATCH ") and "test" in message.lower()):
+        return Conflict(f"It changed meanwhile in cluster {cluster}: {message}. Look again before deciding.")
+    if status == 410:
+        return Unavailable(f"Cluster {cluster} has forgotten that version of the list.")
+    if status == 429 or status >= 500:
+        text = f"Cluster {cluster} answered {status}: {message}. It is usually passing."
+        return Unavailable(text, maybe_done=write and status != 429, retry_after_s=_retry_after(response.headers))
+    return Refused(f"Cluster {cluster} refused {request} ({status}): {message}.")
+
+
+def _message(data: bytes) -> str:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return data[:200].decode("utf-8", "replace")
+    return str(body.get("message", ""))[:500].rstrip(".") if isinstance(body, dict) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After", "")
+    return min(float(value), 60.0) if value.isdigit() else None

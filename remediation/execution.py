@@ -1,0 +1,213 @@
+"""Doing one approved action, once: lease, look again, snapshot, act, outcome; after a crash look before anything else.
+
+What makes it once: the store lets an execution start once and remembers it before the side effect; a write carries
+preconditions (uid, generation, attempt) with which the outside refuses a repetition; and a worker whose lease ended can
+write nothing, because each of its writes carries a fencing token that has been overtaken.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, Unavailable
+from knowledge.model import Execution, ExecutionState, Outcome
+from remediation.ports import Clients, ExecutionStore
+from remediation.registry import Remediator, checked_parameters
+from remediation.remediators import REMEDIATORS
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 60.0
+# An act must end well before its lease does, so that nobody else can hold the target while it may still take effect.
+ACT_DEADLINE_S = 30.0
+SETTLE_LOOKS = 4
+SETTLE_PAUSE_S = 0.5
+
+FINAL_STATES = frozenset({ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.UNDONE})
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionServices:
+    """What an execution is given. `holder` names this process in leases; `progress` hears what happens, in words."""
+
+    store: ExecutionStore
+    clients: Clients
+    holder: str
+    dry_run: bool = False
+    progress: Callable[[str], Awaitable[None]] | None = None
+
+
+class Busy(CodeHealerError):
+    """Another execution holds the target: try again in `retry_after_s` seconds."""
+
+    retry_after_s = 5.0
+
+
+class Overtaken(CodeHealerError):
+    """The lease was lost or the execution is another worker's by now: stop, and write nothing."""
+
+
+async def run(execution: Execution, services: ExecutionServices) -> Outcome:
+    """Carries out a queued execution, or settles one that a crash left started. Safe to call again at any time.
+
+    Returns the outcome that is stored. Raises Busy (retry later), Overtaken (do nothing more), and Unavailable when a
+    look at the target failed before anything was started (retry later; nothing was done).
+    """
+    store, key = services.store, execution.action.target.key
+    token = await store.lease_acquire(key, services.holder, LEASE_S)
+    if token is None:
+        raise Busy(f"Another fix is running on {key}. It is tried again when that has ended.")
+    try:
+        current = await store.take_execution(execution.id, fencing_token=token)
+        if current is None:
+            raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
+        if current.state in FINAL_STATES:
+            return current.outcome or Outcome(False, False, "It ended without a stored outcome.")
+        remediator = REMEDIATORS[current.action.name]
+        if current.state is ExecutionState.STARTED:
+            return await _resume(current, remediator, services, token)
+        return await _begin(current, remediator, services, token)
+    finally:
+        await store.lease_release(key, token)
+
+
+async def _begin(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
+    """From queued: look again, keep what was found, start, act."""
+    await _tell(services, f"Looking again before: {remediator.title}.")
+    try:
+        checked_parameters(remediator, execution.action)
+        if services.dry_run:
+            outcome = await remediator.dry_run(execution.action, services.clients)
+            state = ExecutionState.ACTED if outcome.ok else ExecutionState.REFUSED
+            return await _finish(execution, state, outcome, services, token)
+        ready = await remediator.preflight(execution.action, services.clients)
+    except (Refused, BadInput) as error:
+        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, token)
+    if not ready.ok:
+        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, token)
+    if not await services.store.start_execution(execution.id, snapshot=dict(ready.snapshot), fencing_token=token):
+        raise Overtaken(f"Execution {execution.id} was started or taken over by another worker.")
+    return await _act(execution, dict(ready.snapshot), remediator, services, token)
+
+
+async def _resume(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
+    """From started: the target tells whether the side effect happened. Act only where it surely did not."""
+    await _tell(services, "Taken up again after an interruption: looking at what has happened.")
+    found = await _settle(execution, dict(execution.snapshot), remediator, services)
+    if found is None:
+        return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, token)
+    if found.changed or found.ok:
+        return await _finish(execution, ExecutionState.ACTED, found, services, token)
+    # The stored snapshot's preconditions go with the request, so a target that changed meanwhile refuses it.
+    return await _act(execution, dict(execution.snapshot), remediator, services, token)
+
+
+async def _act(
+    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices, token: int
+) -> Outcome:  # fmt: skip
+    key = execution.action.target.key
+    if not await services.store.lease_renew(key, token, LEASE_S):
+        raise Overtaken(f"The lease on {key} ended before anything was done.")
+    await _tell(services, f"{remediator.title} …")
+    try:
+        async with asyncio.timeout(ACT_DEADLINE_S):
+            outcome = await remediator.execute(execution.action, snapshot, execution.id, services.clients)
+    except (Conflict, NotFound, Refused) as error:
+        return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
+    except (Unavailable, TimeoutError) as error:
+        if isinstance(error, Unavailable) and not error.maybe_done:
+            return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
+        outcome = await _settle(execution, snapshot, remediator, services) or _cannot_tell(remediator)
+        if not outcome.changed:
+            outcome = Outcome(False, False, f"{outcome.detail} The request failed: {error or 'no answer in time'}.")
+    state = ExecutionState.ACTED if outcome.ok else ExecutionState.FAILED
+    return await _finish(execution, state, outcome, services, token)
+
+
+async def _settle(
+    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices
+) -> Outcome | None:
+    """Looks a few times: right after a lost answer, the effect may take a moment to show."""
+    found: Outcome | None = None
+    for look in range(SETTLE_LOOKS):
+        if look:
+            await asyncio.sleep(SETTLE_PAUSE_S * 2**look)
+        try:
+            found = await remediator.settled(execution.action, snapshot, execution.id, services.clients)
+        except Unavailable as error:
+            log.info("execution.settle_failed", execution=execution.id, error=str(error))
+            found = None
+        except Refused as error:
+            # The target itself is gone or closed to us: nothing can be told, and looking again will not help.
+            log.info("execution.settle_refused", execution=execution.id, error=str(error))
+            return None
+        if found is not None and found.changed:
+            return found
+    return found
+
+
+def _cannot_tell(remediator: Remediator) -> Outcome:
+    detail = f"It cannot be told whether “{remediator.title}” took effect; it is not repeated. Look at the target."
+    return Outcome(False, True, detail)
+
+
+async def _finish(
+    execution: Execution, state: ExecutionState, outcome: Outcome, services: ExecutionServices, token: int
+) -> Outcome:  # fmt: skip
+    stored = await services.store.finish_execution(execution.id, state=state, outcome=outcome, fencing_token=token)
+    if not stored:
+        raise Overtaken(f"Execution {execution.id} was taken over by another worker before its outcome was stored.")
+    await _tell(services, outcome.detail)
+    return outcome
+
+
+async def undo(execution: Execution, services: ExecutionServices) -> Outcome | None:
+    """Puts back what an execution changed, when verification found the target worse. At most once in its life.
+
+    None when the action cannot be undone or its undo was begun before. Raises Busy and Overtaken as `run` does.
+    """
+    remediator = REMEDIATORS[execution.action.name]
+    if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
+        return None
+    store, key = services.store, execution.action.target.key
+    token = await store.lease_acquire(key, services.holder, LEASE_S)
+    if token is None:
+        raise Busy(f"Another fix is running on {key}. The undo is tried again when that has ended.")
+    try:
+        current = await store.take_execution(execution.id, fencing_token=token)
+        if current is None:
+            raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
+        if current.state is not ExecutionState.ACTED or not await store.begin_undo(execution.id, fencing_token=token):
+            return None
+        await _tell(services, f"Undoing: {remediator.undo_text}.")
+        outcome = await _undone(current, remediator, services)
+        state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
+        return await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
+    finally:
+        await store.lease_release(key, token)
+
+
+async def _undone(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:
+    assert remediator.undo is not None  # noqa: S101  looked at by the caller
+    try:
+        async with asyncio.timeout(ACT_DEADLINE_S):
+            return await remediator.undo(execution.action, execution.snapshot, execution.id, services.clients)
+    except (Refused, Unavailable) as error:
+        return Outcome(False, False, f"The undo failed: {error}")
+    except TimeoutError:
+        return Outcome(False, False, "The undo was not answered in time. Look at the target.")
+
+
+def _kept(execution: Execution, undo_outcome: Outcome) -> Outcome:
+    """An undo that did not happen leaves the execution as it was, with the reason added for people."""
+    done = execution.outcome
+    if done is None:
+        return undo_outcome
+    return Outcome(done.ok, done.changed, f"{done.detail} {undo_outcome.detail}", done.mark)
+
+
+async def _tell(services: ExecutionServices, text: str) -> None:
+    if services.progress is not None:
+        await services.progress(text)

@@ -1,0 +1,228 @@
+"""Pure readings of Kubernetes objects as JSON dictionaries; nothing here talks to a cluster."""
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+REVISION = "deployment.kubernetes.io/revision"
+HASH_LABEL = "pod-template-hash"
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
+# Waiting and terminated reasons with which a container will not get ready by waiting.
+FAILING_REASONS = frozenset(
+    {
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "OOMKilled",
+        "Error",
+        "ContainerCannotRun",
+        "StartError",
+        "DeadlineExceeded",
+    }
+)
+
+
+def name_of(body: Json) -> str:
+    name: str = (body.get("metadata") or {}).get("name", "")
+    return name
+
+
+def uid_of(body: Json) -> str:
+    uid: str = (body.get("metadata") or {}).get("uid", "")
+    return uid
+
+
+def annotations(body: Json) -> Mapping[str, str]:
+    found: Mapping[str, str] = (body.get("metadata") or {}).get("annotations") or {}
+    return found
+
+
+def labels(body: Json) -> Mapping[str, str]:
+    found: Mapping[str, str] = (body.get("metadata") or {}).get("labels") or {}
+    return found
+
+
+def when(text: str | None) -> datetime | None:
+    """An RFC 3339 stamp as an aware datetime; None where absent or unreadable."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+def created_at(body: Json) -> datetime | None:
+    return when((body.get("metadata") or {}).get("creationTimestamp"))
+
+
+def selector(workload: Json) -> Mapping[str, str]:
+    """The label selector's equality part; other expressions are checked by ownership afterwards."""
+    found: Mapping[str, str] = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+    return found
+
+
+def controller(body: Json) -> Json | None:
+    """The owner reference that controls the object."""
+    owners: list[Json] = (body.get("metadata") or {}).get("ownerReferences") or []
+    return next((o for o in owners if o.get("controller")), None)
+
+
+def controller_uid(body: Json) -> str:
+    owner = controller(body)
+    return str(owner["uid"]) if owner else ""
+
+
+def pods_of(workload: Json, pods: Iterable[Json], replica_sets: Iterable[Json]) -> tuple[Json, ...]:
+    """The pods that the workload controls, directly or by its replica sets; labels alone prove nothing."""
+    owners = {uid_of(workload), *(uid_of(r) for r in replica_sets)}
+    return tuple(p for p in pods if controller_uid(p) in owners)
+
+
+def is_ready(pod: Json) -> bool:
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return False
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def container_statuses(pod: Json) -> list[Json]:
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def restarts(pod: Json) -> int:
+    return sum(int(c.get("restartCount", 0)) for c in container_statuses(pod))
+
+
+def failing_reason(pod: Json) -> str:
+    """Why the pod will not get ready by waiting, e.g. "CrashLoopBackOff"; "" when nothing says so."""
+    for status in container_statuses(pod):
+        state = status.get("state") or {}
+        reason = (state.get("waiting") or {}).get("reason") or (state.get("terminated") or {}).get("reason") or ""
+        if reason in FAILING_REASONS:
+            return str(reason)
+    return ""
+
+
+def is_failing(pod: Json) -> bool:
+    """Not ready although it runs, or failing for good; pods that are being deleted or finished do not count."""
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return False
+    phase = (pod.get("status") or {}).get("phase", "")
+    if phase == "Succeeded":
+        return False
+    return not is_ready(pod)
+
+
+def replicas_of(workload: Json) -> int:
+    if workload.get("kind") == "DaemonSet":
+        return int((workload.get("status") or {}).get("desiredNumberScheduled", 0))
+    return int((workload.get("spec") or {}).get("replicas", 1))
+
+
+def scales(autoscaler: Json, workload: Json) -> bool:
+    reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    return reference.get("kind") == workload.get("kind") and reference.get("name") == name_of(workload)
+
+
+def revision_of(body: Json) -> int:
+    text = annotations(body).get(REVISION, "")
+    return int(text) if text.isdigit() else 0
+
+
+def images(template: Json) -> tuple[str, ...]:
+    return tuple(str(c.get("image", "")) for c in (template.get("spec") or {}).get("containers") or [])
+
+
+def template_of(body: Json) -> Json:
+    """The pod template without what the controller and restarts add to it: what makes a revision *different*."""
+    template: Json = copy.deepcopy((body.get("spec") or {}).get("template") or {})
+    meta = template.setdefault("metadata", {})
+    meta.pop("creationTimestamp", None)
+    for holder, key in (("labels", HASH_LABEL), ("annotations", RESTARTED_AT)):
+        kept = {k: v for k, v in (meta.get(holder) or {}).items() if k != key}
+        meta.pop(holder, None)
+        if kept:
+            meta[holder] = kept
+    return template
+
+
+def same_template(one: Json, other: Json) -> bool:
+    return json.dumps(template_of(one), sort_keys=True) == json.dumps(template_of(other), sort_keys=True)
+
+
+def current_replica_set(workload: Json, replica_sets: Sequence[Json]) -> Json | None:
+    """The replica set of the deployment's present template (else the highest revision)."""
+    matching = [r for r in replica_sets if same_template(r, workload)]
+    return max(matching or list(replica_sets), key=revision_of, default=None)
+
+
+def older_revisions(workload: Json, replica_sets: Sequence[Json]) -> list[Json]:
+    """Replica sets of earlier revisions with a different template, newest first."""
+    current = current_replica_set(workload, replica_sets)
+    if current is None:
+        return []
+    older = [r for r in replica_sets if revision_of(r) < revision_of(current) and not same_template(r, current)]
+    return sorted(older, key=revision_of, reverse=True)
+
+
+def ran_healthy(revision: Json, newer: Iterable[Json], *, least_seconds: int) -> bool:
+    """Whether a revision served: it has available replicas now, or it stood `least_seconds` before it was replaced.
+
+    A cluster keeps no history of health; a revision that was replaced within minutes was likely replaced for cause.
+    """
+    status = revision.get("status") or {}
+    if int(status.get("availableReplicas", 0) or status.get("readyReplicas", 0) or 0) > 0:
+        return True
+    born = created_at(revision)
+    later = [at for at in (created_at(r) for r in newer if r is not revision) if at and born and at >= born]
+    if born is None or not later:
+        return False
+    return (min(later) - born).total_seconds() >= least_seconds
+
+
+def argocd_app_name(workload: Json) -> str:
+    """The application's name in Argo CD's tracking annotation ("app:group/kind:ns/name") or label."""
+    tracking = annotations(workload).get("argocd.argoproj.io/tracking-id", "")
+    return tracking.split(":", 1)[0] or labels(workload).get("argocd.argoproj.io/instance", "")
+
+
+_FIELD_MANAGERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux",
+    "helm-controller": "Flux",
+    "helm": "Helm",
+}
+
+
+def manager_names(workload: Json) -> tuple[str, ...]:
+    """Who owns the manifest: Argo CD, Flux, Helm, or an operator named by its owner reference."""
+    found: list[str] = []
+    label, note = labels(workload), annotations(workload)
+    managed_by = label.get("app.kubernetes.io/managed-by", "").lower()
+    if argocd_app_name(workload) or managed_by in {"argocd", "argo-cd"}:
+        found.append("Argo CD")
+    if any(key.startswith(("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")) for key in (*label, *note)):
+        found.append("Flux")
+    if managed_by == "helm" or "meta.helm.sh/release-name" in note:
+        found.append("Helm")
+    owner = controller(workload)
+    if owner:
+        found.append(f"{owner.get('kind', 'an operator')} {owner.get('name', '')}".strip())
+    for entry in (workload.get("metadata") or {}).get("managedFields") or []:
+        name = _FIELD_MANAGERS.get(str(entry.get("manager", "")).lower())
+        # Status is written by controllers of every kind; only the spec's writer owns the manifest.
+        if name and entry.get("subresource") != "status":
+            found.append(name)
+    return tuple(dict.fromkeys(found))

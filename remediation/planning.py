@@ -1,0 +1,235 @@
+"""From a cause and a target to at most one proposed action. Pure.
+
+The table below is the whole knowledge of which fix fits which kind; what is not in it is a person's work.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
+from remediation import kube
+from remediation.context import Context
+from remediation.policy import Attempt, loop_broken
+from remediation.registry import NotOffered, Remediator
+from remediation.remediators import REMEDIATORS
+
+# A failure is laid to a rollout when it began after it, and not longer after than this.
+ROLLOUT_WINDOW = timedelta(hours=2)
+# Clocks and the pod's own start differ a little: an alert may be stamped just before the new pods were made.
+SKEW = timedelta(seconds=90)
+# With so many failures and no success an action is no longer proposed for a kind in an environment.
+HOPELESS_FAILURES = 2
+
+Condition = Callable[[Context], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One fix for a kind: the catalogue's name, and a condition that answers "" or why it does not fit here."""
+
+    action: str
+    condition: Condition
+
+
+def _always(_context: Context) -> str:
+    return ""
+
+
+def _after_rollout(context: Context) -> str:
+    """The failure began after the present revision was rolled out, and soon after."""
+    if context.workload is None:
+        return "the workload could not be looked at"
+    current = kube.current_replica_set(context.workload, context.replica_sets)
+    rolled_out = kube.created_at(current) if current else None
+    if rolled_out is None or context.failing_since is None:
+        return "it is not known when the present revision was rolled out"
+    if context.failing_since < rolled_out - SKEW:
+        return "it failed before the present revision was rolled out"
+    if context.failing_since - rolled_out > ROLLOUT_WINDOW:
+        return "the present revision ran well for more than two hours before it failed"
+    return ""
+
+
+def _not_after_rollout(context: Context) -> str:
+    """A restart only where no release explains the failure: it would hide a bad revision for a while."""
+    if kube.older_revisions(context.workload or {}, context.replica_sets) and not _after_rollout(context):
+        failing = [p for p in context.pods if kube.is_failing(p)]
+        current = kube.current_replica_set(context.workload or {}, context.replica_sets)
+        if current and all(kube.controller_uid(p) == kube.uid_of(current) for p in failing):
+            return "the failure began with the last rollout"
+    return ""
+
+
+def _not_deterministic(context: Context) -> str:
+    if context.log_says == "deterministic":
+        return "the job's log shows a failure that a rerun would repeat"
+    return ""
+
+
+def _log_shows_transient(context: Context) -> str:
+    return "" if context.log_says == "transient" else "the job's log shows no passing fault"
+
+
+CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
+    FailureKind.CRASHLOOP: (
+        Candidate("k8s_rollback", _after_rollout),
+        Candidate("k8s_restart_pod", _not_after_rollout),
+    ),
+    FailureKind.PROBE_FAILURE: (
+        Candidate("k8s_rollback", _after_rollout),
+        Candidate("k8s_restart_pod", _not_after_rollout),
+    ),
+    FailureKind.PERFORMANCE: (Candidate("k8s_scale", _always),),
+    FailureKind.OOMKILLED: (Candidate("k8s_rollback", _after_rollout),),
+    FailureKind.IMAGEPULLBACKOFF: (Candidate("k8s_rollback", _after_rollout),),
+    FailureKind.CONFIG_ERROR: (Candidate("k8s_rollback", _after_rollout),),
+    FailureKind.GITHUBACTION_TRANSIENT: (Candidate("github_rerun", _not_deterministic),),
+    FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
+    FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
+}
+
+
+def candidate_actions(kind: FailureKind) -> tuple[str, ...]:
+    """The names that the table has for a kind, best first, whatever the target."""
+    return tuple(c.action for c in CANDIDATES.get(kind, ()))
+
+
+def nothing(reason: str, excluded: Sequence[tuple[str, str]] = (), candidates: Sequence[str] = ()) -> Plan:
+    """A plan that proposes nothing and says why."""
+    return Plan(None, tuple(candidates), tuple(excluded), no_action_because=reason)
+
+
+def plan(
+    diagnosis: Diagnosis | Unsure,
+    target: Target | None,
+    context: Context | None,
+    *,
+    record: Sequence[TrackRecord] = (),
+    rejected: frozenset[str] = frozenset(),
+    loop: Sequence[Attempt] = (),
+) -> Plan:
+    """At most one action for the diagnosis.
+
+    Args:
+        context: the target's live state, from `context.gather`; None without a target.
+        record: how actions did for this kind in this environment (rows of other kinds and environments are ignored).
+        rejected: actions that people rejected for this kind and service as "right cause, wrong fix".
+        loop: earlier executions on this target since a person resumed it, newest first.
+    """
+    refusal = _no_fix_wanted(diagnosis, target, context)
+    if refusal or isinstance(diagnosis, Unsure) or target is None or context is None:
+        return nothing(refusal)
+    table = CANDIDATES.get(diagnosis.kind, ())
+    if not table:
+        return nothing("no automatic fix exists for this kind of failure; a person decides")
+    records = {r.action: r for r in record if r.kind is diagnosis.kind and r.environment == target.environment}
+    offered: list[tuple[Remediator, Action]] = []
+    excluded: list[tuple[str, str]] = []
+    for candidate in table:
+        entry = REMEDIATORS[candidate.action]
+        fit = _fits(candidate, entry, context, records=records, rejected=rejected, loop=loop)
+        if isinstance(fit, Action):
+            offered.append((entry, fit))
+        else:
+            excluded.append((candidate.action, fit))
+    if not offered:
+        reasons = "; ".join(f"{name}: {why}" for name, why in excluded)
+        return nothing(f"no fix fits; a person decides ({reasons})", excluded, [c.action for c in table])
+    ranked = _ranked(offered, records, diagnosis.preferred_action)
+    names = [e.name for e, _ in ranked]
+    return _proposed(*ranked[0], context, excluded=excluded, names=names, records=records)
+
+
+def _no_fix_wanted(diagnosis: Diagnosis | Unsure, target: Target | None, context: Context | None) -> str:
+    if isinstance(diagnosis, Unsure):
+        return f"the cause is not known well enough: {diagnosis.reason}"
+    if diagnosis.healthy:
+        return "nothing is wrong, so nothing is done"
+    if diagnosis.kind is FailureKind.UNKNOWN:
+        return "the cause is not known; a person decides"
+    if target is None or context is None:
+        return "no single row of the services table matches, so this is only diagnosed"
+    # A lookup that failed leaves the target unknown: proposing on half a picture would be guessing.
+    return f"the target could not be looked at: {'; '.join(context.could_not)}" if context.could_not else ""
+
+
+def _fits(
+    candidate: Candidate,
+    entry: Remediator,
+    context: Context,
+    *,
+    records: Mapping[str, TrackRecord],
+    rejected: frozenset[str],
+    loop: Sequence[Attempt],
+) -> Action | str:
+    """The action, or why the candidate is left out."""
+    if context.target.kind not in entry.target_kinds:
+        return f"it does not apply to a {context.target.kind}"
+    if entry.name in rejected:
+        return "people rejected it for this cause here as the wrong fix"
+    held = loop_broken(loop, entry.name)
+    if held:
+        return held
+    if any(a.action == entry.name and a.verdict in {"not_verified", "worse", "undone"} for a in loop):
+        return "it was tried on this target and did not help"
+    record = records.get(entry.name)
+    if record and record.failed >= HOPELESS_FAILURES and record.verified == 0:
+        return f"it failed {record.failed} of {record.attempts} times for this cause here"
+    undoing = next((m for m in context.managers if m.undoes), None)
+    if entry.changes_spec and undoing:
+        return undoing.why
+    reason = candidate.condition(context)
+    if reason:
+        return reason
+    action = entry.propose(context)
+    return action.reason if isinstance(action, NotOffered) else action
+
+
+def _ranked(
+    offered: Sequence[tuple[Remediator, Action]], records: Mapping[str, TrackRecord], preferred: str
+) -> list[tuple[Remediator, Action]]:
+    """Best first: by how often it worked here; the table's order, then the diagnosis' preference, break ties.
+
+    The preference can only exchange equals: candidates without any record of success or failure count as equal.
+    """
+
+    def key(pair: tuple[int, tuple[Remediator, Action]]) -> tuple[float, bool, int]:
+        place, (entry, _) = pair
+        return -_standing(records.get(entry.name)), entry.name != preferred, place
+
+    return [pair for _, pair in sorted(enumerate(offered), key=key)]
+
+
+def _standing(record: TrackRecord | None) -> float:
+    """The share of successes with one imaginary success and failure; a person's rejection counts as a failure."""
+    if record is None:
+        return 0.5
+    return (record.verified + 1) / (record.verified + record.failed + record.rejected + 2)
+
+
+def _proposed(
+    entry: Remediator,
+    action: Action,
+    context: Context,
+    *,
+    excluded: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    records: Mapping[str, TrackRecord],
+) -> Plan:
+    preview = entry.preview(action, context)
+    record = records.get(entry.name)
+    notes = [m.why for m in context.managers if not m.undoes] if entry.changes_spec else []
+    basis = f"worked {record.verified} of {record.attempts} times here" if record and record.attempts else ""
+    return Plan(
+        action,
+        candidates=tuple(names),
+        excluded=tuple(excluded),
+        preview=" ".join([preview.sentence, *(f"{note}." for note in notes)]),
+        diff=preview.diff,
+        risk=entry.risk,
+        expected_seconds=entry.expected_seconds,
+        blast_radius=preview.blast_radius,
+        undo=entry.undo_text,
+        basis=basis or "never tried here for this cause",
+    )

@@ -1,0 +1,305 @@
+"""policy.yaml as pydantic models, and its errors with file, line, field and remedy."""
+
+import datetime as dt
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from knowledge.errors import SettingsError
+
+DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
+MAX_BYTES = 1_000_000
+
+Mode = Literal["observe", "suggest", "approve", "automatic"]
+Strategy = Literal["slack_first", "vector", "hybrid", "conservative"]
+ActionName = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_]{1,60})$")]
+KubeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+Repository = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Environment(_Part):
+    """What one environment allows. Without `actions` nothing runs in it."""
+
+    mode: Mode | None = None
+    strategy: Strategy = "conservative"
+    min_confidence: Share = 0.95
+    approvals: Annotated[int, Field(ge=1, le=5)] = 1
+    actions: tuple[ActionName, ...] = ()
+
+
+class Approvers(_Part):
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+
+class Workload(_Part):
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet"] = "Deployment"
+    name: KubeName
+
+
+class Service(_Part):
+    """One service in one environment: the only place from which targets are made."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=120)]
+    environment: str = "prod"
+    cluster: str = ""
+    namespace: KubeName | Literal[""] = ""
+    workload: Workload | None = None
+    repository: Repository = ""
+    argocd_app: str = ""
+    owner: str = ""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    mode: Mode | None = None
+    min_confidence: Share | None = None
+    channel: str = ""
+
+    @model_validator(mode="after")
+    def _findable(self) -> "Service":
+        if self.workload is not None and not self.namespace:
+            raise ValueError("a workload needs its namespace")
+        return self
+
+
+class Slack(_Part):
+    alert_apps: tuple[str, ...] = ()
+
+
+class ClusterAccess(_Part):
+    kubeconfig: str = ""
+    context: str | None = None
+
+
+class Limits(_Part):
+    fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 10
+    approval_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
+    verification_seconds: dict[ActionName, Annotated[int, Field(ge=10, le=86400)]] = {}
+
+
+class ActionRule(_Part):
+    min_confidence: Share = 0.0
+
+
+class Forbidden(_Part):
+    service: str
+    action: ActionName
+    hard: bool = False
+
+
+class Freeze(_Part):
+    start: dt.datetime = Field(alias="from")
+    end: dt.datetime = Field(alias="to")
+    timezone: str = "UTC"
+    environments: tuple[str, ...] = ()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"'{value}' is no time zone; write one like Europe/Paris") from error
+        return value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Freeze":
+        if self.start.tzinfo is None and self.end.tzinfo is None and self.start >= self.end:
+            raise ValueError("'from' must be before 'to'")
+        return self
+
+
+class DryRun(_Part):
+    environments: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+
+
+class Policy(_Part):
+    """The whole file. An empty one observes and allows nothing."""
+
+    version: Literal[1] = 1
+    mode: Mode = "observe"
+    environments: dict[str, Environment] = {}
+    actions: dict[ActionName, ActionRule] = {}
+    approvers: Approvers = Approvers()
+    services: tuple[Service, ...] = ()
+    slack: Slack = Slack()
+    clusters: dict[str, ClusterAccess] = {}
+    limits: Limits = Limits()
+    blacklist: tuple[Forbidden, ...] = ()
+    protected_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
+    freezes: tuple[Freeze, ...] = ()
+    read_only: bool = False
+    dry_run: bool | DryRun = False
+
+    @field_validator("blacklist", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """Each entry may be written short, as [service, action]."""
+        if not isinstance(value, list):
+            return value
+        return [{"service": v[0], "action": v[1]} if isinstance(v, list) and len(v) == 2 else v for v in value]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Policy":
+        for service in self.services:
+            if service.cluster and self.clusters and service.cluster not in self.clusters:
+                raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with a policy file. `line` is 1-based, 0 where it cannot be told."""
+
+    file: str
+    line: int
+    field: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.field + ': ' if self.field else ''}{self.problem}. {self.remedy}"
+
+
+def check_policy(text: str, *, file: str = "policy.yaml") -> tuple[Policy | None, list[Finding]]:
+    """The policy, or None with everything that is wrong."""
+    if len(text.encode()) > MAX_BYTES:
+        return None, [Finding(file, 0, "", f"larger than {MAX_BYTES:,} bytes", "Split it or remove what is not policy")]
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 0
+        return None, [Finding(file, line, "", f"not valid YAML ({getattr(error, 'problem', error)})", "Mend the line")]
+    if data is None:
+        return Policy(), []
+    if not isinstance(data, dict):
+        return None, [Finding(file, 1, "", "must be a mapping", "Begin with 'version: 1'")]
+    repeated = _repeated_keys(root, file)
+    try:
+        policy = Policy.model_validate(data)
+    except ValidationError as error:
+        return None, repeated + [_finding(file, root, problem) for problem in error.errors()]
+    return (None, repeated) if repeated else (policy, [])
+
+
+def parse_policy(text: str, *, file: str = "policy.yaml") -> Policy:
+    """The policy. SettingsError names every file, line, field and remedy."""
+    policy, findings = check_policy(text, file=file)
+    if policy is None:
+        raise SettingsError("\n".join(str(f) for f in findings))
+    return policy
+
+
+def load_policy(path: Path) -> Policy:
+    """Reads and parses a policy file. SettingsError when it is absent, unreadable or wrong."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path} does not exist. Set CODEHEALER_POLICY to a policy file, or unset it.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}). Check its permissions and that it is UTF-8.") from error
+    return parse_policy(text, file=str(path))
+
+
+def default_policy() -> Policy:
+    """The shipped policy: observe mode, nothing configured."""
+    return load_policy(DEFAULT_POLICY)
+
+
+def _finding(file: str, root: Any, problem: Any) -> Finding:
+    # Discriminator-like parts of a union ("bool", "DryRun") are no keys of the file and are passed over.
+    location = [part for part in problem["loc"] if part not in {"bool", "DryRun"}]
+    line = _line_of(root, location)
+    field = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(location)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"Did you mean '{near[0]}'?" if near else f"Known here: {', '.join(known)}"
+        return Finding(file, line, field, "unknown key", remedy)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return Finding(file, line, field, f"{message}{shown}", _remedy(problem))
+
+
+def _remedy(problem: Any) -> str:
+    context = problem.get("ctx") or {}
+    if "expected" in context:
+        return f"Write one of: {context['expected']}"
+    if problem["type"] == "missing":
+        return "Add it"
+    if problem["type"] in {"less_than_equal", "greater_than_equal"}:
+        return "Choose a value within the bound"
+    return "See docs/policy.md"
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "environments": Environment,
+    "approvers": Approvers,
+    "services": Service,
+    "workload": Workload,
+    "slack": Slack,
+    "clusters": ClusterAccess,
+    "limits": Limits,
+    "actions": ActionRule,
+    "blacklist": Forbidden,
+    "freezes": Freeze,
+    "dry_run": DryRun,
+}
+
+
+def _known_keys(location: list[Any]) -> list[str]:
+    """The keys that the innermost named part of the file takes."""
+    names = [part for part in location[:-1] if part in _MODELS]
+    model = _MODELS[names[-1]] if names else Policy
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _line_of(node: Any, location: list[Any]) -> int:
+    """The 1-based line of the deepest part of `location` that the file has."""
+    line = node.start_mark.line + 1 if node is not None else 0
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _repeated_keys(root: Any, file: str) -> list[Finding]:
+    """YAML lets a later key win silently; in a policy that would hide a limit."""
+    found: list[Finding] = []
+    stack, seen_nodes = [root], set()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen_nodes:
+            continue
+        seen_nodes.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            stack.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if key.value in keys:
+                    line = key.start_mark.line + 1
+                    found.append(Finding(file, line, str(key.value), "written twice", "Keep one of the two"))
+                keys.add(key.value)
+                stack.append(value)
+    return found

@@ -1,0 +1,155 @@
+"""What remediation asks of the outside, as the few methods that it calls, and the bundle in which they are handed in.
+
+Every method has a deadline of its own and raises only our errors: NotFound, Conflict, Refused, and Unavailable, whose
+`maybe_done` tells whether a write may have taken effect. Objects of the outside are plain JSON dictionaries.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from knowledge.model import Execution, ExecutionState, Outcome
+
+Json = dict[str, Any]
+
+FIELD_MANAGER = "codehealer"
+EXECUTION_ANNOTATION = "codehealer.dev/execution"
+
+
+class Cluster(Protocol):
+    """One or several Kubernetes clusters. `cluster` is a name of the policy's table; "" is the first one."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    async def get(self, cluster: str, kind: str, namespace: str, name: str) -> Json: ...
+
+    async def list(
+        self, cluster: str, kind: str, namespace: str, *, labels: Mapping[str, str] | None = None, fields: str = ""
+    ) -> list[Json]:
+        """Objects of a kind in a namespace ("" = all), with `kind` and `apiVersion` filled in; bounded to 2,000."""
+        ...
+
+    async def logs(
+        self, cluster: str, namespace: str, pod: str, container: str, *, previous: bool = False, tail_lines: int = 400
+    ) -> str:
+        """The end of a container's log, at most 256 KiB."""
+        ...
+
+    async def delete_pod(self, cluster: str, namespace: str, name: str, *, uid: str, dry_run: bool = False) -> None:
+        """Deletes exactly the pod with this uid. Conflict when another pod has the name by now."""
+        ...
+
+    async def patch(
+        self,
+        cluster: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        operations: Sequence[Json],
+        *,
+        dry_run: bool = False,
+    ) -> Json:
+        """A JSON patch; its `test` operations are the preconditions. Conflict when one of them fails."""
+        ...
+
+    async def version(self, cluster: str) -> str:
+        """The server's version, e.g. "v1.33.1"; for `doctor`."""
+        ...
+
+    def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncIterator[Json]:
+        """Pods and warning events as they change, of all namespaces when none is given; never ends by itself."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class CodeHost(Protocol):
+    """GitHub. `repository` is "owner/name"."""
+
+    async def run(self, repository: str, run_id: int) -> Json: ...
+
+    async def jobs(self, repository: str, run_id: int, attempt: int | None = None) -> list[Json]:
+        """The jobs of the latest attempt, or of the given one; at most 200."""
+        ...
+
+    async def job_log(self, repository: str, job_id: int, *, limit_bytes: int = 2_000_000) -> tuple[str, int]:
+        """The log's last `limit_bytes`, and how many characters were left out before them."""
+        ...
+
+    async def rerun_failed_jobs(self, repository: str, run_id: int) -> None: ...
+
+    async def login(self) -> str:
+        """Who the token belongs to; for `doctor`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class ArgoCd(Protocol):
+    async def application(self, name: str) -> Json: ...
+
+    async def version(self) -> str: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Pager(Protocol):
+    """PagerDuty's Events API v2; one `dedup_key` an incident of ours."""
+
+    async def trigger(
+        self, dedup_key: str, summary: str, *, severity: str = "error", source: str = "codehealer", link: str = "",
+        details: Mapping[str, str] | None = None,
+    ) -> None: ...  # fmt: skip
+
+    async def acknowledge(self, dedup_key: str) -> None: ...
+
+    async def resolve(self, dedup_key: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What is connected. None: not configured, which a collector or remediator says in words."""
+
+    cluster: Cluster | None = None
+    code_host: CodeHost | None = None
+    argocd: ArgoCd | None = None
+    pager: Pager | None = None
+
+
+class ExecutionStore(Protocol):
+    """Durable state of executions. Each method is one transaction.
+
+    The fencing token of a lease grows with every acquisition of its key. A write whose token is lower than the one
+    stored with the execution must change nothing and say so, so that a worker that outlived its lease writes nothing.
+    """
+
+    async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
+        """The fencing token, or None while somebody else's lease is alive. The holder's own living lease is renewed."""
+        ...
+
+    async def lease_renew(self, key: str, token: int, ttl_s: float) -> bool:
+        """False when the lease ended or was taken over."""
+        ...
+
+    async def lease_release(self, key: str, token: int) -> None: ...
+
+    async def take_execution(self, execution_id: int, *, fencing_token: int) -> Execution | None:
+        """Stores the token when it is not lower than the stored one, and returns the row as it is now; else None."""
+        ...
+
+    async def start_execution(self, execution_id: int, *, snapshot: Mapping[str, Any], fencing_token: int) -> bool:
+        """queued → started with the snapshot, before the side effect. False: not queued any more, or fenced off."""
+        ...
+
+    async def finish_execution(
+        self, execution_id: int, *, state: ExecutionState, outcome: Outcome, fencing_token: int
+    ) -> bool:
+        """queued or started → acted, failed or refused; acted → undone or acted. False when fenced off."""
+        ...
+
+    async def begin_undo(self, execution_id: int, *, fencing_token: int) -> bool:
+        """True exactly once in the execution's life, stored before the undo is sent."""
+        ...

@@ -1,0 +1,108 @@
+"""The catalogue's entry: what every remediator says and does, and the table that they fill.
+
+A remediator is a frozen value of functions; files of remediation/remediators/ each make one. Looking is apart from
+deciding: `look` fetches, `verify` judges what was fetched and is pure.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from knowledge.errors import BadInput
+from knowledge.model import Action, Outcome, Risk, RuleResult, Verification
+from remediation.context import Context
+from remediation.ports import Clients, Json
+
+
+class Parameters(BaseModel):
+    """Typed parameters of an action: nothing unknown, nothing converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """Why an entry does not fit the target as it is now; one clause for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would change: a sentence as a person would say it, a diff, and how much it touches."""
+
+    sentence: str
+    diff: str
+    blast_radius: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The second look, just before acting. `snapshot` (JSON, never a secret) is what the action will touch."""
+
+    ok: bool
+    snapshot: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remediator:
+    """One entry of the catalogue.
+
+    `settle_seconds` pass before the first verification; after `deadline_seconds` a pending one is "not verified".
+    `settled` looks at the target after a crash: an Outcome that changed means it happened, one that did not means that
+    it surely did not, None that it cannot be told. `undo_text` is "" where nothing can be undone.
+    `needs_signal` marks fixes whose success the target's own state cannot show: only the original signal can.
+    """
+
+    name: str
+    title: str
+    risk: Risk
+    expected_seconds: int
+    settle_seconds: int
+    deadline_seconds: int
+    parameters: type[Parameters]
+    permissions: tuple[str, ...]
+    target_kinds: frozenset[str]
+    propose: Callable[[Context], Action | NotOffered]
+    preview: Callable[[Action, Context], Preview]
+    dry_run: Callable[[Action, Clients], Awaitable[Outcome]]
+    preflight: Callable[[Action, Clients], Awaitable[Preflight]]
+    execute: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome]]
+    settled: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome | None]]
+    look: Callable[[Action, Mapping[str, Any], Clients], Awaitable[Json]]
+    verify: Callable[[Action, Mapping[str, Any], Json], Verification]
+    undo: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome]] | None = None
+    undo_text: str = ""
+    needs_signal: bool = False
+    counts: bool = True  # in statistics and trust
+    # Whether GitOps, Helm or an operator that owns the target would put back what this changes.
+    changes_spec: bool = False
+
+
+def checked_parameters(remediator: Remediator, action: Action) -> Parameters:
+    """The action's parameters as the entry's model. BadInput names the field."""
+    try:
+        return remediator.parameters.model_validate(dict(action.parameters))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "parameters"
+        raise BadInput(f"{remediator.name}: {where}: {first['msg']}. Propose the action again.") from error
+
+
+def check(rule: str, limit: str, actual: str, passed: bool, *, otherwise: str = "pending") -> RuleResult:
+    """One line of a verification. `otherwise`: pending (wait for it), not_verified (final) or worse."""
+    return RuleResult(rule=rule, limit=limit, actual=actual, passed=passed, otherwise=otherwise)
+
+
+def judged(checks: list[RuleResult], done: str) -> Verification:
+    """All checks passed: verified. Else the gravest failure decides."""
+    failed = [c for c in checks if not c.passed]
+    if not checks or not failed:
+        verdict = "verified" if checks else "pending"
+        return Verification(verdict, tuple(checks), done if checks else "Nothing could be looked at yet.")
+    verdict = next((v for v in ("worse", "not_verified") if any(c.otherwise == v for c in failed)), "pending")
+    detail = "; ".join(f"{c.rule}: {c.actual} (needs {c.limit})" for c in failed)
+    return Verification(verdict, tuple(checks), detail)

@@ -1,0 +1,130 @@
+"""What the Kubernetes remediators share: fetching a workload's state, and judging whether it is healthy again."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from knowledge.errors import Refused
+from knowledge.model import Action, RuleResult
+from remediation import kube
+from remediation.ports import EXECUTION_ANNOTATION, Clients, Cluster, Json
+from remediation.registry import check
+
+
+def cluster_of(clients: Clients) -> Cluster:
+    """The connected clusters. Refused when none is configured."""
+    if clients.cluster is None:
+        raise Refused("No cluster is connected. Set KUBECONFIG, or list clusters in policy.yaml.")
+    return clients.cluster
+
+
+async def fetch(action: Action, clients: Clients) -> Json:
+    """The target as it is now: `{"workload", "pods", "replica_sets", "autoscalers"}`."""
+    cluster, target = cluster_of(clients), action.target
+    workload = await cluster.get(target.cluster, target.kind, target.namespace, target.name)
+    pods, replica_sets, autoscalers = await asyncio.gather(
+        cluster.list(target.cluster, "Pod", target.namespace, labels=kube.selector(workload)),
+        cluster.list(target.cluster, "ReplicaSet", target.namespace, labels=kube.selector(workload)),
+        cluster.list(target.cluster, "HorizontalPodAutoscaler", target.namespace),
+    )
+    owned = [r for r in replica_sets if kube.controller_uid(r) == kube.uid_of(workload)]
+    return {
+        "workload": workload,
+        "pods": list(kube.pods_of(workload, pods, owned)),
+        "replica_sets": owned,
+        "autoscalers": [a for a in autoscalers if kube.scales(a, workload)],
+    }
+
+
+def snapshot_of(state: Json) -> dict[str, Any]:
+    """What undo and verification compare with: identity, size and how many pods were ready. No environment values."""
+    workload, pods = state["workload"], state["pods"]
+    return {
+        "uid": kube.uid_of(workload),
+        "generation": workload["metadata"].get("generation", 0),
+        "replicas": kube.replicas_of(workload),
+        "ready": sum(1 for p in pods if kube.is_ready(p)),
+        "failing": sum(1 for p in pods if kube.failing_reason(p)),
+        "restarts": {kube.uid_of(p): kube.restarts(p) for p in pods},
+    }
+
+
+def unchanged(snapshot: Mapping[str, Any]) -> list[Json]:
+    """JSON-patch tests that the workload is the one that was looked at, its spec unchanged since.
+
+    The generation, not the resource version: status updates of a failing workload raise the latter every second.
+    """
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]},
+        {"op": "test", "path": "/metadata/generation", "value": snapshot["generation"]},
+    ]
+
+
+def marked(workload_has_annotations: bool, execution_id: int) -> list[Json]:
+    """JSON-patch operations that leave the execution's number on the workload."""
+    key = EXECUTION_ANNOTATION.replace("~", "~0").replace("/", "~1")
+    operations: list[Json] = []
+    if not workload_has_annotations:
+        operations.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+    operations.append({"op": "add", "path": f"/metadata/annotations/{key}", "value": str(execution_id)})
+    return operations
+
+
+def mark_of(workload: Json) -> str:
+    return kube.annotations(workload).get(EXECUTION_ANNOTATION, "")
+
+
+def health_checks(snapshot: Mapping[str, Any], state: Json) -> list[RuleResult]:
+    """Rollout complete, all wanted pods ready, none restarting since, and nothing worse than before."""
+    workload, pods = state.get("workload"), state.get("pods", [])
+    if not workload:
+        return [check("target", "there", "it could not be looked at", False)]
+    same = kube.uid_of(workload) == snapshot.get("uid")
+    wanted = kube.replicas_of(workload)
+    ready = sum(1 for p in pods if kube.is_ready(p))
+    checks = [
+        check(
+            "target",
+            "the same object",
+            "the same" if same else "another one of this name",
+            same,
+            otherwise="not_verified",
+        ),
+        _rollout(workload),
+        check("pods ready", str(wanted), str(ready), wanted > 0 and ready >= wanted),
+        _no_new_restarts(snapshot, pods),
+    ]
+    return [*checks, *_not_worse(snapshot, pods, ready)]
+
+
+def _rollout(workload: Json) -> RuleResult:
+    status = workload.get("status") or {}
+    generation = workload["metadata"].get("generation", 0)
+    seen = int(status.get("observedGeneration", 0))
+    wanted = kube.replicas_of(workload)
+    updated = int(status.get("updatedReplicas", status.get("updatedNumberScheduled", 0)) or 0)
+    total = int(status.get("replicas", status.get("currentNumberScheduled", 0)) or 0)
+    done = seen >= generation and updated >= wanted and total <= wanted
+    return check("rollout", f"{wanted} updated, none left over", f"{updated} updated of {total}", done)
+
+
+def _no_new_restarts(snapshot: Mapping[str, Any], pods: Sequence[Json]) -> RuleResult:
+    before: Mapping[str, int] = snapshot.get("restarts") or {}
+    more = sum(max(0, kube.restarts(p) - int(before.get(kube.uid_of(p), 0))) for p in pods)
+    return check("new container restarts", "0", str(more), more == 0)
+
+
+def _not_worse(snapshot: Mapping[str, Any], pods: Sequence[Json], ready: int) -> list[RuleResult]:
+    """Worse means: fewer pods are ready than before, and new ones are failing for good rather than starting."""
+    reasons = sorted({kube.failing_reason(p) for p in pods} - {""})
+    failing = sum(1 for p in pods if kube.failing_reason(p))
+    before_ready, before_failing = int(snapshot.get("ready", 0)), int(snapshot.get("failing", 0))
+    worse = ready < before_ready and failing > before_failing
+    if not worse:
+        return []
+    actual = f"{ready} ready, {failing} failing ({', '.join(reasons)})"
+    return [
+        check(
+            "no worse than before", f"{before_ready} ready, {before_failing} failing", actual, False, otherwise="worse"
+        )
+    ]

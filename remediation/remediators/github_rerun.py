@@ -1,0 +1,171 @@
+"""Runs the failed jobs of a workflow run again, where a passing fault made them fail."""
+
+# ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from knowledge.errors import Conflict, Refused, Unavailable
+from knowledge.model import Action, Outcome, Risk, Verification
+from remediation import kube
+from remediation.context import Context
+from remediation.ports import Clients, CodeHost, Json
+from remediation.registry import (
+    NotOffered,
+    Parameters,
+    Preflight,
+    Preview,
+    Remediator,
+    check,
+    checked_parameters,
+    judged,
+)
+
+# GitHub re-runs a workflow run for 30 days after it was created; of a third attempt nothing new is to be expected.
+WINDOW = timedelta(days=30)
+LAST_ATTEMPT = 3
+RERUNNABLE = frozenset({"failure", "timed_out"})
+
+
+class Rerun(Parameters):
+    """The attempt that failed: a run that was started again meanwhile is left alone."""
+
+    attempt: Annotated[int, Field(ge=1)]
+
+
+def _code_host(clients: Clients) -> CodeHost:
+    if clients.code_host is None:
+        raise Refused("GitHub is not connected. Set GITHUB_TOKEN.")
+    return clients.code_host
+
+
+def why_not(run: Json, now: datetime) -> str:
+    """Why GitHub or good sense forbid a rerun; "" when nothing does."""
+    if run.get("status") != "completed":
+        return f"the run is {run.get('status') or 'in an unknown state'}, not completed"
+    if run.get("conclusion") not in RERUNNABLE:
+        return f"the run concluded {run.get('conclusion')}"
+    created = kube.when(run.get("created_at"))
+    if created is None or now - created > WINDOW:
+        return "the run is older than 30 days, which GitHub refuses"
+    attempt = int(run.get("run_attempt") or 1)
+    if attempt >= LAST_ATTEMPT:
+        return f"it failed {attempt} times already"
+    return ""
+
+
+def _propose(context: Context) -> Action | NotOffered:
+    if context.run is None:
+        return NotOffered("the run could not be looked at")
+    reason = why_not(context.run, context.looked_at)
+    if reason:
+        return NotOffered(reason)
+    return Action(NAME, context.target, {"attempt": int(context.run.get("run_attempt") or 1)})
+
+
+def _preview(action: Action, context: Context) -> Preview:
+    failed = [str(j.get("name", "?")) for j in context.jobs if j.get("conclusion") in RERUNNABLE]
+    attempt = action.parameters["attempt"]
+    names = ", ".join(failed[:5]) or "the failed jobs"
+    sentence = f"Run the failed jobs of {action.target.repository} run {action.target.name} again: {names}."
+    return Preview(
+        sentence, f"- attempt {attempt}\n+ attempt {attempt + 1}", f"{len(failed)} of {len(context.jobs)} jobs"
+    )
+
+
+def _parameters(action: Action) -> Rerun:
+    wanted = checked_parameters(REMEDIATOR, action)
+    assert isinstance(wanted, Rerun)  # noqa: S101  the entry's own model
+    return wanted
+
+
+async def _preflight(action: Action, clients: Clients) -> Preflight:
+    wanted, target = _parameters(action), action.target
+    run = await _code_host(clients).run(target.repository, int(target.name))
+    attempt = int(run.get("run_attempt") or 1)
+    if attempt != wanted.attempt:
+        return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
+    reason = why_not(run, datetime.now(UTC))
+    if reason:
+        return Preflight(False, {}, f"Not re-run: {reason}.")
+    return Preflight(
+        True, {"attempt": attempt, "head_sha": run.get("head_sha", ""), "url": run.get("html_url", "")}, ""
+    )
+
+
+async def _dry_run(action: Action, clients: Clients) -> Outcome:
+    # GitHub has no dry run; the second look is all that can be tried without an effect.
+    ready = await _preflight(action, clients)
+    if not ready.ok:
+        return Outcome(False, False, ready.reason)
+    return Outcome(True, False, "Dry run: the failed jobs would be run again.")
+
+
+async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    host, target = _code_host(clients), action.target
+    # GitHub takes no precondition, so the attempt is compared as late as possible.
+    run = await host.run(target.repository, int(target.name))
+    if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
+        raise Conflict("The run was started again by somebody else. Wait for its result.")
+    await host.rerun_failed_jobs(target.repository, int(target.name))
+    return _done(snapshot)
+
+
+def _done(snapshot: Mapping[str, Any]) -> Outcome:
+    attempt = int(snapshot["attempt"]) + 1
+    return Outcome(True, True, f"The failed jobs run again as attempt {attempt}.", {"attempt": attempt})
+
+
+async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    try:
+        run = await _code_host(clients).run(action.target.repository, int(action.target.name))
+    except Unavailable:
+        return None
+    if int(run.get("run_attempt") or 1) > int(snapshot["attempt"]):
+        return _done(snapshot)
+    if run.get("status") == "completed":
+        return Outcome(False, False, "The jobs were not run again.")
+    return None
+
+
+async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    return {"run": await _code_host(clients).run(action.target.repository, int(action.target.name))}
+
+
+def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
+    run = state.get("run") or {}
+    attempt, before = int(run.get("run_attempt") or 0), int(snapshot.get("attempt", 0))
+    ended = run.get("status") == "completed" and attempt > before
+    conclusion = str(run.get("conclusion") or "none yet")
+    checks = [
+        check("attempt", f"> {before}", str(attempt or "unknown"), attempt > before),
+        check("run", "completed", str(run.get("status") or "unknown"), run.get("status") == "completed"),
+        check("conclusion", "success", conclusion, ended and conclusion == "success",
+              otherwise="not_verified" if ended else "pending"),
+    ]  # fmt: skip
+    return judged(checks, f"Attempt {attempt} succeeded.")
+
+
+NAME = "github_rerun"
+REMEDIATOR = Remediator(
+    name=NAME,
+    title="Run the failed jobs again",
+    risk=Risk.LOW,
+    expected_seconds=180,
+    settle_seconds=5,
+    deadline_seconds=300,
+    parameters=Rerun,
+    permissions=("actions: write",),
+    target_kinds=frozenset({"WorkflowRun"}),
+    propose=_propose,
+    preview=_preview,
+    dry_run=_dry_run,
+    preflight=_preflight,
+    execute=_execute,
+    settled=_settled,
+    look=_look,
+    verify=_verify,
+)

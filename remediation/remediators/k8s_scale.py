@@ -1,0 +1,170 @@
+"""More replicas for an overloaded workload, within the service's limit and at most twice as many."""
+
+# ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from knowledge.errors import Conflict, Unavailable
+from knowledge.model import Action, Outcome, Risk, Verification
+from remediation import kube
+from remediation.context import Context
+from remediation.ports import Clients, Json
+from remediation.registry import (
+    NotOffered,
+    Parameters,
+    Preflight,
+    Preview,
+    Remediator,
+    check,
+    checked_parameters,
+    judged,
+)
+from remediation.remediators._workload import cluster_of, fetch, health_checks, mark_of, marked, snapshot_of, unchanged
+
+
+class Scale(Parameters):
+    """From `was` to `replicas`; `limit` is the service's max_replicas when it was proposed."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)]
+    was: Annotated[int, Field(ge=1, le=1000)]
+    limit: Annotated[int, Field(ge=1, le=1000)]
+
+
+def _propose(context: Context) -> Action | NotOffered:
+    if context.workload is None:
+        return NotOffered("the workload could not be looked at")
+    if context.autoscalers:
+        return NotOffered(f"autoscaler {kube.name_of(context.autoscalers[0])} sets the number of replicas")
+    was = kube.replicas_of(context.workload)
+    if was < 1:
+        return NotOffered("it is scaled to zero on purpose")
+    replicas = min(was * 2, context.max_replicas)
+    if replicas <= was:
+        return NotOffered(f"it has {was} replicas already and the service's max_replicas is {context.max_replicas}")
+    return Action(NAME, context.target, {"replicas": replicas, "was": was, "limit": context.max_replicas})
+
+
+def _preview(action: Action, context: Context) -> Preview:
+    was, replicas = action.parameters["was"], action.parameters["replicas"]
+    sentence = f"Scale {action.target.kind} {action.target.name} from {was} to {replicas} replicas."
+    return Preview(sentence, f"- spec.replicas: {was}\n+ spec.replicas: {replicas}", f"{replicas - was} more pods")
+
+
+def _parameters(action: Action) -> Scale:
+    wanted = checked_parameters(REMEDIATOR, action)
+    assert isinstance(wanted, Scale)  # noqa: S101  the entry's own model
+    return wanted
+
+
+def _operations(snapshot: Mapping[str, Any], to: int, execution_id: int) -> Sequence[Json]:
+    return [
+        *unchanged(snapshot),
+        {"op": "test", "path": "/spec/replicas", "value": snapshot["replicas"]},
+        {"op": "replace", "path": "/spec/replicas", "value": to},
+        *marked(bool(snapshot["annotated"]), execution_id),
+    ]
+
+
+async def _preflight(action: Action, clients: Clients) -> Preflight:
+    wanted = _parameters(action)
+    state = await fetch(action, clients)
+    now = kube.replicas_of(state["workload"])
+    if state["autoscalers"]:
+        name = kube.name_of(state["autoscalers"][0])
+        return Preflight(False, {}, f"Autoscaler {name} sets the number of replicas by now; nothing was done.")
+    if now != wanted.was:
+        return Preflight(False, {}, f"It has {now} replicas by now, not {wanted.was}; nothing was done.")
+    if not now < wanted.replicas <= min(wanted.limit, 2 * now):
+        return Preflight(
+            False, {}, f"{wanted.replicas} replicas are outside {now + 1} to {min(wanted.limit, 2 * now)}."
+        )
+    annotated = bool(kube.annotations(state["workload"]))
+    return Preflight(True, {**snapshot_of(state), "annotated": annotated, "to": wanted.replicas}, "")
+
+
+async def _dry_run(action: Action, clients: Clients) -> Outcome:
+    ready = await _preflight(action, clients)
+    if not ready.ok:
+        return Outcome(False, False, ready.reason)
+    await _patch(action, _operations(ready.snapshot, int(ready.snapshot["to"]), 0), clients, dry_run=True)
+    return Outcome(True, False, f"Dry run: the cluster would accept {ready.snapshot['to']} replicas.")
+
+
+async def _patch(action: Action, operations: Sequence[Json], clients: Clients, *, dry_run: bool = False) -> Json:
+    target = action.target
+    return await cluster_of(clients).patch(
+        target.cluster, target.kind, target.namespace, target.name, operations, dry_run=dry_run
+    )
+
+
+async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    to = int(snapshot["to"])
+    await _patch(action, _operations(snapshot, to, execution_id), clients)
+    return Outcome(True, True, f"Scaled from {snapshot['replicas']} to {to} replicas.", {"replicas": to})
+
+
+async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    target, to = action.target, int(snapshot["to"])
+    try:
+        found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    except Unavailable:
+        return None
+    if kube.uid_of(found) == snapshot["uid"] and mark_of(found) == str(execution_id):
+        return Outcome(True, True, f"Scaled from {snapshot['replicas']} to {to} replicas.", {"replicas": to})
+    if found["metadata"].get("generation", 0) == snapshot["generation"]:
+        return Outcome(False, False, "The number of replicas was not changed.")
+    return None
+
+
+async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    return await fetch(action, clients)
+
+
+def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
+    now = kube.replicas_of(state["workload"]) if state.get("workload") else 0
+    ours = check("replicas", str(snapshot.get("to")), str(now), now == snapshot.get("to"), otherwise="not_verified")
+    return judged([ours, *health_checks(snapshot, state)], f"All {now} replicas are ready.")
+
+
+async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    target, was, to = action.target, int(snapshot["replicas"]), int(snapshot["to"])
+    operations: list[Json] = [
+        {"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]},
+        {"op": "test", "path": "/spec/replicas", "value": to},
+        {"op": "replace", "path": "/spec/replicas", "value": was},
+    ]
+    try:
+        await _patch(action, operations, clients)
+    except Conflict:
+        detail = f"{target.kind} {target.name} was changed by somebody else since; it was left as it is."
+        return Outcome(False, False, detail)
+    return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
+
+
+NAME = "k8s_scale"
+REMEDIATOR = Remediator(
+    name=NAME,
+    title="Scale up",
+    risk=Risk.LOW,
+    expected_seconds=90,
+    settle_seconds=10,
+    deadline_seconds=900,
+    parameters=Scale,
+    permissions=("deployments, statefulsets: get, list, patch", "horizontalpodautoscalers: list", "pods: list"),
+    target_kinds=frozenset({"Deployment", "StatefulSet"}),
+    propose=_propose,
+    preview=_preview,
+    dry_run=_dry_run,
+    preflight=_preflight,
+    execute=_execute,
+    settled=_settled,
+    look=_look,
+    verify=_verify,
+    undo=_undo,
+    undo_text="scales back to the number of replicas it had",
+    needs_signal=True,
+    changes_spec=True,
+)
