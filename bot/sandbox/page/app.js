@@ -30,7 +30,7 @@ const FEW = 200;
 const state = {
   user: new URLSearchParams(location.search).get("user") ?? localStorage.getItem("codehealer.user") ?? "U0ONCALL",
   room: null, thread: null, team: "", me: {}, users: [], channels: [], commands: [], bot: null, connected: null,
-  drafts: new Map(), marks: new Map(), seen: new Map(), local: [], ended: () => {},
+  shortcuts: [], drafts: new Map(), marks: new Map(), seen: new Map(), local: [], ended: () => {},
 };
 
 // -- small things -----------------------------------------------------------------------------------------------
@@ -85,9 +85,8 @@ async function act(source, form, action, node, confirm) {
   noteProgress(action, node);
   mark(key, "busy", node);
   try {
-    const answer = await post("click", { user: state.user, ...source, ...action, state: { values: form?.values() ?? {} } });
+    const answer = await post("click", { user: state.user, ...source, ...action, values: form?.values() ?? {} });
     mark(key, answer.acknowledged ? null : "failed", node);
-    if (!answer.acknowledged) toast("The app did not acknowledge the click within 3 seconds. Is it running?", true);
   } catch (error) {
     mark(key, "failed", node);
     toast(error.message, true);
@@ -125,13 +124,19 @@ function showMarks(root) {
   }
 }
 
-async function react(message, name, remove) {
+/** Runs something a person asked for; says so when it is refused. */
+async function attempt(work) {
   try {
-    await post("react", { user: state.user, channel: state.room, ts: message.ts, name, remove });
-    if (name === "+1" && !remove) steps.mark("thumb");
+    return await work();
   } catch (error) {
     toast(error.message, true);
+    return null;
   }
+}
+
+async function react(message, name, remove) {
+  await attempt(() => post("react", { user: state.user, channel: state.room, ts: message.ts, name, remove }));
+  if (name === "+1" && !remove) steps.mark("thumb");
 }
 
 // -- messages ---------------------------------------------------------------------------------------------------
@@ -142,6 +147,8 @@ function rowContext(inThread) {
     inThread,
     act: (message, form, action, node, confirm) => act({ channel: state.room, ts: message.ts }, form, action, node, confirm),
     onReact: react,
+    shortcuts: state.shortcuts.filter((one) => one.type === "message"),
+    onShortcut: (message, shortcut) => attempt(() => post("shortcut", { user: state.user, channel: state.room, ts: message.ts, callback_id: shortcut.callback_id })),
     onThread: (message) => go(state.room, message.thread_ts ?? message.ts),
   };
 }
@@ -154,7 +161,7 @@ function draw(list, messages, inThread) {
     return row;
   };
   const signature = (message, before) =>
-    JSON.stringify([message, state.user, state.users.length, !before || new Date(before.ts * 1000).getDate(), isGrouped(message, before, state.users)]);
+    JSON.stringify([message, state.user, state.users.length, state.shortcuts.length, !before || new Date(before.ts * 1000).getDate(), isGrouped(message, before, state.users)]);
   reconcile(list, messages, make, signature);
   ensureTabStop(list);
 }
@@ -170,12 +177,6 @@ function announce(where, messages) {
   if (told.length) $("announcer").textContent = told.map((one) => `${author(one, state.users).name}: ${summary(one)}`).join(". ");
 }
 
-function keepBottom(scroller, work) {
-  const atBottom = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 90;
-  work();
-  if (atBottom) scroller.scrollTop = scroller.scrollHeight;
-}
-
 const refreshMessages = coalesce(async () => {
   const { room, user } = state;
   if (!room || room === "home") return;
@@ -183,13 +184,14 @@ const refreshMessages = coalesce(async () => {
   if (room !== state.room || user !== state.user) return;
   const fresh = $("messages").dataset.room !== `${user} ${room}`;
   const messages = [...answer.messages, ...state.local.filter((one) => one.channel === room && one.for === user)].sort((a, b) => Number(a.ts) - Number(b.ts));
-  keepBottom($("scroller"), () => draw($("messages"), messages, false));
+  draw($("messages"), messages, false);
   if (fresh) {
     $("messages").dataset.room = `${user} ${room}`;
     $("scroller").scrollTop = $("scroller").scrollHeight;
     state.seen.delete("main");
   }
   announce("main", messages);
+  drawAround($("working"), $("prompts"), answer, refreshMessages);
   $("scroller").classList.toggle("nothing", messages.length === 0);
 });
 
@@ -200,14 +202,27 @@ const refreshThread = coalesce(async () => {
   if (thread !== state.thread || user !== state.user) return;
   const key = `${user} ${room} ${thread}`;
   const fresh = $("thread-messages").dataset.room !== key;
-  keepBottom($("thread-scroller"), () => draw($("thread-messages"), answer.messages, true));
+  draw($("thread-messages"), answer.messages, true);
   if (fresh) {
     $("thread-messages").dataset.room = key;
     $("thread-scroller").scrollTop = $("thread-scroller").scrollHeight;
     state.seen.delete("thread");
   }
   announce("thread", answer.messages);
+  drawAround($("thread-working"), null, answer, refreshThread);
 });
+
+/** What an assistant's thread has beside messages: "is looking …" and suggested prompts. */
+function drawAround(working, prompts, answer, refresh) {
+  const text = answer.status ? `codehealer ${answer.status}` : "";
+  if (working.textContent !== text) working.textContent = text;
+  clearTimeout(working.timer);
+  // A status ends by itself on the server, which tells nobody.
+  if (text) working.timer = setTimeout(refresh, 3000);
+  const list = answer.prompts?.prompts ?? [];
+  prompts?.replaceChildren(...list.map((one) =>
+    h("button", { type: "button", class: "btn", on: { click: () => send(one.message, null, null) } }, one.title)));
+}
 
 const refreshHome = coalesce(async () => {
   if (state.room !== "home") return;
@@ -246,7 +261,7 @@ const refreshState = coalesce(async () => {
   if (user !== state.user) return;
   Object.assign(state, {
     team: answer.team?.name ?? answer.team ?? "Sandbox", me: answer.me ?? { id: user }, users: answer.users ?? [], channels: answer.channels ?? [],
-    bot: answer.bot_user?.id ?? answer.bot_user, connected: Boolean(answer.bot_connected), commands: (answer.commands ?? []).map(commandRow),
+    bot: answer.bot_user?.id ?? answer.bot_user, connected: Boolean(answer.bot_connected), commands: (answer.commands ?? []).map(commandRow), shortcuts: answer.shortcuts ?? [],
   });
   drawSwitch();
   drawSidebar($("sidebar"), state, (id) => go(id));
@@ -288,6 +303,7 @@ function drawHead() {
   const count = Array.isArray(channel?.members) ? channel.members.length : channel?.members;
   const botHere = !channel || channel.is_im || !Array.isArray(channel.members) || channel.members.some((one) => (one.id ?? one) === state.bot);
   $("channel-note").textContent = channel && !channel.is_im ? `${count ?? 0} members${botHere ? "" : " · codehealer is not in this channel"}` : "";
+  $("invite").hidden = botHere;
   document.title = `${title} · CodeHealer sandbox`;
   composer.relabel(`Message ${title}`);
 }
@@ -340,6 +356,7 @@ async function become(user) {
   address.searchParams.set("user", user);
   history.replaceState(null, "", address);
   modal.show(null);
+  homeForm = null;
   state.marks.clear();
   state.seen.clear();
   connect();
@@ -367,6 +384,13 @@ function connect() {
 
 async function refreshView() {
   modal.show((await get("view", { user: state.user })).view ?? null);
+}
+
+/** Keeps a list at its end while it grows, as long as the reader is there; images and charts settle late. */
+function stickToEnd(scroller, list) {
+  let atEnd = true;
+  scroller.addEventListener("scroll", () => (atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 90), { passive: true });
+  new ResizeObserver(() => atEnd && (scroller.scrollTop = scroller.scrollHeight)).observe(list);
 }
 
 const RECEIVERS = {
@@ -409,14 +433,14 @@ async function send(text, file, thread) {
 
 async function command(text) {
   const [name] = text.split(/\s/, 1);
-  if (state.commands.length && !state.commands.some((one) => one.command === name)) {
+  if (name !== "/invite" && state.commands.length && !state.commands.some((one) => one.command === name)) {
     toast(`${name} is not a command here. Known: ${state.commands.map((one) => one.command).join(", ")}`, true);
     return false;
   }
   const channel = state.room;
   const answer = await post("command", { user: state.user, channel, command: name, text: text.slice(name.length).trim() });
-  if (!answer.acknowledged) toast(`${name} did not answer in time.`, true);
-  else if (answer.response && !answer.response.ts) keepLocal(channel, answer.response);
+  // A time-out comes as a toast from the server.
+  if (answer.response && !answer.response.ts) keepLocal(channel, answer.response);
   await refreshMessages();
   $("scroller").scrollTop = $("scroller").scrollHeight;
   return true;
@@ -484,6 +508,10 @@ function wire() {
   $("composer-slot").replaceWith(composer.form);
   $("thread-composer-slot").replaceWith(threadComposer.form);
   $("user-switch").addEventListener("change", (event) => become(event.target.value));
+  $("invite").addEventListener("click", () => attempt(async () => {
+    await post("command", { user: state.user, channel: state.room, command: "/invite", text: "@codehealer" });
+    await Promise.all([refreshState(), refreshMessages()]);
+  }));
   $("thread-close").addEventListener("click", () => closeThread());
   for (const button of document.querySelectorAll("[data-show]")) {
     button.addEventListener("click", () => {
@@ -491,6 +519,8 @@ function wire() {
       showPane(button.dataset.show);
     });
   }
+  stickToEnd($("scroller"), $("messages"));
+  stickToEnd($("thread-scroller"), $("thread-messages"));
   rowKeys($("messages"));
   rowKeys($("thread-messages"));
   window.addEventListener("hashchange", () => follow().catch((error) => toast(error.message, true)));
@@ -500,8 +530,9 @@ function wire() {
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
     const anchor = event.target.closest?.("a[href]");
-    const inside = anchor && new URL(anchor.href).origin === location.origin && /^\/archives\/(\w+)(?:\/p(\d{10})(\d{6}))?/.exec(new URL(anchor.href).pathname);
-    if (!inside) return;
+    const inside = anchor && /\/archives\/(\w+)(?:\/p(\d{10})(\d{6}))?/.exec(new URL(anchor.href).pathname);
+    // A permalink names the workspace's own address on slack.com; its place is on this page.
+    if (!inside || !state.channels.some((one) => one.id === inside[1])) return;
     event.preventDefault();
     go(inside[1], inside[2] ? `${inside[2]}.${inside[3]}` : null);
   });

@@ -5,8 +5,8 @@ import { append, fragment, h, link } from "./dom.js";
 import { chart } from "./chart.js";
 import { element, image, unsupported } from "./elements.js";
 import { markdown } from "./markdown.js";
-import { ago, broadcast, codeBlock, emojiNode, formatDate, mention, mrkdwn, plain, unescape } from "./mrkdwn.js";
-import { emoji } from "./emoji.js";
+import { ago, broadcast, codeBlock, emojiNode, formatDate, mention, mrkdwn, plain, plainNodes, unescape } from "./mrkdwn.js";
+import { glyph, withGlyphs } from "./glyphs.js";
 
 export function renderBlocks(blocks, ctx) {
   return fragment((blocks ?? []).map((block) => renderBlock(block, ctx)));
@@ -22,8 +22,8 @@ function renderBlock(block, ctx) {
 /** A text object (or a bare string, which plan titles are). */
 function text(object, ctx) {
   if (object === undefined || object === null) return null;
-  if (typeof object === "string") return plain(object);
-  return object.type === "mrkdwn" ? mrkdwn(object.text, ctx.names, { verbatim: object.verbatim }) : plain(object.text, object.emoji !== false);
+  if (typeof object === "string") return plainNodes(object);
+  return object.type === "mrkdwn" ? mrkdwn(object.text, ctx.names, { verbatim: object.verbatim }) : plainNodes(object.text, object.emoji !== false);
 }
 
 function section(block, ctx) {
@@ -101,7 +101,7 @@ function styled(node, style) {
 }
 
 function withBreaks(value) {
-  return fragment(String(value ?? "").split("\n").map((line, index) => [index ? h("br") : null, unescape(line)]));
+  return fragment(String(value ?? "").split("\n").map((line, index) => [index ? h("br") : null, withGlyphs(unescape(line))]));
 }
 
 const LEAVES = {
@@ -126,7 +126,7 @@ const LEAVES = {
 
 function cell(one, tag, settings, ctx) {
   const numeric = one?.type === "raw_number";
-  const content = one?.type === "rich_text" ? richText(one, ctx) : plain(one?.text ?? one?.value ?? "");
+  const content = one?.type === "rich_text" ? richText(one, ctx) : plainNodes(one?.text ?? one?.value ?? "");
   const align = ["left", "center", "right"].includes(settings?.align) ? settings.align : numeric ? "right" : "left";
   return h(tag, { class: `align-${align}${settings?.is_wrapped ? " wrapped" : ""}`, scope: tag === "th" ? "col" : null, dir: "auto" }, content);
 }
@@ -171,7 +171,7 @@ function dataTable(block, ctx) {
 // -- cards, plans, alerts ---------------------------------------------------------------------------------------
 
 function card(block, ctx) {
-  const icon = block.slack_icon ? emoji(block.slack_icon.name) ?? "◆" : null;
+  const icon = block.slack_icon ? glyph(String(block.slack_icon.name), { decorative: true }) ?? "◆" : null;
   return h("div", { class: "block card" },
     block.hero_image && image(block.hero_image, "card-hero"),
     h("div", { class: "card-head" }, icon && h("span", { class: "emoji", "aria-hidden": "true" }, icon), block.icon && image(block.icon),
@@ -194,11 +194,11 @@ function container(block, ctx) {
   return h("details", { class: "block card", open: !block.default_collapsed }, h("summary", {}, heading), children);
 }
 
-const LEVELS = { info: "ℹ️", warning: "⚠️", error: "⛔", success: "✅", default: "•" };
+const LEVELS = { info: "information_source", warning: "warning", error: "no_entry", success: "white_check_mark", default: "pushpin" };
 
 function alert(block, ctx) {
   const level = block.level in LEVELS ? block.level : "default";
-  return h("div", { class: `block alert ${level}`, role: "note" }, h("span", { "aria-hidden": "true" }, LEVELS[level]), h("div", { class: "text", dir: "auto" }, text(block.text, ctx)));
+  return h("div", { class: `block alert ${level}`, role: "note" }, glyph(LEVELS[level], { decorative: true }), h("div", { class: "text", dir: "auto" }, text(block.text, ctx)));
 }
 
 const TASKS = { pending: ["○", "pending"], in_progress: ["◔", "in progress"], complete: ["✓", "complete"], error: ["✕", "failed"] };
@@ -207,7 +207,7 @@ function task(block, ctx) {
   const [sign, word] = TASKS[block.status] ?? ["•", String(block.status)];
   const detail = [block.details && richOrText(block.details, ctx), block.output && richOrText(block.output, ctx),
     block.sources?.length > 0 && h("div", { class: "sources" }, block.sources.map((one) => link(one.url, one.text ?? one.url)))].filter(Boolean);
-  const head = [h("span", { class: "task-sign", "aria-hidden": "true" }, sign), h("span", { class: "sr-only" }, `${word}: `), h("span", { dir: "auto" }, plain(block.title?.text ?? block.title))];
+  const head = [h("span", { class: "task-sign", "aria-hidden": "true" }, sign), h("span", { class: "sr-only" }, `${word}: `), h("span", { dir: "auto" }, plainNodes(block.title?.text ?? block.title))];
   const props = { class: `block task ${block.status}` };
   return detail.length ? h("details", { ...props, open: block.status === "in_progress" }, h("summary", {}, head), detail) : h("div", props, head);
 }
@@ -220,12 +220,12 @@ function plan(block, ctx) {
   const tasks = block.tasks ?? [];
   const done = tasks.filter((one) => one.status === "complete").length;
   return h("div", { class: "block plan" },
-    h("div", { class: "plan-title", dir: "auto" }, plain(block.title?.text ?? block.title), h("span", { class: "plan-count" }, ` ${done}/${tasks.length}`)),
+    h("div", { class: "plan-title", dir: "auto" }, plainNodes(block.title?.text ?? block.title), h("span", { class: "plan-count" }, ` ${done}/${tasks.length}`)),
     tasks.map((one) => task(one, ctx)));
 }
 
 function file(block) {
-  return h("div", { class: "block context" }, `📄 remote file ${block.external_id ?? ""}`);
+  return h("div", { class: "block context" }, `Remote file ${block.external_id ?? ""}`);
 }
 
 const BLOCKS = {
@@ -257,13 +257,13 @@ const COLOURS = { good: "#2a9d62", warning: "#d39a1f", danger: "#c8443a" };
 
 export function attachment(spec, ctx) {
   const markdownIn = spec.mrkdwn_in ?? ["pretext", "text", "fields"];
-  const written = (value, where) => (markdownIn.includes(where) ? mrkdwn(value, ctx.names) : plain(value));
+  const written = (value, where) => (markdownIn.includes(where) ? mrkdwn(value, ctx.names) : plainNodes(value));
   const colour = COLOURS[spec.color] ?? (/^#?[0-9a-f]{6}$/i.test(spec.color ?? "") ? `#${spec.color.replace("#", "")}` : null);
   const bar = h("span", { class: "bar", "aria-hidden": "true" });
   if (colour) bar.style.background = colour;
   const body = h("div", { class: "attachment-body" },
     spec.author_name && h("div", { class: "attachment-author" }, spec.author_link ? link(spec.author_link, plain(spec.author_name)) : plain(spec.author_name)),
-    spec.title && h("div", { class: "attachment-title", dir: "auto" }, spec.title_link ? link(spec.title_link, plain(spec.title)) : plain(spec.title)),
+    spec.title && h("div", { class: "attachment-title", dir: "auto" }, spec.title_link ? link(spec.title_link, plainNodes(spec.title)) : plainNodes(spec.title)),
     spec.text && !spec.blocks && h("div", { class: "text", dir: "auto" }, written(spec.text, "text")),
     spec.fields && h("div", { class: "fields" }, spec.fields.map((field) =>
       h("div", { class: field.short ? "text" : "text wide", dir: "auto" }, h("strong", {}, plain(field.title)), h("div", {}, written(field.value, "fields"))))),

@@ -1,15 +1,16 @@
 // The message box: Enter sends, Shift+Enter makes a line, "/" lists commands, a text file can go along.
 
 import { h } from "./dom.js";
+import { glyph } from "./glyphs.js";
 
 const FILE_LIMIT = 1_000_000; // bytes of a log that the page reads; the sandbox keeps it in memory
 
 /** options = {label, testid, id, commands(), onSend(text, file) -> Promise<boolean>, toast(text)} */
 export function createComposer(options) {
   let file = null;
-  const box = h("textarea", { id: options.id, rows: 1, dir: "auto", "aria-label": options.label, placeholder: options.label, maxlength: 40000, data: { testid: options.testid } });
+  const box = h("textarea", { id: options.id, rows: 1, dir: "auto", "aria-label": options.label, placeholder: options.label, maxlength: 12000, data: { testid: options.testid } });
   const picker = h("input", { type: "file", class: "sr-only", tabindex: "-1", "aria-label": "Choose a text file", data: { testid: `${options.testid}-file` } });
-  const attach = h("button", { type: "button", class: "btn icon", "aria-label": "Add a text file", title: "Add a text file", on: { click: () => picker.click() } }, "📎");
+  const attach = h("button", { type: "button", class: "btn icon", "aria-label": "Add a text file", title: "Add a text file", on: { click: () => picker.click() } }, glyph("paperclip", { decorative: true }));
   const send = h("button", { type: "submit", class: "btn primary", data: { testid: `${options.testid}-send` } }, "Send");
   const chosen = h("div", { class: "chosen", hidden: true });
   const suggestions = h("div", { class: "suggestions", hidden: true });
@@ -24,7 +25,7 @@ export function createComposer(options) {
   const setFile = (next) => {
     file = next;
     chosen.hidden = !next;
-    chosen.replaceChildren(...(next ? [h("span", {}, `📄 ${next.name}`), h("button", { type: "button", class: "text-button", on: { click: () => setFile(null) } }, "remove")] : []));
+    chosen.replaceChildren(...(next ? [h("span", {}, next.name), h("button", { type: "button", class: "text-button", on: { click: () => setFile(null) } }, "remove")] : []));
   };
 
   const suggest = () => {

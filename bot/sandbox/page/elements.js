@@ -4,7 +4,8 @@
 // `input` block only sends when the block says dispatch_action, otherwise its value waits in `form` for the submit.
 
 import { h, link, safeUrl } from "./dom.js";
-import { plain } from "./mrkdwn.js";
+import { glyph } from "./glyphs.js";
+import { plain, plainNodes } from "./mrkdwn.js";
 
 /** What has been entered, by block_id and action_id; survives a redraw of the same view, as in Slack. */
 export class Form {
@@ -62,7 +63,7 @@ function button(spec, block, ctx) {
     "aria-label": spec.accessibility_label,
     on: { click: (event) => send(ctx, spec, block, event.currentTarget, { value: spec.value }) },
   };
-  const label = h("span", { class: "btn-label", dir: "auto" }, plain(spec.text?.text));
+  const label = h("span", { class: "btn-label", dir: "auto" }, plainNodes(spec.text?.text));
   if (spec.url && safeUrl(spec.url)) {
     return h("a", { ...props, href: safeUrl(spec.url), target: "_blank", rel: "noopener noreferrer nofollow" }, label, h("span", { "aria-hidden": "true" }, " ↗"));
   }
@@ -75,8 +76,8 @@ function feedbackButtons(spec, block, ctx) {
       type: "button", class: "btn icon", data: { ...mark(spec, block), value: one.value, feedback: kind },
       title: plain(one.text?.text), "aria-label": one.accessibility_label ?? plain(one.text?.text) ?? kind,
       on: { click: (event) => send(ctx, spec, block, event.currentTarget, { value: one.value }) },
-    }, sign);
-  return h("span", { class: "feedback" }, side(spec.positive_button, "👍", "positive"), side(spec.negative_button, "👎", "negative"));
+    }, glyph(sign, { decorative: true }));
+  return h("span", { class: "feedback" }, side(spec.positive_button, "+1", "positive"), side(spec.negative_button, "-1", "negative"));
 }
 
 function iconButton(spec, block, ctx) {
@@ -84,7 +85,7 @@ function iconButton(spec, block, ctx) {
     type: "button", class: "btn icon", data: { ...mark(spec, block), value: spec.value },
     title: plain(spec.text?.text), "aria-label": spec.accessibility_label ?? plain(spec.text?.text),
     on: { click: (event) => send(ctx, spec, block, event.currentTarget, { value: spec.value }) },
-  }, spec.icon === "trash" ? "🗑" : plain(`:${spec.icon}:`));
+  }, glyph(spec.icon === "trash" ? "wastebasket" : String(spec.icon), { decorative: true }) ?? String(spec.icon));
 }
 
 function overflow(spec, block, ctx) {
@@ -100,7 +101,7 @@ function overflow(spec, block, ctx) {
             send(ctx, spec, block, menu.querySelector("summary"), { selected_option: option });
           },
         },
-      }, plain(option.text?.text)))));
+      }, plainNodes(option.text?.text)))));
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
     event.stopPropagation();
@@ -195,7 +196,7 @@ function choices(spec, block, ctx, input, type, key) {
   const group = h("div", {
     class: "choices", role: type === "radio" ? "radiogroup" : "group", data: mark(spec, block),
     "aria-label": plain(block.label?.text) || plain(spec.placeholder?.text) || spec.action_id || "Options",
-  }, boxes.map(({ option, node }) => h("label", {}, node, h("span", {}, plain(option.text?.text),
+  }, boxes.map(({ option, node }) => h("label", {}, node, h("span", {}, plainNodes(option.text?.text),
     option.description && h("small", {}, plain(option.description.text))))));
   const read = () => {
     const chosen = boxes.filter((one) => one.node.checked).map((one) => one.option);
@@ -231,7 +232,7 @@ function picture(spec) {
 export function image(spec, className = "inline-image") {
   const address = spec.image_url ?? spec.slack_file?.url;
   const alt = String(spec.alt_text ?? "");
-  const missing = () => h("span", { class: "image-missing" }, "🖼 ", address ? link(address, alt || "image") : alt || "image");
+  const missing = () => h("span", { class: "image-missing" }, address ? link(address, alt || "image") : alt || "image");
   if (!safeUrl(address)) return missing();
   const node = h("img", { class: className, src: safeUrl(address), alt, loading: "lazy", referrerpolicy: "no-referrer" });
   node.addEventListener("error", () => node.replaceWith(missing()), { once: true });

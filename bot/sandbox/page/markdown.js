@@ -1,9 +1,10 @@
 // The `markdown` block: the common part of Markdown (headings, lists, quotes, fences, tables, rules, inline marks).
 // Unlike mrkdwn its text is not entity-escaped by the sender, but Slack stores it escaped, so entities are undone too.
 
-import { fragment, h, link } from "./dom.js";
+import { append, fragment, h, link } from "./dom.js";
 import { codeBlock, emojiNode, mention, unescape } from "./mrkdwn.js";
 import { emoji } from "./emoji.js";
+import { withGlyphs } from "./glyphs.js";
 
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
 const RULE = /^ {0,3}(?:(?:-\s*){3,}|(?:\*\s*){3,}|(?:_\s*){3,})$/;
@@ -118,7 +119,7 @@ const INLINE = new RegExp(
 function inline(text, names, depth) {
   const out = fragment();
   let start = 0;
-  const put = (piece) => out.append(unescape(piece.replace(/\\([\\`*_{}[\]()#+\-.!~|>])/g, "$1")));
+  const put = (piece) => append(out, [withGlyphs(unescape(piece.replace(/\\([\\`*_{}[\]()#+\-.!~|>])/g, "$1")))]);
   for (const match of text.matchAll(INLINE)) {
     if (match.index > start) put(text.slice(start, match.index));
     start = match.index + match[0].length;

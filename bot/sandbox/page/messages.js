@@ -3,7 +3,7 @@
 import { h, link, safeUrl } from "./dom.js";
 import { attachment, renderBlocks } from "./blocks.js";
 import { Form, image } from "./elements.js";
-import { emoji } from "./emoji.js";
+import { glyph } from "./glyphs.js";
 import { codeBlock, mrkdwn, plain } from "./mrkdwn.js";
 
 const QUICK = ["+1", "-1", "eyes", "white_check_mark"];
@@ -16,7 +16,7 @@ export function author(message, users) {
   const name = message.username ?? (message.bot_id && !user ? message.bot_profile?.name : null) ?? user?.name ?? message.bot_profile?.name ?? message.user ?? "unknown";
   let sum = 0;
   for (const char of name) sum = (sum * 31 + char.codePointAt(0)) % 997;
-  return { name, app, colour: sum % 6, letter: [...name][0]?.toUpperCase() ?? "?" };
+  return { name, app, colour: user?.is_bot ? 0 : (sum % 5) + 1, letter: [...name][0]?.toUpperCase() ?? "?" };
 }
 
 /** The short text of a message, for the announcer and for labels. */
@@ -80,7 +80,8 @@ export function isGrouped(message, before, users) {
 const QUIET = new Set(["channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name", "tombstone", "pinned_item"]);
 
 /**
- * One <li>. ctx adds to the blocks' ctx: onReact(message, name, remove), onThread(message), inThread.
+ * One <li>. ctx adds to the blocks' ctx: onReact(message, name, remove), onThread(message), inThread, shortcuts and
+ * onShortcut(message, shortcut).
  * data-ts on the row is what tests look for.
  */
 export function messageRow(message, before, ctx) {
@@ -99,7 +100,7 @@ export function messageRow(message, before, ctx) {
             time(message.ts, { hour: "2-digit", minute: "2-digit" }))),
         message.subtype === "thread_broadcast" && h("div", { class: "broadcast" }, ctx.inThread ? "also sent to the channel" : [
           "replied to a ", h("button", { type: "button", class: "text-button", on: { click: () => ctx.onThread(message) } }, "thread")]),
-        message.is_ephemeral && h("div", { class: "only-you" }, "👁 Only visible to you"),
+        message.is_ephemeral && h("div", { class: "only-you" }, "Only visible to you"),
         body(message, ctx),
         reactions(message, ctx),
         !ctx.inThread && message.reply_count > 0 && threadSummary(message, ctx)),
@@ -110,7 +111,9 @@ export function messageRow(message, before, ctx) {
 function body(message, ctx) {
   const inner = { ...ctx, form: new Form(), message };
   const bare = { ...inner, act: (action, node, confirm) => ctx.act(message, inner.form, action, node, confirm) };
-  const hasBlocks = message.blocks?.length > 0;
+  // A person's rich_text only repeats the text as typed; drawing the text instead shows its fences and lists.
+  const repeats = !message.bot_id && message.text && (message.blocks ?? []).every((one) => one.type === "rich_text");
+  const hasBlocks = message.blocks?.length > 0 && !repeats;
   const attachments = (message.attachments ?? []).map((one) => attachment(one, bare));
   return h("div", { class: "message-body" },
     hasBlocks ? renderBlocks(message.blocks, bare) : message.text && h("div", { class: "text", dir: "auto" }, mrkdwn(message.text, ctx.names)),
@@ -123,7 +126,7 @@ function fileNode(file) {
   const address = safeUrl(file.permalink ?? file.url_private ?? "");
   if (/^image\//.test(file.mimetype ?? "") && address) return image({ image_url: file.url_private ?? address, alt_text: name }, "block-image");
   const content = file.preview ?? file.content;
-  const head = h("span", { class: "file-name", dir: "auto" }, "📄 ", address ? link(address, name) : name);
+  const head = h("span", { class: "file-name", dir: "auto" }, glyph("page_facing_up", { decorative: true }), " ", address ? link(address, name) : name);
   const size = Number.isFinite(file.size) ? h("span", { class: "file-size" }, ` ${bytes(file.size)}`) : null;
   return h("div", { class: "file" }, head, size, content && codeBlock(String(content)));
 }
@@ -144,7 +147,7 @@ function reactions(message, ctx) {
     return h("button", {
       type: "button", class: mine ? "pill mine" : "pill", "aria-pressed": String(mine), "aria-label": label, title: names(one.users, ctx.users),
       data: { reaction: one.name }, on: { click: () => ctx.onReact(message, one.name, mine) },
-    }, h("span", { "aria-hidden": "true" }, emoji(one.name) ?? `:${one.name}:`), " ", String(one.count ?? one.users?.length ?? 0));
+    }, h("span", { "aria-hidden": "true" }, glyph(one.name, { decorative: true }) ?? `:${one.name}:`), " ", String(one.count ?? one.users?.length ?? 0));
   }));
 }
 
@@ -162,8 +165,11 @@ function toolbar(message, ctx) {
     QUICK.map((name) => h("button", {
       type: "button", title: `:${name}:`, "aria-label": `React with ${name.replaceAll("_", " ")}`, data: { react: name },
       on: { click: () => ctx.onReact(message, name, mine(name)) },
-    }, emoji(name))),
-    !ctx.inThread && h("button", { type: "button", "aria-label": "Reply in thread", title: "Reply in thread", data: { testid: "reply-in-thread" }, on: { click: () => ctx.onThread(message) } }, "💬"));
+    }, glyph(name, { decorative: true }))),
+    (ctx.shortcuts ?? []).map((one) => h("button", {
+      type: "button", title: one.name, "aria-label": one.name, data: { shortcut: one.callback_id }, on: { click: () => ctx.onShortcut(message, one) },
+    }, glyph("stethoscope", { decorative: true }))),
+    !ctx.inThread && h("button", { type: "button", "aria-label": "Reply in thread", title: "Reply in thread", data: { testid: "reply-in-thread" }, on: { click: () => ctx.onThread(message) } }, glyph("speech_balloon", { decorative: true })));
 }
 
 /** Arrow keys move between rows; only one row is a tab stop. */

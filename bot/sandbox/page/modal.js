@@ -27,8 +27,8 @@ export function createModal(dialog, actions) {
     dialog.setAttribute("aria-busy", "true");
     try {
       const answer = await actions.submit(view.id, form.values());
-      if (answer.response_action === "errors" || answer.errors) showErrors(dialog, answer.errors ?? {});
-      else if (answer.acknowledged === false) problem(dialog, "The app did not answer in time. Your input is kept; try again.");
+      const refused = showErrors(dialog, answer.errors ?? {});
+      if (!refused && answer.acknowledged === false) problem(dialog, "The app did not answer in time. Your input is kept; try again.");
     } catch (error) {
       problem(dialog, error.message);
     } finally {

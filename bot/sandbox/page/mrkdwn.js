@@ -3,8 +3,9 @@
 //
 // names = {user(id) -> string, channel(id) -> string, me: id}
 
-import { fragment, h, link } from "./dom.js";
+import { append, fragment, h, link } from "./dom.js";
 import { emoji } from "./emoji.js";
+import { glyph, withGlyphs } from "./glyphs.js";
 
 const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">" };
 const MARKS = { "*": "strong", _: "em", "~": "s" };
@@ -28,15 +29,19 @@ export function typedToWire(text, users, channels) {
   });
 }
 
-/** plain_text: emoji names only, no formatting. */
+/** plain_text as a string, for labels and titles: emoji names become characters. */
 export function plain(text, withEmoji = true) {
   const value = unescape(String(text ?? ""));
   return withEmoji ? value.replace(/:([a-z0-9_+'-]+)(?:::skin-tone-\d)?:/gi, (whole, name) => emoji(name) ?? whole) : value;
 }
 
+/** plain_text as nodes, with drawn emoji. */
+export function plainNodes(text, withEmoji = true) {
+  return withGlyphs(plain(text, withEmoji));
+}
+
 export function emojiNode(name) {
-  const character = emoji(name);
-  return h("span", { class: "emoji", role: "img", "aria-label": name.replaceAll("_", " "), title: `:${name}:` }, character ?? `:${name}:`);
+  return glyph(name) ?? h("span", { class: "emoji" }, `:${name}:`);
 }
 
 export function mrkdwn(text, names, { verbatim = false } = {}) {
@@ -138,7 +143,7 @@ function inline(text, names, verbatim, depth) {
   let start = 0;
   let at = 0;
   const flush = (end) => {
-    if (end > start) out.append(document.createTextNode(unescape(text.slice(start, end))));
+    if (end > start) append(out, [withGlyphs(unescape(text.slice(start, end)))]);
   };
   const put = (node, end) => {
     flush(at);

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { get, post } from "./api.js";
+import { glyph } from "./glyphs.js";
 
 // -- sidebar ----------------------------------------------------------------------------------------------------
 
@@ -16,7 +17,7 @@ export function drawSidebar(node, state, go) {
   const parts = [
     h("div", { class: "team" }, state.team),
     h("h2", {}, "Channels"),
-    h("ul", {}, rooms.map((one) => entry(one.id, one.name, { unread: one.unread, sign: one.is_private ? "🔒" : "#" }))),
+    h("ul", {}, rooms.map((one) => entry(one.id, one.name, { unread: one.unread, sign: one.is_private ? glyph("lock", { decorative: true }) : "#" }))),
     ims.length > 0 && [h("h2", {}, "Direct messages"),
       h("ul", {}, ims.map((one) => entry(one.id, imName(one, state), { unread: one.unread, sign: "●" })))],
     h("h2", {}, "Apps"),
@@ -35,7 +36,7 @@ export function imName(channel, state) {
 
 // -- first-run hint ---------------------------------------------------------------------------------------------
 
-const STEPS = [["break", "Break something"], ["watch", "Watch the diagnosis"], ["approve", "Approve the fix"], ["thumb", "Leave a thumbs-up"]];
+const STEPS = [["break", "Break something"], ["watch", "Watch"], ["approve", "Approve"], ["thumb", "Thumbs-up"]];
 const STEPS_KEY = "codehealer.steps";
 
 export function createSteps(node) {
@@ -92,10 +93,12 @@ export function createWorld(node, hooks) {
     const groups = new Map();
     for (const one of scenarios.filter(matches)) groups.set(one.group ?? "Other", [...(groups.get(one.group ?? "Other") ?? []), one]);
     const opened = new Set([...scenarioList.querySelectorAll("details.group[open]")].map((one) => one.dataset.group));
+    // Few scenarios are all shown, so that the first click is one click; many are folded by group.
+    const all = scenarios.length <= 16 && !scenarioList.childElementCount;
     const first = opened.size === 0;
     scenarioList.replaceChildren(...[...groups].map(([name, list], index) =>
-      h("details", { class: "group", data: { group: name }, open: words.length > 0 || opened.has(name) || (first && index === 0) },
-        h("summary", {}, h("span", {}, name), h("span", { class: "count" }, String(list.length))),
+      h("details", { class: "group", data: { group: name }, open: words.length > 0 || opened.has(name) || all || (first && index < 2) },
+        h("summary", {}, h("span", {}, readable(name)), h("span", { class: "count" }, String(list.length))),
         h("ul", {}, list.map((one) => scenarioItem(one))))));
     if (!groups.size) scenarioList.replaceChildren(h("p", { class: "empty" }, scenarios.length ? "No scenario matches." : "No scenarios yet."));
   }
@@ -132,6 +135,12 @@ export function createWorld(node, hooks) {
     }
   }
   return { draw };
+}
+
+/** "release-crash" as a heading. */
+function readable(name) {
+  const words = String(name).replaceAll(/[-_]/g, " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function drawSnapshot(node, overall, snapshot) {
@@ -213,7 +222,7 @@ const SYSTEM_FAULTS = [
   ["status", "… with status", "number"],
   ["after_write", "Fail after the write took place", "switch"],
 ];
-const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS]];
+const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS], ["pagerduty", "PagerDuty", SYSTEM_FAULTS]];
 
 function createFaults(hooks) {
   const body = h("div", { class: "fault-body" });
