@@ -56,7 +56,7 @@ def sentence_for(error: Exception) -> str:
 
 def not_allowed(approval: Approval) -> str:
     """To somebody who may not decide."""
-    who = m.people(approval.who) if approval.who else "nobody here"
+    who = m.people(approval.who) if approval.who else "Nobody here"
     return f"You may not decide this one. {who} may."
 
 

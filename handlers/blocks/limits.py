@@ -160,7 +160,7 @@ def _typed(table: Mapping[str, Shape], what: str, surface: str | None = None, on
         kind = _kind(value)
         shape = table.get(kind)
         if shape is None or (only and kind not in only):
-            yield f"{path}/type: {kind[:_SHOWN] or 'nothing'} is not a {what} that is allowed here"
+            yield f"{path}/type: {kind[:_SHOWN] or 'nothing'} is not one of the {what}s allowed here"
             return
         if surface is not None and surface not in shape.surfaces:
             yield f"{path}/type: {kind} is not available in a {surface}"
@@ -305,7 +305,9 @@ ELEMENTS: dict[str, Shape] = {
         },
         ("is_decimal_allowed",),
     ),
-    "rich_text_input": Shape({**_TYPED_TEXT, "initial_value": _anything}),
+    "rich_text_input": Shape(
+        {**_TYPED_TEXT, "initial_value": _anything, "min_lines": _number(1), "max_lines": _number(1)}
+    ),
     "file_input": Shape({**_ACTS, "filetypes": _several(_string(40), 1, 100), "max_files": _number(1, 10)}),
     "image": Shape({**_TYPE, "image_url": _url, "slack_file": _slack_file, "alt_text": _string(2000)}, ("alt_text",)),
     "feedback_buttons": Shape(
@@ -370,7 +372,7 @@ LEAVES: dict[str, Shape] = {
         ("timestamp", "format"),
     ),
 }
-_leaves = _several(_typed(LEAVES, "rich text leaf"), 1, 3000)
+_leaves = _several(_typed(LEAVES, "rich text inline part"), 1, 3000)
 _border = _number(0, 1)
 RICH: dict[str, Shape] = {
     "rich_text_section": Shape({**_TYPE, "elements": _leaves}, ("elements",)),
@@ -378,7 +380,7 @@ RICH: dict[str, Shape] = {
     "rich_text_preformatted": Shape(
         {
             **_TYPE,
-            "elements": _several(_typed(LEAVES, "rich text leaf", only=("text", "link")), 1, 3000),
+            "elements": _several(_typed(LEAVES, "rich text inline part", only=("text", "link")), 1, 3000),
             "border": _border,
             "language": _string(40),
         },

@@ -88,7 +88,8 @@ def inline(text: str, limit: int, otherwise: str = NOT_STATED) -> str:
 
     Text with right-to-left letters is isolated, so that the words around it keep their order.
     """
-    kept = clean(text[: 8 * limit + 64])
+    # Three backticks would swallow the rest of the card into a code block.
+    kept = clean(text[: 8 * limit + 64]).replace("```", "ˋˋˋ")
     if not kept:
         return otherwise
     if _reads_right_to_left(kept):

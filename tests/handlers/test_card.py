@@ -1,0 +1,722 @@
+"""The card in every state: its words, its buttons, its limits, and that no text from outside can ping or break it."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers import replies
+from handlers.blocks import card, commands, modals, mrkdwn, thread
+from handlers.blocks.limits import validate_message, validate_view
+from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
+from knowledge.model import ApprovalState, IncidentState, Plan, RejectReason, Risk, Unsure
+from tests.handlers import card_states as states
+
+S = IncidentState
+CLOSED = {S.HEALED, S.DISMISSED, S.RESOLVED}
+
+
+def lines_of(view: card.CardView) -> list[str]:
+    return [mrkdwn.without_markup(line) for line in card.card_lines(card.render_card(view).blocks)]
+
+
+def buttons_of(blocks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {e["action_id"]: e for block in blocks if block["type"] == "actions" for e in block["elements"]}
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+ABOUT = "CRITICAL · since 14:02 UTC · seen 3 times, last 14:07 UTC"
+CAUSE = [
+    "Cause: Version 1.8.2 reads PAYMENTS_URL, which is not set in this environment, and exits.",
+    "86 % sure · 2 similar incidents here · fix: worked 14 of 16 times here",
+]
+FIX = "Roll back checkout from version 1.8.2 to 1.8.1, which ran for 6 days."
+TAKES = "Medium risk · about 40 s · touches 3 pods of checkout in shop · undo: roll forward to 1.8.2"
+SOURCES = "Answered by built-in (no NVIDIA key is set) in 42 ms, machine made, can be wrong"
+THUMBS = "[👍 Helped] [👎 Did not help]"
+TITLE = "KubePodCrashLooping: checkout-7d9f restarts every 30 s · checkout · prod"
+
+WORDS: dict[S, list[str]] = {
+    S.DETECTED: [
+        f"👀 {TITLE}",
+        f"Detected · {ABOUT}",
+        "Collecting evidence. The cause will stand here.",
+    ],
+    S.DIAGNOSING: [
+        f"🔍 {TITLE}",
+        f"Looking for the cause · {ABOUT}",
+        "Collecting evidence. The cause will stand here.",
+    ],
+    S.PROPOSED: [
+        "💡 Configuration error · checkout · prod",
+        f"Fix suggested · {ABOUT}",
+        *CAUSE,
+        f"Suggested fix: {FIX}",
+        TAKES,
+        "Only a suggestion: in suggest mode nothing runs from here.",
+        "[Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.WAITING: [
+        "✋ Configuration error · checkout · prod",
+        f"Waiting for approval · {ABOUT}",
+        *CAUSE,
+        f"Proposed fix: {FIX}",
+        TAKES,
+        "Decision: 1 of 2 approvals (<@U0ANNA>), from different people.",
+        "<@U0BORIS> or <!subteam^S0ONCALL> may approve until 14:32 UTC.",
+        "[Approve] [Reject…] [Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.BLOCKED: [
+        "⛔ Configuration error · checkout · prod",
+        f"Fix blocked by policy · {ABOUT}",
+        *CAUSE,
+        f"Blocked fix: {FIX}",
+        TAKES,
+        "Blocked by: fixes an hour, limit under 5 for the service, actual 5",
+        "To override: wait, or raise limits.fixes_per_hour.",
+        "[Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.RUNNING: [
+        "⚙️ Configuration error · checkout · prod",
+        f"Fix is running · {ABOUT}",
+        *CAUSE,
+        f"Fix: {FIX}",
+        "Approved by <@U0ANNA> and <@U0BORIS> · started 14:08 UTC · takes about 40 s.",
+        "[Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.VERIFYING: [
+        "🔎 Configuration error · checkout · prod",
+        f"Checking whether the fix helped · {ABOUT}",
+        *CAUSE,
+        f"Fix: {FIX}",
+        "Approved by <@U0ANNA> and <@U0BORIS>. Rolled back to revision 41 (1.8.1).",
+        "So far: 2 of 3 pods are ready.",
+        "[Details]",
+        f"{SOURCES} · 👍 1 helped, 👎 0 did not · Source",
+        THUMBS,
+    ],
+    S.HEALED: [
+        "✅ Configuration error · checkout · prod",
+        f"Healed · {ABOUT}",
+        *CAUSE,
+        f"Fix: {FIX}",
+        "Verified: 3 of 3 pods are ready and none has restarted for 60 s. That was 8 min after the first alert.",
+        "Approved by <@U0ANNA> and <@U0BORIS>.",
+        f"{SOURCES} · 👍 2 helped, 👎 1 did not · Source",
+        THUMBS,
+    ],
+    S.NOT_VERIFIED: [
+        "❓ Configuration error · checkout · prod",
+        f"Fix done, effect not verified · {ABOUT}",
+        *CAUSE,
+        f"Fix: {FIX}",
+        "Not verified: The cluster did not answer until the deadline, so nothing is known.",
+        "Approved by <@U0ANNA> and <@U0BORIS>. Please check whether it helped.",
+        "[Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.UNDONE: [
+        "↩️ Configuration error · checkout · prod",
+        f"Fix undone · {ABOUT}",
+        *CAUSE,
+        f"Undone fix: {FIX}",
+        "Undone: 0 of 3 pods were ready after the rollback, 1 before it.",
+        "Approved by <@U0ANNA> and <@U0BORIS>. The state before the fix is restored; the failure goes on.",
+        "[Details]",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.ESCALATED: [
+        f"🙋 {TITLE}",
+        f"Needs a person · {ABOUT}",
+        "Cause: not known. Two causes fit equally well and the previous log could not be read.",
+        "Would settle it: the log before the restart; the rollout history",
+        "Fix: none proposed. A disk that fills up needs a person to decide what may go.",
+        "Why: The cause is not known well enough to act on it.",
+        "[Details]",
+        "Answered by built-in in 38 ms, machine made, can be wrong · Source",
+        THUMBS,
+    ],
+    S.DISMISSED: [
+        "➖ Configuration error · checkout · prod",
+        f"Dismissed · {ABOUT}",
+        *CAUSE,
+        f"Not done: {FIX}",
+        "Dismissed by <@U0BORIS>. Already fixed: the variable was added by hand.",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+    S.RESOLVED: [
+        "☑️ Configuration error · checkout · prod",
+        f"Resolved · {ABOUT}",
+        *CAUSE,
+        f"Not done: {FIX}",
+        "The alert ended at 14:10 UTC. No fix of this bot was needed.",
+        f"{SOURCES} · Source",
+        THUMBS,
+    ],
+}
+
+
+@pytest.mark.parametrize("state", list(S), ids=str)
+def test_each_state_reads_as_written_here(state: S) -> None:
+    assert lines_of(states.STATES[state]) == WORDS[state]
+
+
+@pytest.mark.parametrize("name", list(states.VARIANTS))
+def test_every_card_keeps_to_twelve_lines_and_slacks_limits(name: str) -> None:
+    drawn = card.render_card(states.VARIANTS[name])
+    assert len(card.card_lines(drawn.blocks)) <= 12
+    assert validate_message(drawn.text, drawn.blocks) == []
+
+
+@pytest.mark.parametrize("name", list(states.VARIANTS))
+def test_the_first_hundred_characters_say_severity_service_cause_and_wanted_decision(name: str) -> None:
+    view = states.VARIANTS[name]
+    start = card.render_card(view).text[:100]
+    for word in ("[CRITICAL]", "checkout:", card.WANTED[view.incident.state]):
+        assert word in start
+    cause = {True: "Cause not known", False: card.what_fails(view)[:22]}[isinstance(view.diagnosis, Unsure)]
+    assert cause in start
+
+
+def test_the_text_repeats_what_the_blocks_say() -> None:
+    view = states.STATES[S.WAITING]
+    drawn = card.render_card(view)
+    said = [line for line in lines_of(view)[1:] if not line.startswith("[")]
+    assert drawn.text.split("\n")[1:] == said
+
+
+def test_no_state_is_told_by_a_sign_alone() -> None:
+    words = [words for _, words in card.STATE_WORDS.values()]
+    assert set(card.STATE_WORDS) == set(S)
+    assert len(set(words)) == len(words)
+    assert all(re.search("[a-z]{4}", word) for word in words)
+
+
+# --- variants ----------------------------------------------------------------------------------------------------
+
+
+def test_observe_mode_has_no_buttons_and_no_mentions() -> None:
+    drawn = card.render_card(states.OBSERVED)
+    assert {block["type"] for block in drawn.blocks} == {"section", "context"}
+    assert "<@" not in json.dumps(drawn.blocks)
+    assert "<!subteam" not in json.dumps(drawn.blocks)
+    assert "React with 👍 or 👎" in drawn.text
+    escalated = replace(states.OBSERVED, incident=replace(states.INCIDENT, state=S.ESCALATED))
+    assert "<" not in thread.needs_person_reply(escalated).text
+
+
+def test_one_approver_is_asked_in_one_line() -> None:
+    assert "Decision: <@U0ANNA> may approve until 14:32 UTC." in lines_of(states.ONE_APPROVER)
+
+
+def test_an_approval_without_approvers_says_so() -> None:
+    asked = replace(states.ONE_APPROVER, approval=replace(states.APPROVAL, needed=1, who=(), approved_by=()))
+    assert "Decision: Nobody (the policy names no further approver) may approve until 14:32 UTC." in lines_of(asked)
+
+
+def test_a_rejection_and_an_expiry_are_told_apart() -> None:
+    assert (
+        "Why: The fix was rejected by <@U0BORIS>. Right cause, wrong fix: 1.8.1 cannot read the new table."
+        in lines_of(states.REJECTED_ESCALATION)
+    )
+    assert "Why: Nobody decided until 14:32 UTC." in lines_of(states.EXPIRED_ESCALATION)
+
+
+def test_a_fix_that_ran_by_itself_names_no_approver() -> None:
+    text = card.render_card(states.AUTOMATIC).text
+    assert "Automatic: policy lets this run by itself" in text
+    assert "Approved" not in text
+
+
+def test_a_dry_run_never_reads_as_a_change() -> None:
+    outcome = replace(states.ACTED.outcome, changed=False, detail="Dry run: would roll back to 41.")
+    view = replace(states.STATES[S.VERIFYING], execution=replace(states.ACTED, outcome=outcome))
+    assert "Nothing was changed. Dry run: would roll back to 41." in card.render_card(view).text
+
+
+def test_an_irreversible_fix_says_so() -> None:
+    view = replace(states.STATES[S.WAITING], plan=replace(states.PLAN, undo=""))
+    assert "cannot be undone" in card.render_card(view).text
+
+
+def test_flagged_evidence_is_said_on_the_card() -> None:
+    view = replace(states.STATES[S.WAITING], incident=replace(states.STATES[S.WAITING].incident, flagged=True))
+    assert card.FLAGGED in card.render_card(view).text
+    assert len(lines_of(view)) == 12
+
+
+def test_pasted_text_gets_a_suggestion_and_the_reason_why() -> None:
+    view = states.STATES[S.PROPOSED]
+    view = replace(view, incident=replace(view.incident, trusted=False))
+    assert "Only a suggestion: pasted text and posts of unknown apps never get an action." in lines_of(view)
+
+
+def test_confidence_never_reads_as_certainty() -> None:
+    assert [card.percent(share) for share in (0.0, 0.004, 0.5, 0.999, 1.0)] == ["1 %", "1 %", "50 %", "99 %", "99 %"]
+
+
+# --- buttons -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", list(S), ids=str)
+def test_buttons_that_decide_exist_only_while_a_decision_is_asked_for(state: S) -> None:
+    blocks = card.render_card(states.STATES[state]).blocks
+    buttons = set(buttons_of(blocks))
+    if state is S.WAITING:
+        assert buttons == {"approve", "reject", "details"}
+    elif state in CLOSED or state in {S.DETECTED, S.DIAGNOSING}:
+        assert buttons == set()
+    else:
+        assert buttons == {"details"}
+    has_feedback = any(block["type"] == "context_actions" for block in blocks)
+    assert has_feedback is (state not in {S.DETECTED, S.DIAGNOSING})
+
+
+@pytest.mark.parametrize("decided", [state for state in ApprovalState if state is not ApprovalState.OPEN], ids=str)
+def test_a_decided_approval_has_no_approve_button_left(decided: ApprovalState) -> None:
+    view = replace(states.STATES[S.WAITING], approval=replace(states.APPROVAL, state=decided))
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details"}
+
+
+@pytest.mark.parametrize(("risk", "style"), [(Risk.LOW, None), (Risk.MEDIUM, "primary"), (Risk.HIGH, "danger")])
+def test_the_riskier_the_fix_the_more_the_button_asks(risk: Risk, style: str | None) -> None:
+    view = replace(states.STATES[S.WAITING], plan=replace(states.PLAN, risk=risk))
+    approve = buttons_of(card.render_card(view).blocks)["approve"]
+    assert approve["style"] == "primary"
+    assert approve.get("confirm", {}).get("style") == style
+    if style:
+        assert "sandbox/shop/Deployment/checkout in prod" in approve["confirm"]["text"]["text"]
+        assert FIX in approve["confirm"]["text"]["text"]
+
+
+def test_values_carry_ids_only_and_come_back() -> None:
+    blocks = card.render_card(states.STATES[S.WAITING]).blocks
+    buttons = buttons_of(blocks)
+    expected = (7, states.ACTION.digest[:16])
+    assert card.decode_value(buttons["approve"]["value"]) == expected
+    assert card.decode_value(buttons["reject"]["value"]) == expected
+    assert card.decode_incident(buttons["details"]["value"]) == 12
+    thumbs = blocks[-1]["elements"][0]
+    assert card.decode_feedback(thumbs["positive_button"]["value"]) == (12, 1)
+    assert card.decode_feedback(thumbs["negative_button"]["value"]) == (12, -1)
+
+
+GOOD_DIGEST = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, 7, "", "{", "[]", "null", "[" * 3000, "x" * 5000, '{"a":7}', f'{{"a":"7","d":"{GOOD_DIGEST}"}}',
+        f'{{"a":true,"d":"{GOOD_DIGEST}"}}', f'{{"a":-1,"d":"{GOOD_DIGEST}"}}', f'{{"a":7.5,"d":"{GOOD_DIGEST}"}}',
+        '{"a":7,"d":"0123"}', '{"a":7,"d":"ZZZZZZZZZZZZZZZZ"}', f'{{"a":{"9" * 40},"d":"{GOOD_DIGEST}"}}',
+        '{"i":12,"v":2}', '{"i":12,"v":1.0}', '{"i":12,"v":true}', '{"i":0,"v":1}',
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_ours_decodes_to_nothing(value: object) -> None:
+    assert card.decode_value(value) is None
+    assert card.decode_feedback(value) is None
+
+
+@given(st.text())
+def test_no_value_breaks_the_decoders(value: str) -> None:
+    assert card.decode_value(value) is None
+    assert card.decode_feedback(value) is None
+    assert card.decode_incident(value) is None
+
+
+def test_block_ids_stay_the_same_from_state_to_state() -> None:
+    waiting, healed = (card.render_card(states.STATES[state]).blocks for state in (S.WAITING, S.HEALED))
+    ids = [block["block_id"] for block in waiting]
+    assert ids == [
+        "card-12-headline", "card-12-cause", "card-12-fix", "card-12-decision", "card-12-buttons-7",
+        "card-12-sources", "card-12-feedback",
+    ]  # fmt: skip
+    assert [block["block_id"] for block in healed] == [name for name in ids if "buttons" not in name]
+
+
+# --- text from outside -------------------------------------------------------------------------------------------
+
+KNOWN_IDS = (states.ANNA, states.BORIS, states.ON_CALL, "C0OPS")
+HOSTILE = (
+    "", " ", "\n\n", "<!channel>", "<!here|now>", "<!everyone>", "<@U0EVIL>", "<!subteam^S0EVIL>", "<#C0EVIL>",
+    "@channel @here @everyone", "<!date^1^{time}|x>", "<https://evil.example|click>", "&lt;!channel&gt;", "&" * 400,
+    "<" * 4000, "a" * 255, "```", "`*_~", "> quote", "\u202ekcirt", "שלום עולם " * 40,
+    "👩\u200d👩\u200d👧\u200d👦" * 80,
+    "e" + "\u0301" * 500, "<\u200b!channel>", "@\u200bhere", "\ud800 half", "\x00\x07", "\u2028|\u2029", "x|y>z",
+    "https://example.com/|<!here>", "\U0001f1e9\U0001f1ea" * 90,
+)  # fmt: skip
+foreign = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=400))
+ids = st.sampled_from((*KNOWN_IDS, *HOSTILE))
+ID_FIELDS = {"who", "approved_by", "decided_by", "responsible", "override"}
+
+
+def scrambled(draw: st.DrawFn, value: Any, name: str = "") -> Any:
+    """The same value with every free text in it replaced by a hostile one."""
+    if isinstance(value, Enum) or name == "digest":
+        return value
+    if isinstance(value, str):
+        return draw(ids if name in ID_FIELDS else foreign)
+    if isinstance(value, tuple):
+        return tuple(scrambled(draw, item, name) for item in value)
+    if isinstance(value, Mapping):
+        return {draw(foreign): draw(foreign) for _ in value}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: scrambled(draw, getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
+        return replace(value, **fields)
+    return value
+
+
+@st.composite
+def hostile_views(draw: st.DrawFn) -> card.CardView:
+    view = states.VARIANTS[draw(st.sampled_from(sorted(states.VARIANTS)))]
+    view = replace(view, incident=replace(view.incident, alert_count=draw(st.integers(0, 10**9))))
+    view = replace(view, now=view.now + timedelta(days=draw(st.integers(0, 4000))))
+    changed: card.CardView = scrambled(draw, view)
+    return changed
+
+
+OUR_TOKENS = re.compile(
+    r"<!date\^\d+\^(?:\{date_short_pretty\} )?\{time\}\|[0-9:\- ]+UTC>"
+    r"|<@U0ANNA>|<@U0BORIS>|<!subteam\^S0ONCALL>|<#C0OPS>"
+    r"|<https?://[^|<>\s]+\|[^<>|\n]*>"
+)
+
+
+def texts_of(node: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if isinstance(node, dict):
+        if node.get("type") in {"mrkdwn", "plain_text"} and isinstance(node.get("text"), str):
+            found.append(node)
+        for item in node.values():
+            found += texts_of(item)
+    elif isinstance(node, list):
+        for item in node:
+            found += texts_of(item)
+    return found
+
+
+def assert_cannot_ping(text: str) -> None:
+    rest = OUR_TOKENS.sub("", text)
+    assert "<" not in rest
+    assert ">" not in rest
+    assert not re.search("@(channel|here|everyone)", rest, re.IGNORECASE)
+    assert not re.search("[\u202a-\u202e\u2066\u2067\x00]", rest)
+
+
+def assert_safe(drawn: card.Card) -> None:
+    assert validate_message(drawn.text, drawn.blocks) == []
+    json.dumps(drawn.blocks, ensure_ascii=False).encode()
+    drawn.text.encode()
+    assert len(drawn.text) <= 4000
+    assert_cannot_ping(drawn.text)
+    assert_texts_safe(drawn.blocks)
+
+
+def assert_texts_safe(blocks: list[dict[str, Any]]) -> None:
+    for text in texts_of(blocks):
+        if text["type"] == "mrkdwn":
+            assert text["verbatim"] is True
+            assert_cannot_ping(text["text"])
+            assert text["text"].count("```") % 2 == 0
+        else:
+            assert not re.search("<[!@#]|@(channel|here|everyone)", text["text"], re.IGNORECASE)
+
+
+@settings(max_examples=120, deadline=None)
+@given(hostile_views())
+def test_no_text_from_outside_breaks_a_card_or_pings_anybody(view: card.CardView) -> None:
+    drawn = card.render_card(view)
+    assert_safe(drawn)
+    assert len(card.card_lines(drawn.blocks)) <= 12
+    first = drawn.text.split("\n")[0]
+    assert len(first) <= 100
+    assert first.endswith(card.WANTED[view.incident.state])
+
+
+THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | None]] = {
+    "evidence": lambda view, data: thread.evidence_reply(view, scrambled(data.draw, states.EVIDENCE * 4)),
+    "progress": lambda view, data: thread.progress_reply(view, scrambled(data.draw, states.ACTED)),
+    "verification": lambda view, data: thread.verification_reply(view, scrambled(data.draw, states.WORSE)),
+    "needs a person": lambda view, _: thread.needs_person_reply(view),
+    "decided": lambda view, data: thread.decided_reply(scrambled(data.draw, states.REJECTED), view.now),
+    "answer": lambda view, data: thread.question_answer(
+        view.diagnosis or states.UNSURE,
+        scrambled(data.draw, states.EVIDENCE),
+        view.now,
+        precedents=view.precedents,
+        incident=view.incident,
+        next_step=data.draw(foreign),
+    ),
+    "status": lambda view, data: commands.status_answer(
+        commands.StatusView(
+            view.now, (view.incident,) * 12, ((states.APPROVAL, view.incident),) * 11,
+            data.draw(foreign), data.draw(ids), (data.draw(foreign),),
+        )
+    ),
+    "show": lambda view, _: commands.show_answer(view),
+    "unknown": lambda _, data: commands.unknown_answer(data.draw(foreign)),
+    "show unknown": lambda _, data: commands.show_unknown_answer([data.draw(foreign)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(THREAD_REPLIES))
+@settings(max_examples=30, deadline=None)
+@given(view=hostile_views(), data=st.data())
+def test_no_text_from_outside_breaks_a_reply_or_pings_anybody(
+    name: str, view: card.CardView, data: st.DataObject
+) -> None:
+    drawn = THREAD_REPLIES[name](view, data)
+    if drawn is None:
+        assert view.diagnosis is None
+        return
+    if name == "status":
+        drawn = card.Card(drawn.text[:3999], drawn.blocks)
+        assert validate_message(drawn.text, drawn.blocks) == []
+        assert_texts_safe(drawn.blocks)
+        return
+    assert_safe(drawn)
+
+
+@settings(max_examples=60, deadline=None)
+@given(hostile_views(), foreign)
+def test_no_text_from_outside_breaks_a_modal(view: card.CardView, words: str) -> None:
+    for modal in (
+        modals.details_modal(view),
+        modals.reject_modal(states.APPROVAL, view.incident, view.plan),
+        modals.feedback_modal(view.incident),
+        modals.notice_modal(words),
+    ):
+        assert validate_view(modal) == []
+        assert_texts_safe(modal["blocks"])
+
+
+@given(foreign, st.integers(8, 300))
+def test_inline_text_keeps_its_limit_and_escapes(text: str, limit: int) -> None:
+    for make in (mrkdwn.inline, mrkdwn.bold, mrkdwn.code):
+        made = make(text, max(limit, 14))
+        assert 0 < len(made) <= max(limit, 14)
+        assert "\n" not in made
+        assert_cannot_ping(made)
+
+
+@given(foreign, st.integers(100, 3000))
+def test_a_fence_keeps_its_limit_and_ends_where_it_should(text: str, limit: int) -> None:
+    made = mrkdwn.fence(text * 20, limit)
+    assert len(made) <= limit
+    assert made.startswith("```\n")
+    assert made.endswith("\n```")
+    assert made.count("```") == 2
+
+
+def test_a_long_log_keeps_head_and_tail_and_says_what_is_left_out() -> None:
+    made = mrkdwn.fence("\n".join(f"line {number}" for number in range(10_000)), 500)
+    assert made.startswith("```\nline 0\n")
+    assert made.endswith("line 9999\n```")
+    left_out = re.search(r"\[([\d,]+) characters left out\]", made)
+    assert left_out is not None
+    kept = len(made) - len(left_out[0]) - len("```\n\n\n\n```")
+    assert int(left_out[1].replace(",", "")) + kept == len("\n".join(f"line {number}" for number in range(10_000)))
+
+
+def test_names_of_255_characters_right_to_left_text_and_emoji_survive() -> None:
+    assert mrkdwn.inline("x" * 255, 300) == "x" * 255
+    assert mrkdwn.inline("x" * 255, 20) == "x" * 19 + "…"
+    assert mrkdwn.inline("שגיאה", 60) == "\u2068שגיאה\u2069"
+    family = "👩\u200d👩\u200d👧\u200d👦"
+    assert mrkdwn.inline(family, 60) == family
+    assert mrkdwn.inline(family * 3, 13) in {family + "…"}
+
+
+def test_only_ids_become_mentions() -> None:
+    assert mrkdwn.mention("U0ANNA") == "<@U0ANNA>"
+    assert mrkdwn.mention("S0ONCALL") == "<!subteam^S0ONCALL>"
+    assert mrkdwn.mention("C0OPS") == "members of <#C0OPS>"
+    for text in ("U0ANNA>", "<!channel>", "!channel", "u0anna", "an approver"):
+        assert "<" not in mrkdwn.mention(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "javascript:alert(1)", "https://", "https://e.example/|x", "https://e.example/ x", "http://[", "x" * 2000],
+)
+def test_an_unsafe_address_leaves_only_its_label(url: str) -> None:
+    assert mrkdwn.link(url, "log") == "log"
+
+
+# --- replies, modals, commands -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", sorted(thread.NEEDS_PERSON), ids=str)
+def test_a_state_that_needs_a_person_is_told_in_a_reply_that_mentions_one(state: S) -> None:
+    reply = thread.needs_person_reply(states.STATES[state])
+    assert reply.text.startswith("[CRITICAL] checkout: ")
+    assert card.WANTED[state] in reply.text[:100]
+    assert "<!subteam^S0ONCALL>" in reply.text
+    assert "<!subteam^S0ONCALL>" in reply.blocks[0]["text"]["text"]
+
+
+def test_who_has_approved_is_not_asked_again() -> None:
+    assert card.responsible_people(states.STATES[S.WAITING]) == (states.BORIS, states.ON_CALL)
+
+
+def test_the_evidence_reply_shows_quotes_with_lines_gaps_and_precedents() -> None:
+    reply = thread.evidence_reply(states.STATES[S.WAITING], states.EVIDENCE)
+    assert reply is not None
+    for words in (
+        "    2  KeyError: 'PAYMENTS_URL'",
+        "(18,204 characters of this were not read)",
+        "• Events · namespace/shop: the API server did not answer within 5 s",
+        "• Out of memory: the last exit code is 1, not 137",
+        "• 2026-02-01 cart prod (29 days ago): CART_DB was missing after a rollout · rolled back · worked, verified",
+        "ranked lower since 3 people said it did not help",
+        SOURCES,
+    ):
+        assert words in reply.text
+    shown = "".join(block["text"]["text"] for block in reply.blocks)
+    assert "<https://acme.slack.com/archives/C0DEPLOYS/p1770000000000100|2026-02-01 cart prod>" in shown
+
+
+def test_a_pasted_log_gets_a_diagnosis_and_never_a_button_that_acts() -> None:
+    answer = thread.question_answer(states.DIAGNOSIS, states.EVIDENCE, states.NOW, incident=states.INCIDENT)
+    assert thread.PASTED in answer.text
+    assert buttons_of(answer.blocks) == {}
+    assert answer.blocks[-1]["type"] == "context_actions"
+
+
+def submitted(modal: dict[str, Any], reason: str | None, comment: str | None) -> dict[str, Any]:
+    option = {"value": reason, "text": {"type": "plain_text", "text": "x"}} if reason else None
+    values = {
+        "reason": {"reason": {"type": "radio_buttons", "selected_option": option}},
+        "comment": {"comment": {"type": "plain_text_input", "value": comment}},
+    }
+    return {**modal, "state": {"values": values}}
+
+
+@pytest.mark.parametrize("reason", list(RejectReason), ids=str)
+def test_a_rejection_comes_back_with_what_it_was_about(reason: RejectReason) -> None:
+    modal = modals.reject_modal(states.APPROVAL, states.INCIDENT, states.PLAN)
+    read = modals.read_rejection(submitted(modal, reason.value, "two\nlines"))
+    assert read == modals.Rejection(7, states.ACTION.digest[:16], 12, reason, "two\nlines")
+
+
+def test_a_submitted_modal_of_another_shape_is_nothing() -> None:
+    modal = modals.reject_modal(states.APPROVAL, states.INCIDENT)
+    assert modals.read_rejection(submitted(modal, None, None)) is None
+    assert modals.read_rejection(submitted(modal, "because", "")) is None
+    assert modals.read_rejection({**submitted(modal, "not_now", ""), "private_metadata": "{}"}) is None
+    assert modals.read_rejection({}) is None
+    assert modals.read_feedback_comment({"private_metadata": "[]"}) is None
+
+
+def test_a_feedback_comment_comes_back_and_may_be_empty() -> None:
+    modal = modals.feedback_modal(states.INCIDENT)
+    assert modals.read_feedback_comment(submitted(modal, None, "wrong pod")) == (12, "wrong pod")
+    assert modals.read_feedback_comment(submitted(modal, None, None)) == (12, "")
+
+
+def test_details_show_the_change_every_rule_and_what_was_left_out() -> None:
+    modal = modals.details_modal(states.STATES[S.BLOCKED])
+    text = "\n".join(block["text"]["text"] for block in modal["blocks"])
+    for words in (
+        "+  image: acme/checkout:1.8.1",
+        "• ✋ asks: production asks a person, limit staging or dev, actual prod",
+        "• ⛔ blocks: fixes an hour, limit under 5 for the service, actual 5; to override: wait, or raise",
+        "• `k8s_restart_pod`: the same version would start with the same configuration",
+        "`sandbox/shop/Deployment/checkout`",
+    ):
+        assert words in text
+    assert "submit" not in modal
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "arguments"),
+    [
+        ("", "help", ()),
+        ("  STATUS  ", "status", ()),
+        ("/show #12", "show", ("12",)),
+        ("--help", "help", ()),
+        ("frobnicate now", "frobnicate", ("now",)),
+    ],
+)
+def test_commands_are_parsed_forgivingly(typed: str, name: str, arguments: tuple[str, ...]) -> None:
+    assert commands.parse_command(typed) == commands.Command(name, arguments)
+
+
+def test_an_unknown_subcommand_gets_a_suggestion() -> None:
+    assert "Did you mean `/codehealer status`?" in commands.unknown_answer("staus").text
+    assert "Did you mean" not in commands.unknown_answer("xyzzy").text
+
+
+def test_help_lists_every_subcommand() -> None:
+    text = commands.help_answer().text
+    assert all(f"/codehealer {usage}" in text for usage, _ in commands.SUBCOMMANDS.values())
+
+
+def test_status_of_nothing_is_said_in_words() -> None:
+    text = commands.status_answer(commands.StatusView(states.NOW, mode="observe")).text
+    assert text == "No open incidents\nNo approval waits.\nMode: observe"
+
+
+def test_show_answers_one_person_without_buttons_that_decide() -> None:
+    answer = commands.show_answer(states.STATES[S.WAITING])
+    assert {block["type"] for block in answer.blocks} == {"section", "context"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (BadInput("Line 3 is not JSON"), "I could not read that. Line 3 is not JSON."),
+        (SettingsError("No token"), "A setting needs an operator's attention. No token."),
+        (NotFound("Pod checkout-1 is not there"), "Pod checkout-1 is not there. It may be gone already."),
+        (Conflict("The Deployment has changed"), "The Deployment has changed. Please look at the card again."),
+        (Refused("GitHub says no"), "Refused: GitHub says no."),
+        (Unavailable("GitHub did not answer"), "GitHub did not answer. I try again by myself."),
+        (
+            Unavailable("GitHub did not answer", maybe_done=True),
+            "GitHub did not answer. It may have happened all the same, so I look before I try again.",
+        ),
+        (CodeHealerError("<!channel> all of you"), "&lt;!channel&gt; all of you."),
+        (TimeoutError(), replies.TOO_LONG),
+        (KeyError("secret internals"), replies.UNEXPECTED),
+    ],
+)  # fmt: skip
+def test_an_error_becomes_a_sentence(error: Exception, sentence: str) -> None:
+    assert replies.sentence_for(error) == sentence
+
+
+def test_a_second_click_is_told_who_was_first() -> None:
+    now: datetime = states.NOW
+    assert replies.already_decided(states.APPROVED, now) == (
+        "This is already approved by <@U0ANNA> and <@U0BORIS>; nothing happens twice."
+    )
+    assert replies.already_decided(states.REJECTED, now) == "This is already rejected by <@U0BORIS>."
+    late = replace(states.APPROVAL, until=now - timedelta(minutes=1))
+    assert replies.already_decided(late, now).startswith("The time to decide ended at ")
+    assert replies.approval_noted(states.APPROVAL) == ("Your approval counts: 1 of 2. Somebody else must approve too.")
+    assert replies.not_allowed(replace(states.APPROVAL, who=())) == "You may not decide this one. Nobody here may."
+
+
+def test_a_plan_without_an_action_never_gets_a_button() -> None:
+    view = replace(states.STATES[S.WAITING], plan=Plan(None, no_action_because="none is safe"), approval=None)
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details"}
