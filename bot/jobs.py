@@ -1,0 +1,521 @@
+"""Durable jobs: procrastinate on the same PostgreSQL, behind `knowledge.ports.Jobs`.
+
+What we add to it, each proved by a test:
+- Enqueueing is one statement of ours in the caller's transaction. A `once` key that is taken locks the waiting job
+  until the caller commits: a job that swallowed an order cannot start before it can see what the order was about.
+- Priority is the due time, so a job that waits for its hour does not hold up the later ones of its lock.
+- A finished or requeued job wakes the workers, since the next one of its lock could not be fetched before.
+- A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
+  comes back cannot end a job that runs elsewhere by now.
+- Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does.
+
+Delivery is at least once: every stage is safe to run twice, and a remediation's target has a fencing token of its own.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import json
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import procrastinate
+import psycopg
+import structlog
+from procrastinate import exceptions as queue_errors
+from procrastinate import jobs as queue_jobs
+from procrastinate import manager, retry
+from procrastinate import worker as queue_worker
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from knowledge.errors import CodeHealerError, NotFound, Unavailable
+
+log = structlog.get_logger(__name__)
+
+Stage = Callable[..., Awaitable[None]]
+
+HEARTBEAT_S = 2.0
+STALLED_AFTER_S = 6.0
+REAP_EVERY_S = 2.0
+POLL_S = 1.0
+
+# An outside system that is away gets about eight minutes; a bug gets two more chances.
+PASSING_ATTEMPTS = 10
+OTHER_ATTEMPTS = 3
+LONGEST_WAIT_S = 300.0
+
+LONGEST_REASON = 500
+
+_CHANNEL = "procrastinate_any_queue_v1"
+# Seconds since 2026 fit procrastinate's integer priority until 2094.
+_DUE_AS_PRIORITY = "CAST(- EXTRACT(EPOCH FROM {due} - TIMESTAMPTZ '2026-01-01 00:00:00+00') AS integer)"
+_WAKE = f"SELECT pg_notify('{_CHANNEL}', json_build_object('type', 'job_inserted', 'job_id', id)::text) FROM "  # noqa: S608
+
+# DO UPDATE, not DO NOTHING, for its row lock: fetching skips locked rows, so the waiting job starts after our commit. A
+# savepoint around procrastinate's own insert would let it start before. The notification is sent at commit.
+_ENQUEUE = text(f"""
+    WITH due AS (SELECT clock_timestamp() + make_interval(secs => :delay_s) AS at),
+    put AS (
+        INSERT INTO procrastinate.procrastinate_jobs
+            (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        SELECT 'default', :stage, {_DUE_AS_PRIORITY.format(due="due.at")}, :lock, :once, CAST(:arguments AS jsonb),
+            CASE WHEN :delay_s > 0 THEN due.at END
+        FROM due
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET queueing_lock = EXCLUDED.queueing_lock
+        RETURNING id
+    )
+    {_WAKE} put
+""")  # noqa: S608
+
+_MINE = "id = %(id)s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %(worker_id)s AND attempts = %(attempts)s"
+_NEXT_OF_LOCK = f"""
+    {_WAKE} ended WHERE EXISTS
+        (SELECT FROM procrastinate_jobs AS waiting WHERE waiting.lock = ended.lock AND waiting.status = 'todo')
+"""
+_SUCCEED = f"WITH ended AS (DELETE FROM procrastinate_jobs WHERE {_MINE} RETURNING id, lock) {_NEXT_OF_LOCK}"  # noqa: S608
+_FAIL = f"""
+    WITH ended AS (
+        UPDATE procrastinate_jobs SET status = 'failed', attempts = attempts + 1, worker_id = NULL, queueing_lock = NULL
+        WHERE {_MINE} RETURNING id, lock
+    ), kept AS (
+        INSERT INTO dead_letters (job_id, reason) SELECT id, %(reason)s FROM ended
+        ON CONFLICT (job_id) DO UPDATE SET reason = EXCLUDED.reason, at = now()
+    )
+    {_NEXT_OF_LOCK}
+"""  # noqa: S608
+_REQUEUE = f"""
+    WITH again AS (
+        UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1, worker_id = NULL,
+            abort_requested = false, scheduled_at = %(at)s,
+            queueing_lock = CASE WHEN %(keep_once)s THEN queueing_lock END
+        WHERE {_MINE} RETURNING id
+    )
+    {_WAKE} again
+"""  # noqa: S608
+
+_STALLED = """
+    SELECT job.id, job.worker_id, job.attempts, job.task_name, job.lock
+    FROM procrastinate_jobs AS job LEFT JOIN procrastinate_workers AS worker ON worker.id = job.worker_id
+    WHERE job.status = 'doing' AND job.worker_id IS DISTINCT FROM %(own)s
+      AND (%(every)s OR worker.id IS NULL OR worker.id = ANY(%(former)s)
+           OR worker.last_heartbeat < now() - make_interval(secs => %(stalled_after_s)s))
+"""
+_OWN_RUNNING = """
+    SELECT id, worker_id, attempts, task_name, lock FROM procrastinate_jobs
+    WHERE status = 'doing' AND worker_id = %(own)s AND NOT id = ANY(%(running)s)
+"""
+
+_DEAD = """
+    SELECT job.id, task_name, args, lock, attempts, COALESCE(reason, '') AS reason, at
+    FROM procrastinate_jobs AS job LEFT JOIN dead_letters ON job_id = job.id
+    WHERE status = 'failed' ORDER BY job.id
+"""
+_RETRY_DEAD = f"""
+    WITH again AS (
+        UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL,
+            priority = {_DUE_AS_PRIORITY.format(due="clock_timestamp()")}
+        WHERE id = %(id)s AND status = 'failed' RETURNING id
+    ), forgotten AS (DELETE FROM dead_letters WHERE job_id = %(id)s)
+    {_WAKE} again
+"""  # noqa: S608
+_PENDING = """
+    SELECT count(*) AS jobs FROM procrastinate_jobs
+    WHERE status IN ('todo', 'doing') AND (%(lock)s::text IS NULL OR lock = %(lock)s)
+      AND (%(delayed)s OR scheduled_at IS NULL OR scheduled_at <= now())
+"""
+
+
+@dataclass(frozen=True)
+class DeadJob:
+    """A job that was given up: `reason` is a CodeHealer error's sentence, or another error's type and place."""
+
+    id: int
+    stage: str
+    arguments: Mapping[str, Any]
+    lock: str | None
+    attempts: int
+    reason: str
+    at: datetime.datetime | None
+
+
+class DurableJobs:
+    """Jobs by stage name; implements `knowledge.ports.Jobs`.
+
+    Args:
+        conninfo: libpq's key words or a postgresql:// address (no SQLAlchemy driver in it).
+        stages: name → async function, called with the enqueued arguments as key words.
+        concurrency: jobs at a time in this process.
+        longest_job_s: a job that takes longer is cancelled and counts as failed once.
+        patience_s: how long running jobs may go on after a stop; then they are cancelled and put back.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        stages: Mapping[str, Stage],
+        concurrency: int = 8,
+        *,
+        longest_job_s: float = 900.0,
+        patience_s: float = 20.0,
+    ) -> None:
+        self._conninfo = _in_our_schema(conninfo)
+        self._concurrency = concurrency
+        self._longest_job_s = longest_job_s
+        self._patience_s = patience_s
+        self._running: set[int] = set()
+        self._reasons: dict[int, str] = {}
+        self._former_workers: list[int] = []
+        self._tasks = {name: self._as_task(name, stage) for name, stage in stages.items()}
+
+    async def enqueue(
+        self, connection: Any, stage: str, *, lock: str, delay_s: float = 0.0, once: str | None = None, **arguments: Any
+    ) -> None:
+        """See `knowledge.ports.Jobs`. An AsyncSession does as well as an AsyncConnection.
+
+        A second order of a `once` key is dropped whatever its delay and arguments: the waiting job keeps its own.
+        """
+        await connection.execute(
+            _ENQUEUE,
+            {"stage": stage, "lock": lock, "once": once, "delay_s": delay_s, "arguments": json.dumps(arguments)},
+        )
+
+    async def run(self, stop: asyncio.Event, *, sole: bool = False) -> None:
+        """Work until `stop`; come back whenever the database does.
+
+        Args:
+            sole: no other worker lives on this database (the data directory's lock says so): jobs that a killed
+                process left behind are put back at once instead of after their heartbeat is missed.
+        """
+        # Its lines repeat ours and print whole arguments and exceptions, which may hold what people pasted.
+        logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
+        back_off_s = 0.1
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                await self._work(stop, sole=sole)
+            except (queue_errors.ConnectorException, psycopg.Error) as error:
+                log.warning("jobs_interrupted", reason=type(error.__cause__ or error).__name__, back_off_s=back_off_s)
+            if time.monotonic() - began > 30:
+                back_off_s = 0.1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), timeout=back_off_s)
+            back_off_s = min(back_off_s * 2, 5.0)
+
+    async def _work(self, stop: asyncio.Event, *, sole: bool) -> None:
+        """One worker's life: returns when it was stopped or its database went away, or raises the latter."""
+        async with AsyncConnectionPool(
+            self._conninfo, min_size=2, max_size=4, timeout=5.0, open=False, configure=_autocommit, name="jobs"
+        ) as pool:
+            await pool.wait(timeout=10.0)
+            connector = procrastinate.PsycopgConnector()
+            await connector.open_async(pool)
+            app = procrastinate.App(connector=connector)
+            app.job_manager = queue = _OwnJobs(connector, self._reasons)
+            for name, task in self._tasks.items():
+                app.task(name=name, pass_context=True, retry=_Retries())(task)
+            if sole:
+                await self._put_back(queue, await queue.stalled(own=None, former=[], every=True))
+            await self._supervise(_Worker(app, queue.wakeups, self._concurrency, self._patience_s), queue, stop)
+
+    async def _supervise(self, worker: "_Worker", queue: "_OwnJobs", stop: asyncio.Event) -> None:
+        working = asyncio.create_task(worker.run(), name="jobs worker")
+        reaping = asyncio.create_task(self._reap(worker, queue), name="jobs reaper")
+        stopping = asyncio.create_task(stop.wait(), name="jobs stop")
+        try:
+            await asyncio.wait({working, reaping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            own = worker.worker_id
+            if not stop.is_set():
+                # The database is away: what runs can save nothing, and the next worker is waiting for us.
+                worker.shutdown_graceful_timeout = 1.0
+            reaping.cancel()
+            stopping.cancel()
+            worker.stop()
+            outcomes = await asyncio.gather(working, reaping, stopping, return_exceptions=True)
+            if own is not None:
+                self._former_workers = [*self._former_workers[-9:], own]
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                raise outcome
+
+    # Putting back what dead workers left
+
+    async def _reap(self, worker: "_Worker", queue: "_OwnJobs") -> None:
+        lost_before: set[tuple[int, int]] = set()
+        while True:
+            stalled = await queue.stalled(own=worker.worker_id, former=self._former_workers)
+            # Ended here, but its end could not be written while the database was away. Seen twice, for a job that is
+            # just being fetched or ended looks the same.
+            lost = await queue.not_running(worker.worker_id, self._running)
+            stalled += [row for row in lost if (row["id"], row["attempts"]) in lost_before]
+            lost_before = {(row["id"], row["attempts"]) for row in lost}
+            await self._put_back(queue, stalled)
+            await asyncio.sleep(REAP_EVERY_S)
+
+    async def _put_back(self, queue: "_OwnJobs", rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            claim = {name: row[name] for name in ("id", "worker_id", "attempts")}
+            about = {"stage": row["task_name"], "job_id": row["id"], "lock": row["lock"]}
+            if row["attempts"] + 1 >= PASSING_ATTEMPTS:  # perhaps it is what kills the process
+                await queue.give_up(claim, "The process ended each time while it ran this job.")
+                log.error("job_given_up", reason="process ended while it ran", **about)
+            else:
+                await queue.requeue(claim, at=None)
+                log.warning("job_put_back", **about)
+
+    # Running one
+
+    def _as_task(self, name: str, stage: Stage) -> Callable[..., Awaitable[None]]:
+        async def run_stage(context: procrastinate.JobContext, **arguments: Any) -> None:
+            job = context.job
+            number = job.id or 0
+            self._running.add(number)
+            try:
+                async with asyncio.timeout(self._longest_job_s):
+                    await stage(**arguments)
+            except Exception as error:
+                decision = decide(error, job.attempts)
+                self._reasons[number] = reason = describe(error)
+                log.log(
+                    logging.ERROR if decision is None else logging.WARNING,
+                    "job_failed",
+                    stage=name,
+                    job_id=number,
+                    lock=job.lock,
+                    attempt=job.attempts + 1,
+                    retry_in_s=decision,
+                    reason=reason,
+                    where=_where(error),
+                    **_identifiers(arguments),
+                )
+                raise
+            finally:
+                self._running.discard(number)
+
+        return run_stage
+
+    # For people and tests
+
+    async def dead(self) -> list[DeadJob]:
+        """Jobs that were given up, oldest first."""
+        return [
+            DeadJob(
+                id=row["id"],
+                stage=row["task_name"],
+                arguments=row["args"],
+                lock=row["lock"],
+                attempts=row["attempts"],
+                reason=row["reason"],
+                at=row["at"],
+            )
+            for row in await self._ask(_DEAD)
+        ]
+
+    async def retry(self, job_id: int) -> None:
+        """Give a dead job all its attempts again.
+
+        Raises:
+            NotFound: there is no dead job of this number.
+        """
+        if not await self._ask(_RETRY_DEAD, id=job_id):
+            raise NotFound(f"There is no dead job {job_id}; `codehealer dead list` shows them.")
+
+    async def pending(self, lock: str | None = None, *, delayed: bool = True) -> int:
+        """Jobs that wait or run; without `delayed`, only those that are due."""
+        (row,) = await self._ask(_PENDING, lock=lock, delayed=delayed)
+        return int(row["jobs"])
+
+    async def wait_idle(self, deadline_s: float = 30.0, *, delayed: bool = False) -> None:
+        """Return when no job runs or is due; with `delayed`, when none is left at all.
+
+        Raises:
+            TimeoutError: jobs are still there at the deadline.
+        """
+        deadline = time.monotonic() + deadline_s
+        async with await self._connect() as connection:
+            while True:
+                found = await connection.execute(_PENDING, {"lock": None, "delayed": delayed})
+                row = await found.fetchone()
+                if row is not None and row["jobs"] == 0:
+                    return
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"jobs still wait or run after {deadline_s} s: {row}")
+                await asyncio.sleep(0.02)
+
+    async def _ask(self, query: Any, **values: Any) -> list[dict[str, Any]]:
+        try:
+            async with await self._connect() as connection:
+                return await (await connection.execute(query, values)).fetchall()
+        except psycopg.OperationalError as error:
+            raise Unavailable("The database does not answer; `codehealer doctor` says why.") from error
+
+    async def _connect(self) -> psycopg.AsyncConnection[dict[str, Any]]:
+        return await psycopg.AsyncConnection.connect(
+            self._conninfo, autocommit=True, row_factory=dict_row, connect_timeout=10
+        )
+
+
+class _OwnJobs(manager.JobManager):
+    """procrastinate's statements, with a worker's claim to its job checked at the end."""
+
+    def __init__(self, connector: procrastinate.PsycopgConnector, reasons: dict[int, str]) -> None:
+        super().__init__(connector)
+        self._database = connector
+        self._reasons = reasons
+        self.wakeups = _Wakeups()
+
+    async def fetch_job(self, queues: Any, worker_id: int) -> queue_jobs.Job | None:
+        self.wakeups.looking()
+        return await super().fetch_job(queues=queues, worker_id=worker_id)
+
+    async def stalled(self, *, own: int | None, former: list[int], every: bool = False) -> list[dict[str, Any]]:
+        """Jobs of workers that are dead, or (`every`) of all but our own."""
+        rows: list[dict[str, Any]] = await self._database.execute_query_all_async(
+            _STALLED, own=own, former=former, every=every, stalled_after_s=STALLED_AFTER_S
+        )
+        return rows
+
+    async def not_running(self, own: int | None, running: set[int]) -> list[dict[str, Any]]:
+        """Jobs that the database counts as ours, and we don't run."""
+        rows: list[dict[str, Any]] = await self._database.execute_query_all_async(
+            _OWN_RUNNING, own=own, running=list(running)
+        )
+        return rows
+
+    async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002
+        reason = self._reasons.pop(job.id or 0, f"This version has no stage named {job.task_name}.")
+        if status is queue_jobs.Status.SUCCEEDED:
+            await self._database.execute_query_all_async(_SUCCEED, **_claim(job))
+        else:
+            await self.give_up(_claim(job), reason)
+
+    async def retry_job(
+        self,
+        job: queue_jobs.Job,
+        retry_at: datetime.datetime | None = None,
+        priority: int | None = None,  # noqa: ARG002
+        queue: str | None = None,  # noqa: ARG002
+        lock: str | None = None,  # noqa: ARG002
+    ) -> None:
+        self._reasons.pop(job.id or 0, None)
+        await self.requeue(_claim(job), at=retry_at)
+
+    async def give_up(self, claim: Mapping[str, Any], reason: str) -> None:
+        await self._database.execute_query_all_async(_FAIL, **claim, reason=reason)
+
+    async def requeue(self, claim: Mapping[str, Any], at: datetime.datetime | None) -> None:
+        try:
+            await self._database.execute_query_all_async(_REQUEUE, **claim, at=at, keep_once=True)
+        except queue_errors.UniqueViolation:
+            # While it ran, its key was ordered again. Both run: the arguments may differ.
+            await self._database.execute_query_all_async(_REQUEUE, **claim, at=at, keep_once=False)
+
+
+class _Wakeups(asyncio.Event):
+    """procrastinate clears its event after looking for a job, and with it what was notified during the look.
+
+    This one stays set when it was set since the look began; else a job could lie for a whole polling interval.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = self._looked_at = 0
+
+    def looking(self) -> None:
+        self._looked_at = self._count
+
+    def set(self) -> None:
+        self._count += 1
+        super().set()
+
+    def clear(self) -> None:
+        if self._count == self._looked_at:
+            super().clear()
+
+
+class _Worker(queue_worker.Worker):
+    def __init__(self, app: procrastinate.App, wakeups: _Wakeups, concurrency: int, patience_s: float) -> None:
+        super().__init__(
+            app=app,
+            name="codehealer",
+            concurrency=concurrency,
+            fetch_job_polling_interval=POLL_S,
+            # Nothing here asks for aborts; a timeout inside the job is what ends it.
+            abort_job_polling_interval=3600.0,
+            shutdown_graceful_timeout=patience_s,
+            install_signal_handlers=False,
+            update_heartbeat_interval=HEARTBEAT_S,
+            stalled_worker_timeout=STALLED_AFTER_S,
+        )
+        self._new_job_event = wakeups
+
+    async def run(self) -> None:
+        await super().run()  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        super().stop()  # type: ignore[no-untyped-call]
+
+
+class _Retries(retry.BaseRetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: queue_jobs.Job) -> retry.RetryDecision | None:
+        wait_s = decide(exception, job.attempts)
+        if wait_s is None:
+            return None
+        return retry.RetryDecision(retry_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wait_s))
+
+
+def decide(error: BaseException, attempts: int) -> float | None:
+    """Seconds until the next try after `attempts` earlier ones and this failure; None: give the job up."""
+    if isinstance(error, asyncio.CancelledError):
+        return 0.0  # we are being stopped: the next process takes it up
+    passing = is_passing(error)
+    if attempts + 1 >= (PASSING_ATTEMPTS if passing else OTHER_ATTEMPTS):
+        return None
+    asked_s = error.retry_after_s or 0.0 if isinstance(error, Unavailable) else 0.0
+    return min(max(2.0**attempts, asked_s), LONGEST_WAIT_S)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether waiting may help: an outside system or the database is away."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError)
+    return isinstance(error, Unavailable | psycopg.OperationalError)
+
+
+def describe(error: BaseException) -> str:
+    """A reason to keep: our own errors' sentence; of others only type and place, for their text may hold secrets."""
+    if isinstance(error, CodeHealerError):
+        return str(error)[:LONGEST_REASON]
+    return f"{type(error).__name__} at {_where(error)}"[:LONGEST_REASON]
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames[-3:])
+
+
+def _identifiers(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that name rows; whatever else a stage was given stays out of the log."""
+    return {name: value for name, value in arguments.items() if name.endswith("_id") and len(str(value)) <= 100}
+
+
+def _claim(job: queue_jobs.Job) -> dict[str, Any]:
+    return {"id": job.id, "worker_id": job.worker_id, "attempts": job.attempts}
+
+
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    # Every statement here is a transaction of its own; BEGIN and COMMIT would double the round trips.
+    await connection.set_autocommit(True)
+
+
+def _in_our_schema(conninfo: str) -> str:
+    options = str(conninfo_to_dict(conninfo).get("options") or "")
+    return make_conninfo(conninfo, options=f"{options} -c search_path=procrastinate".strip())

@@ -1,0 +1,27 @@
+"""Runs the revisions on the connection that the program hands over; there is no alembic.ini.
+
+`config.attributes["connection"]` is an open synchronous SQLAlchemy connection; the caller commits.
+"""
+
+from typing import Any
+
+from alembic import context
+
+target_metadata = None
+
+
+def belongs_to_us(name: str | None, kind: str, _parents: Any) -> bool:
+    """Leave procrastinate's schema out of the comparison of tables with migrations: its SQL is not ours."""
+    return not (kind == "schema" and name == "procrastinate")
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=target_metadata,
+    include_schemas=True,
+    include_name=belongs_to_us,
+    compare_type=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

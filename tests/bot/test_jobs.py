@@ -1,0 +1,572 @@
+"""Durable jobs on a real PostgreSQL."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from bot import jobs as jobs_module
+from bot.jobs import DurableJobs, decide, describe
+from bot.postgres import EmbeddedPostgres
+from knowledge.errors import NotFound, Refused, Unavailable
+from tests.conftest import run_migrations
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@contextlib.asynccontextmanager
+async def working(jobs: DurableJobs, **options: Any) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the worker around a block."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.run(stop, **options))
+    try:
+        yield task
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, DEADLINE_S)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            found = condition()
+            if isinstance(found, Awaitable):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def order(engine: AsyncEngine, jobs: DurableJobs, stage: str = "note", **options: Any) -> None:
+    async with engine.begin() as connection:
+        await jobs.enqueue(connection, stage, **{"lock": "l", **options})
+
+
+class Notes:
+    """A stage that writes down what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def __call__(self, word: Any = None) -> None:
+        self.seen.append(word)
+
+
+async def test_a_job_runs_with_its_arguments_after_the_transaction_commits(conninfo: str, engine: AsyncEngine) -> None:
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    async with working(jobs):
+        async with engine.begin() as connection:
+            await jobs.enqueue(connection, "note", lock="a", word={"list": [1, "two", None]})
+            assert await jobs.pending() == 0  # nobody else can see it yet
+        await until(lambda: notes.seen)
+        await jobs.wait_idle()
+    assert notes.seen == [{"list": [1, "two", None]}]
+
+
+async def test_a_rolled_back_transaction_leaves_no_job(conninfo: str, engine: AsyncEngine) -> None:
+    jobs = DurableJobs(conninfo, {})
+    async with engine.connect() as connection:
+        await jobs.enqueue(connection, "note", lock="a")
+        await connection.rollback()
+    assert await jobs.pending() == 0
+
+
+async def test_jobs_of_one_lock_run_one_at_a_time_and_in_order(conninfo: str, engine: AsyncEngine) -> None:
+    running = 0
+    most = 0
+    seen = []
+
+    async def note(word: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        seen.append(word)
+        running -= 1
+
+    jobs = DurableJobs(conninfo, {"note": note})
+    for number in range(20):
+        await order(engine, jobs, word=number)
+    async with working(jobs):
+        await jobs.wait_idle()
+    assert seen == list(range(20))
+    assert most == 1
+
+
+async def test_jobs_of_different_locks_run_side_by_side(conninfo: str, engine: AsyncEngine) -> None:
+    together = asyncio.Barrier(3)
+
+    async def meet() -> None:
+        await together.wait()
+
+    jobs = DurableJobs(conninfo, {"meet": meet})
+    for number in range(3):
+        await order(engine, jobs, "meet", lock=f"lock {number}")
+    async with working(jobs):
+        await jobs.wait_idle()
+    assert await jobs.dead() == []
+
+
+async def test_the_next_job_of_a_lock_does_not_wait_for_the_poll(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage orders the next under its own lock: with polling alone a chain of 30 would outlast the deadline."""
+    monkeypatch.setattr(jobs_module, "POLL_S", 3600.0)
+    seen = []
+
+    async def step(word: int) -> None:
+        seen.append(word)
+        if word < 30:
+            async with engine.begin() as connection:
+                await jobs.enqueue(connection, "step", lock="incident", word=word + 1)
+
+    jobs = DurableJobs(conninfo, {"step": step})
+    async with working(jobs):
+        await order(engine, jobs, "step", lock="incident", word=1)
+        await until(lambda: len(seen) == 30)
+    assert seen == list(range(1, 31))
+
+
+async def test_a_delayed_job_does_not_hold_up_the_others_of_its_lock(conninfo: str, engine: AsyncEngine) -> None:
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, delay_s=3600, word="later")
+    await order(engine, jobs, delay_s=1, word="soon")
+    await order(engine, jobs, word="now")
+    async with working(jobs):
+        await until(lambda: len(notes.seen) == 2)
+    assert notes.seen == ["now", "soon"]
+    assert await jobs.pending("l") == 1
+    assert await jobs.pending("l", delayed=False) == 0
+
+
+async def test_a_second_order_of_a_once_key_is_dropped_and_the_transaction_lives(
+    conninfo: str, engine: AsyncEngine
+) -> None:
+    jobs = DurableJobs(conninfo, {})
+    await order(engine, jobs, once="card 1", word=1)
+    async with engine.begin() as connection:
+        await jobs.enqueue(connection, "note", lock="l", once="card 1", word=2)
+        await connection.execute(text("CREATE TABLE written (n int)"))
+    assert await jobs.pending() == 1
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT to_regclass('written') IS NOT NULL"))
+
+
+async def test_a_once_key_is_free_again_when_its_job_runs(conninfo: str, engine: AsyncEngine) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+    runs = []
+
+    async def note(word: int) -> None:
+        runs.append(word)
+        started.set()
+        await go_on.wait()
+
+    jobs = DurableJobs(conninfo, {"note": note})
+    async with working(jobs):
+        await order(engine, jobs, once="k", word=1)
+        await started.wait()
+        await order(engine, jobs, once="k", word=2)
+        await order(engine, jobs, once="k", word=3)
+        go_on.set()
+        await jobs.wait_idle()
+    assert runs == [1, 2]
+
+
+async def test_a_job_that_swallowed_an_order_starts_after_that_order_commits(
+    conninfo: str, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE facts (n int)"))
+    counts = []
+
+    async def count() -> None:
+        async with engine.connect() as connection:
+            counts.append(await connection.scalar(text("SELECT count(*) FROM facts")))
+
+    jobs = DurableJobs(conninfo, {"count": count, "mark": Notes()})
+    await order(engine, jobs, "count", once="k")
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO facts VALUES (1)"))
+        await jobs.enqueue(connection, "count", lock="l", once="k")
+        async with working(jobs):
+            await order(engine, jobs, "mark", lock="another")
+            await until(lambda: _is_done(jobs, "another"))  # the worker has looked, and passed the locked one by
+            assert counts == []
+            await connection.commit()
+            await until(lambda: counts)
+    assert counts == [1]
+
+
+async def _is_done(jobs: DurableJobs, lock: str) -> bool:
+    return await jobs.pending(lock) == 0
+
+
+async def test_many_orders_of_one_key_at_once_leave_one_job(conninfo: str, engine: AsyncEngine) -> None:
+    jobs = DurableJobs(conninfo, {})
+    await asyncio.gather(*(order(engine, jobs, once="k") for _ in range(12)))
+    assert await jobs.pending() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "expected"),
+    [
+        (Unavailable("slow"), 0, 1.0),
+        (Unavailable("slow"), 3, 8.0),
+        (Unavailable("slow", retry_after_s=60), 0, 60.0),
+        (Unavailable("slow", retry_after_s=100_000), 0, 300.0),
+        (Unavailable("slow"), 8, 256.0),
+        (Unavailable("slow"), 9, None),
+        (psycopg.OperationalError(), 4, 16.0),
+        (ValueError(), 0, 1.0),
+        (ValueError(), 2, None),
+        (Refused("no"), 2, None),
+        (asyncio.CancelledError(), 50, 0.0),
+    ],
+)
+def test_only_passing_faults_get_many_attempts(error: BaseException, attempts: int, expected: float | None) -> None:
+    assert decide(error, attempts) == expected
+
+
+async def test_a_failing_job_is_tried_again_and_then_kept_with_its_reason(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "LONGEST_WAIT_S", 0.0)
+    runs = 0
+    secret = "pass" + "word=hunter2"
+
+    async def fail(incident_id: str) -> None:
+        nonlocal runs
+        runs += 1
+        raise ValueError(f"{incident_id} {secret}")
+
+    jobs = DurableJobs(conninfo, {"fail": fail})
+    async with working(jobs):
+        await order(engine, jobs, "fail", lock="x", incident_id="inc-1")
+        await until(jobs.dead)
+        (dead,) = await jobs.dead()
+        assert runs == jobs_module.OTHER_ATTEMPTS
+        assert (dead.stage, dead.lock, dead.arguments, dead.attempts) == ("fail", "x", {"incident_id": "inc-1"}, 3)
+        assert dead.reason.startswith("ValueError at ")
+        assert "test_jobs.py" in dead.reason
+        assert secret not in dead.reason
+
+        await jobs.retry(dead.id)
+        await until(lambda: runs == 2 * jobs_module.OTHER_ATTEMPTS)
+        await until(jobs.dead)
+
+
+async def test_our_own_errors_are_kept_as_the_sentence_they_are() -> None:
+    assert describe(Unavailable("GitHub did not answer within 10 s.")) == "GitHub did not answer within 10 s."
+
+
+async def test_a_dead_job_does_not_block_its_lock(conninfo: str, engine: AsyncEngine) -> None:
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, "stage of another version", lock="x")
+    await order(engine, jobs, lock="x", word=1)
+    async with working(jobs):
+        await jobs.wait_idle()
+    assert notes.seen == [1]
+    (dead,) = await jobs.dead()
+    assert dead.reason == "This version has no stage named stage of another version."
+
+
+async def test_retrying_what_is_not_dead_says_so(conninfo: str) -> None:
+    with pytest.raises(NotFound, match="There is no dead job 7"):
+        await DurableJobs(conninfo, {}).retry(7)
+
+
+async def test_a_failed_job_whose_key_was_ordered_again_runs_too(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "LONGEST_WAIT_S", 0.0)
+    seen: list[int] = []
+
+    async def note(word: int) -> None:
+        seen.append(word)
+        if seen == [1]:
+            await order(engine, jobs, once="k", word=2)
+            raise Unavailable("not now")
+
+    jobs = DurableJobs(conninfo, {"note": note})
+    async with working(jobs):
+        await order(engine, jobs, once="k", word=1)
+        await until(lambda: len(seen) == 3)
+        await jobs.wait_idle(delayed=True)
+    assert seen == [1, 1, 2]
+
+
+async def test_a_stop_lets_running_jobs_finish(conninfo: str, engine: AsyncEngine) -> None:
+    started, go_on = asyncio.Event(), asyncio.Event()
+    ended = []
+
+    async def slow() -> None:
+        started.set()
+        await go_on.wait()
+        ended.append(True)
+
+    jobs = DurableJobs(conninfo, {"slow": slow})
+    stop = asyncio.Event()
+    task = asyncio.create_task(jobs.run(stop))
+    await order(engine, jobs, "slow")
+    await started.wait()
+    await order(engine, jobs, "slow", lock="second")
+    stop.set()
+    go_on.set()
+    await asyncio.wait_for(task, DEADLINE_S)
+    assert ended
+    assert await jobs.dead() == []
+
+
+async def test_a_job_that_outlasts_the_stop_is_put_back(conninfo: str, engine: AsyncEngine) -> None:
+    started = asyncio.Event()
+
+    async def endless() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    jobs = DurableJobs(conninfo, {"endless": endless}, patience_s=0.1)
+    async with working(jobs):
+        await order(engine, jobs, "endless")
+        await started.wait()
+    assert await jobs.pending(delayed=False) == 1
+    assert await jobs.dead() == []
+
+    notes = Notes()
+    again = DurableJobs(conninfo, {"endless": notes})
+    async with working(again):
+        await again.wait_idle()
+    assert notes.seen == [None]
+
+
+async def test_a_job_that_takes_too_long_is_ended(conninfo: str, engine: AsyncEngine) -> None:
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    jobs = DurableJobs(conninfo, {"endless": endless}, longest_job_s=0.05)
+    async with working(jobs):
+        await order(engine, jobs, "endless")
+        await until(jobs.dead)
+    (dead,) = await jobs.dead()
+    assert dead.reason.startswith("TimeoutError")
+
+
+# Faults. A worker of its own process notes in a table what it starts and ends.
+
+WORKER = textwrap.dedent(
+    """
+    import asyncio, sys
+    import psycopg
+    from bot.jobs import DurableJobs
+
+    conninfo, hang, sole = sys.argv[1], sys.argv[2] == "hang", sys.argv[3] == "sole"
+
+    async def note(word=None):
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+            await connection.execute("INSERT INTO runs (word) VALUES (%s)", [word])
+        if hang:
+            await asyncio.Event().wait()
+
+    asyncio.run(DurableJobs(conninfo, {"note": note}).run(asyncio.Event(), sole=sole))
+    """
+)
+
+
+@contextlib.asynccontextmanager
+async def worker_process(conninfo: str, *, hang: bool = False, sole: bool = False) -> AsyncIterator[Any]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        WORKER,
+        conninfo,
+        "hang" if hang else "work",
+        "sole" if sole else "shared",
+        cwd=Path(jobs_module.__file__).parent.parent,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@pytest.fixture
+async def runs(engine: AsyncEngine) -> Callable[[], Awaitable[int]]:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE runs (word text, at timestamptz DEFAULT now())"))
+
+    async def count() -> int:
+        async with engine.connect() as connection:
+            return int(await connection.scalar(text("SELECT count(*) FROM runs")) or 0)
+
+    return count
+
+
+async def test_a_killed_workers_job_is_taken_up_by_another(
+    conninfo: str, engine: AsyncEngine, runs: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 1.0)
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.2)
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, word="w")
+    async with worker_process(conninfo, hang=True) as process:
+        await until(runs)
+        process.kill()
+        await process.wait()
+    async with working(jobs):
+        await until(lambda: notes.seen)
+        await jobs.wait_idle()
+    assert notes.seen == ["w"]
+
+
+async def test_the_only_worker_takes_up_a_killed_ones_jobs_at_once(
+    conninfo: str, engine: AsyncEngine, runs: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 3600.0)  # so that nothing else can do it
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, word="w")
+    async with worker_process(conninfo, hang=True) as process:
+        await until(runs)
+        process.kill()
+        await process.wait()
+    async with working(jobs, sole=True):
+        await until(lambda: notes.seen)
+        await jobs.wait_idle()
+    assert notes.seen == ["w"]
+
+
+async def test_a_worker_taken_for_dead_cannot_end_the_job_of_another(
+    conninfo: str, engine: AsyncEngine, runs: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen long enough to be given up, it wakes while the job runs elsewhere; that run and its lock must stay."""
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 1.0)
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.2)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def note(word: str) -> None:
+        started.set()
+        await go_on.wait()
+
+    jobs = DurableJobs(conninfo, {"note": note})
+    async with engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE runs"))  # holds the first run until we let go
+        async with engine.begin() as other:
+            await jobs.enqueue(other, "note", lock="l", word="w")
+        async with worker_process(conninfo) as process:
+            await until(lambda: _count(engine, "status = 'doing'"))
+            os.kill(process.pid, signal.SIGSTOP)
+            async with working(jobs):
+                await started.wait()
+                await connection.commit()
+                os.kill(process.pid, signal.SIGCONT)
+                await until(runs)  # the first one goes on and ends
+                await order(engine, jobs, lock="another", word="x")
+                await until(lambda: _count(engine, "lock = 'another' AND status = 'doing'"))
+                assert await _count(engine, "lock = 'l' AND status = 'doing'") == 1
+                process.kill()
+                go_on.set()
+                await jobs.wait_idle()
+    assert await jobs.dead() == []
+
+
+async def _count(engine: AsyncEngine, condition: str) -> int:
+    query = f"SELECT count(*) FROM procrastinate.procrastinate_jobs WHERE {condition}"  # noqa: S608
+    async with engine.connect() as connection:
+        return int(await connection.scalar(text(query)) or 0)
+
+
+@pytest.fixture
+async def own_server(data_dir: Path) -> AsyncIterator[EmbeddedPostgres]:
+    async with EmbeddedPostgres(data_dir) as server:
+        await asyncio.to_thread(run_migrations, server.url)
+        yield server
+
+
+async def test_the_worker_comes_back_when_the_database_does(own_server: EmbeddedPostgres) -> None:
+    """One job runs through the outage and cannot write its end; it must neither be lost nor keep its lock."""
+    started = asyncio.Event()
+    runs: list[str] = []
+    died = asyncio.Event()
+
+    async def note(word: str) -> None:
+        runs.append(word)
+        started.set()
+        if len(runs) == 1:
+            await died.wait()
+
+    jobs = DurableJobs(own_server.conninfo, {"note": note})
+    engine = create_async_engine(own_server.url, pool_pre_ping=True)
+    async with working(jobs):
+        await order(engine, jobs, word="before")
+        await started.wait()
+        before = own_server.pid
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: own_server.pid not in {None, before})
+        died.set()
+        await until(lambda: _answers(own_server))
+        await order(engine, jobs, word="after")
+        await jobs.wait_idle()
+    await engine.dispose()
+    assert runs[-1] == "after"
+    assert set(runs[:-1]) == {"before"}
+    assert await jobs.dead() == []
+
+
+async def _answers(server: EmbeddedPostgres) -> bool:
+    try:
+        async with await psycopg.AsyncConnection.connect(server.conninfo, connect_timeout=5):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+async def test_a_job_that_kills_its_process_each_time_is_given_up(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = DurableJobs(conninfo, {"note": Notes()})
+    await order(engine, jobs)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE procrastinate.procrastinate_jobs SET status = 'doing', attempts = :attempts"),
+            {"attempts": jobs_module.PASSING_ATTEMPTS - 1},
+        )
+    async with working(jobs, sole=True):
+        await until(jobs.dead)
+    (dead,) = await jobs.dead()
+    assert dead.reason == "The process ended each time while it ran this job."
+
+
+async def test_migrations_go_down_and_up_again(empty_database_url: str) -> None:
+    await asyncio.to_thread(run_migrations, empty_database_url)
+    await asyncio.to_thread(run_migrations, empty_database_url, to="base", down=True)
+    engine = create_async_engine(empty_database_url)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT to_regnamespace('procrastinate') IS NULL"))
+    await engine.dispose()
+    await asyncio.to_thread(run_migrations, empty_database_url)
