@@ -25,6 +25,7 @@ from knowledge.model import (
     IncidentState,
     Plan,
     Precedent,
+    RejectReason,
     Risk,
     RuleResult,
     Unsure,
@@ -90,6 +91,14 @@ RISKS: dict[Risk, str] = {
     Risk.LOW: "Low risk",
     Risk.MEDIUM: "Medium risk",
     Risk.HIGH: "High risk",
+}
+
+REJECT_WORDS: dict[str, str] = {
+    RejectReason.WRONG_CAUSE: "Wrong cause",
+    RejectReason.WRONG_TARGET: "Wrong target",
+    RejectReason.RIGHT_CAUSE_WRONG_FIX: "Right cause, wrong fix",
+    RejectReason.NOT_NOW: "Not now",
+    RejectReason.ALREADY_FIXED: "Already fixed",
 }
 
 OBSERVE = "observe"
@@ -280,8 +289,17 @@ def decision_lines(view: CardView) -> list[str]:
     return _DECISION_LINES[view.incident.state](view)
 
 
+def reason_words(reason: str) -> str:
+    """A stored reason, "reject_reason: comment" or free text, in a person's words; not escaped."""
+    given, colon, comment = reason.partition(":")
+    label = REJECT_WORDS.get(given.strip())
+    if label is None:
+        return reason
+    return f"{label}: {comment.strip()}" if colon and comment.strip() else f"{label}."
+
+
 def _note(view: CardView, otherwise: str = "") -> str:
-    return m.inline(view.decided_note, 240, otherwise)
+    return m.inline(reason_words(view.decided_note), 240, otherwise)
 
 
 def _nothing_yet(_: CardView) -> list[str]:
@@ -408,13 +426,13 @@ def _why_a_person(view: CardView) -> str:
     approval, outcome = view.approval, view.execution.outcome if view.execution else None
     if approval is not None and approval.state is ApprovalState.REJECTED:
         by = f" by {m.mention(approval.decided_by)}" if approval.decided_by else ""
-        return f"The fix was rejected{by}. {_note(view) or m.inline(approval.reason, 200, '')}".rstrip()
+        return f"The fix was rejected{by}. {_note(view, m.inline(reason_words(approval.reason), 240, ''))}".rstrip()
     if approval is not None and approval.state is ApprovalState.EXPIRED:
-        return f"Nobody decided until {m.date(approval.until, view.now)}. {_note(view)}".rstrip()
-    if view.decided_note:
-        return _note(view)
+        return f"Nobody decided until {m.date(approval.until, view.now)}."
     if outcome is not None and not outcome.ok:
         return f"The fix failed. {m.inline(outcome.detail, 220, '')}".rstrip()
+    if view.decided_note:
+        return _note(view)
     if isinstance(view.diagnosis, Unsure):
         return "The cause is not known well enough to act on it."
     return "No fix here is safe enough for the bot."

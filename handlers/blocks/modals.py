@@ -6,6 +6,7 @@ from typing import Any
 
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import (
+    REJECT_WORDS,
     CardView,
     approval_value,
     decode_fields,
@@ -36,12 +37,13 @@ REJECT_REASON = "reject_reason"
 FEEDBACK_COMMENT = "feedback_comment"
 MOST_COMMENT = 1000
 
-REASONS: dict[RejectReason, tuple[str, str]] = {
-    RejectReason.WRONG_CAUSE: ("Wrong cause", "The diagnosis is not what happened"),
-    RejectReason.WRONG_TARGET: ("Wrong target", "It would change the wrong thing"),
-    RejectReason.RIGHT_CAUSE_WRONG_FIX: ("Right cause, wrong fix", "Next time something else is proposed"),
-    RejectReason.NOT_NOW: ("Not now", "Right, but at another time"),
-    RejectReason.ALREADY_FIXED: ("Already fixed", "Somebody has dealt with it"),
+# What choosing a reason says beside its label.
+REASON_EFFECTS: dict[RejectReason, str] = {
+    RejectReason.WRONG_CAUSE: "The diagnosis is not what happened",
+    RejectReason.WRONG_TARGET: "It would change the wrong thing",
+    RejectReason.RIGHT_CAUSE_WRONG_FIX: "Next time something else is proposed",
+    RejectReason.NOT_NOW: "Right, but at another time",
+    RejectReason.ALREADY_FIXED: "Somebody has dealt with it",
 }
 
 
@@ -59,7 +61,7 @@ class Rejection:
 def reject_modal(approval: Approval, incident: Incident, plan: Plan | None = None) -> dict[str, Any]:
     """Asks why a fix is rejected; its private metadata carries approval, digest and incident."""
     what = m.inline(plan.preview, 300) if plan and plan.preview else f"Incident {incident.id}"
-    options = [_option(reason.value, *words) for reason, words in REASONS.items()]
+    options = [_option(reason.value, REJECT_WORDS[reason], effect) for reason, effect in REASON_EFFECTS.items()]
     reason_input = {
         "type": "input",
         "block_id": "reason",

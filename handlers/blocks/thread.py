@@ -16,6 +16,7 @@ from handlers.blocks.card import (
     feedback_block,
     lead,
     percent,
+    reason_words,
     responsible_people,
     what_it_takes,
 )
@@ -243,7 +244,7 @@ def decided_reply(approval: Approval, now: datetime) -> Card:
     by = m.mention(approval.decided_by) if approval.decided_by else "policy"
     words = {"approved": f"Approved by {by}", "rejected": f"Rejected by {by}"}
     line = words.get(approval.state.value, f"{m.inline(approval.state.value, 20).capitalize()}")
-    reason = f": {m.inline(approval.reason, 400)}" if approval.reason else ""
+    reason = f": {m.inline(reason_words(approval.reason), 400)}" if approval.reason else ""
     lines = [f"{line} {m.date(now, now)}{reason}"]
     return _card("", [m.section(f"decided-{approval.id}-{approval.state.value}", lines)], lines)
 

@@ -153,7 +153,7 @@ REJECTED = replace(
     APPROVAL,
     state=ApprovalState.REJECTED,
     decided_by=BORIS,
-    reason="Right cause, wrong fix: 1.8.1 cannot read the new table.",
+    reason="right_cause_wrong_fix: 1.8.1 cannot read the new table.",
 )
 
 EXECUTION = Execution(
@@ -232,6 +232,13 @@ PRECEDENTS = (
     ),
 )
 
+FAILED = replace(
+    EXECUTION,
+    state=ExecutionState.FAILED,
+    outcome=Outcome(False, False, "The cluster refused: deployments/rollback is forbidden for codehealer."),
+    finished_at=NOW + timedelta(seconds=2),
+)
+
 _NEW = CardView(
     INCIDENT,
     NOW,
@@ -278,7 +285,7 @@ STATES: dict[IncidentState, CardView] = {
         replace(
             _ANSWERED,
             approval=REJECTED,
-            decided_note="Already fixed: the variable was added by hand.",
+            decided_note="already_fixed: the variable was added by hand.",
         ),
         S.DISMISSED,
     ),
@@ -289,6 +296,7 @@ OBSERVED = replace(STATES[S.PROPOSED], decision=replace(ASK, mode="observe"))
 ONE_APPROVER = replace(STATES[S.WAITING], approval=replace(APPROVAL, needed=1, approved_by=(), who=(ANNA,)))
 REJECTED_ESCALATION = _in(replace(_ANSWERED, approval=REJECTED), S.ESCALATED)
 EXPIRED_ESCALATION = _in(replace(_ANSWERED, approval=replace(APPROVAL, state=ApprovalState.EXPIRED)), S.ESCALATED)
+FAILED_ESCALATION = _in(replace(_ANSWERED, approval=APPROVED, execution=FAILED, decided_note="fine"), S.ESCALATED)
 AUTOMATIC = _in(
     replace(
         _ANSWERED,
@@ -305,5 +313,6 @@ VARIANTS: dict[str, CardView] = {
     "waiting for one": ONE_APPROVER,
     "escalated after a rejection": REJECTED_ESCALATION,
     "escalated after expiry": EXPIRED_ESCALATION,
+    "escalated after a failed fix": FAILED_ESCALATION,
     "running by itself": AUTOMATIC,
 }

@@ -242,6 +242,20 @@ def test_a_rejection_and_an_expiry_are_told_apart() -> None:
     assert "Why: Nobody decided until 14:32 UTC." in lines_of(states.EXPIRED_ESCALATION)
 
 
+def test_a_fix_that_failed_says_what_the_target_said() -> None:
+    assert "Why: The fix failed. The cluster refused: deployments/rollback is forbidden for codehealer." in lines_of(
+        states.FAILED_ESCALATION
+    )
+
+
+@pytest.mark.parametrize("reason", list(RejectReason), ids=str)
+def test_no_stored_reason_is_shown_as_an_identifier(reason: RejectReason) -> None:
+    label = card.REJECT_WORDS[reason]
+    assert card.reason_words(reason.value) == f"{label}."
+    assert card.reason_words(f"{reason}: because: it is") == f"{label}: because: it is"
+    assert card.reason_words("free: text") == "free: text"
+
+
 def test_a_fix_that_ran_by_itself_names_no_approver() -> None:
     text = card.render_card(states.AUTOMATIC).text
     assert "Automatic: policy lets this run by itself" in text
