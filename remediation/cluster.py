@@ -339,14 +339,15 @@ def _typed(body: Json, kind: str) -> Json:
 
 async def _connect(name: str, access: ClusterAccess) -> Any:
     # Imported at first use: the client's models take half a second and 50 MB.
-    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415
     from kubernetes.aio import config  # noqa: PLC0415
+    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415
 
     if not access.kubeconfig.is_file():
         raise SettingsError(f"Cluster {name}: the kubeconfig {access.kubeconfig} does not exist. Set KUBECONFIG.")
     configuration = Configuration()
+    load: Any = config.load_kube_config  # has no annotations
     try:
-        await config.load_kube_config(  # type: ignore[no-untyped-call]  the library has no annotations here
+        await load(
             str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
         )
     except (config.ConfigException, OSError, ValueError) as error:
@@ -386,7 +387,9 @@ def _error(cluster: str, request: str, response: Any, data: bytes) -> CodeHealer
         return Refused(f"Cluster {cluster} forbids it: {message}. Grant it in the codehealer Role or ClusterRole.")
     if status == 404:
         return NotFound(f"Not found in cluster {cluster}: {message}. It may be gone by now.")
-    if status == 409 or (status == 422 and request.startswith("PATCH ") and "test" in message.lower()):
+    # A failed `test` of a JSON patch is a 422 with this sentence; other 422s are refusals of what was sent.
+    untrue = status == 422 and request.startswith("PATCH ") and "due to an error in our request" in message
+    if status == 409 or untrue:
         return Conflict(f"It changed meanwhile in cluster {cluster}: {message}. Look again before deciding.")
     if status == 410:
         return Unavailable(f"Cluster {cluster} has forgotten that version of the list.")

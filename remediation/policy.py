@@ -142,7 +142,7 @@ def service_of(policy: Policy, target: Target | None) -> Service | None:
 
 
 def mode_of(policy: Policy, target: Target | None, override: str = "") -> str:
-    """The mode in force: the narrowest of the whole policy's, the environment's and the service's.
+    """The mode in force: the service's own, else its environment's, else the whole policy's.
 
     `override` (set by /codehealer mode, a recorded decision of a named person) replaces what the file says.
     """
@@ -152,8 +152,7 @@ def mode_of(policy: Policy, target: Target | None, override: str = "") -> str:
         return policy.mode
     _, rules = environment_of(policy, target.environment)
     service = service_of(policy, target)
-    stated = [m for m in (policy.mode, rules.mode, service.mode if service else None) if m]
-    return min(stated, key=MODES.index)
+    return (service.mode if service else None) or rules.mode or policy.mode
 
 
 def is_dry_run(policy: Policy, target: Target | None) -> bool:

@@ -76,7 +76,7 @@ class Slack(_Part):
 
 
 class ClusterAccess(_Part):
-    kubeconfig: str = ""
+    kubeconfig: str | None = None  # None: KUBECONFIG
     context: str | None = None
 
 
