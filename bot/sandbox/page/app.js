@@ -277,8 +277,8 @@ function drawSwitch() {
   const people = state.users.filter((one) => !one.is_bot && !one.deleted);
   const signature = JSON.stringify(people);
   const node = $("user-switch");
-  if (node.dataset.signature !== signature) {
-    node.dataset.signature = signature;
+  if (node.signature !== signature) {
+    node.signature = signature;
     node.replaceChildren(...people.map((one) => h("option", { value: one.id }, `${one.name} · ${ROLES[one.id] ?? one.role ?? "member"}`)));
   }
   node.value = state.user;

@@ -39,10 +39,10 @@ function axes(shape, title) {
     labels.map((label, index) => (index % Math.ceil(labels.length / 8) ? null : svg("text", { x: x(index), y: HEIGHT - 18, "text-anchor": "middle" }, String(label)))),
     svg("text", { class: "axis", x: PAD.left + inner.width / 2, y: HEIGHT - 3, "text-anchor": "middle" }, shape.axis_config?.x_label ?? ""),
     draw(values, x, y, slot));
-  const table = h("table", { class: "sr-only" },
+  const table = h("div", { class: "sr-only" }, h("table", {},
     h("caption", {}, title),
     h("tr", {}, h("th", { scope: "col" }, shape.axis_config?.x_label ?? "Label"), series.map((one) => h("th", { scope: "col" }, one.name))),
-    labels.map((label, row) => h("tr", {}, h("th", { scope: "row" }, label), values.map((column) => h("td", {}, column[row] ?? "")))));
+    labels.map((label, row) => h("tr", {}, h("th", { scope: "row" }, label), values.map((column) => h("td", {}, column[row] ?? ""))))));
   const unit = shape.axis_config?.y_label;
   return [unit && h("div", { class: "chart-unit" }, unit), picture, legend(series.map((one) => one.name)), table];
 }

@@ -11,7 +11,7 @@ export function drawSidebar(node, state, go) {
     h("li", {}, h("button", {
       type: "button", class: "room", "aria-current": state.room === id ? "page" : null, data: { room: id }, on: { click: () => go(id) },
     }, h("span", { class: "room-sign", "aria-hidden": "true" }, extra.sign ?? "#"), h("span", { class: "room-name", dir: "auto" }, label),
-    extra.unread > 0 && h("span", { class: "unread", "aria-label": `${extra.unread} unread` }, String(extra.unread))));
+    extra.unread > 0 && state.room !== id && h("span", { class: "unread", "aria-label": `${extra.unread} unread` }, String(extra.unread))));
   const rooms = state.channels.filter((one) => !one.is_im);
   const ims = state.channels.filter((one) => one.is_im);
   const parts = [
@@ -166,13 +166,18 @@ function drawSnapshot(node, overall, snapshot) {
 function service(one) {
   const total = Math.min(12, Number(one.replicas) || 0);
   const ready = Math.min(total, Number(one.ready) || 0);
+  const pips = h("span", { class: "pips", role: "img", "aria-label": `${one.ready ?? 0} of ${one.replicas ?? 0} replicas ready` },
+    Array.from({ length: total }, (_, index) => h("i", { class: index < ready ? "on" : "" })));
+  const well = one.status === "healthy";
+  // A healthy service takes one line with its image's tag; one that needs help shows everything.
+  const image = String(one.image ?? "");
+  const tag = well ? image.slice(image.lastIndexOf(":") + 1) : image;
+  const shown = h("code", { class: "image", title: image, dir: "ltr" }, tag);
   return h("li", { class: `service ${STATUS[one.status] ?? "broken"}`, data: { service: one.name, environment: one.environment, status: one.status } },
     h("div", { class: "service-head" }, h("span", { class: "dot", "aria-hidden": "true" }), h("strong", { dir: "auto", title: one.name }, one.name),
-      h("span", { class: `chip env ${one.environment}` }, one.environment), h("span", { class: "service-status" }, one.status)),
-    h("div", { class: "service-body" },
-      h("span", { class: "pips", role: "img", "aria-label": `${one.ready ?? 0} of ${one.replicas ?? 0} replicas ready` },
-        Array.from({ length: total }, (_, index) => h("i", { class: index < ready ? "on" : "" }))),
-      h("code", { class: "image", title: one.image, dir: "ltr" }, one.image)),
+      h("span", { class: `chip env ${one.environment}` }, one.environment), h("span", { class: "service-gap" }), well && [shown, pips],
+      h("span", { class: "service-status" }, one.status)),
+    !well && h("div", { class: "service-body" }, pips, shown),
     one.reason && h("div", { class: "reason", dir: "auto" }, one.reason));
 }
 
