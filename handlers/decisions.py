@@ -62,15 +62,15 @@ async def _approved(db: AsyncConnection, services: Services, approval: Approval,
     await cards.show(db, services, moved)
 
 
-async def reject(services: Services, rejection: Rejection, *, user: str, channel: str, key: str) -> None:
+async def reject(services: Services, rejection: Rejection, *, user: str, key: str) -> None:
     """A submitted reject modal: the reason teaches, and what is wrong with the fix is a person's now."""
     person = await services.people.look_up(user)
-    click = {"user": user, "channel": channel, "key": key}
     async with services.engine.begin() as db:
         approval = await approvals.get(db, rejection.approval_id, lock=True)
-        if approval is None:
-            await _tell(db, click, replies.CHANGED)
-            return
+        incident = await incidents.get(db, approval.incident_id, lock=True) if approval else None
+        if approval is None or incident is None:
+            return  # erased meanwhile, with its card
+        click = {"user": user, "channel": incident.channel or services.channel, "key": key}
         if approval.state is ApprovalState.REJECTED and approval.decided_by == user:
             return  # the same submission, delivered again
         verdict = check_reject(approval, person, services.now(), services.policy)
@@ -83,9 +83,6 @@ async def reject(services: Services, rejection: Rejection, *, user: str, channel
         await audit.record(
             db, "approval.rejected", actor=user, incident_id=approval.incident_id, approval=approval.id, reason=reason
         )
-        incident = await incidents.get(db, approval.incident_id, lock=True)
-        if incident is None:
-            return
         # While the failure lasts the incident stays open: closing it would let its next alert open another card.
         state = S.DISMISSED if rejection.reason is RejectReason.ALREADY_FIXED else S.ESCALATED
         moved = await incidents.move(db, incident, state)

@@ -18,7 +18,7 @@ import structlog
 from knowledge.reduction import reduce_log
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards
+from handlers import cards, routing
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from knowledge import correlation, diagnosis, retrieval
@@ -87,16 +87,15 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> Non
     if not alert.actionable:
         await incidents.add_alert(db, alert, None)
         return
-    keys = correlation.join_keys(alert)
-    holders = await incidents.holders(db, keys)
-    incident_id = correlation.choose(keys, [(h.incident_id, h.key, h.seen_at) for h in holders], services.now())
+    keys = correlation.keys_of(alert, services.now())
+    incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
     if incident_id is None:
         incident_id = (await _open(db, services, alert)).id
         await incidents.add_alert(db, alert, incident_id)
     elif await incidents.add_alert(db, alert, incident_id):
         await incidents.count_alert(db, incident_id, alert)
         await cards.recount(db, services, incident_id)
-    await incidents.hold_keys(db, incident_id, keys)
+    await incidents.hold_keys(db, incident_id, keys.hold)
 
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
@@ -112,14 +111,12 @@ def _channel_for(services: Services, alert: Alert) -> str:
     """Where the card goes: where people asked, else the service's channel, else the default."""
     if alert.source == QUESTION_SOURCE:
         return alert.channel
-    service = policy.service_of_alert(services.policy, alert)
-    return (service.channel if service and service.channel else "") or services.channel or alert.channel
+    return routing.channel_for(services.policy, alert, services.channel)
 
 
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
-    keys = correlation.join_keys(alert)
-    holders = await incidents.holders(db, keys)
-    incident_id = correlation.choose(keys, [(h.incident_id, h.key, h.seen_at) for h in holders], services.now())
+    keys = correlation.keys_of(alert, services.now())
+    incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
     await incidents.add_alert(db, alert, incident_id)
     if incident_id is None or await incidents.still_firing(db, incident_id):
         return
@@ -147,7 +144,7 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     if incident and await look_again(db, services, incident, by=question.user):
         return
     service = service_named(question, [row.name for row in services.policy.services])
-    alert = targets.alert_about_service(alert_of(question, service), services.policy)
+    alert = routing.about_service(services.policy, alert_of(question, service), service)
     await outbox.put(
         db,
         kind="reaction",
@@ -298,7 +295,7 @@ async def _attempts(db: AsyncConnection, target: Target) -> tuple[policy.Attempt
     return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
 
 
-async def _decide(
+async def _decide(  # noqa: PLR0917  all that a decision is about
     db: AsyncConnection,
     services: Services,
     incident: Incident,

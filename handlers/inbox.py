@@ -68,7 +68,7 @@ async def on_reject(services: Services, click: Mapping[str, Any]) -> None:
         reason=RejectReason(click["reason"]),
         comment=click["comment"],
     )
-    await decisions.reject(services, rejection, user=click["user"], channel=click["channel"], key=click["key"])
+    await decisions.reject(services, rejection, user=click["user"], key=click["key"])
 
 
 EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[None]]] = {

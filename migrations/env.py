@@ -7,7 +7,7 @@ from typing import Any
 
 from alembic import context
 
-target_metadata = None
+from knowledge.store.tables import metadata
 
 
 def belongs_to_us(name: str | None, kind: str, _parents: Any) -> bool:
@@ -17,7 +17,7 @@ def belongs_to_us(name: str | None, kind: str, _parents: Any) -> bool:
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=target_metadata,
+    target_metadata=metadata,
     include_schemas=True,
     include_name=belongs_to_us,
     compare_type=True,

@@ -1,0 +1,72 @@
+"""Bringing a database to this program's tables, and the vector extension with them."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+import migrations
+from knowledge.errors import SettingsError
+from knowledge.store.database import CONNECT_TIMEOUT_S, sqlalchemy_url
+
+NO_EXTENSION = (
+    "The database refuses CREATE EXTENSION vector. Ask its administrator to run it once in this database "
+    "(on managed servers: enable pgvector in the console first), then start again."
+)
+# Any constant: replicas that start together migrate one after the other.
+_MIGRATION_LOCK = 7_305_003
+
+
+def _config(connection: sa.Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
+    """Move the database's tables to revision `to`; the revisions that were applied, in order.
+
+    Raises:
+        SettingsError: the database cannot be reached, refuses the vector extension, or there is no such revision.
+    """
+    script = ScriptDirectory.from_config(_config())
+    known = {revision.revision for revision in script.walk_revisions()}
+    if to not in known | {"head", "base"}:
+        raise SettingsError(f"There is no revision {to!r}; known are {', '.join(sorted(known))}.")
+    engine = sa.create_engine(
+        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
+    )
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            _ensure_vector(connection)
+            before = MigrationContext.configure(connection).get_current_revision()
+            (command.downgrade if down else command.upgrade)(_config(connection), to)
+            after = MigrationContext.configure(connection).get_current_revision()
+            return _between(script, before, after)
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+        raise SettingsError(f"The database cannot be reached: {reason}. Check DATABASE_URL.") from None
+    finally:
+        engine.dispose()
+
+
+def _ensure_vector(connection: sa.Connection) -> None:
+    if connection.scalar(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'vector'")):
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.text("CREATE EXTENSION vector"))
+    except DBAPIError:
+        raise SettingsError(NO_EXTENSION) from None
+
+
+def _between(script: ScriptDirectory, before: str | None, after: str | None) -> list[str]:
+    order = [revision.revision for revision in reversed(list(script.walk_revisions()))]
+    start, end = (order.index(one) + 1 if one else 0 for one in (before, after))
+    return order[start:end] if end >= start else list(reversed(order[end:start]))

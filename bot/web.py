@@ -1,0 +1,118 @@
+"""The web server: webhooks in, health and metrics out."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from handlers import flow
+from handlers.intake import MAX_BYTES, BadSignature, UnknownSource, read_webhook
+from handlers.services import Services
+from knowledge.errors import BadInput
+
+log = structlog.get_logger(__name__)
+
+READ_DEADLINE_S = 10.0
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What this process counts; names follow Prometheus' conventions."""
+
+    registry: CollectorRegistry
+    deliveries: Counter
+    acknowledged: Histogram
+
+    @classmethod
+    def make(cls) -> "Metrics":
+        registry = CollectorRegistry()
+        return cls(
+            registry,
+            Counter(
+                "codehealer_deliveries_total", "Deliveries by source and result", ["source", "result"], registry=registry
+            ),
+            Histogram(
+                "codehealer_webhook_seconds",
+                "Receipt to acknowledgement of a webhook",
+                buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3),
+                registry=registry,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Secrets by source (a source without any is off), and the checks behind /readyz: name → None or what is wrong."""
+
+    secrets: Mapping[str, tuple[str, ...]]
+    ready: Callable[[], Awaitable[Mapping[str, str | None]]]
+    metrics: Metrics
+
+
+def make_web_app(services: Services, config: WebConfig) -> web.Application:
+    app = web.Application(client_max_size=MAX_BYTES + 1)
+
+    async def webhook(request: web.Request) -> web.Response:
+        source = request.match_info["source"]
+        with config.metrics.acknowledged.time():
+            status, answer = await _receive(services, config, source, request)
+        result = "accepted" if status < 300 else "refused" if status < 500 else "failed"
+        known = source if source in config.secrets else "unknown"
+        config.metrics.deliveries.labels(known, result).inc()
+        return web.json_response(answer, status=status)
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def ready(_request: web.Request) -> web.Response:
+        checks = await config.ready()
+        down = {name: why for name, why in checks.items() if why}
+        return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(config.metrics.registry), headers={"Content-Type": METRICS_TYPE})
+
+    app.add_routes(
+        [
+            web.post("/webhooks/{source}", webhook),
+            web.get("/healthz", health),
+            web.get("/readyz", ready),
+            web.get("/metrics", metrics),
+        ]
+    )
+    return app
+
+
+async def _receive(
+    services: Services, config: WebConfig, source: str, request: web.Request
+) -> tuple[int, dict[str, object]]:
+    """Signature over the raw bytes, shape, redaction, one INSERT, and only then 202."""
+    secrets = config.secrets.get(source)
+    if not secrets:
+        return 404, _no("This source is not known here, or it is off because no secret is set for it.")
+    try:
+        body = await request.read()
+        intake = read_webhook(source, dict(request.headers), body, secrets=secrets)
+    except web.HTTPRequestEntityTooLarge:
+        return 413, _no(f"The body is larger than {MAX_BYTES} bytes.")
+    except UnknownSource as error:
+        return 404, _no(str(error))
+    except BadSignature as error:
+        return 401, _no(str(error))
+    except BadInput as error:
+        return 400, _no(str(error))
+    delivery_id = intake.delivery_id or flow.delivery_key(source, body.decode("utf-8", "replace"))
+    try:
+        new = await flow.accept_alerts(services, intake.alerts, source=source, delivery_id=delivery_id)
+    except SQLAlchemyError as error:
+        log.warning("webhook_not_stored", source=source, error=type(error).__name__)
+        return 503, _no("The database does not answer; please send it again.")
+    return 202, {"accepted": True, "alerts": len(intake.alerts), "repeat": not new, "truncated": intake.truncated}
+
+
+def _no(why: str) -> dict[str, object]:
+    return {"accepted": False, "error": why}
