@@ -126,6 +126,7 @@ class _ServerThread:
 def data_dir() -> Iterator[Path]:
     """An empty data directory that a system user can get into: pytest's own folders are closed to it."""
     folder = Path(tempfile.mkdtemp(prefix="codehealer-test-"))
+    folder.chmod(0o711)
     try:
         yield folder
     finally:

@@ -199,9 +199,7 @@ def _base_folder(run_as: RunAs, data_dir: Path, system_home: Path) -> Path:
                 f"restore it, or remove {link} to begin with an empty one."
             )
         return target.parent
-    if link.exists():
-        return data_dir
-    if can_enter(data_dir.parent, run_as) and _let_in(data_dir, run_as):
+    if (can_enter(data_dir.parent, run_as) and _let_in(data_dir, run_as)) or link.exists():
         return data_dir
     return system_home / "databases" / secrets.token_hex(6)
 
