@@ -295,6 +295,97 @@ async def test_message_text_never_becomes_markup_or_a_harmful_link(open_page: An
     await expect(body.locator("img, script")).to_have_count(0)
 
 
+WRITTEN = {
+    "*bold* _it_ ~gone~ `a*b*c`": "<strong>bold</strong> <em>it</em> <s>gone</s> <code>a*b*c</code>",
+    "snake_case_name 2*3*4 a_b": "snake_case_name 2*3*4 a_b",
+    "*_both_*": "<strong><em>both</em></strong>",
+    "*open": "*open",
+    "&amp;lt;b&amp;gt; &lt;i&gt;": "&amp;lt;b&amp;gt; &lt;i&gt;",
+    "<@U0DEV> <#C0ALERTS|alerts> <!here>": '<span class="mention">@kim</span> <span class="mention">#alerts</span> '
+    '<span class="mention me">@here</span>',
+    "<javascript:alert(1)|x>": '<span class="not-a-link">x</span>',
+    "<!date^1^{nothing}|then>": '<time datetime="1970-01-01T00:00:01.000Z" title="then">{nothing}</time>',
+    "<!date^soon^{date}|then>": '<time title="then">then</time>',
+    ":not_an_emoji: 10:30:45": ":not_an_emoji: 10:30:45",
+    "`open and <https://a.example/?b=1&amp;c=2>": "`open and "
+    '<a href="https://a.example/?b=1&amp;c=2" target="_blank" rel="noopener noreferrer nofollow" '
+    'title="https://a.example/?b=1&amp;c=2">https://a.example/?b=1&amp;c=2</a>',
+}
+
+
+async def test_mrkdwn_reads_as_slack_writes_it(open_page: Any) -> None:
+    page = await open_page()
+    drawn = await page.evaluate(
+        """async (texts) => {
+            const { mrkdwn } = await import("/static/mrkdwn.js");
+            const names = { user: () => "kim", channel: () => "alerts", me: "U0ONCALL" };
+            return texts.map((text) => {
+                const box = document.createElement("div");
+                box.append(mrkdwn(text, names));
+                return box.querySelector(".para").innerHTML;
+            });
+        }""",
+        list(WRITTEN),
+    )
+    assert dict(zip(WRITTEN, drawn, strict=True)) == WRITTEN
+
+
+async def test_another_apps_attachment_and_an_unknown_block_are_shown(open_page: Any, sandbox: Json) -> None:
+    page = await open_page()
+    alert = {
+        "color": "danger",
+        "title": "[FIRING:1] KubePodCrashLooping",
+        "title_link": "https://example.com/graph",
+        "text": "Pod *checkout-1* restarts",
+        "fields": [{"title": "Severity", "value": "critical", "short": True}],
+        "footer": "Alertmanager",
+    }
+    about = {"app": "Alertmanager", "channel": "C0ALERTS", "text": "", "attachments": [alert]}
+    await page.request.post(f"{sandbox['url']}sandbox/api/alertpost", data=about)
+    unread = page.locator("[data-room=C0ALERTS] .unread")
+    await expect(unread).to_have_text("1")
+    await page.locator("[data-room=C0ALERTS]").click()
+    message = page.get_by_test_id("messages").locator("[data-ts]")
+    await expect(message.locator(".author")).to_have_text("Alertmanager")
+    await expect(message.get_by_role("link", name=alert["title"])).to_have_attribute(
+        "href", "https://example.com/graph"
+    )
+    await expect(message.locator(".fields")).to_contain_text("critical")
+    assert await message.locator(".bar").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(200, 68, 58)"
+    await expect(unread).to_have_count(0)
+
+    shown = await page.evaluate(
+        """async () => {
+            const { renderBlocks } = await import("/static/blocks.js");
+            const box = document.createElement("div");
+            const names = { user: String, channel: String, me: "" };
+            box.append(renderBlocks([{ type: "hologram" }], { names, users: [], channels: [] }));
+            return box.textContent;
+        }"""
+    )
+    assert shown == "unsupported block: hologram"
+
+
+async def test_the_keyboard_reaches_messages_and_threads(open_page: Any) -> None:
+    page = await open_page()
+    await post(page, "first")
+    await post(page, "second")
+    rows = page.get_by_test_id("messages").locator("[data-ts]")
+    await expect(rows).to_have_count(2)
+    await rows.last.focus()
+    await page.keyboard.press("ArrowUp")
+    await expect(rows.first).to_be_focused()
+    await page.keyboard.press("Tab")
+    await expect(rows.first.locator("[data-react='+1']")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(rows.first.locator("[data-reaction='+1']")).to_be_visible()
+    await rows.first.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("thread").locator("[data-ts]")).to_have_count(1)
+    await page.keyboard.press("Escape")
+    await expect(rows.first).to_be_focused()
+
+
 async def test_a_click_without_an_app_is_marked_as_not_acknowledged(open_page: Any, slack: AsyncWebClient) -> None:
     page = await open_page()
     await expect(page.get_by_test_id("bot-status")).to_have_text("codehealer is not connected")

@@ -496,6 +496,7 @@ const world = createWorld($("world"), {
     steps.mark("break");
     toast(`Broken: ${scenario.title}. Watch #deployments.`);
     refreshWorld();
+    world.toTop();
     go((state.channels.find((one) => one.name === "deployments") ?? state.channels[0])?.id ?? state.room);
   },
   onReset: () => {

@@ -172,11 +172,12 @@ function toolbar(message, ctx) {
     !ctx.inThread && h("button", { type: "button", "aria-label": "Reply in thread", title: "Reply in thread", data: { testid: "reply-in-thread" }, on: { click: () => ctx.onThread(message) } }, glyph("speech_balloon", { decorative: true })));
 }
 
-/** Arrow keys move between rows; only one row is a tab stop. */
+/** Arrow keys move between rows, Enter opens the thread; only one row is a tab stop. */
 export function rowKeys(list) {
   list.addEventListener("keydown", (event) => {
     const row = event.target.closest?.("[data-ts]");
     if (!row || event.target !== row) return;
+    if (event.key === "Enter") row.querySelector("[data-testid=reply-in-thread]")?.click();
     const next = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling, Home: list.firstElementChild, End: list.lastElementChild }[event.key];
     if (!next) return;
     event.preventDefault();

@@ -7,6 +7,9 @@ import { glyph } from "./glyphs.js";
 // -- sidebar ----------------------------------------------------------------------------------------------------
 
 export function drawSidebar(node, state, go) {
+  const signature = JSON.stringify([state.team, state.room, state.channels, state.users]);
+  if (node.signature === signature) return;
+  node.signature = signature;
   const entry = (id, label, extra = {}) =>
     h("li", {}, h("button", {
       type: "button", class: "room", "aria-current": state.room === id ? "page" : null, data: { room: id }, on: { click: () => go(id) },
@@ -114,11 +117,11 @@ export function createWorld(node, hooks) {
       },
     }, "Break it");
     return h("li", { class: "scenario", data: { scenario: one.id } },
-      h("div", { class: "scenario-text" }, h("div", { class: "scenario-title", dir: "auto" }, one.title),
+      h("div", { class: "scenario-top" }, h("div", { class: "scenario-title", dir: "auto" }, one.title), button),
+      h("div", { class: "scenario-text" },
         h("div", { class: "chips" }, one.service && h("span", { class: "chip" }, one.service), one.environment && h("span", { class: `chip env ${one.environment}` }, one.environment)),
         one.summary && h("p", { dir: "auto" }, one.summary),
-        one.right_action && h("details", { class: "answer" }, h("summary", {}, "What should help"), h("p", {}, h("code", {}, String(one.right_action)), one.kind && ` (${one.kind})`))),
-      button);
+        one.right_action && h("details", { class: "answer" }, h("summary", {}, "What should help"), h("p", {}, h("code", {}, String(one.right_action)), one.kind && ` (${one.kind})`))));
   }
 
   function draw(world) {
@@ -134,7 +137,7 @@ export function createWorld(node, hooks) {
       drawScenarios();
     }
   }
-  return { draw };
+  return { draw, toTop: () => node.querySelector(".scroller").scrollTo({ top: 0, behavior: "smooth" }) };
 }
 
 /** "release-crash" as a heading. */
