@@ -15,6 +15,7 @@ from bot.sandbox.world.services import BY_NAME, SERVICES, Service
 Json = dict[str, Any]
 Stage = Literal["pending", "creating", "blocked", "running", "backoff", "finished"]
 MAX_EVENTS = 600
+NAME_LABEL = "app.kubernetes.io/name"
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Cluster:
 
     def symptom(self, pod: Json, around: Surroundings | None = None) -> Symptom | None:
         """What is wrong with a pod that runs, if anything: its memory first, then the causes in order of their coming."""
-        service = BY_NAME.get(pod["metadata"]["labels"].get("app", ""))
+        service = BY_NAME.get(pod["metadata"]["labels"].get(NAME_LABEL, ""))
         if service is None:
             return None
         limit = quantity_mib(pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory", "1Ti"))
@@ -156,10 +157,9 @@ class Cluster:
     def log(self, pod: Json, *, previous: bool) -> list[tuple[float, str]]:
         """(Unix seconds, line) pairs of the running or the previous container. LookupError when there is none."""
         run = self.container(pod)
-        name = pod["metadata"]["labels"].get("app", "")
-        service = BY_NAME.get(name, SERVICES[0])
+        service = BY_NAME.get(pod["metadata"]["labels"].get(NAME_LABEL, ""), SERVICES[0])
         ended = run.stage in {"backoff", "finished"}
-        if previous and run.last is None:
+        if previous and (run.last is None or run.stage == "finished"):
             raise LookupError("previous terminated container not found")
         if not previous and run.stage in {"pending", "creating", "blocked"}:
             raise LookupError("waiting to start")
@@ -192,7 +192,7 @@ class Cluster:
 
     def log_fields_of(self, pod: Json) -> dict[str, str]:
         """The same for any pod."""
-        return self.log_fields(BY_NAME[pod["metadata"]["labels"]["app"]], pod)
+        return self.log_fields(BY_NAME[pod["metadata"]["labels"][NAME_LABEL]], pod)
 
     def status(self, service: str) -> tuple[str, str]:
         """(healthy, degraded or broken; why) of a service, by looking at its present state alone."""
@@ -210,9 +210,22 @@ class Cluster:
             return "broken", why or "no pod is ready"
         updated = sum(1 for p in pods if image_of(p) == current and is_ready(p))
         observed = live.get("status", {}).get("observedGeneration") == live["metadata"]["generation"]
+        failed = self.failed_job(service)
+        if failed:
+            return "degraded", f"the Job {failed} failed"
         if ready < wanted or updated < wanted or len(pods) != wanted or why or not observed:
             return "degraded", why or f"{updated} of {wanted} pods are up to date and ready"
         return "healthy", ""
+
+    def failed_job(self, service: str) -> str:
+        """The name of a Job of the service that has given up, empty when there is none."""
+        for job in self.store.all("jobs", BY_NAME[service].namespace):
+            mine = job["metadata"].get("labels", {}).get(NAME_LABEL) == service
+            conditions = (job.get("status") or {}).get("conditions", [])
+            if mine and any(c["type"] == "Failed" and c["status"] == "True" for c in conditions):
+                name: str = job["metadata"]["name"]
+                return name
+        return ""
 
     def trouble(self, pod: Json) -> str:
         """One word for what a pod suffers from, empty when it is well."""

@@ -30,6 +30,8 @@ def reconcile(cluster: Cluster) -> None:
         reconcile_deployment(cluster, deployment)
     for body in cluster.store.all("replicasets"):
         reconcile_replica_set(cluster, body)
+    for job in cluster.store.all("jobs"):
+        reconcile_job(cluster, job)
     for pod in cluster.store.all("pods"):
         step_pod(cluster, pod)
     for deployment in cluster.store.all("deployments"):
@@ -274,7 +276,8 @@ def create_pod(cluster: Cluster, owner: Json) -> bool:
     made = cluster.store.create("pods", body)
     cluster.container(made).order = cluster.store.version
     text = f"Created pod: {made['metadata']['name']}"
-    cluster.event(owner, "Normal", "SuccessfulCreate", text, "replicaset-controller")
+    component = "job-controller" if owner["kind"] == "Job" else "replicaset-controller"
+    cluster.event(owner, "Normal", "SuccessfulCreate", text, component)
     return True
 
 
@@ -303,6 +306,43 @@ def mark_deleted(cluster: Cluster, pod: Json, *, grace: float | None = None) -> 
         text = f"Stopping container {pod['spec']['containers'][0]['name']}"
         cluster.event(pod, "Normal", "Killing", text, "kubelet")
     return marked
+
+
+# --- Jobs ------------------------------------------------------------------------------------------------------------
+
+
+def reconcile_job(cluster: Cluster, job: Json) -> None:
+    """Runs the Job's pod, again after a failure up to the back-off limit; Complete and Failed are final."""
+    status = job.get("status") or {}
+    if any(c["status"] == "True" for c in status.get("conditions", [])):
+        return
+    pods = live_pods(cluster, job)
+    phases = [p["status"].get("phase") for p in pods]
+    failed, succeeded = phases.count("Failed"), phases.count("Succeeded")
+    limit = job["spec"].get("backoffLimit", 6)
+    now, conditions = cluster.clock(), []
+    if succeeded:
+        conditions = [
+            condition({}, now, "Complete", True, "CompletionsReached", "Reached expected number of succeeded pods")
+        ]
+        cluster.event(job, "Normal", "Completed", "Job completed", "job-controller")
+    elif failed > limit:
+        text = "Job has reached the specified backoff limit"
+        conditions = [condition({}, now, "Failed", True, "BackoffLimitExceeded", text)]
+        cluster.event(job, "Warning", "BackoffLimitExceeded", text, "job-controller")
+    elif failed == len(pods):
+        create_pod(cluster, job)
+    active = len(pods) - failed - succeeded
+    counts = {"active": active, "failed": failed, "succeeded": succeeded}
+    fresh: Json = {k: v for k, v in counts.items() if v}
+    fresh["startTime"] = status.get("startTime") or rfc3339(now)
+    if conditions:
+        fresh["conditions"] = conditions
+    cluster.store.set_status("jobs", job, fresh)
+
+
+def is_job_pod(pod: Json) -> bool:
+    return any(o["kind"] == "Job" for o in pod["metadata"].get("ownerReferences", []))
 
 
 # --- Scheduler and kubelet -------------------------------------------------------------------------------------------
@@ -411,6 +451,10 @@ def start_container(cluster: Cluster, pod: Json, run: Container, now: float, nam
 
 def step_running(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
     symptom = cluster.symptom(pod)
+    if is_job_pod(pod):
+        if now >= run.started_at + cluster.timings.of("crash_after"):
+            finish_container(cluster, pod, run, now)
+        return
     if symptom is not None and symptom.effect in {"crash", "oom"}:
         if now >= run.started_at + cluster.timings.of("crash_after"):
             end_container(cluster, pod, run, now)
@@ -424,6 +468,21 @@ def step_running(cluster: Cluster, pod: Json, run: Container, now: float) -> Non
         return
     if now >= run.started_at + cluster.timings.of("ready"):
         run.ready = True
+
+
+def finish_container(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
+    """The container of a Job's pod ended: with its symptom's exit code or with 0; it is not started again."""
+    symptom = cluster.symptom(pod)
+    run.exit_code = symptom.exit_code if symptom else 0
+    run.last = {
+        "exitCode": run.exit_code,
+        "reason": symptom.reason if symptom else "Completed",
+        "startedAt": rfc3339(run.started_at),
+        "finishedAt": rfc3339(now),
+        "containerID": container_id(pod, run.restarts),
+    }
+    run.last_started, run.last_ended, run.last_symptom = run.started_at, now, symptom
+    run.stage, run.ready = "finished", False
 
 
 def end_container(cluster: Cluster, pod: Json, run: Container, now: float) -> None:

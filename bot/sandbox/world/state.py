@@ -4,9 +4,11 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from bot.sandbox.world.argocd_store import ArgoStore
 from bot.sandbox.world.causes import Cause, SymptomOf
 from bot.sandbox.world.cluster import Cluster
 from bot.sandbox.world.cluster_seed import commit_sha
+from bot.sandbox.world.github_store import MANIFEST, GithubStore, Repository, manifest
 from bot.sandbox.world.objects import template
 from bot.sandbox.world.services import BY_NAME, Service
 
@@ -18,7 +20,13 @@ class State:
     """The world between two resets."""
 
     cluster: Cluster
+    hub: GithubStore = field(init=False)
+    argo: ArgoStore = field(init=False)
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.hub = GithubStore(self.cluster.clock, self.cluster.timings)
+        self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply)
 
     def service(self, name: str) -> Service:
         return BY_NAME[name]
@@ -36,12 +44,29 @@ class State:
         image = service.image(version)
         if pushed:
             self.cluster.images.add(image)
-        live = copy.deepcopy(self.cluster.deployment(name))
-        live["spec"]["template"] = template(service, version, commit_sha(name, version))
-        live["metadata"].setdefault("annotations", {})["kubernetes.io/change-cause"] = f"release {name} {version}"
-        self.cluster.store.update("deployments", live)
+        sha = commit_sha(name, version)
+        repository = self.repository(name)
+        self.hub.commit(repository, f"Release {name} {version}", {MANIFEST: manifest(service, version)}, sha=sha)
+        self.hub.start(repository, sha, f"Release {name} {version}")
+        self.argo.deployed(service, sha)
+        self.apply(service, version, sha)
         return image
 
+    def apply(self, service: Service, version: str, sha: str) -> None:
+        """Writes the manifests of a version into the cluster; the number of replicas stays as it is."""
+        live = self.cluster.store.get("deployments", service.namespace, service.name)
+        if live is None:
+            return
+        live = copy.deepcopy(live)
+        live["spec"]["template"] = template(service, version, sha)
+        live["metadata"].setdefault("annotations", {})["kubernetes.io/change-cause"] = (
+            f"release {service.name} {version}"
+        )
+        self.cluster.store.update("deployments", live)
+
+    def repository(self, service: str) -> Repository:
+        return self.hub.repositories[BY_NAME[service].repository]
+
     def add_cause(self, scenario: str, service: str, symptom_of: SymptomOf, **fields: str) -> None:
-        """From now on this is wrong; a cause of the same scenario is replaced only in what it says."""
+        """From now on this is wrong, besides everything that was wrong before."""
         self.cluster.causes.append(Cause(scenario, service, symptom_of, fields))

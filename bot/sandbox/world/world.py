@@ -10,13 +10,19 @@ from typing import Any
 from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
+from bot.sandbox.world.alerts import Sender
+from bot.sandbox.world.announcer import Announcer, is_well
+from bot.sandbox.world.argocd_api import ArgoApi, health, sync_status
 from bot.sandbox.world.clockwork import Timings
 from bot.sandbox.world.cluster import Cluster
 from bot.sandbox.world.cluster_seed import seed
 from bot.sandbox.world.controller import reconcile
 from bot.sandbox.world.door import Door
+from bot.sandbox.world.github_api import GithubApi
+from bot.sandbox.world.github_shapes import Shapes
 from bot.sandbox.world.kubernetes_api import KubernetesApi
 from bot.sandbox.world.objects import is_ready
+from bot.sandbox.world.pagerduty_api import PagerdutyApi
 from bot.sandbox.world.scenarios import BY_ID, SCENARIOS
 from bot.sandbox.world.services import SERVICES
 from bot.sandbox.world.state import State
@@ -26,7 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class World:
-    """Cluster, GitHub, Argo CD and pager on one base URL, moved by a controller loop and by API calls alone."""
+    """Cluster, GitHub, Argo CD and pager on one base URL, moved by a controller loop and by API calls alone.
+
+    `passes` counts the controller's passes, so that a test can wait for the world to have had its turn.
+    """
 
     def __init__(
         self,
@@ -39,13 +48,19 @@ class World:
         timings: Timings | None = None,
         seed_number: int = 7,
     ) -> None:
-        self._base_url, self._tokens, self._bot_url = base_url.rstrip("/"), tokens, bot_url.rstrip("/")
-        self._post, self._clock = post_app_message, clock
-        self._timings, self._rng = timings or Timings(), random.Random(seed_number)
+        base = base_url.rstrip("/")
+        self._clock, self._timings, self._rng = clock, timings or Timings(), random.Random(seed_number)
         self._door = Door(clock)
         self._state = self._fresh()
+        shapes = Shapes(api=f"{base}/github", html=f"{base}/github/html")
+        self._sender = Sender(bot_url.rstrip("/"), tokens)
+        self._announcer = Announcer(self._sender, post_app_message, shapes)
         self.kubernetes = KubernetesApi(self._state.cluster, tokens.kubernetes)
+        self.github = GithubApi(self._state.hub, tokens.github, shapes, clock)
+        self.argocd = ArgoApi(self._state.argo, self._state.cluster, tokens.argocd, clock)
+        self.pagerduty = PagerdutyApi(tokens.pagerduty_routing_key)
         self._loop_task: asyncio.Task[None] | None = None
+        self.passes = 0
 
     @property
     def requests(self) -> list[Json]:
@@ -62,11 +77,19 @@ class World:
 
     def add_routes(self, app: web.Application) -> None:
         """Puts every API of the world under its prefix."""
-        app.router.add_route("*", "/k8s/{tail:.*}", self._door.guard("k8s", self.kubernetes.handle))
+        apis = (
+            ("k8s", self.kubernetes),
+            ("github", self.github),
+            ("argocd", self.argocd),
+            ("pagerduty", self.pagerduty),
+        )
+        for name, api in apis:
+            app.router.add_route("*", f"/{name}/{{tail:.*}}", self._door.guard(name, api.handle))
 
     async def start(self) -> None:
-        """Starts the controller loop."""
+        """Starts the controller loop and the sender of webhooks."""
         self.kubernetes.closing.clear()
+        await self._sender.start()
         self._loop_task = asyncio.create_task(self._run(), name="sandbox-controller")
 
     async def stop(self) -> None:
@@ -76,12 +99,16 @@ class World:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
             self._loop_task = None
+        await self._announcer.stop()
+        await self._sender.stop()
 
     async def _run(self) -> None:
         pause = min(self._timings.tick, max(self._timings.of("tick"), 0.02))
         while True:
             try:
                 reconcile(self._state.cluster)
+                self._announcer.look(self._state)
+                self.passes += 1
             except Exception:
                 log.exception("the controller loop stumbled over an object")
             await asyncio.sleep(pause)
@@ -95,6 +122,7 @@ class World:
         """Breaks something. KeyError for an unknown scenario."""
         scenario = BY_ID[scenario_id]
         scenario.begin(self._state, scenario)
+        self._announcer.broken(self._state, scenario)
         return {"scenario": scenario.id, "service": scenario.service, "title": scenario.title}
 
     async def reset(self) -> None:
@@ -104,7 +132,10 @@ class World:
         store = self._state.cluster.store
         store.version += old.cluster.store.version
         store.compact()
-        self.kubernetes.cluster = self._state.cluster
+        self._announcer.firing.clear()
+        self.pagerduty.alerts.clear()
+        self.kubernetes.cluster = self.argocd.cluster = self._state.cluster
+        self.github.store, self.argocd.store = self._state.hub, self._state.argo
         old.cluster.store.changed.set()
 
     def snapshot(self) -> Json:
@@ -128,4 +159,31 @@ class World:
                     "reason": reason,
                 }
             )
-        return {"services": services, "runs": [], "apps": []}
+        return {"services": services, "runs": self._runs(), "apps": self._apps()}
+
+    def _runs(self) -> list[Json]:
+        """The newest run of each repository."""
+        newest = [repository.runs[-1] for repository in self._state.hub.repositories.values()]
+        return [
+            {
+                "repository": run.repository,
+                "id": run.id,
+                "name": f"CI: {run.title}",
+                "status": run.last.status,
+                "conclusion": run.last.conclusion,
+                "attempt": run.last.number,
+            }
+            for run in newest
+        ]
+
+    def _apps(self) -> list[Json]:
+        rows = []
+        for name, app in self._state.argo.apps.items():
+            synced, _ = sync_status(self._state.argo, self._state.cluster, app)
+            word, _ = health(self._state.cluster, app)
+            rows.append({"name": name, "sync": synced, "health": word, "operation": app.operation.phase})
+        return rows
+
+    def is_well(self, scenario_id: str) -> bool:
+        """Whether what a scenario broke is well again, by looking at the world alone. KeyError for an unknown one."""
+        return is_well(self._state, BY_ID[scenario_id])

@@ -1,7 +1,13 @@
 """All scenarios: one table, one file a family."""
 
-from bot.sandbox.world.scenarios import pods, releases
+from bot.sandbox.world.scenarios import capacity, pipelines, platform, pods, releases
 from bot.sandbox.world.scenarios.table import Scenario
 
-SCENARIOS: tuple[Scenario, ...] = (*releases.SCENARIOS, *pods.SCENARIOS)
+SCENARIOS: tuple[Scenario, ...] = (
+    *releases.SCENARIOS,
+    *pods.SCENARIOS,
+    *capacity.SCENARIOS,
+    *pipelines.SCENARIOS,
+    *platform.SCENARIOS,
+)
 BY_ID = {s.id: s for s in SCENARIOS}

@@ -26,6 +26,8 @@ GO_PANIC = Symptom(
 NODE_THROW = Symptom(
     "crash",
     (
+        '{{"level":30,"pid":1,"msg":"settings","database":"postgresql://orders:{password}@db.shared:5432/orders"}}',
+        '{{"level":30,"pid":1,"msg":"object store","access_key_id":"{access_key}"}}',
         '{{"level":30,"pid":1,"msg":"reading flag definitions"}}',
         "/app/dist/flags/index.js:57",
         "    const share = definition.rollout.percentage;",
@@ -62,9 +64,16 @@ def bad_release(symptom: Symptom) -> Callable[[State, Scenario], None]:
     def begin(state: State, scenario: Scenario) -> None:
         version = state.next_version(scenario.service)
         image = state.release(scenario.service, version)
-        state.add_cause(scenario.id, scenario.service, on_image(image, symptom))
+        state.add_cause(scenario.id, scenario.service, on_image(image, symptom), **invented_secrets(state))
 
     return begin
+
+
+def invented_secrets(state: State) -> dict[str, str]:
+    """Values that look like secrets, made anew each time, so that a log shows whether redaction works."""
+    rng = state.cluster.rng
+    letters = "".join(rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
+    return {"password": f"{rng.getrandbits(64):016x}", "access_key": "AK" + "IA" + letters}
 
 
 def absent_image(state: State, scenario: Scenario) -> None:

@@ -1,0 +1,113 @@
+"""Decides when the world speaks up: looks at the state after each pass and sends what a real system would send."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.sandbox.world.alerts import (
+    Firing,
+    Sender,
+    alertmanager_attachments,
+    alertmanager_body,
+    argocd_attachments,
+)
+from bot.sandbox.world.github_shapes import Shapes
+from bot.sandbox.world.scenarios.table import Scenario
+from bot.sandbox.world.state import State
+
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+Post = Callable[..., Awaitable[str]]
+
+
+def is_well(state: State, scenario: Scenario) -> bool:
+    """Whether what this scenario broke is well now, by looking at the world alone."""
+    if scenario.source == "github":
+        repository = state.repository(scenario.service)
+        marked = state.hub.find_run(repository, state.hub.marked.get(scenario.id, 0))
+        return (marked or repository.runs[-1]).last.conclusion == "success"
+    if scenario.source == "argocd":
+        return state.argo.apps[scenario.service].operation.phase == "Succeeded"
+    return state.cluster.status(scenario.service)[0] == "healthy"
+
+
+@dataclass
+class Announcer:
+    """`firing` holds the alerts between a break and their end."""
+
+    sender: Sender
+    post: Post
+    shapes: Shapes
+    firing: list[Firing] = field(default_factory=list)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def broken(self, state: State, scenario: Scenario) -> None:
+        """A scenario began; a second break of the same one continues the first alert."""
+        known = any(f.scenario.id == scenario.id for f in self.firing)
+        if scenario.source in {"alertmanager", "slack"} and not known:
+            self.firing.append(Firing(scenario, "", state.cluster.clock()))
+
+    def look(self, state: State) -> None:
+        """One pass: completed runs, failed syncs, alerts to send, repeat or resolve."""
+        for run in state.hub.step():
+            self.sender.github("workflow_run", self.shapes.run_webhook(state.hub.repositories[run.repository], run))
+        for app in state.argo.step():
+            rows = argocd_attachments(app.service.name, app.operation.revision, app.operation.message)
+            text = f"The sync operation of application {app.service.name} has failed."
+            self._say("Argo CD", text, rows)
+        for firing in list(self.firing):
+            self._step(state, firing)
+
+    def _step(self, state: State, firing: Firing) -> None:
+        now, timings = state.cluster.clock(), state.cluster.timings
+        well = is_well(state, firing.scenario)
+        false_alarm = firing.scenario.kind == "healthy"
+        if firing.sent_at is None:
+            due = now >= firing.broken_at + timings.of("alert_for")
+            if due and (well if false_alarm else not well):
+                firing.pod = self._pod(state, firing.scenario)
+                self._send(firing, now)
+            return
+        if not well:
+            firing.resolve_at = None
+            if firing.scenario.source == "alertmanager" and now >= firing.sent_at + timings.of("alert_repeat"):
+                self._send(firing, now)
+            return
+        if firing.resolve_at is None:
+            firing.resolve_at = now + timings.of("alert_resolve")
+        elif now >= firing.resolve_at:
+            self.firing.remove(firing)
+            if firing.scenario.source == "alertmanager":
+                self.sender.alertmanager(alertmanager_body(firing, resolved_at=now))
+            else:
+                self._say("Alertmanager", "", alertmanager_attachments(firing, resolved=True))
+
+    def _pod(self, state: State, scenario: Scenario) -> str:
+        pods = state.cluster.pods(scenario.service)
+        bad = [p for p in pods if state.cluster.trouble(p)]
+        return next((str(p["metadata"]["name"]) for p in [*bad, *pods]), "")
+
+    def _send(self, firing: Firing, now: float) -> None:
+        firing.sent_at = now
+        if firing.scenario.source == "alertmanager":
+            self.sender.alertmanager(alertmanager_body(firing))
+        else:
+            self._say("Alertmanager", "", alertmanager_attachments(firing, resolved=False))
+
+    def _say(self, app: str, text: str, attachments: list[Json]) -> None:
+        task = asyncio.ensure_future(self._post(app, text, attachments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _post(self, app: str, text: str, attachments: list[Json]) -> None:
+        try:
+            await self.post("alerts", app, text, attachments, [])
+        except Exception:
+            log.exception("the workspace refused a post by %s", app)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

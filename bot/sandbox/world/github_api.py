@@ -1,0 +1,349 @@
+"""GitHub's REST API over the store: a table of routes."""
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from bot.sandbox.world.clockwork import rfc3339
+from bot.sandbox.world.github_logs import job_log
+from bot.sandbox.world.github_shapes import Shapes, blob_sha
+from bot.sandbox.world.github_store import Attempt, GithubStore, Job, Repository, Run
+
+Json = dict[str, Any]
+DOCS = "https://docs.github.com/rest"
+MONTH = 30 * 86400.0
+RATE_LIMIT = 5000
+
+
+class GithubError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    repository: Repository
+    parts: dict[str, str]
+    query: dict[str, str]
+    body: Json
+
+
+@dataclass
+class GithubApi:
+    """`on_commit` is called with (repository, commit) when a commit reaches main through the API."""
+
+    store: GithubStore
+    token: str
+    shapes: Shapes
+    clock: Callable[[], float]
+    used: int = 0
+
+    async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
+        """Answers one request; `path` is what follows the prefix."""
+        path = path.strip("/").removeprefix("api/v3/")
+        raw = await request.read()
+        try:
+            if path.startswith("html/"):
+                return self._page(path.removeprefix("html/"))
+            if path.startswith("job-logs/"):
+                return self._signed_log(path, request)
+            self._authenticate(request)
+            status, body, headers = self._answer(request, path, raw)
+        except GithubError as problem:
+            message = {"message": str(problem), "documentation_url": DOCS, "status": str(problem.status)}
+            status, body, headers = problem.status, message, {}
+        self.used = min(self.used + 1, RATE_LIMIT - 1)
+        payload = b"" if body is None else orjson.dumps(body)
+        kind = "application/json" if payload else "text/plain"
+        return web.Response(body=payload, status=status, headers={**self._limits(), **headers}, content_type=kind)
+
+    def _limits(self) -> dict[str, str]:
+        rate = self._rate()
+        return {
+            "X-GitHub-Media-Type": "github.v3; format=json",
+            "X-RateLimit-Limit": str(rate["limit"]),
+            "X-RateLimit-Remaining": str(rate["remaining"]),
+            "X-RateLimit-Reset": str(rate["reset"]),
+            "X-RateLimit-Used": str(rate["used"]),
+            "X-RateLimit-Resource": "core",
+        }
+
+    def _rate(self) -> dict[str, int]:
+        reset = (int(self.clock()) // 3600 + 1) * 3600
+        return {"limit": RATE_LIMIT, "used": self.used, "remaining": RATE_LIMIT - self.used, "reset": reset}
+
+    def _authenticate(self, request: web.Request) -> None:
+        header = request.headers.get("Authorization", "")
+        if not header:
+            raise GithubError(401, "Requires authentication")
+        given = header.partition(" ")[2].strip()
+        if not hmac.compare_digest(given.encode(), self.token.encode()):
+            raise GithubError(401, "Bad credentials")
+
+    def _answer(self, request: web.Request, path: str, raw: bytes) -> tuple[int, Any, dict[str, str]]:
+        if path == "rate_limit":
+            rate = self._rate()
+            return 200, {"rate": rate, "resources": {"core": rate, "search": rate}}, {}
+        if path == "user":
+            return 200, self.shapes.user("codehealer", "User"), {}
+        found = re.match(r"repos/([^/]+/[^/]+)(?:/(.*))?\Z", path)
+        repository = self.store.repositories.get(found[1]) if found else None
+        if found is None or repository is None:
+            raise GithubError(404, "Not Found")
+        try:
+            body = orjson.loads(raw) if raw else {}
+        except orjson.JSONDecodeError:
+            raise GithubError(400, "Problems parsing JSON") from None
+        rest = found[2] or ""
+        for method, pattern, handler in ROUTES:
+            match = pattern.match(rest)
+            if match and method == request.method:
+                call = Call(repository, match.groupdict(), dict(request.query), body)
+                return handler(self, call)
+        raise GithubError(404, "Not Found")
+
+    # --- what the routes do --------------------------------------------------------------------------------------
+
+    def repo(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        return 200, self.shapes.repository(call.repository), {}
+
+    def run_of(self, call: Call) -> Run:
+        run = self.store.find_run(call.repository, int(call.parts["run"]))
+        if run is None:
+            raise GithubError(404, "Not Found")
+        return run
+
+    def job_of(self, call: Call) -> tuple[Run, Attempt, Job]:
+        found = self.store.find_job(call.repository, int(call.parts["job"]))
+        if found is None:
+            raise GithubError(404, "Not Found")
+        return found
+
+    def runs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        wanted = call.query
+        rows = []
+        for run in reversed(call.repository.runs):
+            last = run.last
+            if wanted.get("status") and wanted["status"] not in {last.status, last.conclusion}:
+                continue
+            if wanted.get("branch") and wanted["branch"] != run.branch:
+                continue
+            if wanted.get("head_sha") and wanted["head_sha"] != run.sha:
+                continue
+            rows.append(run)
+        page = paged(rows, call.query)
+        return 200, {"total_count": len(rows), "workflow_runs": [self.shapes.run(call.repository, r) for r in page]}, {}
+
+    def run(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        return 200, self.shapes.run(call.repository, self.run_of(call)), {}
+
+    def attempt_of(self, call: Call) -> tuple[Run, Attempt]:
+        run = self.run_of(call)
+        number = int(call.parts.get("attempt") or run.last.number)
+        found = next((a for a in run.attempts if a.number == number), None)
+        if found is None:
+            raise GithubError(404, "Not Found")
+        return run, found
+
+    def attempt(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, attempt = self.attempt_of(call)
+        return 200, self.shapes.run(call.repository, run, attempt), {}
+
+    def jobs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, attempt = self.attempt_of(call)
+        attempts = run.attempts if call.query.get("filter") == "all" else [attempt]
+        rows = [self.shapes.job(call.repository, run, a, j) for a in attempts for j in a.jobs]
+        return 200, {"total_count": len(rows), "jobs": paged(rows, call.query)}, {}
+
+    def job(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, attempt, job = self.job_of(call)
+        return 200, self.shapes.job(call.repository, run, attempt, job), {}
+
+    def job_logs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        """302 to a short-lived address that needs no token, as with GitHub's blob store."""
+        _, _, job = self.job_of(call)
+        if job.status != "completed":
+            raise GithubError(404, "Not Found")
+        address = f"{self.shapes.api}/job-logs/{call.repository.name}/{job.id}?sig={self._signature(job.id)}"
+        return 302, None, {"Location": address}
+
+    def _signature(self, job_id: int) -> str:
+        return hmac.new(self.token.encode(), str(job_id).encode(), "sha256").hexdigest()[:32]
+
+    def _signed_log(self, path: str, request: web.Request) -> web.Response:
+        owner, name, number = path.removeprefix("job-logs/").split("/")
+        repository = self.store.repositories.get(f"{owner}/{name}")
+        found = self.store.find_job(repository, int(number)) if repository and number.isdigit() else None
+        given = request.query.get("sig", "")
+        if repository is None or found is None or not hmac.compare_digest(given, self._signature(int(number))):
+            raise GithubError(403, "Signature did not match")
+        return web.Response(text=job_log(repository, found[0], found[2]), content_type="text/plain")
+
+    def rerun(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        return self._rerun(call, only_failed=False)
+
+    def rerun_failed(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        return self._rerun(call, only_failed=True)
+
+    def _rerun(self, call: Call, *, only_failed: bool) -> tuple[int, Any, dict[str, str]]:
+        run = self.run_of(call)
+        if run.last.status != "completed":
+            raise GithubError(403, "This workflow is already running")
+        if self.clock() - run.created_at > MONTH:
+            raise GithubError(403, "Unable to retry this workflow run because it was created over a month ago")
+        if only_failed and run.last.conclusion == "success":
+            raise GithubError(403, "This workflow run cannot be retried")
+        self.store.rerun(run, only_failed=only_failed)
+        return 201, {}, {}
+
+    def cancel(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, now = self.run_of(call), self.clock()
+        if run.last.status == "completed":
+            raise GithubError(409, "Cannot cancel a workflow run that is completed.")
+        for job in run.last.jobs:
+            if job.status != "completed":
+                job.status, job.conclusion, job.completed_at = "completed", "cancelled", now
+        run.last.status, run.last.conclusion, run.last.updated_at = "completed", "cancelled", now
+        return 202, {}, {}
+
+    def workflows(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        return 200, {"total_count": 1, "workflows": [self.shapes.workflow(call.repository)]}, {}
+
+    def check_run(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, _, job = self.job_of(call)
+        return 200, self.shapes.check_run(call.repository, run, job), {}
+
+    def annotations(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        run, _, job = self.job_of(call)
+        return 200, self.shapes.annotations(call.repository, run, job), {}
+
+    def commits(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        rows = [self.shapes.commit(call.repository, c, with_files=False) for c in reversed(call.repository.commits)]
+        return 200, paged(rows, call.query), {}
+
+    def commit(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        found = call.repository.commit(call.parts["ref"])
+        if found is None:
+            raise GithubError(422, f"No commit found for SHA: {call.parts['ref']}")
+        return 200, self.shapes.commit(call.repository, found, with_files=True), {}
+
+    def compare(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        repository = call.repository
+        base, head = repository.commit(call.parts["base"]), repository.commit(call.parts["head"])
+        if base is None or head is None:
+            raise GithubError(404, "Not Found")
+        first, last = repository.commits.index(base), repository.commits.index(head)
+        between = repository.commits[first + 1 : last + 1]
+        status = "identical" if first == last else "ahead" if first < last else "behind"
+        url, page = self.shapes.repository_url(repository), f"{self.shapes.html}/{repository.name}"
+        span = f"{call.parts['base']}...{call.parts['head']}"
+        shown = self.shapes.commit(repository, base, with_files=False)
+        return (
+            200,
+            {
+                "url": f"{url}/compare/{span}",
+                "html_url": f"{page}/compare/{span}",
+                "permalink_url": f"{page}/compare/{span}",
+                "diff_url": f"{page}/compare/{span}.diff",
+                "patch_url": f"{page}/compare/{span}.patch",
+                "base_commit": shown,
+                "merge_base_commit": shown,
+                "status": status,
+                "ahead_by": max(last - first, 0),
+                "behind_by": max(first - last, 0),
+                "total_commits": len(between),
+                "commits": [self.shapes.commit(repository, c, with_files=False) for c in between],
+                "files": self.shapes.diff(repository, base, head),
+            },
+            {},
+        )
+
+    def content(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        commit = call.repository.commit(call.query.get("ref") or "main")
+        if commit is None or call.parts["path"] not in commit.files:
+            raise GithubError(404, "Not Found")
+        return 200, self.shapes.content(call.repository, commit, call.parts["path"]), {}
+
+    def put_content(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        """A commit on main that writes one file; the push starts the workflow."""
+        path, body = call.parts["path"], call.body
+        head = call.repository.head
+        if not isinstance(body.get("message"), str) or not isinstance(body.get("content"), str):
+            raise GithubError(422, 'Invalid request. "message" and "content" weren\'t supplied.')
+        if body.get("branch", "main") != "main":
+            raise GithubError(404, f"Branch {body['branch']} not found")
+        existed = path in head.files
+        if existed and body.get("sha") != blob_sha(head.files[path]):
+            raise GithubError(409, f"{path} does not match {body.get('sha')}")
+        try:
+            text = base64.b64decode(body["content"], validate=False).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise GithubError(422, "content is not valid Base64") from None
+        made = self.store.commit(call.repository, body["message"], {path: text})
+        self.store.start(call.repository, made.sha, body["message"])
+        simple = self.shapes.commit(call.repository, made, with_files=False)
+        git = {
+            **{k: v for k, v in simple.items() if k in {"sha", "node_id", "html_url", "parents"}},
+            **simple["commit"],
+        }
+        reply = {"content": self.shapes.content(call.repository, made, path), "commit": git}
+        return (200 if existed else 201), reply, {}
+
+    def _page(self, path: str) -> web.Response:
+        """A plain page for the addresses that people click on."""
+        found = re.match(r"([^/]+/[^/]+)/actions/runs/(\d+)", path)
+        repository = self.store.repositories.get(found[1]) if found else None
+        run = self.store.find_run(repository, int(found[2])) if repository and found else None
+        if run is None:
+            return web.Response(text=f"{path}\n")
+        lines = [f"{run.repository} run {run.id}: {run.title}", f"commit {run.sha} on {run.branch}"]
+        for attempt in run.attempts:
+            lines.append(
+                f"attempt {attempt.number} of {rfc3339(attempt.created_at)}: {attempt.conclusion or attempt.status}"
+            )
+            lines += [f"  {job.name}: {job.conclusion or job.status}" for job in attempt.jobs]
+        return web.Response(text="\n".join(lines) + "\n")
+
+
+def paged(rows: list[Any], query: dict[str, str]) -> list[Any]:
+    """One page of the rows; numbers that are none count as absent, as GitHub has it."""
+    size, page = (query.get("per_page", ""), query.get("page", ""))
+    per_page = min(max(int(size), 1), 100) if size.isdigit() else 30
+    number = max(int(page), 1) if page.isdigit() else 1
+    return rows[(number - 1) * per_page : number * per_page]
+
+
+Handler = Callable[[GithubApi, Call], tuple[int, Any, dict[str, str]]]
+RUN = r"actions/runs/(?P<run>\d+)"
+ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
+    (method, re.compile(pattern + r"\Z"), handler)
+    for method, pattern, handler in (
+        ("GET", r"", GithubApi.repo),
+        ("GET", r"actions/workflows", GithubApi.workflows),
+        ("GET", r"actions/runs", GithubApi.runs),
+        ("GET", RUN, GithubApi.run),
+        ("GET", RUN + r"/attempts/(?P<attempt>\d+)", GithubApi.attempt),
+        ("GET", RUN + r"/attempts/(?P<attempt>\d+)/jobs", GithubApi.jobs),
+        ("GET", RUN + r"/jobs", GithubApi.jobs),
+        ("GET", r"actions/jobs/(?P<job>\d+)", GithubApi.job),
+        ("GET", r"actions/jobs/(?P<job>\d+)/logs", GithubApi.job_logs),
+        ("POST", RUN + r"/rerun", GithubApi.rerun),
+        ("POST", RUN + r"/rerun-failed-jobs", GithubApi.rerun_failed),
+        ("POST", RUN + r"/cancel", GithubApi.cancel),
+        ("GET", r"check-runs/(?P<job>\d+)", GithubApi.check_run),
+        ("GET", r"check-runs/(?P<job>\d+)/annotations", GithubApi.annotations),
+        ("GET", r"commits", GithubApi.commits),
+        ("GET", r"commits/(?P<ref>[^/]+)", GithubApi.commit),
+        ("GET", r"compare/(?P<base>[^/]+?)\.\.\.(?P<head>[^/]+)", GithubApi.compare),
+        ("GET", r"contents/(?P<path>.+)", GithubApi.content),
+        ("PUT", r"contents/(?P<path>.+)", GithubApi.put_content),
+    )
+]

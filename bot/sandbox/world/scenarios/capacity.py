@@ -1,0 +1,161 @@
+"""Too much work for the pods there are, and a look-alike where more pods do not help."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bot.sandbox.world.causes import Surroundings, Symptom, overloaded
+from bot.sandbox.world.scenarios.table import Proofs, Scenario
+from bot.sandbox.world.state import State
+
+Json = dict[str, Any]
+
+PYTHON_SATURATED = Symptom(
+    "unready",
+    (
+        "{now} WARNING app.pool all 24 workers busy for 41 s, 880 requests waiting; cpu 998m of 1000m, throttled 61 % of periods",
+        "{now} ERROR app.http request timed out after 3.0 s in the queue, p99 latency 8.4 s (objective 0.4 s)",
+    ),
+    probe_message='Readiness probe failed: Get "http://{ip}:8080/readyz": context deadline exceeded '
+    "(Client.Timeout exceeded while awaiting headers)",
+)
+PYTHON_SLOW = Symptom(
+    "slow",
+    (
+        "{now} WARNING app.pool 23 of 24 workers busy, queue 310; cpu 981m of 1000m, p99 latency 3.1 s (objective 0.4 s)",
+    ),
+)
+NODE_SATURATED = Symptom(
+    "unready",
+    (
+        '{{"level":50,"pid":1,"msg":"event loop lag 4120 ms, shedding load","inflight":1900,"cpu":"0.99 of 1 core"}}',
+        '{{"level":40,"pid":1,"msg":"too many requests for this many instances","rps":2350,"capacity_rps":1400}}',
+    ),
+    probe_message='Readiness probe failed: Get "http://{ip}:8080/readyz": context deadline exceeded '
+    "(Client.Timeout exceeded while awaiting headers)",
+)
+NODE_SLOW = Symptom(
+    "slow",
+    ('{{"level":40,"pid":1,"msg":"event loop lag 890 ms","inflight":1150,"cpu":"0.97 of 1 core","rps":2350}}',),
+)
+GO_SATURATED = Symptom(
+    "unready",
+    (
+        'time={now} level=warn msg="query queue full" depth=4096 cpu=0.99 throttled=58% p99=9.2s objective=0.5s',
+        'time={now} level=error msg="load shed" reason="demand above capacity of present replicas" qps=5200 capacity=3300',
+    ),
+    probe_message='Readiness probe failed: Get "http://{ip}:8080/readyz": context deadline exceeded '
+    "(Client.Timeout exceeded while awaiting headers)",
+)
+GO_SLOW = Symptom(
+    "slow",
+    ('time={now} level=warn msg="query queue filling" depth=2210 cpu=0.96 p99=2.7s objective=0.5s qps=5200',),
+)
+UPSTREAM_SLOW = Symptom(
+    "slow",
+    (
+        "{now} ERROR app.http request timed out after 3.0 s, p99 latency 8.1 s (objective 0.4 s); cpu 90m of 1000m",
+        "{now} ERROR app.pricing GET http://pricing.shared:8080/v2/prices failed: 503 Service Unavailable "
+        "(upstream connect error, no healthy upstream)",
+        "{now} WARNING app.pool 24 of 24 workers wait for pricing",
+    ),
+)
+UPSTREAM_UNREADY = Symptom(
+    "unready",
+    (
+        "{now} ERROR app.startup price list not loaded: GET http://pricing.shared:8080/v2/prices: 503 no healthy upstream",
+        "{now} WARNING app.ready not ready: no price list",
+    ),
+)
+
+
+def overload(saturated: Symptom, slow: Symptom) -> Callable[[State, Scenario], None]:
+    """One pod's worth of work too much for the pods that run now: two more pods carry it."""
+
+    def begin(state: State, scenario: Scenario) -> None:
+        warm = frozenset(p["metadata"]["uid"] for p in state.cluster.pods(scenario.service))
+        rule = overloaded(len(warm) + 1.0, warm, saturated, slow)
+        state.add_cause(scenario.id, scenario.service, rule)
+
+    return begin
+
+
+def upstream_down(state: State, scenario: Scenario) -> None:
+    """The pricing service at the configured address is down; pods that were up keep an old price list."""
+    service = state.service(scenario.service)
+    warm = frozenset(p["metadata"]["uid"] for p in state.cluster.pods(service.name))
+
+    def symptom_of(around: Surroundings, pod: Json) -> Symptom | None:
+        settings = around.find("configmaps", service.namespace, f"{service.name}-settings") or {"data": {}}
+        if settings["data"].get("PRICING_URL") != "http://pricing.shared:8080":
+            return None
+        return UPSTREAM_SLOW if pod["metadata"]["uid"] in warm else UPSTREAM_UNREADY
+
+    state.add_cause(scenario.id, service.name, symptom_of)
+
+
+SCALE = (("scale", "4"),)
+RESTART = (("restart_broken_pod",),)
+TOO_LITTLE = (("scale", "3"),)
+
+SCENARIOS = (
+    Scenario(
+        id="overload-catalog",
+        title="Catalog is saturated",
+        summary="A campaign brings more requests than two pods can carry; their probes time out.",
+        service="catalog",
+        kind="performance",
+        right_action="k8s_scale",
+        group="overload",
+        source="alertmanager",
+        begin=overload(PYTHON_SATURATED, PYTHON_SLOW),
+        proofs=Proofs(SCALE, TOO_LITTLE, RESTART, "upstream-catalog"),
+        alertname="HTTPLatencyHigh",
+        alert_text="The 99th percentile of {service} in {namespace} is above its objective; CPU is at its limit.",
+    ),
+    Scenario(
+        id="overload-storefront",
+        title="The storefront sheds load",
+        summary="The same in other words: two instances get more requests a second than they can answer.",
+        service="storefront",
+        kind="performance",
+        right_action="k8s_scale",
+        group="overload",
+        source="slack",
+        begin=overload(NODE_SATURATED, NODE_SLOW),
+        proofs=Proofs(SCALE, TOO_LITTLE, RESTART, "upstream-catalog"),
+        alertname="HTTPLatencyHigh",
+        severity="warning",
+        alert_text="The 99th percentile of {service} in {namespace} is above its objective; CPU is at its limit.",
+    ),
+    Scenario(
+        id="overload-search",
+        title="Search queries pile up",
+        summary="More queries than two pods can carry, noticed by the cluster's own events alone.",
+        service="search",
+        kind="performance",
+        right_action="k8s_scale",
+        group="overload",
+        source="kubernetes",
+        begin=overload(GO_SATURATED, GO_SLOW),
+        proofs=Proofs(SCALE, TOO_LITTLE, RESTART, "upstream-catalog"),
+    ),
+    Scenario(
+        id="upstream-catalog",
+        title="Catalog waits for pricing",
+        summary="Latency and time-outs as under load, but the CPU is idle: the upstream has no healthy instance.",
+        service="catalog",
+        kind="upstream_unavailable",
+        right_action="escalate",
+        group="upstream",
+        source="alertmanager",
+        begin=upstream_down,
+        proofs=Proofs(
+            (("patch_configmap", "catalog-settings", "PRICING_URL", "http://pricing-standby.shared:8080"),),
+            SCALE,
+            (("restart_all_pods",),),
+            "overload-catalog",
+        ),
+        alertname="HTTPLatencyHigh",
+        alert_text="The 99th percentile of {service} in {namespace} is above its objective.",
+    ),
+)

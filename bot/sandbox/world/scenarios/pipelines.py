@@ -1,0 +1,184 @@
+"""Failing GitHub Actions runs: some pass when run again, most do not."""
+
+from collections.abc import Callable
+
+from bot.sandbox.world.github_store import Failure, FailureOf, Repository, Run
+from bot.sandbox.world.scenarios.table import Proofs, Scenario
+from bot.sandbox.world.state import State
+
+PIP_TIMEOUT = Failure(
+    "Install dependencies",
+    (
+        "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
+        "'ReadTimeoutError(\"HTTPSConnectionPool(host='packages.acme.example', port=443): Read timed out. (read timeout=15)\")': /simple/orjson/",
+        "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='packages.acme.example', port=443): "
+        'Max retries exceeded with url: /simple/orjson/ (Caused by ReadTimeoutError("Read timed out. (read timeout=15)"))',
+        "make: *** [Makefile:12: install-dependencies] Error 1",
+    ),
+    exit_code=2,
+)
+GO_PROXY_RESET = Failure(
+    "Install dependencies",
+    (
+        "go: downloading golang.org/x/sync v0.17.0",
+        'go: golang.org/x/sync@v0.17.0: read "https://proxy.acme.example/golang.org/x/sync/@v/v0.17.0.zip": '
+        "read tcp 10.1.0.93:48822->10.9.4.11:443: read: connection reset by peer",
+        "make: *** [Makefile:9: install-dependencies] Error 1",
+    ),
+    exit_code=2,
+)
+WRONG_INDEX = Failure(
+    "Install dependencies",
+    (
+        "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
+        "'NewConnectionError(\"Failed to establish a new connection: [Errno -2] Name or service not known\")': /simple/orjson/",
+        "ERROR: Could not find a version that satisfies the requirement orjson==3.11.4 (from versions: none)",
+        "ERROR: No matching distribution found for orjson==3.11.4",
+        "make: *** [Makefile:12: install-dependencies] Error 1",
+    ),
+    exit_code=2,
+)
+TEST_RED = Failure(
+    "Run tests",
+    (
+        "=================================== FAILURES ===================================",
+        "________________________ test_total_is_rounded_to_cents ________________________",
+        "    def test_total_is_rounded_to_cents():",
+        '        order = Order([Line("0.125", 1), Line("0.125", 1)])',
+        '>       assert order.total() == Decimal("0.24")',
+        "E       AssertionError: assert Decimal('0.26') == Decimal('0.24')",
+        "tests/test_totals.py:57: AssertionError",
+        "=========================== short test summary info ============================",
+        "FAILED tests/test_totals.py::test_total_is_rounded_to_cents - AssertionError: assert Decimal('0.26') == Decimal('0.24')",
+        "======================== 1 failed, 412 passed in 38.11s ========================",
+    ),
+    path="tests/test_totals.py",
+    line=57,
+)
+DOCKER_COPY = Failure(
+    "Build and push image",
+    (
+        "#9 [4/6] COPY dist/templates /app/templates",
+        '#9 ERROR: failed to calculate checksum of ref 8xk2v::p0c: "/dist/templates": not found',
+        "------",
+        " > [4/6] COPY dist/templates /app/templates:",
+        "------",
+        "Dockerfile:3",
+        "ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of ref "
+        '8xk2v::p0c: "/dist/templates": not found',
+    ),
+    path="Dockerfile",
+    line=3,
+)
+
+
+def network_blip(failure: Failure, message: str) -> Callable[[State, Scenario], None]:
+    """The first attempt of one run met a broken connection; the connection is well again."""
+
+    def begin(state: State, scenario: Scenario) -> None:
+        repository = state.repository(scenario.service)
+        number = len(repository.commits)
+        commit = state.hub.commit(repository, message, {f"docs/change-{number}.md": f"{message}\n"})
+        run = state.hub.start(repository, commit.sha, message)
+        state.hub.marked[scenario.id] = run.id
+        state.hub.causes[f"{scenario.id}/{run.id}"] = first_attempt_of(run.id, failure)
+
+    return begin
+
+
+def first_attempt_of(run_id: int, failure: Failure) -> FailureOf:
+    def failure_of(_: Repository, run: Run, attempt: int, job: str) -> Failure | None:
+        return failure if run.id == run_id and attempt == 1 and job == "test" else None
+
+    return failure_of
+
+
+def bad_commit(job: str, failure: Failure, path: str, text: str, message: str) -> Callable[[State, Scenario], None]:
+    """A commit that cannot pass: every run of a commit with this text in that file fails."""
+
+    def begin(state: State, scenario: Scenario) -> None:
+        repository = state.repository(scenario.service)
+
+        def failure_of(where: Repository, run: Run, _: int, name: str) -> Failure | None:
+            commit = where.commit(run.sha) if where is repository else None
+            wrong = commit is not None and commit.files.get(path) == text
+            return failure if wrong and name == job else None
+
+        state.hub.causes[scenario.id] = failure_of
+        commit = state.hub.commit(repository, message, {path: text})
+        state.hub.start(repository, commit.sha, message)
+
+    return begin
+
+
+RERUN_FAILED = (("rerun_failed",),)
+RERUN_ALL = (("rerun_all",),)
+RESTART = (("restart_all_pods",),)
+WRONG_PIP = "[global]\nindex-url = https://packges.acme.example/simple\n"
+RIGHT_PIP = "[global]\nindex-url = https://packages.acme.example/simple\n"
+WRONG_TOTALS, RIGHT_TOTALS = "rounding = half-up\n", "rounding = half-even\n"
+WRONG_DOCKER = "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nCOPY dist/templates /app/templates\n"
+RIGHT_DOCKER = "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nRUN /app/build.sh\n"
+
+SCENARIOS = (
+    Scenario(
+        id="ci-network-catalog",
+        title="Catalog's build lost its package index for a moment",
+        summary="Reading from the package index timed out while dependencies were installed.",
+        service="catalog",
+        kind="githubaction_transient",
+        right_action="github_rerun",
+        group="ci-network",
+        source="github",
+        begin=network_blip(PIP_TIMEOUT, "Describe the price cache"),
+        proofs=Proofs(RERUN_FAILED, RESTART, RERUN_ALL, "ci-index-reports"),
+    ),
+    Scenario(
+        id="ci-network-checkout",
+        title="Checkout's build had its connection reset",
+        summary="The same broken network in other words: the module proxy reset the connection.",
+        service="checkout",
+        kind="githubaction_transient",
+        right_action="github_rerun",
+        group="ci-network",
+        source="github",
+        begin=network_blip(GO_PROXY_RESET, "Name the cart's owner in logs"),
+        proofs=Proofs(RERUN_FAILED, RESTART, RERUN_ALL, "ci-index-reports"),
+    ),
+    Scenario(
+        id="ci-index-reports",
+        title="Reports installs from a package index that does not exist",
+        summary="Reads like a broken network, but the commit misspelt the index's host: it fails each time.",
+        service="reports",
+        kind="dependency_resolution",
+        right_action="escalate",
+        group="ci-dependencies",
+        source="github",
+        begin=bad_commit("test", WRONG_INDEX, "pip.conf", WRONG_PIP, "Move to the new package index"),
+        proofs=Proofs((("put_file", "pip.conf", RIGHT_PIP),), RERUN_FAILED, RERUN_ALL, "ci-network-catalog"),
+    ),
+    Scenario(
+        id="ci-test-orders",
+        title="A test of orders is red",
+        summary="The rounding rule changed and a test says so: running it again changes nothing.",
+        service="orders",
+        kind="test_failure",
+        right_action="escalate",
+        group="ci-test",
+        source="github",
+        begin=bad_commit("test", TEST_RED, "src/totals.txt", WRONG_TOTALS, "Round halves up"),
+        proofs=Proofs((("put_file", "src/totals.txt", RIGHT_TOTALS),), RERUN_FAILED, RERUN_ALL, "ci-network-checkout"),
+    ),
+    Scenario(
+        id="ci-docker-notifications",
+        title="Notifications' image does not build",
+        summary="The Dockerfile copies a folder that the build context does not have.",
+        service="notifications",
+        kind="buildfailure",
+        right_action="escalate",
+        group="ci-image",
+        source="github",
+        begin=bad_commit("image", DOCKER_COPY, "Dockerfile", WRONG_DOCKER, "Ship the mail templates"),
+        proofs=Proofs((("put_file", "Dockerfile", RIGHT_DOCKER),), RERUN_FAILED, RERUN_ALL, "image-missing-payments"),
+    ),
+)
