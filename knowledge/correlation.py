@@ -2,8 +2,8 @@
 
 An incident holds keys, an alert seeks keys, strongest first; one shared key joins them. Causes are lop-sided on
 purpose: two unready pods on one node seek that node's own alert, never each other, because in a small cluster
-everything shares a node. What explains itself (a crash, an image that cannot be pulled) is never put down to a node or a
-quota. A wrong merge is worse than a split: it hides a failure.
+everything shares a node. What explains itself (a crash, an image that cannot be pulled) is never put down to a node or
+a quota. A wrong merge is worse than a split: it hides a failure.
 
 Nothing here reads free text, least of all a model's: keys come from labels, names, ids and links.
 """
@@ -30,8 +30,9 @@ WINDOWS: Mapping[str, timedelta] = {
     "node-cause": timedelta(hours=1),  # pods are called unready a quarter of an hour after their node
     "node-effect": timedelta(hours=1),
     "quota": timedelta(hours=2),
-    "quota-cause": timedelta(hours=1),
-    "quota-effect": timedelta(hours=1),
+    # Short: a namespace may sit at its quota for days, and what fails there later has other reasons.
+    "quota-cause": timedelta(minutes=15),
+    "quota-effect": timedelta(minutes=15),
     "dependency": timedelta(minutes=15),
     "image": timedelta(hours=1),
     "ships": timedelta(hours=1),
@@ -161,8 +162,9 @@ def _workload(alert: Alert, labels: Mapping[str, str]) -> list[str]:
     if namespace and claim and (owner := owner_of_claim(claim)):
         found.append(f"{namespace}/{owner}")
     for resource in alert.labels.get("degraded", "").split() if alert.source == "argocd" else ():
-        place, kind, name = resource.split("/", 2)
-        found.append(f"{place}/{owner_of_pod(name) if kind == 'Pod' else name}")
+        if resource.count("/") == 2:
+            place, kind, name = resource.split("/")
+            found.append(f"{place}/{owner_of_pod(name) if kind == 'Pod' else name}")
     if alert.source == "argocd" and alert.labels.get("health_status") == "Degraded" and namespace:
         found.append(f"{namespace}/{alert.owner}")
     return found
@@ -198,19 +200,25 @@ def _dependency_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], *, o
     namespace = alert.namespace
     if not namespace:
         return
-    if labels.get("depends_on") and not own:
-        name, _, rest = labels["depends_on"].partition(".")
-        place, slash, bare = name.partition("/")
-        elsewhere = place if slash else rest.split(".")[0]
-        found.both("dependency", f"{elsewhere or namespace}/{bare if slash else name}", scoped=True)
-    host = labels.get("instance", "").split("://")[-1].split("/")[0].rsplit(":", 1)[0].split(".")[0]
-    names = {
-        "" if _per_node(labels) else alert.owner,
-        labels.get("service", ""),
-        "" if _ADDRESS.match(host) else host,
-    } - {""}
-    for name in sorted(names):
-        found.both("dependency", f"{namespace}/{name}", scoped=True)
+    places = {"" if _per_node(labels) else alert.owner, labels.get("service", "")} - {""}
+    named = {f"{namespace}/{name}" for name in places} | {_host(labels.get("instance", ""), namespace)}
+    if not own:
+        named.add(_host(labels.get("depends_on", ""), namespace))
+    for name in sorted(named - {""}):
+        found.both("dependency", name, scoped=True)
+
+
+def _host(value: str, namespace: str) -> str:
+    """`namespace/service` of `pay-db:5432` or `pay-db.pay.svc`, `namespace/host` of other hosts, "" for addresses."""
+    authority = value.rpartition("://")[2].partition("/")[0]
+    host = authority.rpartition(":")[0] if ":" in authority else authority
+    host = host.lower()
+    if not host or host == "localhost" or _ADDRESS.match(host):
+        return ""
+    parts = host.split(".")
+    if len(parts) > 2 and parts[2] == "svc":
+        return f"{parts[1]}/{parts[0]}"
+    return f"{namespace}/{host}"
 
 
 def _quota_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str, *, own: bool) -> None:

@@ -9,6 +9,15 @@ from knowledge.model import Link
 
 Json = Mapping[str, Any]
 
+# A workload's label → the kind of object that it names.
+KINDS: Mapping[str, str] = {
+    "pod": "Pod",
+    "deployment": "Deployment",
+    "statefulset": "StatefulSet",
+    "daemonset": "DaemonSet",
+    "job_name": "Job",
+    "node": "Node",
+}
 MAX_TITLE = 300
 MAX_NAME = 253
 MAX_TEXT = 4_000

@@ -86,7 +86,9 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
             commit=labels.get("commit", ""),
             started_at=_time(flat, _STARTS),
             ended_at=_time(flat, _ENDS) if status is AlertStatus.RESOLVED else None,
-            target=fields.hints(kind=kind, namespace=namespace, name=workload, cluster=cluster, owner=owner),
+            target=fields.hints(
+                kind=fields.KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
+            ),
             labels=labels,
             links=fields.links([("Source", value) for value in _values(flat, _LINKS)][:5]),
         ),

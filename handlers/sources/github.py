@@ -96,7 +96,7 @@ def _workflow_run(body: Json) -> Alert:
             trigger=fields.name(run.get("event")),
             check_suite_id=fields.name(run.get("check_suite_id")),
             workflow_path=fields.name(run.get("path") or fields.child(body, "workflow").get("path")),
-            commit_title=fields.title(fields.child(run, "head_commit").get("message")),
+            commit_title=fields.title(fields.text(fields.child(run, "head_commit").get("message")).partition("\n")[0]),
         ),
     )
 

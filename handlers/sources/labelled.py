@@ -19,14 +19,6 @@ from knowledge.model import Alert, AlertStatus
 _ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert"})
 _NO_SEVERITY = "none"
 _SERVICE_LABELS = ("service", "app", "app_kubernetes_io_name", "label_app_kubernetes_io_name")
-_KINDS = {
-    "pod": "Pod",
-    "deployment": "Deployment",
-    "statefulset": "StatefulSet",
-    "daemonset": "DaemonSet",
-    "job_name": "Job",
-    "node": "Node",
-}
 
 
 def parse(source: str, body: Json) -> tuple[Alert, ...]:
@@ -76,7 +68,7 @@ def _alert(source: str, entry: Any, group_status: str, index: int) -> Alert:
         started_at=parse_time(entry.get("startsAt")),
         ended_at=parse_time(entry.get("endsAt")) if status is AlertStatus.RESOLVED else None,
         target=fields.hints(
-            kind=_KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
+            kind=fields.KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
         ),
         labels=labels,
         links=fields.links(

@@ -95,7 +95,7 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
             commit=linked.get("commit", ""),
             run_id=linked.get("run_id", ""),
             started_at=parse_time(_seconds(message.get("ts"))),
-            target=fields.hints(kind=kind, namespace=namespace, name=workload, cluster=cluster, owner=owner),
+            target=_target(kind, workload, owner, labels, linked),
             labels={**labels, **fields.hints(app=_app(message), **_only(linked, "argocd_application", "incident_id"))},
             links=fields.links([("Source", url) for url in found[:5]]),
             channel=fields.name(message.get("channel") or body.get("channel")),
@@ -193,6 +193,15 @@ def _linked(urls: list[str]) -> dict[str, str]:
         elif pager := _PAGER.match(url):
             found["incident_id"] = pager[1]
     return found
+
+
+def _target(
+    kind: str, workload: str, owner: str, labels: Mapping[str, str], linked: Mapping[str, str]
+) -> dict[str, str]:
+    if not workload and "run_id" in linked:
+        return fields.hints(kind="WorkflowRun", repository=linked["repository"], name=linked["run_id"])
+    where = _only(labels, "namespace", "cluster")
+    return fields.hints(kind=fields.KINDS.get(kind, ""), name=workload, owner=owner, **where)
 
 
 def _only(values: Mapping[str, str], *names: str) -> dict[str, str]:
