@@ -161,10 +161,8 @@ async def post(control: Control, body: Json) -> Json:
     files = [_kept_file(slack, user, body["file"])] if body.get("file") else None
     if not text.strip() and not files:
         raise Refused("there is nothing to post")
-    people = {person.name: person.id for person in workspace.users.values()}
-    channels = {c.name: c.id for c in workspace.channels.values() if not c.is_im}
     message = post_as_person(
-        slack, channel, user, typed(text, people, channels), thread_ts=str(body.get("thread_ts") or ""), files=files
+        slack, channel, user, typed(text, *workspace.names()), thread_ts=str(body.get("thread_ts") or ""), files=files
     )
     return {"ts": message["ts"], "channel": channel.id}
 
@@ -308,6 +306,7 @@ def faults(control: Control, _query: Json) -> Json:
 
 async def set_faults(control: Control, body: Json) -> Json:
     """Change faults; one-shot ones strike now."""
+    body = {system: changes for system, changes in body.items() if system != "user"}
     given = dict(body.get("slack") or {})
     drop, reason = given.pop("drop_socket", False), given.pop("disconnect_reason", "")
     if reason and reason not in DISCONNECT_REASONS:

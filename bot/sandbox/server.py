@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 
 from . import control
-from .slack import Slack, Timing, add_routes, load_manifest, new_slack
+from .slack import Manifest, Slack, Timing, add_routes, new_slack
 from .slack.posting import Content, post_as_app
 from .slack.state import OTHER_APPS, App
 from .tokens import Tokens
@@ -35,6 +35,7 @@ class Options:
     """How to start.
 
     Ports of 0 are chosen. ``time_scale`` multiplies the waits between redeliveries and the world's durations.
+    Without a ``manifest`` the app is installed from the repository's.
     """
 
     host: str = "127.0.0.1"
@@ -45,7 +46,7 @@ class Options:
     time_scale: float = 1.0
     ack_seconds: float = 3.0
     optional_scopes: bool = False
-    manifest: Path | None = None
+    manifest: Manifest | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,11 @@ async def running(options: Options | None = None) -> AsyncIterator[Sandbox]:
         bot_port = options.bot_port or _free_port(options.host)
         tokens = Tokens()
         timing = Timing(ack=options.ack_seconds).scaled(options.time_scale)
-        manifest = load_manifest(options.manifest) if options.manifest else load_manifest()
         slack = new_slack(
             tokens,
             root,
             timing=timing,
-            manifest=manifest,
+            manifest=options.manifest,
             seed=options.seed,
             optional_scopes=options.optional_scopes,
         )

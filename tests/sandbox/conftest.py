@@ -13,13 +13,14 @@ from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Options, Sandbox, running
+from bot.sandbox.slack import full_manifest
 from tests.sandbox.people import Bot, Json, Person, until
 
 
 @pytest.fixture
 def options() -> Options:
     """Redelivery a hundred times faster, and a shorter wait for acks, so that tests see it happen."""
-    return Options(time_scale=0.01, ack_seconds=0.4, seed=1)
+    return Options(time_scale=0.01, ack_seconds=0.4, seed=1, manifest=full_manifest())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     """Wait for a condition and return what it gave."""
     async with asyncio.timeout(seconds):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.01)
         return found
 
@@ -30,8 +30,8 @@ class Person:
     url: str
     user: str
 
-    async def act(self, name: str, expect: int = 200, **body: Any) -> Json:
-        async with self.http.post(f"{self.url}sandbox/api/{name}", json={"user": self.user, **body}) as response:
+    async def act(self, call: str, expect: int = 200, /, **body: Any) -> Json:
+        async with self.http.post(f"{self.url}sandbox/api/{call}", json={"user": self.user, **body}) as response:
             answer: Json = await response.json()
             assert response.status == expect, answer
             return answer

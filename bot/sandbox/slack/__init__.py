@@ -11,13 +11,23 @@ from .core import Slack
 from .errors import Refused, SlackError
 from .faults import SlackFaults
 from .limits import RateLimits
-from .manifest import Manifest, load_manifest
+from .manifest import Manifest, full_manifest, load_manifest
 from .pages import Pages
 from .socket_mode import Sockets, Timing
 from .state import fresh_workspace
 from .web_api import add_routes
 
-__all__ = ["Manifest", "Refused", "Slack", "SlackError", "Timing", "add_routes", "load_manifest", "new_slack"]
+__all__ = [
+    "Manifest",
+    "Refused",
+    "Slack",
+    "SlackError",
+    "Timing",
+    "add_routes",
+    "full_manifest",
+    "load_manifest",
+    "new_slack",
+]
 
 
 def new_slack(
@@ -43,5 +53,5 @@ def new_slack(
         base_url=base_url,
     )
     slack.workspace.on_change = pages.changed
-    slack.sockets.on_link_change = lambda: pages.push({"type": "bot", "connected": bool(slack.sockets.links)})
+    slack.sockets.on_link_change = lambda: pages.push({"type": "changed", "channel": None, "thread_ts": None})
     return slack

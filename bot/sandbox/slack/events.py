@@ -30,6 +30,7 @@ SCOPES = {
 
 def emit(slack: Slack, event: Json, subscription: str) -> None:
     """Send an event when the app subscribed to it and holds the scope it needs."""
+    channel = slack.workspace.channels.get(str(event.get("channel", "")))
     scope = SCOPES.get(subscription)
     if subscription not in slack.manifest.bot_events or (scope and scope not in slack.scopes):
         return
@@ -53,7 +54,7 @@ def emit(slack: Slack, event: Json, subscription: str) -> None:
                     "is_enterprise_install": False,
                 }
             ],
-            "is_ext_shared_channel": False,
+            "is_ext_shared_channel": channel is not None and slack.workspace.is_shared(channel),
             "event_context": "4-sandbox",
         }
     )

@@ -10,6 +10,7 @@ from .blocks import MODAL
 from .core import ResponseUrl, Slack
 from .errors import Refused, SlackError
 from .state import APP_ID, TEAM_DOMAIN, TEAM_ID, Channel, User
+from .text import command_text
 from .web_api import needed_content, respond_to
 
 Json = dict[str, Any]
@@ -171,8 +172,6 @@ async def click(slack: Slack, request: Json) -> Json:
     build = _view_click if request.get("view_id") else _message_click
     payload = build(slack, user, request)
     acknowledged = await slack.sockets.interact("interactive", payload, accepts_response=False)
-    if acknowledged is None:
-        slack.pages.toast(user.id, "This app did not respond. Try again.")
     return {"acknowledged": acknowledged is not None}
 
 
@@ -323,9 +322,11 @@ async def command(slack: Slack, request: Json) -> Json:
     user = person(slack, str(request.get("user", "")))
     channel = place(slack, str(request.get("channel", "")), user)
     name = str(request.get("command", ""))
-    if name not in {known["command"] for known in slack.manifest.commands}:
+    known = next((entry for entry in slack.manifest.commands if entry["command"] == name), None)
+    if known is None:
         slack.pages.toast(user.id, f"{name} is not a valid command.")
         raise Refused(f"{name} is not a valid command.", 404)
+    text = str(request.get("text", "")).strip()
     payload = {
         "token": "verification-token-of-old",
         "team_id": TEAM_ID,
@@ -335,7 +336,7 @@ async def command(slack: Slack, request: Json) -> Json:
         "user_id": user.id,
         "user_name": user.name,
         "command": name,
-        "text": str(request.get("text", "")).strip(),
+        "text": command_text(text, *slack.workspace.names()) if known.get("should_escape") else text,
         "api_app_id": APP_ID,
         "is_enterprise_install": "false",
         "response_url": slack.new_response_url(channel.id, user.id),

@@ -62,11 +62,16 @@ BOT_EVENTS = [
     "tokens_revoked",
     "user_change",
 ]
-COMMAND = {
+COMMAND: dict[str, Any] = {
     "command": "/codehealer",
     "description": "Investigate, list incidents, index a channel or get help",
     "usage_hint": "[investigate | incidents | index | approvals | help]",
+    "should_escape": True,
 }
+
+SHORTCUTS = (
+    {"name": "Diagnose with CodeHealer", "type": "message", "callback_id": "diagnose_message", "description": ""},
+)
 
 
 @dataclass(frozen=True)
@@ -76,16 +81,19 @@ class Manifest:
     scopes: frozenset[str]
     optional_scopes: frozenset[str]
     bot_events: frozenset[str]
-    commands: tuple[dict[str, str], ...]
+    commands: tuple[dict[str, Any], ...]
     shortcuts: tuple[dict[str, str], ...]
     home_enabled: bool = True
 
 
 def load_manifest(path: Path = MANIFEST) -> Manifest:
     """Read the manifest of the repository; without one, the app is installed with every scope and event known here."""
-    if not path.is_file():
-        return Manifest(frozenset(SCOPES), frozenset(OPTIONAL_SCOPES), frozenset(BOT_EVENTS), (COMMAND,), ())
-    return parse_manifest(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return parse_manifest(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else full_manifest()
+
+
+def full_manifest() -> Manifest:
+    """Return an app with every scope, event and command known here."""
+    return Manifest(frozenset(SCOPES), frozenset(OPTIONAL_SCOPES), frozenset(BOT_EVENTS), (COMMAND,), SHORTCUTS)
 
 
 def parse_manifest(document: dict[str, Any]) -> Manifest:

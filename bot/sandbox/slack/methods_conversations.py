@@ -9,7 +9,7 @@ from . import events
 from .arguments import comma_separated, flag, integer, needed, text
 from .call import TIER_2, TIER_3, TIER_4, Call, Method, family_scope, find_channel, joined_channel, page_of
 from .errors import SlackError
-from .state import BOT_USER, TEAM_ID, Channel, decode_cursor, encode_cursor
+from .state import BOT_USER, TEAM_ID, Channel, Workspace, decode_cursor, encode_cursor
 
 Json = dict[str, Any]
 
@@ -81,7 +81,7 @@ async def replies(call: Call) -> Json:
     return answer | ({"response_metadata": {"next_cursor": cursor}} if cursor else {})
 
 
-def channel_json(channel: Channel) -> Json:
+def channel_json(workspace: Workspace, channel: Channel) -> Json:
     """Describe a channel as conversations.info does."""
     about: Json = {
         "id": channel.id,
@@ -105,8 +105,8 @@ def channel_json(channel: Channel) -> Json:
         "is_private": channel.is_private,
         "is_general": channel.is_general,
         "is_member": BOT_USER in channel.members,
-        "is_shared": False,
-        "is_ext_shared": False,
+        "is_shared": workspace.is_shared(channel),
+        "is_ext_shared": workspace.is_shared(channel),
         "is_pending_ext_shared": False,
         "pending_shared": [],
         "shared_team_ids": [TEAM_ID],
@@ -122,7 +122,7 @@ async def info(call: Call) -> Json:
     """conversations.info."""
     channel = find_channel(call)
     call.need(family_scope(channel, "read"))
-    return {"channel": channel_json(channel)}
+    return {"channel": channel_json(call.slack.workspace, channel)}
 
 
 async def members(call: Call) -> Json:
@@ -151,7 +151,10 @@ def _listed(call: Call, only_member: bool) -> Json:
     for kind in {channel.kind: channel for channel in found}.values():
         call.need(family_scope(kind, "read"))
     page, cursor = page_of(found, text(call.args, "cursor"), _limit(call, 100))
-    return {"channels": [channel_json(c) for c in page], "response_metadata": {"next_cursor": cursor}}
+    return {
+        "channels": [channel_json(call.slack.workspace, c) for c in page],
+        "response_metadata": {"next_cursor": cursor},
+    }
 
 
 async def list_channels(call: Call) -> Json:
@@ -182,7 +185,10 @@ async def open_channel(call: Call) -> Json:
     before = len(workspace.channels)
     channel = workspace.direct_message(person.id)
     already = {"no_op": True, "already_open": True} if len(workspace.channels) == before else {}
-    return {"channel": channel_json(channel) if flag(call.args, "return_im") else {"id": channel.id}, **already}
+    return {
+        "channel": channel_json(call.slack.workspace, channel) if flag(call.args, "return_im") else {"id": channel.id},
+        **already,
+    }
 
 
 async def join(call: Call) -> Json:
@@ -195,14 +201,14 @@ async def join(call: Call) -> Json:
     if BOT_USER in channel.members:
         warning = "already_in_channel"
         return {
-            "channel": channel_json(channel),
+            "channel": channel_json(call.slack.workspace, channel),
             "warning": warning,
             "response_metadata": {"warnings": [warning]},
         }
     channel.members.add(BOT_USER)
     events.joined(call.slack, channel, BOT_USER)
     call.slack.workspace.on_change(channel, None)
-    return {"channel": channel_json(channel)}
+    return {"channel": channel_json(call.slack.workspace, channel)}
 
 
 METHODS: dict[str, Method] = {

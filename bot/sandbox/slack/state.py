@@ -132,6 +132,15 @@ class Workspace:
         wanted = name.removeprefix("#")
         return next((c for c in self.channels.values() if not c.is_im and c.name == wanted), None)
 
+    def names(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return people and channels as maps of name to id."""
+        people = {person.name: person.id for person in self.users.values()}
+        return people, {channel.name: channel.id for channel in self.channels.values() if not channel.is_im}
+
+    def is_shared(self, channel: Channel) -> bool:
+        """Say whether somebody of another company is in a channel (Slack Connect)."""
+        return any(self.users[user].team_id != TEAM_ID for user in channel.members)
+
     def direct_message(self, user: str) -> Channel:
         """Return the DM between a person and our bot, made when there is none."""
         identifier = "D" + user[1:]
@@ -241,14 +250,13 @@ def fresh_workspace(clock: Callable[[], float] = time.time) -> Workspace:
         User("U0DEV", "kim", "Kim Novak", "developer"),
         User("U0GUEST", "guest", "Gale Guest", "restricted guest", restricted=True),
         User("U0GONE", "alex", "Alex Former", "left the company", deleted=True),
-        User("U0PARTNER", "pat", "Pat Partner", "from another company", team_id=OTHER_TEAM_ID),
         User(BOT_USER, "codehealer", "CodeHealer", "the bot", is_bot=True),
     )
     workspace.users = {person.id: person for person in people}
     staff = {"U0ONCALL", "U0LEAD", "U0DEV"}
     created = int(clock())
     for channel in (
-        Channel("C0DEPLOY", "deployments", staff | {"U0GUEST", "U0PARTNER", BOT_USER}, created=created),
+        Channel("C0DEPLOY", "deployments", staff | {"U0GUEST", BOT_USER}, created=created),
         Channel("C0ALERTS", "alerts", staff | {BOT_USER}, created=created),
         Channel("C0GENERAL", "general", set(staff), is_general=True, created=created),
     ):

@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 MAX_TEXT = 40_000
 _MARKED = re.compile(
-    r"<(?:[@#][A-Z0-9]+(?:\|[^<>]*)?|![a-z]+(?:\^[^<>|]*)*(?:\|[^<>]*)?|(?:https?://|mailto:)[^<>\s|]+(?:\|[^<>]*)?)>"
+    r"<(?:[@#][A-Z0-9]+(?:\|[^<>]*)?|![a-z]+(?:\^[^<>|]*)?(?:\|[^<>]*)?|(?:https?://|mailto:)[^<>\s|]+(?:\|[^<>]*)?)>"
 )
 _ENTITY = re.compile(r"&(?!amp;|lt;|gt;)")
 _BARE_URL = re.compile(r"https?://[^\s<>|`\"]*[^\s<>|`\"'.,;:!?)\]]")
@@ -20,6 +20,7 @@ def normalise(text: str) -> str:
     """Escape stray ``& < >``, wrap bare links, and cut at 40,000 characters. Mentions and marked links stay."""
     parts: list[str] = []
     at = 0
+    text = text[:MAX_TEXT]
     for marked in _MARKED.finditer(text):
         parts.extend((_plain(text[at : marked.start()]), marked.group()))
         at = marked.end()
@@ -53,6 +54,13 @@ def typed(text: str, users: dict[str, str], channels: dict[str, str]) -> str:
 
     text = re.sub(r"(?<![<\w])@([\w.-]*\w)", user, text)
     return re.sub(r"(?<![<\w&])#([\w-]+)", channel, text)
+
+
+def command_text(text: str, users: dict[str, str], channels: dict[str, str]) -> str:
+    """Turn what follows a slash command into what an app with ``should_escape`` is sent: ids with names beside them."""
+    names = {identifier: name for name, identifier in users.items()}
+    marked = normalise(typed(text, users, channels))
+    return re.sub(r"<@([A-Z0-9]+)>", lambda found: f"<@{found[1]}|{names.get(found[1], found[1])}>", marked)
 
 
 def rich_text(text: str, block_id: str) -> Json:
