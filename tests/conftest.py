@@ -16,14 +16,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import make_url
 
 from bot.postgres import EmbeddedPostgres, libpq_conninfo
+from tests.database import run_migrations
 from tests.programs import MISSING
 
-ROOT = Path(__file__).parent.parent
 TEMPLATE = "codehealer_template"
 # Slower than the slowest machine that has to pass.
 SERVER_DEADLINE_S = 60
@@ -146,19 +144,6 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
     finally:
         thread.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_migrations(url: str, *, to: str = "head", down: bool = False) -> None:
-    """Bring a database to a revision."""
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "migrations"))
-    engine = create_engine(url)
-    try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            (command.downgrade if down else command.upgrade)(config, to)
-    finally:
-        engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from bot import jobs as jobs_module
 from bot.jobs import DurableJobs, decide, describe
 from bot.postgres import EmbeddedPostgres
 from knowledge.errors import NotFound, Refused, Unavailable
-from tests.conftest import run_migrations
+from tests.database import run_migrations
 
 DEADLINE_S = 30.0
 
