@@ -19,6 +19,10 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 2.0
 MOST_REMEMBERED = 5_000
+# A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.
+EVENT_REPEATS = 3
+POD_RESTARTS = 2
+PASSING_TROUBLES = frozenset({"error", "completed", "notready", "errimagepull", "segfault"})
 
 
 class Watch:
@@ -50,9 +54,9 @@ class Watch:
             log.info("watch_object_unreadable", cluster=self._name, error=str(error))
             return
         thing, trouble = f"{alert.namespace}/{alert.target.get('kind')}/{alert.workload}", _trouble(alert, found)
-        if not alert.actionable or self._told.get(thing) == trouble:
-            if not alert.actionable:
-                self._told.pop(thing, None)
+        if not alert.actionable:
+            self._told.pop(thing, None)
+        if not alert.actionable or not settled(alert, found) or self._told.get(thing) == trouble:
             return
         metadata = found.get("metadata") or {}
         delivery_id = flow.delivery_key("kubernetes", str(metadata.get("uid")), trouble)
@@ -66,3 +70,13 @@ class Watch:
 def _trouble(alert: Alert, found: Mapping[str, Any]) -> str:
     """What is new about it: a warning event's count grows while nothing new happens."""
     return f"{alert.identity}:{alert.started_at}:{found.get('kind')}"
+
+
+def settled(alert: Alert, found: Mapping[str, Any]) -> bool:
+    """Whether a trouble has lasted: one failed probe or one restart is no incident."""
+    if found.get("kind") == "Event":
+        count = (found.get("series") or {}).get("count") or found.get("count") or 1
+        return int(count) >= EVENT_REPEATS
+    restarts = alert.labels.get("restarts", "0")
+    passing = alert.title in PASSING_TROUBLES
+    return not passing or (restarts.isdecimal() and int(restarts) >= POD_RESTARTS)

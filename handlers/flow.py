@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from knowledge.reduction import reduce_log
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, routing
@@ -46,9 +45,10 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.redaction import redact, redact_value
+from knowledge.reduction import reduce_log
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
-from remediation import context, evidence, execution, planning, policy, targets, verification
+from remediation import context, evidence, execution, planning, policy, recovery, targets, verification
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
@@ -182,7 +182,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
     collected = [
         *_from_alerts(alerts),
         *await cards.read_thread(services, incident),
-        *await evidence.collect(incident, target, services.clients),
+        *await evidence.collect(replace(incident, target=target), services.clients),
     ]
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
@@ -197,7 +197,7 @@ async def _resolve(services: Services, incident: Incident) -> Target | None:
     """The target, looked up by the server; none for what is not trusted, whatever its text says."""
     if not incident.trusted:
         return None
-    return await targets.resolve(incident, services.policy, services.clients)
+    return await targets.resolve(targets.hints_of(incident), services.policy, services.clients)
 
 
 def _learnt_from(target: Target | None) -> dict[str, str]:
@@ -553,6 +553,25 @@ async def _conclude(
             await cards.call_people(db, services, moved)
             await enqueue(db, services, "page", incident_id)
         await enqueue(db, services, "learn", incident_id)
+
+
+# --- incidents that end by themselves ------------------------------------------------------------------------------
+
+
+async def recheck_open(services: Services) -> None:
+    """Close what has been well for a while, where no source of alerts says when it is over."""
+    async with services.engine.connect() as db:
+        open_ones = await incidents.listed(db, only_open=True, limit=200)
+    for incident in open_ones:
+        if incident.target is None or _says_resolved(incident) or not closes_by_itself(incident.state):
+            continue
+        well = await recovery.is_well(incident.target, services.clients, now=services.now())
+        if not well:
+            continue
+        async with services.engine.begin() as db:
+            current = await incidents.get(db, incident.id, lock=True)
+            if current and closes_by_itself(current.state):
+                await close(db, services, current, S.RESOLVED, "The failing thing has recovered by itself.")
 
 
 # --- escalation ---------------------------------------------------------------------------------------------------

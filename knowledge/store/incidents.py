@@ -1,14 +1,13 @@
 """Incidents, their alerts, keys and evidence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.correlation import OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES
@@ -38,24 +37,20 @@ async def get(db: AsyncConnection, incident_id: int, *, lock: bool = False) -> I
     return _incident(row) if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyHolder:
-    """An open incident that holds a key, and when an alert with that key was last seen."""
-
-    incident_id: int
-    key: str
-    seen_at: datetime
-
-
-async def holders(db: AsyncConnection, keys: Sequence[str]) -> Sequence[KeyHolder]:
-    """Which open incidents hold any of `keys`."""
-    rows = await db.execute(
-        select(incident_keys.c.incident_id, incident_keys.c.key, incident_keys.c.seen_at)
+async def candidates(db: AsyncConnection, keys: Sequence[str]) -> Sequence[OpenIncident]:
+    """The open incidents that hold any of `keys`, each with all of its keys."""
+    holding = (
+        select(incident_keys.c.incident_id)
         .join(incidents, incidents.c.id == incident_keys.c.incident_id)
         .where(incident_keys.c.key.in_(keys), incidents.c.resolved_at.is_(None))
-        .order_by(incident_keys.c.incident_id)
     )
-    return [KeyHolder(**row) for row in rows.mappings()]
+    rows = await db.execute(
+        select(incidents.c.id, incidents.c.last_alert_at, func.array_agg(incident_keys.c.key).label("keys"))
+        .join(incident_keys, incident_keys.c.incident_id == incidents.c.id)
+        .where(incidents.c.id.in_(holding))
+        .group_by(incidents.c.id)
+    )
+    return [OpenIncident(row.id, frozenset(row.keys), row.last_alert_at) for row in rows]
 
 
 async def open_incident(db: AsyncConnection, alert: Alert, *, channel: str, thread_ts: str = "") -> Incident:
@@ -249,3 +244,12 @@ async def listed(
     if before_id is not None:
         query = query.where(incidents.c.id < before_id)
     return [_incident(row) for row in (await db.execute(query)).mappings()]
+
+
+async def dismiss_open(db: AsyncConnection) -> None:
+    """Close every open incident, as when the sandbox's world begins anew."""
+    await db.execute(
+        update(incidents)
+        .where(incidents.c.resolved_at.is_(None))
+        .values(state=IncidentState.DISMISSED, resolved_at=func.now(), revision=incidents.c.revision + 1)
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -208,3 +208,9 @@ async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts:
             edited_at=func.now(),
         )
     )
+
+
+async def clear(db: AsyncConnection) -> None:
+    """Forget all that was to be said: the sandbox, whose workspace is new at each start, has nobody to say it to."""
+    await db.execute(delete(outbox))
+    await db.execute(delete(cards))

@@ -1,0 +1,210 @@
+"""`codehealer run`: start everything, say where, run until a signal, and stop in order."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+from rich.console import Console
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from bot.leader import lead
+from bot.migrating import migrate
+from bot.postgres import EmbeddedPostgres, hold_bot_lock
+from bot.schedule import run_schedule
+from bot.settings import Settings, load_settings
+from bot.watch import Watch
+from bot.web import Metrics, WebConfig, make_web_app
+from bot.wiring import Program, open_services, webhook_secrets
+from handlers import inbox
+from handlers.outbox import Sender
+from handlers.services import Services
+from handlers.view import render
+from knowledge.errors import SettingsError
+from knowledge.store import deliveries, incidents, outbox
+from knowledge.store.database import listen
+
+log = structlog.get_logger(__name__)
+
+SANDBOX_START_S = 15.0
+
+
+async def run(settings: Settings, *, started_at: float, check: bool = False) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: something that a person has to set right before this can start.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        listening = stack.enter_context(_listening_socket(settings))
+        sandbox = None
+        if settings.in_sandbox:
+            sandbox = await stack.enter_async_context(run_sandbox(listening.getsockname()[1]))
+            settings = load_settings(**(_explicit(settings) | sandbox["env"]))
+        await asyncio.to_thread(migrate, database)
+        program = await stack.enter_async_context(open_services(settings, database))
+        if check:
+            _say("Everything that is set was found to work.")
+            return
+        if sandbox:
+            await _forget_the_last_world(program.services)
+        await _serve(program, settings, listening, stop, _greeting(settings, sandbox, started_at))
+
+
+def _explicit(settings: Settings) -> dict[str, Any]:
+    """What was set, by the names of the variables."""
+    return {
+        field.alias or name: getattr(settings, name)
+        for name, field in type(settings).model_fields.items()
+        if name in settings.model_fields_set
+    }
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, alone: bool = True) -> AsyncIterator[str]:
+    """The database's URL: the given one, or the embedded server while the context lasts.
+
+    Args:
+        alone: be the only bot on an embedded database; commands that look at it pass False.
+    """
+    if settings.database_url:
+        yield settings.database_url
+        return
+    directory = settings.data_dir / "sandbox" if settings.in_sandbox else settings.data_dir
+    async with EmbeddedPostgres(directory) as server:
+        with hold_bot_lock(directory) if alone else contextlib.nullcontext():
+            yield server.url
+
+
+@contextlib.contextmanager
+def _listening_socket(settings: Settings) -> Any:
+    """Take the port before anything else is started: it may be in use."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"Cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}. "
+            "Stop what uses it, or set CODEHEALER_HTTP_PORT to another port (0 takes a free one)."
+        ) from None
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def run_sandbox(bot_port: int, *arguments: str) -> AsyncIterator[dict[str, Any]]:
+    """The sandbox as its own process, ended with us even when we are killed; yields its first line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot.sandbox", "--with-parent", "--bot-port", str(bot_port), *arguments,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(SANDBOX_START_S):
+            line = await process.stdout.readline() if process.stdout else b""
+        if not line:
+            raise SettingsError("The sandbox did not start; its own message is above.")
+        yield json.loads(line)
+    except TimeoutError:
+        raise SettingsError(f"The sandbox did not start within {SANDBOX_START_S:.0f} s.") from None
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _forget_the_last_world(services: Services) -> None:
+    """The sandbox begins anew at each start: what was open in the last one is not there any more."""
+    async with services.engine.begin() as db:
+        await outbox.clear(db)
+        await incidents.dismiss_open(db)
+
+
+def _greeting(settings: Settings, sandbox: Mapping[str, Any] | None, started_at: float) -> str:
+    seconds = f"[dim](ready in {time.time() - started_at:.1f} s)[/dim]"
+    if sandbox:
+        return f"CodeHealer and its sandbox are running. Open [bold]{sandbox['url']}[/bold] {seconds}"
+    return f"CodeHealer is connected to Slack; webhooks at http://{settings.http_host}:{settings.http_port}/webhooks/ {seconds}"
+
+
+def _say(text: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+async def _serve(
+    program: Program, settings: Settings, listening: socket.socket, stop: asyncio.Event, greeting: str
+) -> None:
+    """Every task has its place here; the first that fails ends them all."""
+    services = program.services
+    wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
+    metrics = Metrics.make()
+    config = WebConfig(webhook_secrets(settings, os.environ), _readiness(program), metrics)
+    runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    try:
+        async with program.socket.connected(), asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(listen(program.database_url, wake), name="listen"),
+                group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
+                group.create_task(
+                    lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
+                ),
+            ]
+            jobs = group.create_task(program.jobs.run(stop, sole=not settings.database_url), name="jobs")
+            _say(greeting)
+            await stop.wait()
+            log.info("stopping")
+            await jobs
+            for task in tasks:
+                task.cancel()
+    finally:
+        await runner.cleanup()
+
+
+async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> None:
+    """What one process at a time does."""
+    sender = Sender(services.engine, services.slack, lambda db, number: render(db, services, number))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sender.run(wake), name="outbox")
+        group.create_task(run_schedule(services), name="schedule")
+        if services.clients.cluster is not None:
+            for name in services.clients.cluster.names:
+                watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
+                group.create_task(watch.run(), name=f"watch {name}")
+
+
+def _readiness(program: Program) -> Any:
+    async def ready() -> dict[str, str | None]:
+        checks: dict[str, str | None] = {name: check() for name, check in program.health.checks.items()}
+        try:
+            async with asyncio.timeout(2), program.services.engine.connect() as db:
+                await db.execute(text("SELECT 1"))
+            checks["database"] = None
+        except (SQLAlchemyError, TimeoutError) as error:
+            checks["database"] = f"does not answer ({type(error).__name__})"
+        return checks
+
+    return ready

@@ -1,0 +1,55 @@
+"""What happens by the clock, in the leading process only. The clock forgets; the database decides what is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.exc import SQLAlchemyError
+
+from handlers import decisions, flow
+from handlers.services import Services
+from knowledge.errors import CodeHealerError
+from knowledge.store import audit
+
+log = structlog.get_logger(__name__)
+
+Tick = Callable[[Services], Awaitable[None]]
+
+
+async def seal_audit(services: Services) -> None:
+    """Number and chain what was written since the last second."""
+    async with services.engine.begin() as db:
+        await audit.seal(db)
+
+
+# Name → function, seconds between two runs.
+TICKS: dict[str, tuple[Tick, float]] = {
+    "seal audit": (seal_audit, 1.0),
+    "expire approvals": (decisions.expire, 5.0),
+    "recheck incidents": (flow.recheck_open, 10.0),
+}
+
+
+async def run_schedule(services: Services) -> None:
+    """Tick until cancelled. A run that was missed or is still going is not made up for."""
+    scheduler = AsyncIOScheduler()
+    for name, (tick, seconds) in TICKS.items():
+        scheduler.add_job(
+            _safely(name, tick, services), "interval", seconds=seconds, id=name, coalesce=True, max_instances=1
+        )
+    scheduler.start()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def _safely(name: str, tick: Tick, services: Services) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        try:
+            await tick(services)
+        except (SQLAlchemyError, CodeHealerError) as error:
+            log.warning("tick_failed", tick=name, error=f"{type(error).__name__}")
+
+    return run

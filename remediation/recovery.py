@@ -1,0 +1,55 @@
+"""Has a failing thing recovered without us? For sources that never say so: the watch and CI."""
+
+from datetime import datetime, timedelta
+
+from knowledge.errors import CodeHealerError
+from knowledge.model import Target
+from remediation import kube
+from remediation.ports import Clients, Json
+
+# A crash-looping container runs for a while between two crashes, and looks well meanwhile.
+STEADY = timedelta(seconds=60)
+
+
+async def is_well(target: Target, clients: Clients, *, now: datetime) -> bool:
+    """True when the target is surely well and has been for `STEADY`; what can't be looked at is not."""
+    try:
+        if target.kind == "WorkflowRun":
+            return await _run_succeeded(target, clients)
+        return await _workload_steady(target, clients, now)
+    except CodeHealerError:
+        return False
+
+
+async def _run_succeeded(target: Target, clients: Clients) -> bool:
+    if clients.code_host is None:
+        return False
+    run = await clients.code_host.run(target.repository, int(target.name))
+    return run.get("status") == "completed" and run.get("conclusion") == "success"
+
+
+async def _workload_steady(target: Target, clients: Clients, now: datetime) -> bool:
+    cluster = clients.cluster
+    if cluster is None:
+        return False
+    workload = await cluster.get(target.cluster, target.kind, target.namespace, target.name)
+    replica_sets = await cluster.list(target.cluster, "ReplicaSet", target.namespace)
+    pods = await cluster.list(target.cluster, "Pod", target.namespace, labels=kube.selector(workload))
+    owned = [one for one in replica_sets if kube.controller_uid(one) == kube.uid_of(workload)]
+    mine = kube.pods_of(workload, pods, owned)
+    wanted = kube.replicas_of(workload)
+    return wanted > 0 and len(mine) == wanted and all(_steady(pod, now) for pod in mine)
+
+
+def _steady(pod: Json, now: datetime) -> bool:
+    """Ready, and neither made nor restarted nor become ready of late."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready_since = next(
+        (kube.when(one.get("lastTransitionTime")) for one in conditions if one.get("type") == "Ready"), None
+    )
+    started = [
+        kube.when(((status.get("state") or {}).get("running") or {}).get("startedAt"))
+        for status in (pod.get("status") or {}).get("containerStatuses") or []
+    ]
+    moments = [ready_since, *started]
+    return kube.is_ready(pod) and all(moment is not None and now - moment >= STEADY for moment in moments)
