@@ -134,5 +134,7 @@ async def _argocd_manager(app: str, clients: Clients) -> Manager:
     automated = ((application.get("spec") or {}).get("syncPolicy") or {}).get("automated")
     if automated is None or automated.get("enabled") is False:
         return Manager("Argo CD", False, f"Argo CD application {app} syncs by hand: it will show as out of sync")
-    how = "self-heal" if automated.get("selfHeal") else "auto-sync"
-    return Manager("Argo CD", True, f"Argo CD application {app} has {how} on and would put the manifest back")
+    if automated.get("selfHeal"):
+        return Manager("Argo CD", True, f"Argo CD application {app} has self-heal on and would put the manifest back")
+    # Without self-heal, drift alone starts no sync; a new commit does.
+    return Manager("Argo CD", False, f"Argo CD application {app} has auto-sync on: its next commit puts it back")

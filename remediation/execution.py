@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 LEASE_S = 60.0
 # An act must end well before its lease does, so that nobody else can hold the target while it may still take effect.
 ACT_DEADLINE_S = 30.0
-SETTLE_LOOKS = 4
+# Looks at the target: after a lost answer its effect may still be on its way; after a crash it no longer is.
+LOOKS_AFTER_LOST_ANSWER = 4
+LOOKS_AFTER_CRASH = 2
 SETTLE_PAUSE_S = 0.5
 
 FINAL_STATES = frozenset({ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.UNDONE})
@@ -95,7 +97,7 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
 async def _resume(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
     """From started: the target tells whether the side effect happened. Act only where it surely did not."""
     await _tell(services, "Taken up again after an interruption: looking at what has happened.")
-    found = await _settle(execution, dict(execution.snapshot), remediator, services)
+    found = await _settle(execution, dict(execution.snapshot), remediator, services, looks=LOOKS_AFTER_CRASH)
     if found is None:
         return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, token)
     if found.changed or found.ok:
@@ -119,7 +121,8 @@ async def _act(
     except (Unavailable, TimeoutError) as error:
         if isinstance(error, Unavailable) and not error.maybe_done:
             return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
-        outcome = await _settle(execution, snapshot, remediator, services) or _cannot_tell(remediator)
+        found = await _settle(execution, snapshot, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
+        outcome = found or _cannot_tell(remediator)
         if not outcome.changed:
             outcome = Outcome(False, False, f"{outcome.detail} The request failed: {error or 'no answer in time'}.")
     state = ExecutionState.ACTED if outcome.ok else ExecutionState.FAILED
@@ -127,13 +130,18 @@ async def _act(
 
 
 async def _settle(
-    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices
+    execution: Execution,
+    snapshot: dict[str, object],
+    remediator: Remediator,
+    services: ExecutionServices,
+    *,
+    looks: int,
 ) -> Outcome | None:
     """Looks a few times: right after a lost answer, the effect may take a moment to show."""
     found: Outcome | None = None
-    for look in range(SETTLE_LOOKS):
+    for look in range(looks):
         if look:
-            await asyncio.sleep(SETTLE_PAUSE_S * 2**look)
+            await asyncio.sleep(SETTLE_PAUSE_S * 2 ** (look - 1))
         try:
             found = await remediator.settled(execution.action, snapshot, execution.id, services.clients)
         except Unavailable as error:

@@ -29,7 +29,8 @@ async def verify_once(
     """One look at the target after an execution that acted.
 
     Args:
-        signal_firing: whether the incident's own signal still fires; None when its source never says that it resolved.
+        signal_firing: whether the incident's own signal still fires; None when its source never says that it resolved;
+            False for the Kubernetes watch, whose signal is the very state that is looked at here.
 
     Returns:
         "pending" while it may still turn out well (look again in LOOK_EVERY_S seconds), else a final verdict.

@@ -36,11 +36,13 @@ def _text(application: Json) -> str:
     lines += [f"  Condition {c.get('type')}: {c.get('message')}" for c in status.get("conditions") or []]
     resources = (operation.get("syncResult") or {}).get("resources") or []
     bad = [r for r in resources if r.get("status") not in {"Synced", "Pruned"} or r.get("hookPhase") == "Failed"]
-    lines += [
-        f"  {r.get('kind')}/{r.get('name')}: {r.get('status', '')} {r.get('message', '')}" for r in bad[:MAX_RESOURCES]
-    ]
+    lines += [_resource(r) for r in bad[:MAX_RESOURCES]]
     lines += [
         f"  Synced {h.get('deployedAt', '')}: revision {str(h.get('revision', ''))[:12]} (id {h.get('id')})"
         for h in (status.get("history") or [])[-MAX_HISTORY:]
     ]
     return "\n".join(lines)
+
+
+def _resource(body: Json) -> str:
+    return f"  {body.get('kind')}/{body.get('name')}: {body.get('status', '')} {body.get('message', '')}"

@@ -26,21 +26,21 @@ async def collect(incident: Incident, clients: Clients) -> Pieces:
     except CodeHealerError as error:
         return [Piece(EvidenceKind.JOB_LOG, source, could_not=str(error))]
     failed = [j for j in jobs if j.get("conclusion") in FAILED]
-    pieces = [Piece(RUN_KIND, source, _summary(run, jobs), link=str(run.get("html_url", "")))]
-    for job in sorted(failed, key=lambda j: j.get("conclusion") == "cancelled")[:MAX_LOGS]:
-        pieces.append(await _log(clients.code_host, repository, job))
-    return pieces
+    summary = Piece(RUN_KIND, source, _summary(run, jobs), link=str(run.get("html_url", "")))
+    worst = sorted(failed, key=lambda j: j.get("conclusion") == "cancelled")[:MAX_LOGS]
+    return [summary, *[await _log(clients.code_host, repository, job) for job in worst]]
 
 
 RUN_KIND = "workflow_run"
 
 
 def _summary(run: Json, jobs: list[Json]) -> str:
-    lines = [
+    head = (
         f"Workflow {run.get('name', '')} run {run.get('id')} attempt {run.get('run_attempt', 1)}: "
         f"{run.get('conclusion') or run.get('status')}, event {run.get('event', '')}, "
         f"branch {run.get('head_branch', '')}, commit {str(run.get('head_sha', ''))[:12]}"
-    ]
+    )
+    lines = [head]
     for job in jobs:
         lines.append(f"  Job {job.get('name', '?')}: {job.get('conclusion') or job.get('status')}")
         steps = [s for s in job.get("steps") or [] if s.get("conclusion") in FAILED]

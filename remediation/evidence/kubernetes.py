@@ -159,10 +159,11 @@ def _pod_lines(pod: Json) -> list[str]:
     statuses = kube.container_statuses(pod)
     ready = sum(1 for c in statuses if c.get("ready"))
     node = (pod.get("spec") or {}).get("nodeName", "<none>")
-    lines = [
+    head = (
         f"Pod {kube.name_of(pod)}: {status.get('phase', 'Unknown')}, {ready}/{len(statuses)} ready, "
         f"{kube.restarts(pod)} restarts, node {node}"
-    ]
+    )
+    lines = [head]
     if status.get("reason"):
         lines.append(f"  Reason: {status['reason']}: {status.get('message', '')}")
     for container in statuses:
@@ -190,10 +191,8 @@ def _state(state: Any) -> str:
         parts = [body.get("reason", "")]
         if "exitCode" in body:
             parts.append(f"exit code {body['exitCode']}")
-        parts += [
-            body.get("message", ""),
-            f"since {body['startedAt']}" if name == "running" and body.get("startedAt") else "",
-        ]
+        since = body.get("startedAt") if name == "running" else None
+        parts += [body.get("message", ""), f"since {since}" if since else ""]
         return f"{name.capitalize()} {'; '.join(p for p in parts if p)}".strip()
     return "Unknown"
 
@@ -234,9 +233,9 @@ def _event_row(event: Json, now: datetime) -> str:
 
 def _ago(seconds: float) -> str:
     seconds = max(0.0, seconds)
-    return (
-        f"{seconds:.0f}s" if seconds < 120 else f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.0f}h"
-    )
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.0f}h"
 
 
 async def _logs(place: _Place, pod: Json, previous: bool) -> Pieces:

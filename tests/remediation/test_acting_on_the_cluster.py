@@ -1,0 +1,418 @@
+"""The Kubernetes remediators when things do not go well: refused, changed meanwhile, broken off, only pretended."""
+
+import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from knowledge.errors import Conflict, NotFound, Refused, Unavailable
+from knowledge.model import Action, ExecutionState, FailureKind
+from remediation import kube
+from remediation.execution import Busy, run, undo
+from remediation.registry import NotOffered
+from remediation.remediators import REMEDIATORS
+from remediation.verification import verify_once
+from tests.remediation.site import MemoryStore, Site, execution, services
+
+# action → (scenario, kind) that makes the planner propose it.
+CASES = {
+    "k8s_restart_pod": ("stuck-pod-checkout", FailureKind.PROBE_FAILURE),
+    "k8s_scale": ("overload-catalog", FailureKind.PERFORMANCE),
+    "k8s_rollback": ("release-crash-checkout", FailureKind.CRASHLOOP),
+}
+SERVICE = {"k8s_restart_pod": "checkout", "k8s_scale": "catalog", "k8s_rollback": "checkout"}
+
+
+async def proposed(site: Site, name: str) -> Action:
+    scenario, kind = CASES[name]
+    await site.broken(scenario)
+    plan = await site.plan(kind, site.incident(SERVICE[name]))
+    assert plan.action is not None, plan.no_action_because
+    assert plan.action.name == name
+    return plan.action
+
+
+def spec_and_pods(site: Site, name: str) -> Any:
+    """What an action would change: the workload's spec and its pods' identities."""
+    target = site.target(name)
+    live = site.store().get("deployments", target.namespace, name)
+    pods = {p["metadata"]["uid"] for p in site.world.kubernetes.cluster.pods(name)}
+    return copy.deepcopy(live["spec"]), live["metadata"].get("annotations"), pods
+
+
+def writes(site: Site) -> list[dict[str, Any]]:
+    return [r for r in site.world.requests if r["system"] == "k8s" and r["method"] != "GET"]
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_dry_run_asks_the_cluster_and_changes_nothing(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    before = spec_and_pods(site, SERVICE[name])
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store, dry_run=True))
+    assert outcome.ok
+    assert not outcome.changed
+    assert "Dry run" in outcome.detail
+    assert spec_and_pods(site, SERVICE[name]) == before
+    assert len(writes(site)) == 1
+    last = writes(site)[0]
+    assert last["query"].get("dryRun") == "All" or last["body"].get("dryRun") == ["All"]
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_target_that_vanished_is_refused_and_nothing_is_sent(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    target = action.target
+    site.store().delete("deployments", target.namespace, target.name)
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert not outcome.ok
+    assert not outcome.changed
+    assert store.rows[7].state is ExecutionState.REFUSED
+    assert writes(site) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_missing_permission_is_named_and_nothing_changes(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    before = spec_and_pods(site, SERVICE[name])
+    site.world.kubernetes.denied |= {("patch", "deployments", "*"), ("delete", "pods", "*")}
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert not outcome.ok
+    assert not outcome.changed
+    assert "is forbidden" in outcome.detail
+    assert "codehealer Role" in outcome.detail
+    assert store.rows[7].state is ExecutionState.FAILED
+    assert spec_and_pods(site, SERVICE[name]) == before
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("after_write", [False, True], ids=["before the write", "after the write"])
+async def test_a_lost_answer_is_settled_by_looking(site: Site, name: str, after_write: bool) -> None:
+    action = await proposed(site, name)
+    remediator = REMEDIATORS[name]
+    ready = await remediator.preflight(action, site.clients)
+    assert ready.ok, ready.reason
+    row = execution(action, state=ExecutionState.STARTED, snapshot=ready.snapshot)
+    store = MemoryStore(row)
+    site.world.faults["k8s"].update(error_next=1, status=500, after_write=after_write)
+    with pytest.raises(Unavailable) as caught:
+        await remediator.execute(action, ready.snapshot, 7, site.clients)
+    assert caught.value.maybe_done
+
+    outcome = await run(row, services(site, store))
+
+    assert outcome.ok
+    assert outcome.changed
+    # Sent again only where the first one surely had no effect.
+    assert len(writes(site)) == (1 if after_write else 2)
+    assert store.rows[7].state is ExecutionState.ACTED
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_an_error_of_the_cluster_during_the_run_ends_with_what_the_target_shows(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    real = site.clients.cluster
+    assert real is not None
+
+    class FailingAtTheWrite:
+        """The real client, with a fault switched on in the world as soon as the write comes."""
+
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute in {"patch", "delete_pod"}:
+                site.world.faults["k8s"].update(error_next=1, status=500, after_write=True)
+            return getattr(real, attribute)
+
+    store = MemoryStore(execution(action))
+    clients = replace(site.clients, cluster=FailingAtTheWrite())
+    outcome = await run(store.rows[7], services(site, store, clients=clients))
+    assert outcome.ok
+    assert outcome.changed
+    assert len(writes(site)) == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_slow_cluster_is_given_up_and_settled(site: Site, name: str, monkeypatch: Any) -> None:
+    action = await proposed(site, name)
+    ready = await REMEDIATORS[name].preflight(action, site.clients)
+    monkeypatch.setattr("remediation.cluster.WRITE_DEADLINE_S", 0.05)
+    site.world.faults["k8s"].update(slow_ms=300)
+    with pytest.raises(Unavailable, match="did not answer within") as caught:
+        await REMEDIATORS[name].execute(action, ready.snapshot, 7, site.clients)
+    assert caught.value.maybe_done
+    site.world.faults["k8s"].update(slow_ms=0)
+    found = await REMEDIATORS[name].settled(action, ready.snapshot, 7, site.clients)
+    assert found is not None
+    # The request had reached the cluster or not; either way the answer is what the cluster shows.
+    acted = any(r["status"] == 200 for r in writes(site))
+    assert found.changed == acted
+
+
+@pytest.mark.parametrize("point", ["started", "acted"])
+@pytest.mark.parametrize("name", CASES)
+async def test_a_kill_at_either_side_of_the_act_runs_it_once(site: Site, name: str, point: str) -> None:
+    action = await proposed(site, name)
+    store = MemoryStore(execution(action))
+    store.die_after = point
+    with pytest.raises(KeyboardInterrupt):
+        await run(store.rows[7], services(site, store))
+    assert store.rows[7].state is ExecutionState.STARTED
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok
+    assert outcome.changed
+    assert len(writes(site)) == 1
+    again = await run(store.rows[7], services(site, store))
+    assert again == outcome
+    assert len(writes(site)) == 1
+
+
+async def test_a_workload_changed_since_the_snapshot_is_left_alone(site: Site) -> None:
+    action = await proposed(site, "k8s_scale")
+    ready = await REMEDIATORS["k8s_scale"].preflight(action, site.clients)
+    target = action.target
+    live = copy.deepcopy(site.store().get("deployments", target.namespace, target.name))
+    live["spec"]["replicas"] += 1
+    site.store().update("deployments", live)
+    with pytest.raises(Conflict):
+        await REMEDIATORS["k8s_scale"].execute(action, ready.snapshot, 7, site.clients)
+    assert site.service("catalog")["replicas"] == ready.snapshot["replicas"] + 1
+    again = await REMEDIATORS["k8s_scale"].preflight(action, site.clients)
+    assert not again.ok
+    assert "replicas by now" in again.reason
+
+
+async def test_a_pod_that_took_the_old_ones_name_is_not_deleted(site: Site) -> None:
+    action = await proposed(site, "k8s_restart_pod")
+    target, pod = action.target, action.parameters["pod"]
+    assert site.clients.cluster is not None
+    with pytest.raises(Conflict):
+        await site.clients.cluster.delete_pod(target.cluster, target.namespace, pod, uid="another")
+    with pytest.raises(NotFound):
+        await site.clients.cluster.delete_pod(target.cluster, target.namespace, "never-was", uid="another")
+    assert site.store().get("pods", target.namespace, pod)["metadata"].get("deletionTimestamp") is None
+
+
+async def test_a_pod_that_recovered_meanwhile_is_not_deleted(site: Site) -> None:
+    action = await proposed(site, "k8s_restart_pod")
+    site.world.kubernetes.cluster.causes.clear()
+    await site.until(lambda: site.service("checkout")["ready"] == 3, "the pod is ready again")
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert not outcome.ok
+    assert "ready again" in outcome.detail
+    assert writes(site) == []
+
+
+async def test_a_bare_pod_is_never_offered_nor_deleted(site: Site) -> None:
+    await site.broken("stuck-pod-checkout")
+    context = await site.context(site.incident("checkout"))
+    bare = tuple(
+        {**p, "metadata": {k: v for k, v in p["metadata"].items() if k != "ownerReferences"}} for p in context.pods
+    )
+    answer = REMEDIATORS["k8s_restart_pod"].propose(replace(context, pods=bare))
+    assert isinstance(answer, NotOffered)
+    assert "controller" in answer.reason
+
+
+async def test_an_autoscaler_is_noticed_before_scaling(site: Site) -> None:
+    action = await proposed(site, "k8s_scale")
+    site.store().create(
+        "horizontalpodautoscalers",
+        {
+            "metadata": {"name": "catalog", "namespace": "shop"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "catalog"},
+                "maxReplicas": 9,
+            },
+        },
+    )
+    plan = await site.plan(FailureKind.PERFORMANCE, site.incident("catalog"))
+    assert plan.action is None
+    assert "autoscaler catalog" in plan.no_action_because
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert not outcome.ok
+    assert "Autoscaler catalog" in outcome.detail
+    assert writes(site) == []
+
+
+async def test_scaling_never_more_than_doubles_nor_passes_the_services_limit(site: Site) -> None:
+    await site.broken("overload-catalog")
+    context = await site.context(site.incident("catalog"))
+    was = kube.replicas_of(context.workload or {})
+    propose = REMEDIATORS["k8s_scale"].propose
+    doubled, capped = propose(replace(context, max_replicas=100)), propose(replace(context, max_replicas=was + 1))
+    assert isinstance(doubled, Action)
+    assert doubled.parameters["replicas"] == 2 * was
+    assert isinstance(capped, Action)
+    assert capped.parameters["replicas"] == was + 1
+    assert isinstance(propose(replace(context, max_replicas=was)), NotOffered)
+    forged = Action("k8s_scale", context.target, {"replicas": 50, "was": was, "limit": 1000})
+    refused = await REMEDIATORS["k8s_scale"].preflight(forged, site.clients)
+    assert not refused.ok
+
+
+async def test_parameters_that_the_catalogue_does_not_know_are_refused(site: Site) -> None:
+    action = Action("k8s_scale", site.target("catalog"), {"replicas": "4", "was": 2, "limit": 8, "force": True})
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert store.rows[7].state is ExecutionState.REFUSED
+    assert "k8s_scale" in outcome.detail
+    assert writes(site) == []
+
+
+async def test_a_fix_that_does_not_help_is_not_verified_and_never_success(site: Site) -> None:
+    await site.broken("release-crash-checkout")
+    context = await site.context(site.incident("checkout"))
+    action = REMEDIATORS["k8s_restart_pod"].propose(context)
+    assert isinstance(action, Action)
+    store = MemoryStore(execution(action))
+    assert (await run(store.rows[7], services(site, store))).ok
+    row = store.rows[7]
+    assert row.finished_at is not None
+    early = await verify_once(row, site.clients, now=row.finished_at, signal_firing=True)
+    assert early.verdict == "pending"
+    late = await verify_once(row, site.clients, now=row.finished_at + timedelta(hours=1), signal_firing=True)
+    assert late.verdict in {"not_verified", "worse"}
+    assert any(not c.passed for c in late.checks)
+
+
+async def test_a_cluster_that_cannot_be_asked_verifies_nothing(site: Site) -> None:
+    action = await proposed(site, "k8s_rollback")
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    row = store.rows[7]
+    assert row.finished_at is not None
+    site.world.faults["k8s"].update(error_next=1000, status=503)
+    at = row.finished_at + timedelta(seconds=30)
+    assert (await verify_once(row, site.clients, now=at, signal_firing=False)).verdict == "pending"
+    late = row.finished_at + timedelta(hours=1)
+    assert (await verify_once(row, site.clients, now=late, signal_firing=False)).verdict == "not_verified"
+
+
+async def test_a_signal_that_still_fires_keeps_a_healthy_target_unverified(site: Site) -> None:
+    action = await proposed(site, "k8s_scale")
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    await site.until(lambda: site.service("catalog")["status"] == "healthy", "it is healthy")
+    row = store.rows[7]
+    assert row.finished_at is not None
+    at = row.finished_at + timedelta(seconds=60)
+    verdicts = {
+        firing: (await verify_once(row, site.clients, now=at, signal_firing=firing)).verdict
+        for firing in (True, None, False)
+    }
+    # Pods that are ready do not show that the overload is over: only the alert can.
+    assert verdicts == {True: "pending", None: "pending", False: "verified"}
+
+
+@pytest.mark.parametrize(("name", "service"), [("k8s_scale", "catalog"), ("k8s_rollback", "checkout")])
+async def test_undo_puts_back_what_was_changed_and_only_once(site: Site, name: str, service: str) -> None:
+    action = await proposed(site, name)
+    before = site.service(service)
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    changed = site.service(service)
+    assert (changed["replicas"], changed["image"]) != (before["replicas"], before["image"])
+    outcome = await undo(store.rows[7], services(site, store))
+    assert outcome is not None
+    assert outcome.ok, outcome.detail
+    after = site.service(service)
+    assert (after["replicas"], after["image"]) == (before["replicas"], before["image"])
+    assert store.rows[7].state is ExecutionState.UNDONE
+    sent = len(writes(site))
+    assert await undo(store.rows[7], services(site, store)) is None
+    assert len(writes(site)) == sent
+
+
+async def test_undo_leaves_what_somebody_else_changed_since(site: Site) -> None:
+    action = await proposed(site, "k8s_scale")
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    target = action.target
+    live = copy.deepcopy(site.store().get("deployments", target.namespace, target.name))
+    live["spec"]["replicas"] = 7
+    site.store().update("deployments", live)
+    outcome = await undo(store.rows[7], services(site, store))
+    assert outcome is not None
+    assert "somebody else" in outcome.detail
+    assert site.service("catalog")["replicas"] == 7
+    assert store.rows[7].state is ExecutionState.ACTED
+
+
+async def test_a_restart_cannot_be_undone_and_says_so(site: Site) -> None:
+    action = await proposed(site, "k8s_restart_pod")
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    assert REMEDIATORS["k8s_restart_pod"].undo_text == ""
+    assert await undo(store.rows[7], services(site, store)) is None
+
+
+async def test_one_fix_at_a_time_on_a_target(site: Site) -> None:
+    action = await proposed(site, "k8s_restart_pod")
+    store = MemoryStore(execution(action))
+    assert await store.lease_acquire(action.target.key, "another worker", 60)
+    with pytest.raises(Busy):
+        await run(store.rows[7], services(site, store))
+    assert store.rows[7].state is ExecutionState.QUEUED
+    assert writes(site) == []
+
+
+async def test_a_write_names_its_execution_and_its_field_manager(site: Site) -> None:
+    action = await proposed(site, "k8s_rollback")
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    (sent,) = writes(site)
+    assert sent["query"]["fieldManager"] == "codehealer"
+    assert {"op": "add", "path": "/metadata/annotations/codehealer.dev~1execution", "value": "7"} in sent["body"]
+    assert [o["path"] for o in sent["body"] if o["op"] == "test"] == ["/metadata/uid", "/metadata/generation"]
+
+
+async def test_without_a_cluster_the_execution_says_what_to_set(site: Site) -> None:
+    action = Action("k8s_scale", site.target("catalog"), {"replicas": 4, "was": 2, "limit": 8})
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store, clients=replace(site.clients, cluster=None)))
+    assert not outcome.ok
+    assert "KUBECONFIG" in outcome.detail
+
+
+async def test_argocd_with_self_heal_forbids_what_it_would_undo(site: Site, monkeypatch: Any) -> None:
+    await site.broken("release-crash-checkout")
+    argocd = site.clients.argocd
+    assert argocd is not None
+    real = await argocd.application("checkout")
+
+    class SelfHealing:
+        async def application(self, name: str) -> dict[str, Any]:
+            return {**real, "spec": {**real["spec"], "syncPolicy": {"automated": {"selfHeal": True}}}}
+
+    site.clients = replace(site.clients, argocd=SelfHealing())
+    plan = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
+    assert plan.action is None or plan.action.name == "k8s_restart_pod"
+    assert (
+        "k8s_rollback",
+        "Argo CD application checkout has self-heal on and would put the manifest back",
+    ) in plan.excluded
+    site.clients = replace(site.clients, argocd=None)
+    plan = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
+    assert any(name == "k8s_rollback" and "could not be asked" in why for name, why in plan.excluded)
+
+
+async def test_refusals_are_final_and_faults_are_not(site: Site) -> None:
+    cluster = site.clients.cluster
+    assert cluster is not None
+    site.world.kubernetes.denied.add(("list", "pods", "*"))
+    with pytest.raises(Refused, match="forbids"):
+        await cluster.list("sandbox", "Pod", "shop")
+    before = len(site.world.requests)
+    site.world.faults["k8s"].update(error_next=1, status=503)
+    assert (await cluster.get("sandbox", "Deployment", "shop", "checkout"))["kind"] == "Deployment"
+    assert len(site.world.requests) - before == 2
+    with pytest.raises(NotFound):
+        await cluster.get("sandbox", "Deployment", "shop", "never-was")
+    with pytest.raises(Refused, match="not known"):
+        await cluster.get("elsewhere", "Deployment", "shop", "checkout")
+    assert datetime.now(UTC).tzinfo is UTC
