@@ -24,10 +24,7 @@ def message_text(message: Json, *, quoted: bool = True) -> str:
     for attachment in attachments(message):
         if quoted or not is_quoted(attachment):
             parts += _attachment_text(attachment)
-    lines: list[str] = []
-    for part in parts:
-        if part and part not in lines:  # apps repeat their blocks in `text`
-            lines.append(part)
+    lines = dict.fromkeys(part for part in parts if part)  # apps repeat their blocks in `text`
     return decode("\n".join(lines))[:_MAX_TEXT]
 
 

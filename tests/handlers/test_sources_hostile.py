@@ -135,6 +135,12 @@ def test_deep_json_is_refused(source: str, body: bytes) -> None:
         read_webhook(source, {}, body, secrets=None)
 
 
+def test_string_that_never_ends_is_refused() -> None:
+    # Quadratic work on two megabytes would not end within the test's time.
+    with pytest.raises(BadInput, match="not JSON"):
+        read_webhook("generic", {}, rb'{"a":"' + rb"\"" * 900_000, secrets=None)
+
+
 def test_brackets_in_text_are_no_depth() -> None:
     body = json.dumps({"alerts": [], "note": "[{" * 1_000}).encode()
     assert read_webhook("alertmanager", {}, body, secrets=None).alerts == ()

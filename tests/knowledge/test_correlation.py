@@ -351,6 +351,31 @@ def test_joining_on_arrival_splits_rather_than_merges(seed: int) -> None:
     assert f1 >= 0.85
 
 
+CART_THERE = alert("KubePodNotReady", node="worker-c", namespace="store", pod="cart-6b8f9c7d54-q2w4z")
+CART_CRASH = crash_of("cart-6b8f9c7d54-w9k2p")
+
+
+def test_pod_on_another_node_does_not_join_the_failing_nodes_incident() -> None:
+    node, here, there = one_by_one([NODE, ON_NODE[0], CART_THERE])
+    assert node == here != there
+
+
+def test_crash_does_not_hide_in_the_incident_of_its_node() -> None:
+    node, unready, crash, again = one_by_one([NODE, ON_NODE[0], CART_CRASH, CART_CRASH])
+    assert node == unready != crash == again
+
+
+def test_node_does_not_claim_an_incident_that_a_crash_explains() -> None:
+    crash, unready, node = one_by_one([CART_CRASH, ON_NODE[0], NODE])
+    assert crash == unready != node
+
+
+def test_one_daemon_set_on_two_nodes_is_two_failures() -> None:
+    there = alert("KubeDaemonSetRolloutStuck", node="worker-c", namespace="monitoring", daemonset="node-exporter")
+    assert there.identity != ON_NODE[2].identity
+    assert not together(ON_NODE[2], there)
+
+
 def test_repeat_joins_its_incident_and_changes_nothing() -> None:
     once = groups([NODE, *ON_NODE, CRASH])
     assert groups([NODE, *ON_NODE, CRASH] * 2)[:5] == once
