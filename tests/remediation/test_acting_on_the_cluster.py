@@ -11,6 +11,7 @@ from knowledge.errors import Conflict, NotFound, Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from remediation import kube
 from remediation.execution import Busy, run, undo
+from remediation.ports import Clients
 from remediation.registry import NotOffered
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
@@ -34,12 +35,27 @@ async def proposed(site: Site, name: str) -> Action:
     return plan.action
 
 
-def spec_and_pods(site: Site, name: str) -> Any:
-    """What an action would change: the workload's spec and its pods' identities."""
-    target = site.target(name)
-    live = site.store().get("deployments", target.namespace, name)
-    pods = {p["metadata"]["uid"] for p in site.world.kubernetes.cluster.pods(name)}
-    return copy.deepcopy(live["spec"]), live["metadata"].get("annotations"), pods
+def touched(site: Site, action: Action) -> Any:
+    """What an action would change: the workload's spec and annotations, and whether its pod is being deleted."""
+    target = action.target
+    live = site.store().get("deployments", target.namespace, target.name)
+    pod = site.store().get("pods", target.namespace, action.parameters.get("pod", ""))
+    leaving = pod["metadata"].get("deletionTimestamp") if pod else None
+    return copy.deepcopy(live["spec"]), live["metadata"].get("annotations"), leaving
+
+
+def failing_at_the_write(site: Site, *, after_write: bool) -> Clients:
+    """The real clients, with a fault switched on in the world just before the write is sent."""
+    real = site.clients.cluster
+    assert real is not None
+
+    class Cluster:
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute in {"patch", "delete_pod"}:
+                site.world.faults["k8s"].update(error_next=1, status=500, after_write=after_write)
+            return getattr(real, attribute)
+
+    return replace(site.clients, cluster=Cluster())
 
 
 def writes(site: Site) -> list[dict[str, Any]]:
@@ -49,13 +65,13 @@ def writes(site: Site) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 async def test_a_dry_run_asks_the_cluster_and_changes_nothing(site: Site, name: str) -> None:
     action = await proposed(site, name)
-    before = spec_and_pods(site, SERVICE[name])
+    before = touched(site, action)
     store = MemoryStore(execution(action))
     outcome = await run(store.rows[7], services(site, store, dry_run=True))
     assert outcome.ok
     assert not outcome.changed
     assert "Dry run" in outcome.detail
-    assert spec_and_pods(site, SERVICE[name]) == before
+    assert touched(site, action) == before
     assert len(writes(site)) == 1
     last = writes(site)[0]
     assert last["query"].get("dryRun") == "All" or last["body"].get("dryRun") == ["All"]
@@ -77,7 +93,7 @@ async def test_a_target_that_vanished_is_refused_and_nothing_is_sent(site: Site,
 @pytest.mark.parametrize("name", CASES)
 async def test_a_missing_permission_is_named_and_nothing_changes(site: Site, name: str) -> None:
     action = await proposed(site, name)
-    before = spec_and_pods(site, SERVICE[name])
+    before = touched(site, action)
     site.world.kubernetes.denied |= {("patch", "deployments", "*"), ("delete", "pods", "*")}
     store = MemoryStore(execution(action))
     outcome = await run(store.rows[7], services(site, store))
@@ -86,7 +102,7 @@ async def test_a_missing_permission_is_named_and_nothing_changes(site: Site, nam
     assert "is forbidden" in outcome.detail
     assert "codehealer Role" in outcome.detail
     assert store.rows[7].state is ExecutionState.FAILED
-    assert spec_and_pods(site, SERVICE[name]) == before
+    assert touched(site, action) == before
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,9 +114,8 @@ async def test_a_lost_answer_is_settled_by_looking(site: Site, name: str, after_
     assert ready.ok, ready.reason
     row = execution(action, state=ExecutionState.STARTED, snapshot=ready.snapshot)
     store = MemoryStore(row)
-    site.world.faults["k8s"].update(error_next=1, status=500, after_write=after_write)
     with pytest.raises(Unavailable) as caught:
-        await remediator.execute(action, ready.snapshot, 7, site.clients)
+        await remediator.execute(action, ready.snapshot, 7, failing_at_the_write(site, after_write=after_write))
     assert caught.value.maybe_done
 
     outcome = await run(row, services(site, store))
@@ -115,19 +130,8 @@ async def test_a_lost_answer_is_settled_by_looking(site: Site, name: str, after_
 @pytest.mark.parametrize("name", CASES)
 async def test_an_error_of_the_cluster_during_the_run_ends_with_what_the_target_shows(site: Site, name: str) -> None:
     action = await proposed(site, name)
-    real = site.clients.cluster
-    assert real is not None
-
-    class FailingAtTheWrite:
-        """The real client, with a fault switched on in the world as soon as the write comes."""
-
-        def __getattr__(self, attribute: str) -> Any:
-            if attribute in {"patch", "delete_pod"}:
-                site.world.faults["k8s"].update(error_next=1, status=500, after_write=True)
-            return getattr(real, attribute)
-
     store = MemoryStore(execution(action))
-    clients = replace(site.clients, cluster=FailingAtTheWrite())
+    clients = failing_at_the_write(site, after_write=True)
     outcome = await run(store.rows[7], services(site, store, clients=clients))
     assert outcome.ok
     assert outcome.changed
@@ -386,16 +390,14 @@ async def test_argocd_with_self_heal_forbids_what_it_would_undo(site: Site, monk
     real = await argocd.application("checkout")
 
     class SelfHealing:
-        async def application(self, name: str) -> dict[str, Any]:
+        async def application(self, _name: str) -> dict[str, Any]:
             return {**real, "spec": {**real["spec"], "syncPolicy": {"automated": {"selfHeal": True}}}}
 
     site.clients = replace(site.clients, argocd=SelfHealing())
     plan = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
     assert plan.action is None or plan.action.name == "k8s_restart_pod"
-    assert (
-        "k8s_rollback",
-        "Argo CD application checkout has self-heal on and would put the manifest back",
-    ) in plan.excluded
+    why = dict(plan.excluded)["k8s_rollback"]
+    assert why == "Argo CD application checkout has self-heal on and would put the manifest back"
     site.clients = replace(site.clients, argocd=None)
     plan = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
     assert any(name == "k8s_rollback" and "could not be asked" in why for name, why in plan.excluded)

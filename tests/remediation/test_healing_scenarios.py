@@ -59,9 +59,8 @@ async def test_evidence_of_a_crash_names_the_cause_and_hides_secrets(site: Site)
     incident = site.incident("orders")
 
     async def has_previous() -> bool:
-        return any(
-            "readDefinition" in e.text for e in await collect(incident, site.clients) if e.kind == "previous_logs"
-        )
+        found = await collect(incident, site.clients)
+        return any("readDefinition" in e.text for e in found if e.kind == "previous_logs")
 
     await site.until(has_previous, "the previous log is there")
     found = {e.kind: e for e in await collect(incident, site.clients)}
