@@ -36,6 +36,7 @@ const state = {
 // -- small things -----------------------------------------------------------------------------------------------
 
 function toast(text, bad = false) {
+  if ([...$("toasts").children].some((one) => one.textContent === String(text))) return;
   const node = h("div", { class: bad ? "toast bad" : "toast" }, String(text));
   $("toasts").append(node);
   setTimeout(() => node.remove(), bad ? 9000 : 5000);
@@ -87,6 +88,7 @@ async function act(source, form, action, node, confirm) {
   try {
     const answer = await post("click", { user: state.user, ...source, ...action, values: form?.values() ?? {} });
     mark(key, answer.acknowledged ? null : "failed", node);
+    if (!answer.acknowledged) toast(`${state.connected ? "The app did not answer the click" : "The app is not connected"}. Try again.`, true);
   } catch (error) {
     mark(key, "failed", node);
     toast(error.message, true);

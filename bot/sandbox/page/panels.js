@@ -94,14 +94,11 @@ export function createWorld(node, hooks) {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const matches = (one) => words.every((word) => [one.id, one.title, one.summary, one.service, one.environment, one.kind, one.group].join(" ").toLowerCase().includes(word));
     const groups = new Map();
-    for (const one of scenarios.filter(matches)) groups.set(one.group ?? "Other", [...(groups.get(one.group ?? "Other") ?? []), one]);
-    const opened = new Set([...scenarioList.querySelectorAll("details.group[open]")].map((one) => one.dataset.group));
-    // Few scenarios are all shown, so that the first click is one click; many are folded by group.
-    const all = scenarios.length <= 16 && !scenarioList.childElementCount;
-    const first = opened.size === 0;
-    scenarioList.replaceChildren(...[...groups].map(([name, list], index) =>
-      h("details", { class: "group", data: { group: name }, open: words.length > 0 || opened.has(name) || all || (first && index < 2) },
-        h("summary", {}, h("span", {}, readable(name)), h("span", { class: "count" }, String(list.length))),
+    for (const one of scenarios.filter(matches)) groups.set(areaOf(one), [...(groups.get(areaOf(one)) ?? []), one]);
+    const closed = new Set([...scenarioList.querySelectorAll("details.group:not([open])")].map((one) => one.dataset.group));
+    scenarioList.replaceChildren(...[...groups].map(([name, list]) =>
+      h("details", { class: "group", data: { group: name }, open: words.length > 0 || !closed.has(name) },
+        h("summary", {}, h("span", {}, name), h("span", { class: "count" }, String(list.length))),
         h("ul", {}, list.map((one) => scenarioItem(one))))));
     if (!groups.size) scenarioList.replaceChildren(h("p", { class: "empty" }, scenarios.length ? "No scenario matches." : "No scenarios yet."));
   }
@@ -118,10 +115,10 @@ export function createWorld(node, hooks) {
     }, "Break it");
     return h("li", { class: "scenario", data: { scenario: one.id } },
       h("div", { class: "scenario-top" }, h("div", { class: "scenario-title", dir: "auto" }, one.title), button),
-      h("div", { class: "scenario-text" },
-        h("div", { class: "chips" }, one.service && h("span", { class: "chip" }, one.service), one.environment && h("span", { class: `chip env ${one.environment}` }, one.environment)),
+      h("details", { class: "about" },
+        h("summary", {}, one.service && h("span", { class: "chip" }, one.service), one.environment && h("span", { class: `chip env ${one.environment}` }, one.environment), h("span", {}, "about")),
         one.summary && h("p", { dir: "auto" }, one.summary),
-        one.right_action && h("details", { class: "answer" }, h("summary", {}, "What should help"), h("p", {}, h("code", {}, String(one.right_action)), one.kind && ` (${one.kind})`))));
+        one.right_action && h("p", {}, "What should help: ", h("code", {}, String(one.right_action)), one.kind && ` (${one.kind})`)));
   }
 
   function draw(world) {
@@ -140,10 +137,15 @@ export function createWorld(node, hooks) {
   return { draw, toTop: () => node.querySelector(".scroller").scrollTo({ top: 0, behavior: "smooth" }) };
 }
 
-/** "release-crash" as a heading. */
-function readable(name) {
-  const words = String(name).replaceAll(/[-_]/g, " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+const AREAS = [
+  ["Builds and pipelines", new Set(["buildfailure", "buildcacheerror", "test_failure", "dependency_resolution", "compile_lint", "githubaction_transient"])],
+  ["Delivery", new Set(["argocd_sync", "argocd_degraded", "db_migration"])],
+  ["False alarms", new Set(["healthy", "unknown"])],
+];
+
+/** A scenario's own group joins it with its look-alikes; people look for where it goes wrong. */
+function areaOf(scenario) {
+  return AREAS.find(([, kinds]) => kinds.has(scenario.kind))?.[0] ?? "Running services";
 }
 
 function drawSnapshot(node, overall, snapshot) {
