@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 SANDBOX_START_S = 15.0
 
 
-async def run(settings: Settings, *, started_at: float, check: bool = False) -> None:
+async def run(settings: Settings, *, started_at: float, check: bool = False, as_json: bool = False) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
@@ -62,7 +62,9 @@ async def run(settings: Settings, *, started_at: float, check: bool = False) -> 
             return
         if sandbox:
             await _forget_the_last_world(program.services)
-        await _serve(program, settings, listening, stop, _greeting(settings, sandbox, started_at))
+        ready_s = time.time() - started_at
+        greeting = _data(settings, sandbox, ready_s) if as_json else _greeting(settings, sandbox, ready_s)
+        await _serve(program, settings, listening, stop, greeting)
 
 
 def _explicit(settings: Settings) -> dict[str, Any]:
@@ -142,15 +144,21 @@ async def _forget_the_last_world(services: Services) -> None:
         await incidents.dismiss_open(db)
 
 
-def _greeting(settings: Settings, sandbox: Mapping[str, Any] | None, started_at: float) -> str:
-    seconds = f"[dim](ready in {time.time() - started_at:.1f} s)[/dim]"
+def _data(settings: Settings, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
+    webhooks = f"http://{settings.http_host}:{settings.http_port}/webhooks/"
+    return json.dumps({"url": sandbox["url"] if sandbox else None, "webhooks": webhooks, "ready_s": round(ready_s, 2)})
+
+
+def _greeting(settings: Settings, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
+    seconds = f"(ready in {ready_s:.1f} s)"
     if sandbox:
-        return f"CodeHealer and its sandbox are running. Open [bold]{sandbox['url']}[/bold] {seconds}"
-    return f"CodeHealer is connected to Slack; webhooks at http://{settings.http_host}:{settings.http_port}/webhooks/ {seconds}"
+        return f"CodeHealer and its sandbox are running. Open {sandbox['url']} {seconds}"
+    address = f"http://{settings.http_host}:{settings.http_port}"
+    return f"CodeHealer is connected to Slack; webhooks at {address}/webhooks/ {seconds}"
 
 
 def _say(text: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(text)
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 async def _serve(

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     webhook_token: SecretStr = Field(
         SecretStr(""),
         alias="CODEHEALER_WEBHOOK_TOKEN",
-        description="Bearer tokens for senders that cannot sign, comma-separated; CODEHEALER_WEBHOOK_TOKEN_<SOURCE> for one source alone",
+        description="Bearer tokens of senders that cannot sign, comma-separated; _<SOURCE> appended: for one source",
     )
     http_host: str = Field(
         "127.0.0.1", alias="CODEHEALER_HTTP_HOST", description="Address of webhooks, health and metrics"
@@ -114,12 +114,6 @@ class Settings(BaseSettings):
     actions: bool = Field(True, alias="CODEHEALER_ACTIONS", description="false: read-only, nothing is ever carried out")
     watch_namespaces: Names = Field(
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
-    )
-    settle_seconds: float | None = Field(
-        None,
-        alias="CODEHEALER_SETTLE_SECONDS",
-        ge=0,
-        description="Waits before the first verification, instead of each action's own",
     )
     verify_every_seconds: float = Field(
         5.0, alias="CODEHEALER_VERIFY_EVERY_SECONDS", gt=0, description="Time between two looks of a verification"

@@ -1,0 +1,264 @@
+"""What docs/performance.md states, measured anew: a bot and a sandbox of their own, on a database of their own."""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.postgres import EmbeddedPostgres
+from bot.program import run_sandbox
+from bot.settings import load_settings
+from knowledge.embedding.minilm import LocalEmbedder
+from knowledge.errors import SettingsError, Unavailable
+from knowledge.language_models.builtin import diagnose_builtin
+from knowledge.model import Evidence
+from knowledge.redaction import redact
+from knowledge.store.database import open_engine
+
+Figures = dict[str, Any]
+
+STORM_S, ALERTS_PER_S, INCIDENTS = 60, 50, 30
+RAMP_PER_S, RAMP_STEP_S = (0.5, 1.0, 2.0, 4.0), 12
+CARD_BAR_S = 1.0
+ASKER, CHANNEL = "U0ONCALL", "C0DEPLOY"
+
+
+@dataclass
+class Rig:
+    """A bot under measurement and what it is measured with."""
+
+    http: httpx.AsyncClient
+    engine: AsyncEngine
+    sandbox_url: str
+    env: Mapping[str, str]
+    bot: asyncio.subprocess.Process
+    sent_at: dict[str, datetime] = field(default_factory=dict)
+
+    async def alert(self, incident: str, number: int) -> None:
+        """One firing alert of an incident, posted as Alertmanager does."""
+        labels = {
+            "alertname": "KubePodCrashLooping", "namespace": f"bench-{incident}", "deployment": f"service-{incident}",
+            "pod": f"service-{incident}-{number}", "severity": "warning",
+        }  # fmt: skip
+        summary = (
+            f"Container of service-{incident} keeps restarting: exit code 1, connection refused to cache-{incident}"
+        )
+        one = {
+            "status": "firing", "labels": labels, "annotations": {"description": summary},
+            "startsAt": datetime.now(UTC).isoformat(), "endsAt": "0001-01-01T00:00:00Z",
+            "fingerprint": f"{incident}-{number}",
+        }  # fmt: skip
+        body = {"version": "4", "receiver": "bench", "status": "firing", "alerts": [one], "commonLabels": labels}
+        self.sent_at.setdefault(f"service-{incident}", datetime.now(UTC))
+        port = self.env["CODEHEALER_HTTP_PORT"]
+        answer = await self.http.post(
+            f"http://127.0.0.1:{port}/webhooks/alertmanager",
+            json=body,
+            headers={"Authorization": f"Bearer {self.env['CODEHEALER_WEBHOOK_TOKEN']}"},
+        )
+        answer.raise_for_status()
+
+    async def ask(self) -> float:
+        """Seconds until Slack has the acknowledgement, with its answer, of a slash command."""
+        began = time.perf_counter()
+        body = {"user": ASKER, "channel": CHANNEL, "command": "/codehealer", "text": "help"}
+        answer = await self.http.post(f"{self.sandbox_url}sandbox/api/command", json=body)
+        if not answer.json().get("acknowledged"):
+            raise Unavailable("a slash command was not acknowledged within Slack's three seconds")
+        return time.perf_counter() - began
+
+    async def seconds_to(self, table: str, column: str, wanted: Sequence[str], deadline_s: float) -> list[float]:
+        """From the first alert of each wanted workload to its row; the deadline for those that have none by then."""
+        query = text(
+            f"SELECT i.workload, min(t.{column}) AS at FROM {table} t JOIN incidents i ON i.id = t.incident_id "  # noqa: S608  our own names
+            f"WHERE i.workload = ANY(:wanted) AND t.{column} IS NOT NULL GROUP BY 1"
+        )
+        until = time.monotonic() + deadline_s
+        while True:
+            async with self.engine.connect() as db:
+                rows = {row.workload: row.at for row in await db.execute(query, {"wanted": list(wanted)})}
+            if len(rows) == len(wanted) or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.1)
+        return [(rows[one] - self.sent_at[one]).total_seconds() if one in rows else deadline_s for one in wanted]
+
+
+@asynccontextmanager
+async def _rig() -> AsyncIterator[Rig]:
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        os.chmod(directory, 0o755)  # the database's own user must reach its folder
+        async with (
+            EmbeddedPostgres(Path(directory) / "data") as server,
+            run_sandbox(0) as sandbox,
+            httpx.AsyncClient(timeout=10) as http,
+        ):
+            environment = {**os.environ, **sandbox["env"], "DATABASE_URL": server.url, "CODEHEALER_LOG_LEVEL": "ERROR"}
+            bot = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot", "run", "--json",
+                env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+            engine = open_engine(server.url)
+            try:
+                line = await bot.stdout.readline() if bot.stdout else b""
+                if not line:
+                    raise SettingsError("The bot did not start; `codehealer run --check` says why.")
+                yield Rig(http, engine, sandbox["url"], sandbox["env"], bot)
+            finally:
+                await engine.dispose()
+                if bot.returncode is None:
+                    bot.terminate()
+                await bot.wait()
+
+
+def _place() -> str | None:
+    """Root's database runs as another user, who can't enter root's own folders."""
+    return "/var/tmp" if os.geteuid() == 0 else None  # noqa: S108  made with a random name
+
+
+async def storm() -> Figures:
+    """50 alerts a second for a minute, of 30 incidents that open one every two seconds."""
+    async with _rig() as rig:
+        await asyncio.sleep(2)
+        idle_mb = pss_mb(rig.bot.pid)
+        asks: list[float] = []
+        errors = 0
+        began = time.monotonic()
+
+        async def post(number: int) -> None:
+            nonlocal errors
+            second = number / ALERTS_PER_S
+            newest = min(INCIDENTS - 1, int(second // 2))
+            # The first alert at a two-second mark opens the next incident; the others repeat the open ones.
+            opens = number % (2 * ALERTS_PER_S) == 0
+            incident = newest if opens else number % (newest + 1)
+            try:
+                await rig.alert(f"{incident:02d}", number)
+            except httpx.HTTPError:
+                errors += 1
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(STORM_S * ALERTS_PER_S):
+                await asyncio.sleep(max(0.0, began + number / ALERTS_PER_S - time.monotonic()))
+                group.create_task(post(number))
+                if number % (ALERTS_PER_S // 2) == 0:
+                    group.create_task(_collect(asks, rig.ask))
+        opened = [f"service-{number:02d}" for number in range(INCIDENTS)]
+        cards = await rig.seconds_to("cards", "posted_at", opened, 30)
+        answers = await rig.seconds_to("diagnoses", "created_at", opened, 30)
+        return {
+            "alerts": STORM_S * ALERTS_PER_S,
+            "not accepted": errors,
+            "first card p95 s": p(cards, 95),
+            "first card p50 s": p(cards, 50),
+            "diagnosis p95 s": p(answers, 95),
+            "slash command acknowledged p99 ms": round(1000 * p(asks, 99), 1),
+            "slash command acknowledged p50 ms": round(1000 * p(asks, 50), 1),
+            "idle PSS MB": idle_mb,
+            "PSS after the storm MB": pss_mb(rig.bot.pid),
+        }
+
+
+async def _collect(into: list[float], measure: Callable[[], Awaitable[float]]) -> None:
+    into.append(await measure())
+
+
+async def ramp() -> Figures:
+    """Incidents a second at which the first card takes longer than a second at p95; all go to one channel."""
+    figures: Figures = {}
+    async with _rig() as rig:
+        for rate in RAMP_PER_S:
+            names = [f"r{rate:g}-{number}".replace(".", "x") for number in range(max(3, int(rate * RAMP_STEP_S)))]
+            for number, name in enumerate(names):
+                await rig.alert(name, number)
+                await asyncio.sleep(1 / rate)
+            cards = await rig.seconds_to("cards", "posted_at", [f"service-{name}" for name in names], 30)
+            figures[f"first card p95 s at {rate:g} incidents/s"] = p(cards, 95)
+            if p(cards, 95) > CARD_BAR_S:
+                figures["breaks at incidents/s"] = rate
+                break
+    return figures
+
+
+async def diagnosis() -> Figures:
+    """The built-in diagnosis of 64 KB, after one for warming up."""
+    embedder = LocalEmbedder()
+    noise = "2026-11-22T10:00:00Z INFO request served path=/cart status=200 ms=12\n"
+    log = noise * 450 + "panic: runtime error: invalid memory address or nil pointer dereference\n" + noise * 450
+    case = [Evidence("logs", "pod", log[:64_000])]
+    diagnose_builtin("Pod restarts", case, embed=embedder.embed)
+    taken = []
+    for _ in range(20):
+        began = time.perf_counter()
+        diagnose_builtin("Pod restarts", case, embed=embedder.embed)
+        taken.append(time.perf_counter() - began)
+    return {"64 KB p50 ms": round(1000 * p(taken, 50), 1), "64 KB p99 ms": round(1000 * p(taken, 99), 1)}
+
+
+async def redaction() -> Figures:
+    """Megabytes a second of redaction over a plain log."""
+    line = "2026-11-22T10:00:00Z INFO request served path=/cart/items?id=42 status=200 ms=12 trace=4bf92f3577b34da6\n"
+    log = line * 20_000
+    redact(log[:10_000])
+    began = time.perf_counter()
+    redact(log)
+    return {"MB/s": round(len(log) / 1e6 / (time.perf_counter() - began), 1)}
+
+
+BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
+    "diagnosis": diagnosis,
+    "redaction": redaction,
+    "storm": storm,
+    "ramp": ramp,
+}
+
+
+def machine() -> Figures:
+    """What the figures depend on."""
+    load_settings()
+    with tempfile.NamedTemporaryFile() as file:
+        taken = []
+        for _ in range(20):
+            file.write(b"x" * 8192)
+            file.flush()
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return {
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "fsync p50 ms": round(1000 * statistics.median(taken), 2),
+        "python": sys.version.split()[0],
+    }
+
+
+def p(values: Sequence[float], percent: int) -> float:
+    """The percentile by nearest rank."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 4) if ordered else 0.0
+
+
+def pss_mb(pid: int) -> int:
+    """Proportional set size of one process, its children apart; 0 where the kernel does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+async def measure(names: Sequence[str]) -> AsyncIterator[tuple[str, Figures]]:
+    yield "machine", machine()
+    for name in names:
+        yield name, await BENCHES[name]()

@@ -1,0 +1,14 @@
+"""The command line; its contract is docs/commands.md."""
+
+import typer
+
+from bot.cli import bench, database, running, texts
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
+)
+for module in (running, texts, database, bench):
+    module.add_to(app)

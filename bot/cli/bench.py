@@ -1,0 +1,35 @@
+"""bench: the figures of docs/performance.md, measured here and now."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from bot import bench as benches
+from bot.cli.printing import JsonOption, plain, put, words
+from knowledge.errors import BadInput
+
+
+def bench(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this program on this machine."""
+    if name and name not in benches.BENCHES:
+        raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
+    asyncio.run(_measure([name] if name else list(benches.BENCHES), as_json))
+
+
+async def _measure(names: list[str], as_json: bool) -> None:
+    async for name, figures in benches.measure(names):
+        if as_json:
+            put({"bench": name, **figures})
+            continue
+        plain.print(name)
+        for figure, value in figures.items():
+            plain.print(f"  {figure:<44} {value}", markup=False)
+        words.print("")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(bench)

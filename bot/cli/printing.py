@@ -1,0 +1,19 @@
+"""How commands speak: data on standard output, words on standard error."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Data on standard output, words on standard error.")]
+
+words = Console(stderr=True, highlight=False, soft_wrap=True)
+plain = Console(highlight=False, soft_wrap=True)
+
+
+def put(value: Any) -> None:
+    """One JSON value on one line of standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()

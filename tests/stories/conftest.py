@@ -1,0 +1,19 @@
+"""The stories' stage."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.stories.stage import Stage
+
+
+@pytest_asyncio.fixture
+async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A sandbox and a bot, connected."""
+    opened = Stage(database_url, tmp_path)
+    try:
+        await opened.open()
+        yield opened
+    finally:
+        await opened.close()
