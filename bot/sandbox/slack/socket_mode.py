@@ -55,10 +55,11 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """One open WebSocket of the app and the TCP connection under it."""
+    """One open WebSocket of the app and the TCP connection under it; ``ending`` asks for its CLOSE."""
 
     ws: web.WebSocketResponse
     transport: asyncio.Transport | None
+    ending: asyncio.Event
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Sockets:
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _held: list[Json] = field(default_factory=list)
+    _connected: asyncio.Event = field(default_factory=asyncio.Event)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background until it is done or the sandbox stops."""
@@ -91,8 +93,7 @@ class Sockets:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in list(self.links):
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                await asyncio.wait_for(link.ws.close(code=1001), 1)
+            link.ending.set()
 
     def new_ticket(self) -> str:
         """Make a ticket that opens one link, once, soon."""
@@ -116,18 +117,24 @@ class Sockets:
             await ws.send_json({"type": "disconnect", "reason": "too_many_websockets", **self._link_info()})
             await ws.close()
             return ws
-        link = Link(ws, request.transport)
+        link = Link(ws, request.transport, asyncio.Event())
         self.links.append(link)
+        self._connected.set()
         self.on_link_change()
-        pinging = asyncio.create_task(self._ping(link))
         if request.query.get("debug_reconnects") == "true":
             self.spawn(self._disconnect_later(link, DEBUG_RECONNECT_SECONDS))
+        tasks = [asyncio.create_task(work) for work in (self._ping(link), self._listen(ws), _asked(link.ending))]
         try:
-            await link.ws.send_json({"type": "hello", **self._link_info()})
-            await self._listen(link.ws)
+            await ws.send_json({"type": "hello", **self._link_info()})
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            pinging.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._forget(link)
+        # Closed by whoever served it, with nobody else reading: only then is the other side's CLOSE waited for, and
+        # nothing that was sent before is lost with the connection.
+        await ws.close()
         return ws
 
     def _link_info(self) -> Json:
@@ -154,6 +161,8 @@ class Sockets:
     def _forget(self, link: Link) -> None:
         if link in self.links:
             self.links.remove(link)
+            if not self.links:
+                self._connected.clear()
             self.on_link_change()
 
     def _acknowledged(self, frame: str) -> None:
@@ -173,9 +182,8 @@ class Sockets:
 
         Returns the ack's payload ({} when it has none), None when no ack came within the window.
         """
-        link = self._pick()
+        link = await self._link_soon()
         if link is None:
-            await asyncio.sleep(self.timing.ack)
             return None
         envelope_id = str(uuid.uuid4())
         waiting: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
@@ -196,6 +204,17 @@ class Sockets:
             return None
         finally:
             del self._waiting[envelope_id]
+
+    async def _link_soon(self) -> Link | None:
+        """Return a link, waiting one ack window for a bot that is just connecting."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.timing.ack):
+                while (link := self._pick()) is None:
+                    await self._connected.wait()
+                    # A link that just closed still counts as connected until its handler has noticed.
+                    await asyncio.sleep(0.02)
+                return link
+        return None
 
     def _pick(self) -> Link | None:
         usable = [link for link in self.links if not link.ws.closed]
@@ -255,7 +274,7 @@ class Sockets:
             self._forget(link)
 
     def disconnect(self, reason: str) -> None:
-        """Send a disconnect frame to every link, and close it: after ten seconds for a warning, else at once."""
+        """Send a disconnect frame to every link, and close it: at once, or after ten seconds for a routine one."""
         if reason == "link_disabled":
             self.faults.link_disabled = True
         for link in list(self.links):
@@ -268,9 +287,14 @@ class Sockets:
     async def _disconnect(self, link: Link, reason: str) -> None:
         with contextlib.suppress(ConnectionError):
             await link.ws.send_json({"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-sandbox"}})
-            if reason == "warning":
-                await asyncio.sleep(self.timing.warning)
-            await link.ws.close()
+        self._forget(link)
+        if reason in ("warning", "refresh_requested"):
+            await asyncio.sleep(self.timing.warning)
+        link.ending.set()
+
+
+async def _asked(ending: asyncio.Event) -> None:
+    await ending.wait()
 
 
 def dropped(request: web.Request) -> web.Response:
