@@ -98,7 +98,7 @@ class Rig:
 @asynccontextmanager
 async def _rig() -> AsyncIterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
-        os.chmod(directory, 0o755)  # the database's own user must reach its folder
+        _let_through(directory)
         async with (
             EmbeddedPostgres(Path(directory) / "data") as server,
             run_sandbox(0) as sandbox,
@@ -120,6 +120,11 @@ async def _rig() -> AsyncIterator[Rig]:
                 if bot.returncode is None:
                     bot.terminate()
                 await bot.wait()
+
+
+def _let_through(directory: str) -> None:
+    """The database's own user must reach its folder inside."""
+    Path(directory).chmod(0o711)
 
 
 def _place() -> str | None:

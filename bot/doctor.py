@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 import httpx
@@ -19,6 +18,7 @@ from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError
 from knowledge.store.database import open_engine
 from remediation.policy import Policy
+from remediation.ports import Clients
 
 DEADLINE_S = 15.0
 
@@ -116,8 +116,8 @@ async def _channel(settings: Settings) -> Finding:
 
 
 async def _embedder(_settings: Settings) -> Finding:
-    path = await asyncio.to_thread(model_file)
-    return Finding("embedder", True, f"all-MiniLM-L6-v2, {Path(path).stat().st_size // 1_000_000} MB")
+    size = await asyncio.to_thread(lambda: model_file().stat().st_size)
+    return Finding("embedder", True, f"all-MiniLM-L6-v2, {size // 1_000_000} MB")
 
 
 async def _models(settings: Settings) -> Finding:
@@ -127,7 +127,7 @@ async def _models(settings: Settings) -> Finding:
 
 
 @contextlib.asynccontextmanager
-async def _clients(settings: Settings, policy: Policy):  # type: ignore[no-untyped-def]
+async def _clients(settings: Settings, policy: Policy) -> AsyncIterator[Clients]:
     async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
         clients = make_clients(settings, policy, http)
         try:

@@ -12,7 +12,7 @@ from handlers.blocks.card import Card
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
 from handlers.services import Services
 from handlers.sources.slack_text import message_text
-from handlers.view import NEEDS_PERSON, card_view
+from handlers.view import card_view
 from knowledge.model import (
     Approval,
     ApprovalState,
@@ -62,12 +62,14 @@ async def recount(db: AsyncConnection, services: Services, incident_id: int) -> 
 async def _reply(
     db: AsyncConnection, services: Services, incident: Incident, key: str, card: Card, *, broadcast: bool = False
 ) -> None:
+    # A card that answers a mention stands in that thread, and so does what is said about it.
+    where: dict[str, Any] = {"thread_ts": incident.thread_ts} if incident.thread_ts else {"in_thread": True}
     await outbox.put(
         db,
         kind="post",
         key=f"{key}:{incident.id}",
         channel=incident.channel or services.channel,
-        payload={"text": card.text, "blocks": card.blocks, "in_thread": True, "broadcast": broadcast},
+        payload={"text": card.text, "blocks": card.blocks, "broadcast": broadcast, **where},
         incident_id=incident.id,
     )
 
@@ -85,7 +87,7 @@ async def explain(db: AsyncConnection, services: Services, incident: Incident) -
 
 async def call_people(db: AsyncConnection, services: Services, incident: Incident) -> None:
     """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well."""
-    if incident.state not in NEEDS_PERSON:
+    if incident.state not in thread.NEEDS_PERSON:
         return
     view = await card_view(db, services, incident)
     if not view.observing:

@@ -33,7 +33,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
             return  # the same click, delivered again
         paused = await switches.paused(db) or not services.actions
         digest = approval.digest if approval.digest.startswith(click["digest"]) else ""
-        verdict = check_click(approval, person, digest, services.now(), services.policy, paused)
+        verdict = check_click(approval, person, digest, now=services.now(), policy=services.policy, paused=paused)
         if isinstance(verdict, Denied):
             await _refused(db, click, approval, verdict.reason)
             return
@@ -73,7 +73,7 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
         click = {"user": user, "channel": incident.channel or services.channel, "key": key}
         if approval.state is ApprovalState.REJECTED and approval.decided_by == user:
             return  # the same submission, delivered again
-        verdict = check_reject(approval, person, services.now(), services.policy)
+        verdict = check_reject(approval, person, now=services.now(), policy=services.policy)
         if isinstance(verdict, Denied):
             await _refused(db, click, approval, verdict.reason)
             return

@@ -276,7 +276,7 @@ async def _plan(
     services: Services, incident: Incident, answer: Diagnosis | Unsure, collected: Sequence[Evidence]
 ) -> Plan:
     if incident.target is None or isinstance(answer, Unsure):
-        return planning.plan(answer, None, None, ())
+        return planning.plan(answer, None, None)
     job_log = "\n".join(item.text for item in collected if item.kind == EvidenceKind.JOB_LOG)
     seen = await context.gather(
         incident, incident.target, services.policy, services.clients, now=services.now(), job_log=job_log
@@ -287,7 +287,7 @@ async def _plan(
         loop = await _attempts(db, incident.target)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
-    return planning.plan(answer, incident.target, seen, tuple(record.values()), rejected, loop)
+    return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)
 
 
 async def _attempts(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:

@@ -166,7 +166,8 @@ class Sender:
         ts = ""
         if message.kind == "post":
             body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
-            thread = {"thread_ts": place.ts} if payload.get("in_thread") and place else _thread(payload)
+            in_card = payload.get("in_thread") and place
+            thread: dict[str, Any] = {"thread_ts": place.ts} if in_card and place else _thread(payload)
             if payload.get("broadcast"):
                 thread["reply_broadcast"] = True
             ts = await self._post_once(message, {**body, **thread}, bucket)
@@ -195,7 +196,7 @@ class Sender:
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
         """The ts of an earlier attempt that reached Slack, or ""."""
-        window = {
+        window: dict[str, Any] = {
             "channel": message.channel,
             "oldest": f"{message.created_at.timestamp() - 60:.6f}",
             "include_all_metadata": True,

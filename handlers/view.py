@@ -6,7 +6,7 @@ from handlers.blocks.card import Card, CardView, render_card
 from handlers.blocks.thread import question_answer
 from handlers.mentions import asked_with_text
 from handlers.services import Services
-from knowledge.model import ApprovalState, Incident, IncidentState, Plan
+from knowledge.model import ApprovalState, Incident, Plan
 from knowledge.store import answers, approvals, executions, incidents, memory
 
 
@@ -59,8 +59,3 @@ async def render(db: AsyncConnection, services: Services, incident_id: int) -> C
 
 def _next_step(plan: Plan | None) -> str:
     return plan.no_action_because if plan and plan.no_action_because else ""
-
-
-NEEDS_PERSON = frozenset(
-    {IncidentState.WAITING, IncidentState.NOT_VERIFIED, IncidentState.UNDONE, IncidentState.ESCALATED}
-)

@@ -167,7 +167,7 @@ def is_dry_run(policy: Policy, target: Target | None) -> bool:
 def precedent_confidence(precedents: Sequence[Precedent], action: str) -> float:
     """0 to 1: how the nearest precedents of this fix ended, weighted by resemblance; one imaginary failure is counted,
     so that a single lucky precedent proves little."""
-    known = [p for p in precedents if p.item.fix == action and p.item.outcome in {"verified", "not_verified", "worse"}]
+    known = [p for p in precedents if p.item.action == action and p.item.outcome in {"verified", "not_verified", "worse"}]
     weight = sum(p.score for p in known)
     good = sum(p.score for p in known if p.item.outcome == "verified" and p.thumbs_down <= p.thumbs_up)
     return good / (weight + 1.0)
@@ -210,7 +210,7 @@ def _mode(case: _Case) -> RuleResult:
 
 def _allowed(case: _Case) -> RuleResult:
     allowed = case.rules.actions
-    passed = case.action in allowed or (case.action == "noop" and "*" in allowed) or "*" in allowed
+    passed = case.action in allowed or "*" in allowed
     limit = ", ".join(allowed) or "no action at all"
     override = f"add it to environments.{case.environment}.actions"
     return _result(f"actions of {case.environment}", limit, case.action or "none", passed, "block", override)

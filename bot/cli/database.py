@@ -63,7 +63,7 @@ def migrate(
         plain.print("\n".join(applied) or "Nothing to do: the tables are up to date.", markup=False)
 
 
-def search(
+def search(  # noqa: PLR0917  one option a filter
     query: Annotated[str, typer.Argument(metavar="TEXT", help="A question or an error.")],
     top: Annotated[int, typer.Option(min=1, max=50)] = 5,
     source: str = "",

@@ -43,7 +43,7 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the sandbox alone: Slack, a cluster, GitHub and Argo CD to try things on. Its first line says how to connect."""
+    """Run the sandbox alone: a Slack, a cluster, GitHub and Argo CD to try. Its first line says how to connect."""
     if not (headless or as_json):
         print("The first line below is what a bot needs; open its url in a browser. Ctrl+C ends it.", file=sys.stderr)
     # Becomes the sandbox: it is a program of its own and shares nothing with the bot.

@@ -89,13 +89,16 @@ async def _diagnose_lines(path: str, precedents: bool) -> int:
         for number, case, problem in _json_lines(path):
             name = {"id": case["id"]} if case and isinstance(case.get("id"), str | int) else {"line": number}
             try:
-                if case is None:
-                    raise BadInput(problem)
-                put(answer_json({**name, **case}, await offline.answer(case)))
+                answer = await offline.answer(case) if case is not None else None
+                why = problem
             except BadInput as error:
-                put({**name, "error": str(error)})
-                words.print(f"{path}: line {number}: {error}", markup=False)
-                status = 2
+                answer, why = None, str(error)
+            if answer is not None and case is not None:
+                put(answer_json({**name, **case}, answer))
+                continue
+            put({**name, "error": why})
+            words.print(f"{path}: line {number}: {why}", markup=False)
+            status = 2
     return status
 
 
