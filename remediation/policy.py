@@ -67,6 +67,8 @@ SLACK_CONFIRMED_FLOOR = 0.90
 SLACK_FIRST_FLOOR = 0.95
 CONSERVATIVE_FLOOR = 0.95
 CONSERVATIVE_SUCCESSES = 5
+# Outcomes of a fix that was carried out, as remembered.
+_TRIED = frozenset({"verified", "not_verified", "worse", "failed"})
 DIAGNOSIS_SHARE, PRECEDENT_SHARE = 0.6, 0.4
 
 
@@ -167,7 +169,7 @@ def is_dry_run(policy: Policy, target: Target | None) -> bool:
 def precedent_confidence(precedents: Sequence[Precedent], action: str) -> float:
     """0 to 1: how the nearest precedents of this fix ended, weighted by resemblance; one imaginary failure is counted,
     so that a single lucky precedent proves little."""
-    known = [p for p in precedents if p.item.action == action and p.item.outcome in {"verified", "not_verified", "worse"}]
+    known = [p for p in precedents if p.item.action == action and p.item.outcome in _TRIED]
     weight = sum(p.score for p in known)
     good = sum(p.score for p in known if p.item.outcome == "verified" and p.thumbs_down <= p.thumbs_up)
     return good / (weight + 1.0)

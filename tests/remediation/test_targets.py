@@ -1,0 +1,92 @@
+"""A target is a row of the services table whose object exists; text alone never makes one."""
+
+from dataclasses import replace
+
+import pytest
+
+from remediation.policy import Policy, parse_policy
+from remediation.targets import Hints, find, resolve
+from tests.remediation.site import Site
+
+
+async def test_a_pods_name_leads_over_its_live_owners_to_the_row(site: Site) -> None:
+    pod = site.world.kubernetes.cluster.pods("checkout")[0]["metadata"]["name"]
+    target = await resolve(Hints(namespace="shop", workload=pod), site.policy, site.clients)
+    assert target == site.target("checkout")
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        Hints(namespace="shop", workload="checkout"),
+        Hints(namespace="shop", owner="checkout", workload="checkout-6b8-x"),
+        Hints(service="checkout"),
+        Hints(service="checkout", environment="dev", cluster="somewhere"),
+    ],
+    ids=["workload", "owner", "service", "claims about environment and cluster change nothing"],
+)
+async def test_hints_find_the_one_row_and_the_row_says_the_rest(site: Site, hints: Hints) -> None:
+    target = await resolve(hints, site.policy, site.clients)
+    assert target == site.target("checkout")
+    assert target is not None
+    assert target.environment == "prod"
+    assert target.cluster == "sandbox"
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        Hints(),
+        Hints(namespace="shop", workload="never-was"),
+        Hints(namespace="dev", workload="checkout"),
+        Hints(namespace="shop", workload="../../secrets/x"),
+        Hints(repository="acme/other", run_id="1"),
+        Hints(repository="acme/catalog", run_id="12; rm"),
+        Hints(repository="acme/catalog", run_id="999999"),
+    ],
+    ids=["nothing", "unknown", "other namespace", "path", "other repository", "no number", "no such run"],
+)
+async def test_without_a_single_match_there_is_no_target_and_a_reason(site: Site, hints: Hints) -> None:
+    found = await find(hints, site.policy, site.clients)
+    assert found.target is None
+    assert found.reason
+
+
+async def test_a_row_whose_object_is_gone_makes_no_target(site: Site) -> None:
+    site.store().delete("deployments", "shop", "checkout")
+    found = await find(Hints(service="checkout"), site.policy, site.clients)
+    assert found.target is None
+    assert "does not exist" in found.reason
+
+
+async def test_two_rows_of_one_name_need_a_hint_that_tells_them_apart(site: Site) -> None:
+    policy = Policy.model_validate(
+        {
+            "services": [
+                {"name": "api", "environment": e, "namespace": n, "workload": {"name": w}}
+                for e, n, w in (("prod", "shop", "checkout"), ("dev", "dev", "reports"))
+            ]
+        }
+    )
+    assert await resolve(Hints(service="api"), policy, site.clients) is None
+    target = await resolve(Hints(service="api", namespace="dev"), policy, site.clients)
+    assert target is not None
+    assert target.environment == "dev"
+
+
+async def test_a_run_of_a_service_in_several_environments_counts_as_the_strictest(site: Site) -> None:
+    rows = "".join(f"  - {{name: catalog, environment: {e}, repository: acme/catalog}}\n" for e in ("dev", "prod"))
+    policy = parse_policy(f"services:\n{rows}")
+    await site.world.break_("ci-network-catalog")
+    run_id = str(site.world.github.store.repositories["acme/catalog"].runs[-1].id)
+    target = await resolve(Hints(repository="Acme/Catalog", run_id=run_id), policy, site.clients)
+    assert target is not None
+    assert target.environment == "prod"
+    assert target.repository == "acme/catalog"
+
+
+async def test_what_is_not_connected_is_a_reason(site: Site) -> None:
+    alone = replace(site.clients, cluster=None, code_host=None)
+    assert "no cluster" in (await find(Hints(service="checkout"), site.policy, alone)).reason
+    hints = Hints(repository="acme/catalog", run_id="1")
+    assert "GitHub is not connected" in (await find(hints, site.policy, alone)).reason
