@@ -250,8 +250,7 @@ def _is_word(byte: int) -> bool:
 
 # Kinds that say where a secret stood; a token's own format says more.
 _GENERIC = frozenset(
-    "authorization bearer_credential basic_credential bot_credential credential token api_key secret url_credential "
-    "dsn_credential cookie url_parameter registry_auth jwt".split()
+    ["authorization", "bearer_credential", "basic_credential", "bot_credential", "credential", "token", "api_key", "secret", "url_credential", "dsn_credential", "cookie", "url_parameter", "registry_auth", "jwt"]
 )
 
 
@@ -337,7 +336,7 @@ def _value_at(data: bytes, position: int, key: bytes, sign: bytes, anchor: int) 
     line_start = _LINE_START.match(data, line, name_start) if line >= 0 else None
     if _PLACEHOLDER.match(data, position):
         return
-    wide = line_start is not None and (sign == b"=" and stripped == stripped.upper() or sign == b":")
+    wide = line_start is not None and ((sign == b"=" and stripped == stripped.upper()) or sign == b":")
     match = (_TO_SPACE if wide else _BARE).match(data, position, position + _VALUE)
     if match is None:
         return
@@ -386,7 +385,7 @@ def _closing(data: bytes, begin: int, opener: bytes) -> int:
         stop = data.find(opener, begin, limit)
     else:
         stop = begin
-        while 0 <= (stop := data.find(opener, stop, limit)) and _escaped(data, begin, stop):
+        while (stop := data.find(opener, stop, limit)) >= 0 and _escaped(data, begin, stop):
             stop += 1
     line_end = data.find(b"\n", begin, limit)
     if stop < 0 or 0 <= line_end < stop:

@@ -27,6 +27,7 @@ class Reduction:
     """`lines` are (1-based number, text), ascending; a text is a verbatim part of its line, at most 500 characters.
 
     `folded` counts the lines left out because one like them was kept; `repeats` has that count by kept line number.
+    `telling` counts the different telling lines found; 0 means that `lines` are only the first and last ones.
     `truncated` says that telling lines or parts of lines had to be left out for want of room.
     """
 
@@ -36,6 +37,7 @@ class Reduction:
     folded: int
     truncated: bool
     repeats: dict[int, int] = field(default_factory=dict)
+    telling: int = 0
 
     @property
     def text(self) -> str:
@@ -87,6 +89,7 @@ def reduce_log(text: str | Iterable[str], *, max_lines: int = 60, max_chars: int
         folded=sum(count - 1 for count in repeats.values()),
         truncated=left_out or state.dropped or state.cut,
         repeats=repeats,
+        telling=len(state.candidates),
     )
 
 

@@ -1,0 +1,134 @@
+"""One failure as it is given to whoever diagnoses it: redacted, cleaned, reduced and parsed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from knowledge.injection import injection_suspected
+from knowledge.language_models.rules import Marks, mark
+from knowledge.live_state import LiveState, read_state
+from knowledge.model import Evidence, Precedent, Quote
+from knowledge.parsers import Parsed, parse
+from knowledge.redaction import clean, redact
+from knowledge.reduction import Reduction, reduce_log
+
+# Of one piece of evidence; what is longer loses its middle (its line numbers then hold for the first half only).
+LONGEST_TEXT = 4 * 1024 * 1024
+_MARKED = 1 << 20
+_LONGEST_QUOTE = 400
+
+
+@dataclass(frozen=True)
+class Case:
+    """`texts` are the evidence's, redacted, as they are quoted; `cleaned` the same without control characters.
+
+    All lists run in the order of `evidence`; line numbers agree between `texts` and `cleaned`.
+    """
+
+    title: str
+    evidence: tuple[Evidence, ...]
+    texts: tuple[str, ...]
+    cleaned: tuple[str, ...]
+    injection_suspected: bool
+    precedents: tuple[Precedent, ...] = ()
+    permitted_actions: tuple[str, ...] = ()
+
+    @cached_property
+    def reductions(self) -> tuple[Reduction, ...]:
+        return tuple(reduce_log(text) for text in self.cleaned)
+
+    @cached_property
+    def marks(self) -> tuple[Marks, ...]:
+        return tuple(mark(text[:_MARKED]) for text in self.cleaned)
+
+    @cached_property
+    def parsed(self) -> tuple[Parsed, ...]:
+        return tuple(parse(text, item.kind) for text, item in zip(self.cleaned, self.evidence, strict=True))
+
+    @cached_property
+    def state(self) -> LiveState:
+        return read_state(self.title, self.cleaned)
+
+    def entity(self, *names: str) -> str:
+        """The first value that any evidence names for the first of these entities, else ""."""
+        for name in names:
+            for parsed in self.parsed:
+                if value := parsed.first(name):
+                    return value
+        return ""
+
+    def exit_code(self) -> int | None:
+        return next((parsed.exit_code for parsed in self.parsed if parsed.exit_code), None)
+
+    def line(self, evidence: int, number: int) -> str:
+        """The cleaned 1-based line, "" beyond the end."""
+        lines = self._lines[evidence] if 0 <= evidence < len(self.cleaned) else []
+        return lines[number - 1] if 1 <= number <= len(lines) else ""
+
+    def quote(self, evidence: int, number: int) -> Quote | None:
+        """The line as it verbatim stands in the redacted evidence: its longest part without control characters."""
+        if not 0 <= evidence < len(self.texts):
+            return None
+        lines = self._raw_lines[evidence]
+        if not 1 <= number <= len(lines):
+            return None
+        parts = "".join(c if c == "\t" or c.isprintable() else "\n" for c in lines[number - 1][:20_000]).split("\n")
+        text = max((part.strip() for part in parts), key=len, default="")
+        if len(text) > _LONGEST_QUOTE:
+            shown = next((t for n, t in self.reductions[evidence].lines if n == number and t in text), text)
+            text = shown[:_LONGEST_QUOTE].strip()
+        return Quote(evidence, number, text) if text else None
+
+    def find(self, quoted: str, evidence: int | None = None) -> Quote | None:
+        """Where `quoted` stands, white space aside; None when no evidence has it. At least 4 characters."""
+        wanted = " ".join(quoted.split()).strip("…. ")
+        if len(wanted) < 4:
+            return None
+        order = range(len(self.texts)) if evidence is None else [evidence, *range(len(self.texts))]
+        for index in order:
+            if not 0 <= index < len(self.texts):
+                continue
+            for number, line in enumerate(self._lines[index], start=1):
+                if len(line) >= len(wanted) and wanted in " ".join(line.split()):
+                    if quoted.strip() in self._raw_lines[index][number - 1]:
+                        return Quote(index, number, quoted.strip()[:_LONGEST_QUOTE])
+                    return self.quote(index, number)
+        return None
+
+    @cached_property
+    def _lines(self) -> tuple[list[str], ...]:
+        return tuple(text.split("\n") for text in self.cleaned)
+
+    @cached_property
+    def _raw_lines(self) -> tuple[list[str], ...]:
+        return tuple(text.split("\n") for text in self.texts)
+
+
+def make_case(
+    title: str,
+    evidence: Sequence[Evidence],
+    *,
+    precedents: Sequence[Precedent] = (),
+    permitted_actions: Sequence[str] = (),
+) -> Case:
+    """Redact, bound and clean what was collected. Empty evidence is kept: its index counts."""
+    texts = tuple(redact(_bounded(item.text)) for item in evidence)
+    cleaned = tuple(redact(clean(text)) for text in texts)
+    safe_title = redact(clean(title))[:1000]
+    suspected = injection_suspected(title) or any(injection_suspected(item.text) for item in evidence)
+    return Case(
+        title=safe_title,
+        evidence=tuple(evidence),
+        texts=texts,
+        cleaned=cleaned,
+        injection_suspected=suspected,
+        precedents=tuple(precedents),
+        permitted_actions=tuple(permitted_actions),
+    )
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n[{len(text) - LONGEST_TEXT} characters left out]\n{text[-half:]}"

@@ -1,0 +1,268 @@
+"""What failed and why: answerers are asked in order, and what they claim is looked up in the evidence by code."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from knowledge.case import Case, make_case
+from knowledge.causes import cause_sentence, fixability_of, shortened, summary_of
+from knowledge.errors import BadInput, CodeHealerError
+from knowledge.language_models.verdict import Verdict, judge, text_to_classify
+from knowledge.model import (
+    AnswerSource,
+    Diagnosis,
+    Evidence,
+    FailureKind,
+    Fixability,
+    Precedent,
+    Quote,
+    Unsure,
+)
+from knowledge.ports import Embedder, Vector
+
+CAUSE_CHARS = 200
+SUMMARY_CHARS = 600
+MOST_CANDIDATES = 5
+MOST_QUOTES = 6
+# A claim that no line of the evidence bears out keeps this much of its confidence.
+WITHOUT_QUOTE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answerer says, before anything of it is believed.
+
+    `quotes` are (evidence index or None, text) as claimed. `found` are quotes that the answerer's own code took from the
+    evidence. An `unsure_because` makes it an Unsure; `missing` is the evidence that would settle it.
+    """
+
+    name: str
+    kind: FailureKind
+    confidence: float
+    cause: str = ""
+    summary: str = ""
+    fixability: Fixability | None = None
+    quotes: tuple[tuple[int | None, str], ...] = ()
+    found: tuple[Quote, ...] = ()
+    candidates: tuple[tuple[FailureKind, float], ...] = ()
+    ruled_out: tuple[str, ...] = ()
+    preferred_action: str = ""
+    affected: tuple[str, str, str] = ("", "", "")
+    unsure_because: str = ""
+    missing: tuple[str, ...] = ()
+    note: str = ""
+    prompt_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Answerer(Protocol):
+    """One who can be asked. `answer` raises a CodeHealerError when it has none: the next is asked then.
+
+    `name` is for people ("NVIDIA", "built-in"); `deadline_s` bounds the call from outside as well.
+    """
+
+    name: str
+    deadline_s: float
+
+    async def answer(self, case: Case) -> Answer: ...
+
+
+async def diagnose(
+    alert_title: str,
+    evidence: Sequence[Evidence],
+    *,
+    answerers: Sequence[Answerer],
+    precedents: Sequence[Precedent] = (),
+    permitted_actions: Sequence[str] = (),
+) -> Diagnosis | Unsure:
+    """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
+
+    A hop that fails, or does not answer before its deadline, is named in `answered_by.note`. When nobody answers the
+    result is Unsure, never an exception. `alert_title` may carry the alert's description. Reading large evidence runs in
+    a thread.
+    """
+    started = time.monotonic()
+    case = await asyncio.to_thread(
+        make_case, alert_title, evidence, precedents=precedents, permitted_actions=permitted_actions
+    )
+    notes: list[str] = []
+    for answerer in answerers:
+        try:
+            async with asyncio.timeout(answerer.deadline_s):
+                answer = await answerer.answer(case)
+        except TimeoutError:
+            notes.append(f"{answerer.name} did not answer in {answerer.deadline_s:g} s")
+        except CodeHealerError as error:
+            notes.append(f"{answerer.name}: {error}")
+        else:
+            ms = round((time.monotonic() - started) * 1000)
+            return await asyncio.to_thread(settle, case, answer, ms=ms, notes=notes)
+    source = AnswerSource(name="nobody", ms=round((time.monotonic() - started) * 1000), note="; ".join(notes)[:500])
+    return Unsure(
+        reason="Nobody could be asked for a diagnosis." if not notes else "No answer: " + "; ".join(notes)[:300],
+        missing=("a working model or the built-in classifier",),
+        answered_by=source,
+        injection_suspected=case.injection_suspected,
+    )
+
+
+def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()) -> Diagnosis | Unsure:
+    """Pure: an answer becomes a Diagnosis as far as the evidence bears it out, else an Unsure."""
+    quotes = _borne_out(case, answer)
+    note = "; ".join([*notes, *([answer.note] if answer.note else [])])
+    if note and notes:
+        note = f"{note}; {answer.name}"
+    source = AnswerSource(
+        name=answer.name,
+        ms=ms,
+        note=note[:500],
+        prompt_version=answer.prompt_version,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+    )
+    candidates = answer.candidates[:MOST_CANDIDATES]
+    if answer.unsure_because or answer.kind is FailureKind.UNKNOWN:
+        return Unsure(
+            reason=shortened(answer.unsure_because or "The evidence does not say what failed.", 300),
+            missing=answer.missing or missing_evidence(case),
+            answered_by=source,
+            quotes=quotes,
+            candidates=candidates,
+            injection_suspected=case.injection_suspected,
+        )
+    confidence = min(1.0, max(0.0, answer.confidence))
+    if not quotes:
+        confidence *= WITHOUT_QUOTE
+    line = quotes[0].text if quotes else ""
+    kind, namespace, name = answer.affected
+    return Diagnosis(
+        kind=answer.kind,
+        confidence=round(confidence, 4),
+        cause=shortened(answer.cause, CAUSE_CHARS) or cause_sentence(answer.kind, case, line),
+        summary=shortened(answer.summary, SUMMARY_CHARS) or summary_of(answer.kind, case, line),
+        fixability=answer.fixability or fixability_of(answer.kind),
+        quotes=quotes,
+        answered_by=source,
+        candidates=candidates or ((answer.kind, round(confidence, 4)),),
+        ruled_out=tuple(shortened(item, 200) for item in answer.ruled_out[:5]),
+        preferred_action=answer.preferred_action if answer.preferred_action in case.permitted_actions else "",
+        affected_kind=kind,
+        affected_namespace=namespace,
+        affected_name=name,
+        injection_suspected=case.injection_suspected,
+    )
+
+
+def _borne_out(case: Case, answer: Answer) -> tuple[Quote, ...]:
+    quotes = list(answer.found)
+    for evidence, text in answer.quotes:
+        quote = case.find(text, evidence)
+        if quote is not None and all((quote.evidence, quote.line) != (seen.evidence, seen.line) for seen in quotes):
+            quotes.append(quote)
+    return tuple(quotes[:MOST_QUOTES])
+
+
+def missing_evidence(case: Case) -> tuple[str, ...]:
+    """What would help, by what is not there: could-nots first."""
+    missing = [f"{item.kind}: {item.could_not}" for item in case.evidence if item.could_not]
+    kinds = {item.kind for item, text in zip(case.evidence, case.texts, strict=True) if text.strip()}
+    if not kinds & {"logs", "previous_logs", "job_log", "ci_log"}:
+        missing.append("the log of the failing container or job")
+    if not kinds & {"events", "pod_status", "pod_describe", "job_log", "ci_log", "argocd"}:
+        missing.append("the object's status and events")
+    return tuple(missing[:5]) or ("a log around the time of the failure",)
+
+
+# --- the built-in answerer ---------------------------------------------------------------------------------------
+
+
+class BuiltinAnswerer:
+    """The built-in classifier behind the Answerer protocol; works without an embedder, a little less well."""
+
+    name = "built-in"
+
+    def __init__(self, embedder: Embedder | None, *, deadline_s: float = 45.0) -> None:
+        self._embedder = embedder
+        self.deadline_s = deadline_s
+
+    async def answer(self, case: Case) -> Answer:
+        text = await asyncio.to_thread(text_to_classify, case)
+        vector: Vector | None = None
+        note = ""
+        if self._embedder is not None and text:
+            try:
+                vector = await self._embedder.embed_query(text)
+            except CodeHealerError as error:
+                note = f"without embedding ({error})"
+        verdict = await asyncio.to_thread(judge, case, text, vector)
+        return replace(answer_of(case, verdict), note=note)
+
+
+def diagnose_builtin(
+    alert_title: str,
+    evidence: Sequence[Evidence],
+    *,
+    embed: Callable[[str], Vector] | None,
+    precedents: Sequence[Precedent] = (),
+    permitted_actions: Sequence[str] = (),
+) -> Diagnosis | Unsure:
+    """The built-in diagnosis without an event loop; `embed` is e.g. `LocalEmbedder().embed` (None: words only)."""
+    started = time.monotonic()
+    case = make_case(alert_title, evidence, precedents=precedents, permitted_actions=permitted_actions)
+    text = text_to_classify(case)
+    verdict = judge(case, text, embed(text) if embed and text else None)
+    answer = answer_of(case, verdict)
+    return replace_ms(settle(case, answer), round((time.monotonic() - started) * 1000))
+
+
+def replace_ms(result: Diagnosis | Unsure, ms: int) -> Diagnosis | Unsure:
+    return replace(result, answered_by=replace(result.answered_by, ms=ms))
+
+
+def answer_of(case: Case, verdict: Verdict) -> Answer:
+    """The verdict as an Answer; Unsure where nothing was given, or neither regression nor rules are sure."""
+    best = tuple((kind, round(value, 4)) for kind, value in verdict.probabilities[:MOST_CANDIDATES])
+    nothing = not any(text.strip() for text in case.texts)
+    unsure = ""
+    if nothing and not case.title.strip():
+        unsure = "There is no evidence: every text is empty."
+    elif not verdict.answers:
+        unsure = f"The evidence does not point at one cause; the nearest is “{verdict.kind}” at {best[0][1]:.0%}."
+    return Answer(
+        name="built-in",
+        kind=verdict.kind,
+        confidence=verdict.confidence,
+        found=verdict.quotes,
+        candidates=best,
+        affected=_affected(case),
+        unsure_because=unsure,
+    )
+
+
+def _affected(case: Case) -> tuple[str, str, str]:
+    namespace = case.entity("namespace")
+    for kind, entity in (("Deployment", "deployment"), ("Pod", "pod"), ("Job", "job"), ("Application", "application")):
+        for parsed in case.parsed:
+            if entity == "application" and parsed.format != "argocd":
+                continue
+            if name := parsed.first(entity):
+                return kind, namespace, name
+    return "", namespace, ""
+
+
+def read_evidence(rows: object) -> tuple[Evidence, ...]:
+    """Evidence out of JSON: a list of `{"kind", "text"}`. Raises BadInput naming the field."""
+    if not isinstance(rows, list):
+        raise BadInput("evidence must be a list of objects with kind and text.")
+    evidence = []
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise BadInput(f"evidence[{index}].text must be a string.")
+        kind = row.get("kind", "logs")
+        if not isinstance(kind, str):
+            raise BadInput(f"evidence[{index}].kind must be a string.")
+        evidence.append(Evidence(kind=kind, source=str(row.get("source", "")), text=row["text"]))
+    return tuple(evidence)

@@ -1,0 +1,169 @@
+"""The built-in verdict on a case: the regression decides, facts of the live state weigh in, rules may raise agreement."""
+
+import math
+from dataclasses import dataclass
+
+from knowledge.case import Case
+from knowledge.language_models.builtin import Weights, classify
+from knowledge.language_models.rules import agreement
+from knowledge.model import BUILD_KINDS, FailureKind, Quote
+from knowledge.ports import Vector
+from knowledge.reduction import Reduction, without_timestamp
+
+K = FailureKind
+# Log-odds that one point of a fact's strength is worth, and what a healthy state is worth.
+FACT_WEIGHT = 1.0
+HEALTHY_WEIGHT = 6.0
+QUIET_WEIGHT = 3.0
+# In a CI job's log: what the build kinds gain, and the faults of the runner's surroundings that are passing ones there.
+CI_WEIGHT = 1.5
+_PASSING_IN_CI = (K.NETWORK, K.UPSTREAM_UNAVAILABLE, K.DISK_PRESSURE, K.STORAGE_VOLUME, K.PERFORMANCE)
+_KEEP_IN_CI = frozenset(
+    {K.CREDENTIALS, K.RBAC_DENIED, K.QUOTA_EXCEEDED, K.DB_MIGRATION, K.ARGOCD_DEGRADED, K.ARGOCD_SYNC}
+)
+# Under this, and without a rule that agrees, there is no answer (see docs on quality).
+ANSWER_FROM = 0.3
+HIGHEST = 0.97
+_TEXT_CHARS = 1400
+_QUOTES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`probabilities` best first, summing to 1; `agrees` says that a rule or fact points at the best kind too."""
+
+    probabilities: tuple[tuple[FailureKind, float], ...]
+    agrees: float
+    quotes: tuple[Quote, ...]
+
+    @property
+    def kind(self) -> FailureKind:
+        return self.probabilities[0][0]
+
+    @property
+    def confidence(self) -> float:
+        value = self.probabilities[0][1]
+        return min(HIGHEST, 1 - (1 - value) * (1 - 0.5 * self.agrees))
+
+    @property
+    def answers(self) -> bool:
+        return self.kind is not K.UNKNOWN and (self.probabilities[0][1] >= ANSWER_FROM or self.agrees > 0)
+
+
+def text_to_classify(case: Case) -> str:
+    """The telling lines of all evidence, most telling evidence first, at most 1,400 characters."""
+    telling = any(reduction.telling for reduction in case.reductions)
+    weighted: list[tuple[float, int, str]] = []
+    for index, (reduction, marks) in enumerate(zip(case.reductions, case.marks, strict=True)):
+        if telling and not reduction.telling:
+            continue
+        weight: dict[int, float] = dict.fromkeys(marks.error_lines, 1.0)
+        for hit in marks.hits:
+            weight[hit.line] = max(weight.get(hit.line, 0.0), 1.0 + hit.rule.weight)
+        weighted += [
+            (-weight.get(number, 0.0), index * 10_000_000 + number, without) for number, without in _lines(reduction)
+        ]
+    chosen: list[tuple[int, str]] = []
+    size = 0
+    for _, order, line in sorted(weighted):
+        if size + len(line) > _TEXT_CHARS and chosen:
+            continue
+        chosen.append((order, line))
+        size += len(line) + 1
+    return "\n".join(line for _, line in sorted(chosen)) or case.title
+
+
+def _lines(reduction: Reduction) -> list[tuple[int, str]]:
+    return [(number, without_timestamp(text)) for number, text in reduction.lines]
+
+
+def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None = None) -> Verdict:
+    """`text` is text_to_classify(case), `vector` its embedding."""
+    odds = {kind: math.log(max(value, 1e-6)) for kind, value in classify(text, vector, weights).items()}
+    strengths = case.state.strength()
+    agreed = _agreement(case)
+    ci = any(parsed.format == "github_actions" for parsed in case.parsed)
+    if ci:
+        _read_as_ci(odds)
+    for kind, strength in strengths.items():
+        if kind in odds and not (ci and kind in _PASSING_IN_CI):
+            odds[kind] += FACT_WEIGHT * strength
+    if case.state.healthy_because:
+        odds[K.HEALTHY] += HEALTHY_WEIGHT
+    elif strengths or any(weight >= 1 for kind, weight in agreed.items() if kind is not K.HEALTHY):
+        odds[K.HEALTHY] -= HEALTHY_WEIGHT / 2
+    elif _quiet(case):
+        odds[K.HEALTHY] += QUIET_WEIGHT
+    top = max(odds.values())
+    total = sum(math.exp(value - top) for value in odds.values())
+    ranked = sorted(((kind, math.exp(value - top) / total) for kind, value in odds.items()), key=lambda pair: -pair[1])
+    best = ranked[0][0]
+    agrees = max(min(1.0, strengths.get(best, 0.0) / 4), agreed.get(best, 0.0))
+    if best is K.HEALTHY and case.state.healthy_because:
+        agrees = 1.0
+    return Verdict(tuple(ranked), agrees, quotes_for(best, case))
+
+
+def _read_as_ci(odds: dict[FailureKind, float]) -> None:
+    passing = math.log(
+        sum(math.exp(odds[kind]) for kind in (*_PASSING_IN_CI, K.GITHUBACTION_TRANSIENT) if kind in odds)
+    )
+    for kind in odds:
+        if kind in BUILD_KINDS:
+            odds[kind] += CI_WEIGHT
+        elif kind not in _KEEP_IN_CI:
+            odds[kind] -= CI_WEIGHT
+    odds[K.GITHUBACTION_TRANSIENT] = max(odds[K.GITHUBACTION_TRANSIENT], passing + CI_WEIGHT / 2)
+
+
+def _agreement(case: Case) -> dict[FailureKind, float]:
+    best: dict[FailureKind, float] = {}
+    for marks in case.marks:
+        for kind, value in agreement(marks).items():
+            best[kind] = max(best.get(kind, 0.0), value)
+    return best
+
+
+def _quiet(case: Case) -> bool:
+    """Several lines, none of which speaks of an error."""
+    lines = sum(reduction.total_lines for reduction in case.reductions)
+    return lines >= 4 and not any(reduction.telling for reduction in case.reductions)
+
+
+def quotes_for(kind: FailureKind, case: Case) -> tuple[Quote, ...]:
+    """The lines that carry the verdict, most telling first, at most 6, none twice."""
+    scored: dict[tuple[int, int], float] = {}
+
+    def add(evidence: int, line: int, score: float) -> None:
+        scored[evidence, line] = max(scored.get((evidence, line), 0.0), score)
+
+    if kind is K.HEALTHY:
+        for order, (evidence, line) in enumerate(case.state.healthy_lines):
+            add(evidence, line, 10 - order)
+    for fact in case.state.facts:
+        add(fact.evidence, fact.line, (5 + fact.strength) if fact.kind is kind else 1 + fact.strength / 4)
+    for index, marks in enumerate(case.marks):
+        for hit in marks.hits:
+            add(index, hit.line, (4.0 + hit.rule.weight) if hit.rule.kind is kind else 0.5 + hit.rule.weight / 2)
+        for line in marks.error_lines:
+            add(index, line, 1.5)
+    if kind is K.HEALTHY and not case.state.healthy_lines:
+        scored = {(index, number): 1.0 for index, r in enumerate(case.reductions) for number, _ in r.lines[-2:]}
+    return _distinct(case, sorted(scored.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _distinct(case: Case, ranked: list[tuple[tuple[int, int], float]]) -> tuple[Quote, ...]:
+    quotes: list[Quote] = []
+    seen: set[str] = set()
+    for (evidence, line), _ in ranked[:200]:
+        quote = case.quote(evidence, line)
+        if quote is None:
+            continue
+        template = "".join(c for c in quote.text if not c.isdigit())[-60:]
+        if template in seen:
+            continue
+        seen.add(template)
+        quotes.append(quote)
+        if len(quotes) == _QUOTES:
+            break
+    return tuple(quotes)

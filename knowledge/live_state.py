@@ -1,0 +1,154 @@
+# ruff: noqa: E501  an expression stays on one line: broken up it cannot be searched for
+"""What structured evidence states outright: a container's reason, an event, a health field. Facts rather than wording."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from knowledge.model import FailureKind
+
+K = FailureKind
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """`evidence` is a 0-based index, `line` 1-based in its text; `strength` 1 to 4, for comparing facts."""
+
+    kind: FailureKind
+    strength: float
+    evidence: int
+    line: int
+
+
+# [kind, strength, expression]. The strength says how surely this is the cause and not a symptom of another.
+_FACTS: tuple[tuple[FailureKind, float, re.Pattern[str]], ...] = tuple(
+    (kind, strength, re.compile(pattern))
+    for kind, strength, pattern in (
+        (K.OOMKILLED, 4.0, r"(?:[Rr]eason\"?:\s*\"?|\s)OOMKilled\b"),
+        (K.OOMKILLED, 3.0, r"java\.lang\.OutOfMemoryError|Memory cgroup out of memory|JavaScript heap out of memory"),
+        (K.IMAGEPULLBACKOFF, 4.0, r"\b(?:ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull)\b"),
+        (K.IMAGEPULLBACKOFF, 3.5, r"Back-off pulling image|Failed to pull (?:and unpack )?image"),
+        (K.CONFIG_ERROR, 4.0, r"CreateContainerConfigError|(?i:(?:secret|configmap)s?) \\?\"[^\"]{1,200}\\?\" not found"),
+        (K.CONFIG_ERROR, 4.0, r"couldn't find key \S+ in (?:Secret|ConfigMap)|references non-existent (?:config|secret) key"),
+        (K.CONFIG_ERROR, 4.0, r"exec: .{1,120}: executable file not found in \$PATH|runAsNonRoot and image will run as root"),
+        (K.CONFIG_ERROR, 3.5, r"missing request for (?:cpu|memory)|^/?\S*sh: .*syntax error"),
+        (K.SCHEDULING, 4.0, r"\d+/\d+ nodes are available(?!.*(?:PersistentVolumeClaim|volume node affinity))"),
+        (K.SCHEDULING, 4.0, r"NodeNotReady|Kubelet stopped posting node status|\"ready\":\s*\"Unknown\""),
+        (K.STORAGE_VOLUME, 4.0, r"unbound immediate PersistentVolumeClaims|volume node affinity conflict"),
+        (K.STORAGE_VOLUME, 4.0, r"FailedAttachVolume|Multi-Attach error|ProvisioningFailed|persistentvolumeclaim \\?\"[^\"]+\\?\" not found"),
+        (K.QUOTA_EXCEEDED, 4.5, r"is forbidden: (?:exceeded|failed) quota"),
+        (K.RBAC_DENIED, 4.0, r"is forbidden: User \\?\"[^\"]+\\?\" cannot"),
+        (K.DISK_PRESSURE, 4.0, r"[Nn]ode was low on resource|had condition: \[DiskPressure\]|DiskPressure\s+True|disk_pressure\":\s*\"True"),
+        (K.PROBE_FAILURE, 3.5, r"(?:Readiness|Liveness|Startup) probe failed|failed (?:liveness|startup) probe"),
+        (K.ARGOCD_SYNC, 4.0, r"\b(?:ComparisonError|SyncFailed|SyncError)\b|^Phase:\s+(?:Failed|Error)\b"),
+        (K.ARGOCD_DEGRADED, 3.5, r"^Health Status:\s+Degraded"),
+        (K.CRASHLOOP, 2.0, r"(?:[Rr]eason\"?:\s*\"?|\s)CrashLoopBackOff\b|Back-off restarting failed container"),
+    )
+)  # fmt: skip
+# Kinds that only describe the symptom when one of the others is there as well.
+_SYMPTOMS = {K.CRASHLOOP: 2.0, K.PROBE_FAILURE: 3.5}
+
+_ALL_READY = (
+    re.compile(r"^\S+\s+([1-9]\d*)/\1\s", re.MULTILINE),
+    re.compile(r"\"desired\":\s*([1-9]\d*),\s*\"ready\":\s*\1,\s*\"available\":\s*\1"),
+    re.compile(r"([1-9]\d*) desired \| \1 updated \| \1 total \| \1 available \| 0 unavailable"),
+    re.compile(r"^Health Status:\s+Healthy", re.MULTILINE),
+    re.compile(r"successfully rolled out"),
+    re.compile(r"^\s*Ready:\s+True[\s\S]{0,400}?Restart Count:\s+0\s", re.MULTILINE),
+)
+_NOT_READY = re.compile(
+    r"^\S+\s+0/[1-9]\d*\s+(?!\d+\s+0\s+\d{1,2}s\b)|\"unavailable\":\s*[1-9]|^Sync Status:\s+(?:OutOfSync|Unknown)|\"ready\":\s*\"(?:False|Unknown)\"",
+    re.MULTILINE,
+)
+_RECOVERED = re.compile(
+    r"(?i)\brolled back|rollback (?:suc|completed|finished)|roll-?out (?:has )?completed|back to normal|\brecovered\b|status: resolved"
+    r"|scaled to 0\b|has all \d+ replicas ready"
+)
+_BY_DESIGN = re.compile(
+    r"(?i)always (?:be )?firing|dead ?man'?s ?s(?:witch|nitch)|meant to (?:fire|ensure that the entire alerting)"
+)
+_NO_FAULT = re.compile(
+    r"(?i)no errors? (?:were )?reported|health check passed|within normal|sync succeeded|all checks passed"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """`facts` strongest first. `healthy_because` names what speaks for "nothing is wrong" ("" if nothing does)."""
+
+    facts: tuple[Fact, ...]
+    healthy_because: str
+    healthy_lines: tuple[tuple[int, int], ...]
+
+    def strength(self) -> dict[FailureKind, float]:
+        """The strongest fact by kind; a symptom counts little beside a cause."""
+        best: dict[FailureKind, float] = {}
+        for fact in self.facts:
+            best[fact.kind] = max(best.get(fact.kind, 0.0), fact.strength)
+        if any(kind not in _SYMPTOMS for kind in best):
+            for symptom in _SYMPTOMS:
+                if symptom in best:
+                    best[symptom] *= 0.3
+        return best
+
+
+_LONGEST = 400_000
+
+
+def read_state(title: str, texts: Sequence[str]) -> LiveState:
+    """Read facts out of `texts` (redacted and cleaned evidence), at most 400,000 characters of each."""
+    facts: list[Fact] = []
+    ready: list[tuple[int, int]] = []
+    recovered: list[tuple[int, int]] = []
+    not_ready = False
+    for index, text in enumerate(texts):
+        head = text[:_LONGEST]
+        facts += _facts(index, head)
+        ready += [(index, _line(head, match.start())) for pattern in _ALL_READY if (match := pattern.search(head))]
+        recovered += [(index, _line(head, match.start())) for match in _first(_RECOVERED.finditer(head), 2)]
+        not_ready = not_ready or bool(_NOT_READY.search(head))
+    facts.sort(key=lambda fact: -fact.strength)
+    because, lines = _health(title, texts, facts, ready, recovered, not_ready=not_ready)
+    return LiveState(tuple(facts), because, tuple(lines))
+
+
+def _health(
+    title: str,
+    texts: Sequence[str],
+    facts: Sequence[Fact],
+    ready: list[tuple[int, int]],
+    recovered: list[tuple[int, int]],
+    *,
+    not_ready: bool,
+) -> tuple[str, list[tuple[int, int]]]:
+    if _BY_DESIGN.search(title):
+        return "the alert fires by design", [
+            (index, _line(text, match.start()))
+            for index, text in enumerate(texts)
+            if (match := _BY_DESIGN.search(text))
+        ]
+    passing = [fact for fact in facts if fact.kind not in {K.CRASHLOOP, K.ARGOCD_DEGRADED, K.PROBE_FAILURE}]
+    if ready and recovered and not not_ready and not passing:
+        return "it recovered: every replica is available again", [*recovered, *ready]
+    if ready and not facts and not not_ready:
+        return "everything is running and ready", ready
+    if _NO_FAULT.search(title) and not facts and not not_ready:
+        return "no failure is reported", ready
+    return "", []
+
+
+def _facts(index: int, text: str) -> Iterable[Fact]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) < 6:
+            continue
+        for kind, strength, expression in _FACTS:
+            if expression.search(line[:4000]):
+                yield Fact(kind, strength, index, number)
+
+
+def _first(matches: Iterable[re.Match[str]], count: int) -> list[re.Match[str]]:
+    return [match for _, match in zip(range(count), matches, strict=False)]
+
+
+def _line(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
