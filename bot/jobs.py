@@ -214,16 +214,17 @@ class DurableJobs:
         async with AsyncConnectionPool(
             self._conninfo, min_size=2, max_size=4, timeout=5.0, open=False, configure=_autocommit, name="jobs"
         ) as pool:
-            await pool.wait(timeout=10.0)
-            connector = procrastinate.PsycopgConnector()
+            await pool.wait(timeout=5.0)
+            wakeups = _Wakeups()
+            connector = _Connector(wakeups)
             await connector.open_async(pool)
             app = procrastinate.App(connector=connector)
-            app.job_manager = queue = _OwnJobs(connector, self._reasons)
+            app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons)
             for name, task in self._tasks.items():
                 app.task(name=name, pass_context=True, retry=_Retries())(task)
             if sole:
                 await self._put_back(queue, await queue.stalled(own=None, former=[], every=True))
-            await self._supervise(_Worker(app, queue.wakeups, self._concurrency, self._patience_s), queue, stop)
+            await self._supervise(_Worker(app, wakeups, self._concurrency, self._patience_s), queue, stop)
 
     async def _supervise(self, worker: "_Worker", queue: "_OwnJobs", stop: asyncio.Event) -> None:
         working = asyncio.create_task(worker.run(), name="jobs worker")
@@ -366,14 +367,14 @@ class DurableJobs:
 class _OwnJobs(manager.JobManager):
     """procrastinate's statements, with a worker's claim to its job checked at the end."""
 
-    def __init__(self, connector: procrastinate.PsycopgConnector, reasons: dict[int, str]) -> None:
+    def __init__(self, connector: "_Connector", wakeups: "_Wakeups", reasons: dict[int, str]) -> None:
         super().__init__(connector)
         self._database = connector
+        self._wakeups = wakeups
         self._reasons = reasons
-        self.wakeups = _Wakeups()
 
     async def fetch_job(self, queues: Any, worker_id: int) -> queue_jobs.Job | None:
-        self.wakeups.looking()
+        self._wakeups.looking()
         return await super().fetch_job(queues=queues, worker_id=worker_id)
 
     async def stalled(self, *, own: int | None, former: list[int], every: bool = False) -> list[dict[str, Any]]:
@@ -439,6 +440,17 @@ class _Wakeups(asyncio.Event):
     def clear(self) -> None:
         if self._count == self._looked_at:
             super().clear()
+
+
+class _Connector(procrastinate.PsycopgConnector):
+    def __init__(self, wakeups: _Wakeups) -> None:
+        super().__init__()
+        self._wakeups = wakeups
+
+    async def _loop_notify(self, **options: Any) -> None:
+        # Just now it began to listen: what was enqueued between the last look and this moment told nobody.
+        self._wakeups.set()
+        await super()._loop_notify(**options)
 
 
 class _Worker(queue_worker.Worker):

@@ -132,7 +132,10 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def start(self) -> None:
-        """Return when queries are answered; then keep it so until `stop`."""
+        """Return when queries are answered; then keep it so until `stop`.
+
+        Call it in a thread that lives as long as the server should: its end counts as the parent's death.
+        """
         # Making the system user or copying the binaries may take a second the first time.
         self._places = await asyncio.to_thread(prepare, self._data_dir, self._system_home)
         try:
@@ -350,9 +353,17 @@ def is_postgres(pid: int, database: Path) -> bool:
             return False
         return (proc / "cwd").samefile(database)
     except PermissionError:
-        return True  # a hardened /proc hides the folder; the name has to do
+        # Of another user, or a hardened /proc: then it is ours if the folder's owner runs it.
+        return _owner(proc) is not None and _owner(proc) == _owner(database)
     except OSError:
         return False
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 def _is_postgres_by_ps(pid: int) -> bool:

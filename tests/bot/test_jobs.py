@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -372,7 +373,7 @@ async def test_a_job_that_takes_too_long_is_ended(conninfo: str, engine: AsyncEn
     assert dead.reason.startswith("TimeoutError")
 
 
-# Faults. A worker of its own process notes in a table what it starts and ends.
+# Faults. A worker in a process of its own notes in a table what it starts, and never ends it.
 
 WORKER = textwrap.dedent(
     """
@@ -380,28 +381,25 @@ WORKER = textwrap.dedent(
     import psycopg
     from bot.jobs import DurableJobs
 
-    conninfo, hang, sole = sys.argv[1], sys.argv[2] == "hang", sys.argv[3] == "sole"
+    conninfo = sys.argv[1]
 
     async def note(word=None):
         async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
             await connection.execute("INSERT INTO runs (word) VALUES (%s)", [word])
-        if hang:
-            await asyncio.Event().wait()
+        await asyncio.Event().wait()
 
-    asyncio.run(DurableJobs(conninfo, {"note": note}).run(asyncio.Event(), sole=sole))
+    asyncio.run(DurableJobs(conninfo, {"note": note}).run(asyncio.Event()))
     """
 )
 
 
 @contextlib.asynccontextmanager
-async def worker_process(conninfo: str, *, hang: bool = False, sole: bool = False) -> AsyncIterator[Any]:
+async def worker_process(conninfo: str) -> AsyncIterator[Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         WORKER,
         conninfo,
-        "hang" if hang else "work",
-        "sole" if sole else "shared",
         cwd=Path(jobs_module.__file__).parent.parent,
         stdout=asyncio.subprocess.DEVNULL,
     )
@@ -433,7 +431,7 @@ async def test_a_killed_workers_job_is_taken_up_by_another(
     notes = Notes()
     jobs = DurableJobs(conninfo, {"note": notes})
     await order(engine, jobs, word="w")
-    async with worker_process(conninfo, hang=True) as process:
+    async with worker_process(conninfo) as process:
         await until(runs)
         process.kill()
         await process.wait()
@@ -450,7 +448,7 @@ async def test_the_only_worker_takes_up_a_killed_ones_jobs_at_once(
     notes = Notes()
     jobs = DurableJobs(conninfo, {"note": notes})
     await order(engine, jobs, word="w")
-    async with worker_process(conninfo, hang=True) as process:
+    async with worker_process(conninfo) as process:
         await until(runs)
         process.kill()
         await process.wait()
@@ -461,37 +459,49 @@ async def test_the_only_worker_takes_up_a_killed_ones_jobs_at_once(
 
 
 async def test_a_worker_taken_for_dead_cannot_end_the_job_of_another(
-    conninfo: str, engine: AsyncEngine, runs: Callable[[], Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Frozen long enough to be given up, it wakes while the job runs elsewhere; that run and its lock must stay."""
-    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 1.0)
-    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.2)
-    started, go_on = asyncio.Event(), asyncio.Event()
+    """It was frozen, another took its job, and now it wakes and ends: the other's run and its lock must stay."""
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 3600.0)
+    monkeypatch.setattr(jobs_module, "HEARTBEAT_S", 3600.0)
+    finish = jobs_module._OwnJobs.finish_job
+    ended: list[int] = []
 
-    async def note(word: str) -> None:
-        started.set()
-        await go_on.wait()
+    async def note_end(self: Any, job: Any, *rest: Any, **more: Any) -> None:
+        await finish(self, job, *rest, **more)
+        ended.append(job.worker_id)
 
-    jobs = DurableJobs(conninfo, {"note": note})
-    async with engine.begin() as connection:
-        await connection.execute(text("LOCK TABLE runs"))  # holds the first run until we let go
-        async with engine.begin() as other:
-            await jobs.enqueue(other, "note", lock="l", word="w")
-        async with worker_process(conninfo) as process:
-            await until(lambda: _count(engine, "status = 'doing'"))
-            os.kill(process.pid, signal.SIGSTOP)
-            async with working(jobs):
-                await started.wait()
-                await connection.commit()
-                os.kill(process.pid, signal.SIGCONT)
-                await until(runs)  # the first one goes on and ends
-                await order(engine, jobs, lock="another", word="x")
-                await until(lambda: _count(engine, "lock = 'another' AND status = 'doing'"))
-                assert await _count(engine, "lock = 'l' AND status = 'doing'") == 1
-                process.kill()
-                go_on.set()
-                await jobs.wait_idle()
-    assert await jobs.dead() == []
+    monkeypatch.setattr(jobs_module._OwnJobs, "finish_job", note_end)
+    frozen, other = _Held(), _Held()
+    first = DurableJobs(conninfo, {"note": frozen})
+    second = DurableJobs(conninfo, {"note": other})
+    async with working(first):
+        await order(engine, first)
+        await frozen.started.wait()
+        async with engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE procrastinate.procrastinate_workers SET last_heartbeat = now() - interval '2 hours'")
+            )
+        async with working(second):
+            await other.started.wait()
+            frozen.go_on.set()
+            await until(lambda: ended)
+            assert await _count(engine, "status = 'doing'") == 1
+            other.go_on.set()
+            await second.wait_idle()
+    assert len(set(ended)) == 2
+
+
+class _Held:
+    """A stage that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.started.set()
+        await self.go_on.wait()
 
 
 async def _count(engine: AsyncEngine, condition: str) -> int:
@@ -544,6 +554,45 @@ async def _answers(server: EmbeddedPostgres) -> bool:
             return True
     except psycopg.OperationalError:
         return False
+
+
+async def test_a_job_whose_end_could_not_be_written_is_put_back_though_its_worker_lives(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.1)
+    finish = jobs_module._OwnJobs.finish_job
+    refused = []
+
+    async def refuse_once(self: Any, job: Any, *rest: Any, **more: Any) -> None:
+        if not refused:
+            refused.append(job.id)
+            raise ConnectorException
+        await finish(self, job, *rest, **more)
+
+    monkeypatch.setattr(jobs_module._OwnJobs, "finish_job", refuse_once)
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    async with working(jobs):
+        await order(engine, jobs, word="w")
+        await until(lambda: len(notes.seen) == 2)
+        await jobs.wait_idle()
+    assert notes.seen == ["w", "w"]
+
+
+async def test_a_job_that_waits_for_its_next_try_keeps_its_place(conninfo: str, engine: AsyncEngine) -> None:
+    seen: list[int] = []
+
+    async def note(word: int) -> None:
+        seen.append(word)
+        if seen == [1]:
+            raise Unavailable("not now")
+
+    jobs = DurableJobs(conninfo, {"note": note})
+    await order(engine, jobs, word=1)
+    await order(engine, jobs, word=2)
+    async with working(jobs):
+        await jobs.wait_idle(delayed=True)
+    assert seen == [1, 1, 2]
 
 
 async def test_a_job_that_kills_its_process_each_time_is_given_up(

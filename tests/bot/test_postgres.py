@@ -191,6 +191,22 @@ async def test_a_second_program_connects_and_takes_over_when_the_first_ends(data
             assert server.url == url
 
 
+async def test_a_server_that_outlived_its_supervisor_is_adopted_and_stopped(data_dir: Path) -> None:
+    """As on systems without a parent-death signal: the server lives, and nobody holds the supervisor's lock."""
+    first = EmbeddedPostgres(data_dir)
+    await first.start()
+    assert first._watcher is not None
+    assert first._lock is not None
+    first._watcher.cancel()
+    first._lock.release()
+    first._lock = None
+    async with EmbeddedPostgres(data_dir) as second:
+        assert (second.role, second.pid) == ("supervises", first.pid)
+        assert await answers(second)
+    assert processes_in((data_dir / "postgres").resolve()) == []
+    await first.stop()
+
+
 async def test_a_second_program_leaves_the_server_running(data_dir: Path) -> None:
     async with EmbeddedPostgres(data_dir) as first:
         async with EmbeddedPostgres(data_dir) as second:
