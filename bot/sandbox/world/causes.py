@@ -1,7 +1,7 @@
 """What is wrong: a cause is a pure function from a pod and its surroundings to a symptom.
 
-Nothing here knows the time: a cause stops to show only when an API call has changed what it looks at (the image, the pod,
-the number of replicas, the memory limit, a ConfigMap).
+Nothing here knows the time: a cause stops to show only when an API call has changed what it looks at (the image,
+the pod, the number of replicas, the memory limit, a ConfigMap).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ COLD_WEIGHT = 0.5  # a pod with a cold cache carries half of what a warm one doe
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """How a pod misbehaves. `decisive` are the telling log lines; `{…}` fields are filled from the pod and the cause."""
+    """How a pod misbehaves. `decisive` are the telling log lines; `{…}` fields come from pod and cause."""
 
     effect: Effect
     decisive: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The cluster: its store, its events and its kubelet's memory of each pod, and the questions other parts ask about it."""
+"""The cluster: its store, its events, its kubelet's memory of each pod, and the questions other parts ask."""
 
 import random
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Container:
 
 @dataclass
 class Cluster:
-    """All state of the fake cluster. `images` are those that the registry has; `demand` is each service's memory in MiB."""
+    """All state of the cluster. `images` are those that the registry has; `demand` is each service's memory in MiB."""
 
     clock: Callable[[], float]
     timings: Timings
@@ -83,7 +83,7 @@ class Cluster:
         return Surroundings(running, self.store.get)
 
     def symptom(self, pod: Json, around: Surroundings | None = None) -> Symptom | None:
-        """What is wrong with a pod that runs, if anything: its memory first, then the causes in order of their coming."""
+        """What is wrong with a pod that runs, if anything: memory first, then the causes in order of their coming."""
         service = BY_NAME.get(pod["metadata"]["labels"].get(NAME_LABEL, ""))
         if service is None:
             return None

@@ -1,7 +1,7 @@
 """The controller loop: scheduler, kubelet, ReplicaSet, Deployment and Job controllers in one pass.
 
-One call of `reconcile` looks at the store and takes each object one step further. What a pod does once it runs is decided
-by the causes alone (causes.py); time only says when the next step may happen.
+One call of `reconcile` looks at the store and takes each object one step further. What a pod does once it runs is
+decided by the causes alone (causes.py); time only says when the next step may happen.
 """
 
 from typing import Any
@@ -116,7 +116,7 @@ def roll(cluster: Cluster, deployment: Json, current: Json, old: list[Json]) -> 
 
 
 def shrink(cluster: Cluster, deployment: Json, old: list[Json], removable: int, *, only_unready: bool) -> int:
-    """Takes up to `removable` pods off the old ReplicaSets, oldest revision first; the rest that may still be taken off."""
+    """Takes up to `removable` pods off the old ReplicaSets, oldest first; how many may still be taken off."""
     for index, body in enumerate(old):
         if removable <= 0:
             break
@@ -176,8 +176,8 @@ def write_deployment_status(cluster: Cluster, deployment: Json) -> None:
             now,
             "Available",
             enough,
-            "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
-            f"Deployment {'has' if enough else 'does not have'} minimum availability.",
+            reason="MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
+            message=f"Deployment {'has' if enough else 'does not have'} minimum availability.",
         ),
         progressing(known, now, name, complete=complete, stalled=stalled),
     ]
@@ -199,15 +199,15 @@ def progressing(known: dict[str, Json], now: float, name: str, *, complete: bool
     done = before.get("reason") == "NewReplicaSetAvailable" and f'"{name}"' in before.get("message", "")
     if complete or done:
         text = f'ReplicaSet "{name}" has successfully progressed.'
-        return condition(known, now, "Progressing", True, "NewReplicaSetAvailable", text)
+        return condition(known, now, "Progressing", True, reason="NewReplicaSetAvailable", message=text)
     if stalled:
         text = f'ReplicaSet "{name}" has timed out progressing.'
-        return condition(known, now, "Progressing", False, "ProgressDeadlineExceeded", text)
+        return condition(known, now, "Progressing", False, reason="ProgressDeadlineExceeded", message=text)
     text = f'ReplicaSet "{name}" is progressing.'
-    return condition(known, now, "Progressing", True, "ReplicaSetUpdated", text)
+    return condition(known, now, "Progressing", True, reason="ReplicaSetUpdated", message=text)
 
 
-def condition(known: dict[str, Json], now: float, kind: str, value: bool, reason: str, message: str) -> Json:
+def condition(known: dict[str, Json], now: float, kind: str, value: bool, *, reason: str, message: str) -> Json:
     """A condition that keeps its transition time while its value stays."""
     status = "True" if value else "False"
     before = known.get(kind, {})
@@ -323,12 +323,19 @@ def reconcile_job(cluster: Cluster, job: Json) -> None:
     now, conditions = cluster.clock(), []
     if succeeded:
         conditions = [
-            condition({}, now, "Complete", True, "CompletionsReached", "Reached expected number of succeeded pods")
+            condition(
+                {},
+                now,
+                "Complete",
+                True,
+                reason="CompletionsReached",
+                message="Reached expected number of succeeded pods",
+            )
         ]
         cluster.event(job, "Normal", "Completed", "Job completed", "job-controller")
     elif failed > limit:
         text = "Job has reached the specified backoff limit"
-        conditions = [condition({}, now, "Failed", True, "BackoffLimitExceeded", text)]
+        conditions = [condition({}, now, "Failed", True, reason="BackoffLimitExceeded", message=text)]
         cluster.event(job, "Warning", "BackoffLimitExceeded", text, "job-controller")
     elif failed == len(pods):
         create_pod(cluster, job)
@@ -416,7 +423,7 @@ def choose_node(cluster: Cluster, pod: Json) -> tuple[str | None, str]:
 
 def step_creating(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
     problem = cluster.blocked(pod)
-    name, image = pod["spec"]["containers"][0]["name"], image_of(pod)
+    image = image_of(pod)
     if problem:
         reason, message, event = problem
         if reason == "ErrImagePull":
@@ -440,10 +447,11 @@ def step_creating(cluster: Cluster, pod: Json, run: Container, now: float) -> No
     if now < run.since + cluster.timings.of("start"):
         return
     cluster.event(pod, "Normal", "Pulled", f'Container image "{image}" already present on machine', "kubelet")
-    start_container(cluster, pod, run, now, name)
+    start_container(cluster, pod, run, now)
 
 
-def start_container(cluster: Cluster, pod: Json, run: Container, now: float, name: str) -> None:
+def start_container(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
+    name = pod["spec"]["containers"][0]["name"]
     cluster.event(pod, "Normal", "Created", f"Created container: {name}", "kubelet")
     cluster.event(pod, "Normal", "Started", f"Started container {name}", "kubelet")
     run.stage, run.since, run.started_at, run.ready = "running", now, now, False
@@ -516,10 +524,10 @@ def end_container(cluster: Cluster, pod: Json, run: Container, now: float) -> No
 
 def step_backoff(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
     if now >= run.until:
-        start_container(cluster, pod, run, now, pod["spec"]["containers"][0]["name"])
+        start_container(cluster, pod, run, now)
 
 
-def step_finished(cluster: Cluster, pod: Json, run: Container, now: float) -> None:
+def step_finished(_cluster: Cluster, _pod: Json, _run: Container, _now: float) -> None:
     """Nothing more happens to a pod of a Job that has ended."""
 
 
@@ -534,7 +542,8 @@ STEPS = {
 
 
 def container_id(pod: Json, number: int) -> str:
-    return "containerd://" + (pod["metadata"]["uid"].replace("-", "") * 2)[:60] + f"{number:04x}"
+    uid: str = pod["metadata"]["uid"]
+    return "containerd://" + (uid.replace("-", "") * 2)[:60] + f"{number:04x}"
 
 
 def pod_status(pod: Json, run: Container) -> Json:

@@ -1,6 +1,7 @@
 """The way in for every API: records each request and plays the faults that a test or a person asked for."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,10 +51,8 @@ class Door:
         body = (await request.read())[:MAX_BODY_KEPT]
         shown: Any = body.decode("utf-8", "replace")
         if body:
-            try:
+            with contextlib.suppress(orjson.JSONDecodeError):  # else kept as text: the record shows whatever came
                 shown = orjson.loads(body)
-            except orjson.JSONDecodeError:
-                pass  # kept as text: the record shows what came, whatever it was
         record = {
             "at": self.clock(),
             "system": system,
@@ -71,5 +70,13 @@ class Door:
     def _fail(self, record: Json, fault: Json) -> web.Response:
         status = int(fault.get("status") or 500)
         record["status"] = status
-        body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "InternalError", "code": status}
-        return web.json_response({**body, "message": "the sandbox was asked to fail this request"}, status=status)
+        text = "the sandbox was asked to fail this request"
+        kubernetes = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "reason": "InternalError",
+            "code": status,
+        }
+        body = {**kubernetes, "message": text} if record["system"] == "k8s" else {"message": text, "error": text}
+        return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")

@@ -30,7 +30,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a job fails: in which step, with which lines before GitHub's own closing error, and the annotation's place."""
+    """How a job fails: in which step, with which lines before GitHub's closing error, and the annotation's place."""
 
     step: str
     lines: tuple[str, ...]
@@ -119,7 +119,10 @@ STEPS = {
 
 @dataclass
 class GithubStore:
-    """All repositories by full name; `causes` are what is wrong with the pipelines, `marked` the run that a scenario is about."""
+    """All repositories by full name; `causes` are what is wrong with the pipelines.
+
+    `marked` is the run that a scenario is about.
+    """
 
     clock: Callable[[], float]
     timings: Timings
@@ -243,8 +246,10 @@ def already_published(service: Service, sha: str) -> Failure:
         "Publish chart",
         (
             f"Pushing {service.name}-{version}.tgz to oci://registry.acme.example/charts",
-            f"Error: PUT registry.acme.example/charts/{service.name}/manifests/{version}: 409 Conflict: "
-            "tag is immutable and already exists",
+            (
+                f"Error: PUT registry.acme.example/charts/{service.name}/manifests/{version}: 409 Conflict: "
+                "tag is immutable and already exists"
+            ),
         ),
     )
 

@@ -27,6 +27,7 @@ from bot.sandbox.world.kubernetes_replies import (
     matches_fields,
     matches_labels,
     not_found,
+    typed,
 )
 from bot.sandbox.world.kubernetes_store import BY_ADDRESS, RESOURCES, Change, ConflictError, GoneError, Resource
 
@@ -206,7 +207,7 @@ class KubernetesApi:
         return reply(body)
 
     def create(self, call: Call) -> web.Response:
-        body, resource = decode(call.body), call.resource
+        body, resource = self.decoded(call, decode(call.body)), call.resource
         meta = body.setdefault("metadata", {})
         if resource.namespaced:
             meta["namespace"] = call.namespace
@@ -225,15 +226,29 @@ class KubernetesApi:
             return reply(shown, 201)
         return reply(self.cluster.store.create(resource.plural, body), 201)
 
+    def decoded(self, call: Call, body: Json) -> Json:
+        """Without the fields that the API does not know. ApiError 400 for them under fieldValidation=Strict."""
+        clean, unknown = typed(body)
+        if unknown and call.query.get("fieldValidation") == "Strict":
+            shown = ", ".join(f'unknown field "{name}"' for name in unknown)
+            raise bad_request(
+                f'{call.resource.kind} in version "{call.resource.version}" cannot be handled: '
+                f"strict decoding error: {shown}"
+            )
+        result: Json = clean
+        return result
+
     def write(self, call: Call, before: Json, after: Json) -> Json:
         """Checks and stores `after`, unless it is a dry run; the object as it is (or would be)."""
         resource = call.resource
+        after = self.decoded(call, after)
         check(resource.plural, resource.group, resource.kind, before, after)
         expected = after["metadata"].get("resourceVersion")
         if expected and expected != before["metadata"]["resourceVersion"]:
             raise conflict(resource.group, resource.plural, call.name)
         if after["metadata"].get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
-            why = f"Precondition failed: UID in precondition: {after['metadata']['uid']}, UID in object meta: {before['metadata']['uid']}"
+            given, stored = after["metadata"]["uid"], before["metadata"]["uid"]
+            why = f"Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
             raise conflict(resource.group, resource.plural, call.name, why)
         after = {**after, "status": before["status"]} if "status" in before else after
         if call.dry_run:
@@ -271,7 +286,8 @@ class KubernetesApi:
         wanted = options.get("preconditions") or {}
         for key, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
             if wanted.get(key) and wanted[key] != body["metadata"][key]:
-                why = f"Precondition failed: {shown} in precondition: {wanted[key]}, {shown} in object meta: {body['metadata'][key]}"
+                stored = body["metadata"][key]
+                why = f"Precondition failed: {shown} in precondition: {wanted[key]}, {shown} in object meta: {stored}"
                 raise conflict(call.resource.group, call.resource.plural, call.name, why)
         if call.dry_run or options.get("dryRun") == ["All"]:
             return reply(body)
@@ -435,11 +451,11 @@ class KubernetesApi:
         return None
 
 
-async def wait_any(events: tuple[asyncio.Event, ...], timeout: float) -> None:
-    """Returns when one of the events is set or after `timeout` seconds."""
+async def wait_any(events: tuple[asyncio.Event, ...], seconds: float) -> None:
+    """Returns when one of the events is set or after so many seconds."""
     tasks = [asyncio.ensure_future(e.wait()) for e in events]
     try:
-        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
@@ -482,7 +498,10 @@ def patched(call: Call, before: Json) -> Json:
             )
         applied: Json = strategic_merge(before, decode(call.body))
         return applied
-    text = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+    text = (
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+        "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+    )
     raise ApiError(415, "UnsupportedMediaType", text)
 
 

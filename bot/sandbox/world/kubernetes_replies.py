@@ -140,6 +140,50 @@ def matches_fields(plural: str, body: Json, selector: str) -> bool:
     return True
 
 
+# --- decoding --------------------------------------------------------------------------------------------------------
+
+FREE_MAPS = {
+    "labels",
+    "annotations",
+    "matchLabels",
+    "nodeSelector",
+    "data",
+    "stringData",
+    "binaryData",
+    "limits",
+    "requests",
+    "hard",
+    "used",
+    "capacity",
+    "allocatable",
+}
+
+
+def typed(value: Any, path: str = "", *, free: bool = False) -> tuple[Any, list[str]]:
+    """The value as a typed decoder keeps it, and the paths of unknown fields, which it drops.
+
+    No field of the Kubernetes API has an underscore in its name, so a name with one comes from a client's own spelling
+    (env_from for envFrom). Nulls are dropped too: a typed object knows no difference between null and absent.
+    """
+    unknown: list[str] = []
+    if isinstance(value, list):
+        rows = [typed(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        return [item for item, _ in rows], [name for _, names in rows for name in names]
+    if not isinstance(value, dict):
+        return value, unknown
+    kept: Json = {}
+    for key, inner in value.items():
+        here = f"{path}.{key}" if path else key
+        if "_" in key and not free:
+            unknown.append(here)
+            continue
+        clean, found = typed(inner, here, free=key in FREE_MAPS)
+        unknown += found
+        if clean is not None:
+            kept[key] = clean
+    return kept, unknown
+
+
 # --- validation ------------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +198,7 @@ def check(plural: str, group: str, kind: str, before: Json | None, after: Json) 
                 (
                     "FieldValueInvalid",
                     "metadata.name",
-                    f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters',
+                    f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case letters',
                 )
             ],
             group,
@@ -193,11 +237,11 @@ def check_containers(spec: Any, field: str) -> list[tuple[str, str, str]]:
 
 
 def _request_over_limit(container: Json, key: str, here: str) -> list[tuple[str, str, str]]:
-    from_text = (container["resources"].get("requests") or {}).get(key)
+    asked = (container["resources"].get("requests") or {}).get(key)
     limit = container["resources"]["limits"][key]
-    if from_text is None or _amount(str(from_text)) <= _amount(str(limit)):
+    if asked is None or _amount(str(asked)) <= _amount(str(limit)):
         return []
-    text = f'Invalid value: "{from_text}": must be less than or equal to {key} limit of {limit}'
+    text = f'Invalid value: "{asked}": must be less than or equal to {key} limit of {limit}'
     return [("FieldValueInvalid", f"{here}.resources.requests", text)]
 
 
@@ -261,8 +305,9 @@ def check_pod(before: Json | None, after: Json) -> list[tuple[str, str, str]]:
     if frozen(before) != frozen(after):
         text = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
-            "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
+            "to existing tolerations),`spec.terminationGracePeriodSeconds` "
+            "(allow it to be set to 1 if it was previously negative)"
         )
         return [("FieldValueForbidden", "spec", text)]
     return []

@@ -117,7 +117,7 @@ class Store:
         return self._commit(plural, None, new)
 
     def update(self, plural: str, body: Json, *, expected_version: str | None = None) -> Json:
-        """Replaces an object; the generation rises when the spec changed. ConflictError on a stale `expected_version`."""
+        """Replaces an object; the generation rises when the spec changed. ConflictError on a stale version."""
         meta = body["metadata"]
         before = self.objects[plural].get((meta.get("namespace", ""), meta["name"]))
         if before is None:

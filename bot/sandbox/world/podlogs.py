@@ -1,5 +1,7 @@
 """Pod logs of a realistic length: ordinary lines of a service in its language's style, with the telling ones among them."""
 
+# ruff: noqa: E501  a line of a log is written as one line
+
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

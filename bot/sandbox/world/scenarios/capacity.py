@@ -1,5 +1,7 @@
 """Too much work for the pods there are, and a look-alike where more pods do not help."""
 
+# ruff: noqa: E501  a line of a log is written as one line
+
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +56,10 @@ UPSTREAM_SLOW = Symptom(
     "slow",
     (
         "{now} ERROR app.http request timed out after 3.0 s, p99 latency 8.1 s (objective 0.4 s); cpu 90m of 1000m",
-        "{now} ERROR app.pricing GET http://pricing.shared:8080/v2/prices failed: 503 Service Unavailable "
-        "(upstream connect error, no healthy upstream)",
+        (
+            "{now} ERROR app.pricing GET http://pricing.shared:8080/v2/prices failed: 503 Service Unavailable "
+            "(upstream connect error, no healthy upstream)"
+        ),
         "{now} WARNING app.pool 24 of 24 workers wait for pricing",
     ),
 )

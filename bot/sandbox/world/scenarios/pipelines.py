@@ -1,5 +1,7 @@
 """Failing GitHub Actions runs: some pass when run again, most do not."""
 
+# ruff: noqa: E501  a line of a log is written as one line
+
 from collections.abc import Callable
 
 from bot.sandbox.world.github_store import Failure, FailureOf, Repository, Run
@@ -9,10 +11,14 @@ from bot.sandbox.world.state import State
 PIP_TIMEOUT = Failure(
     "Install dependencies",
     (
-        "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
-        "'ReadTimeoutError(\"HTTPSConnectionPool(host='packages.acme.example', port=443): Read timed out. (read timeout=15)\")': /simple/orjson/",
-        "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='packages.acme.example', port=443): "
-        'Max retries exceeded with url: /simple/orjson/ (Caused by ReadTimeoutError("Read timed out. (read timeout=15)"))',
+        (
+            "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
+            "'ReadTimeoutError(\"HTTPSConnectionPool(host='packages.acme.example', port=443): Read timed out. (read timeout=15)\")': /simple/orjson/"
+        ),
+        (
+            "ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='packages.acme.example', port=443): "
+            'Max retries exceeded with url: /simple/orjson/ (Caused by ReadTimeoutError("Read timed out. (read timeout=15)"))'
+        ),
         "make: *** [Makefile:12: install-dependencies] Error 1",
     ),
     exit_code=2,
@@ -21,8 +27,10 @@ GO_PROXY_RESET = Failure(
     "Install dependencies",
     (
         "go: downloading golang.org/x/sync v0.17.0",
-        'go: golang.org/x/sync@v0.17.0: read "https://proxy.acme.example/golang.org/x/sync/@v/v0.17.0.zip": '
-        "read tcp 10.1.0.93:48822->10.9.4.11:443: read: connection reset by peer",
+        (
+            'go: golang.org/x/sync@v0.17.0: read "https://proxy.acme.example/golang.org/x/sync/@v/v0.17.0.zip": '
+            "read tcp 10.1.0.93:48822->10.9.4.11:443: read: connection reset by peer"
+        ),
         "make: *** [Makefile:9: install-dependencies] Error 1",
     ),
     exit_code=2,
@@ -30,8 +38,10 @@ GO_PROXY_RESET = Failure(
 WRONG_INDEX = Failure(
     "Install dependencies",
     (
-        "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
-        "'NewConnectionError(\"Failed to establish a new connection: [Errno -2] Name or service not known\")': /simple/orjson/",
+        (
+            "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by "
+            "'NewConnectionError(\"Failed to establish a new connection: [Errno -2] Name or service not known\")': /simple/orjson/"
+        ),
         "ERROR: Could not find a version that satisfies the requirement orjson==3.11.4 (from versions: none)",
         "ERROR: No matching distribution found for orjson==3.11.4",
         "make: *** [Makefile:12: install-dependencies] Error 1",
@@ -64,8 +74,10 @@ DOCKER_COPY = Failure(
         " > [4/6] COPY dist/templates /app/templates:",
         "------",
         "Dockerfile:3",
-        "ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of ref "
-        '8xk2v::p0c: "/dist/templates": not found',
+        (
+            "ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of ref "
+            '8xk2v::p0c: "/dist/templates": not found'
+        ),
     ),
     path="Dockerfile",
     line=3,

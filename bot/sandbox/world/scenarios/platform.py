@@ -1,5 +1,7 @@
 """What a person has to mend: memory, configuration, nodes, quotas, rights, migrations, syncs; and one false alarm."""
 
+# ruff: noqa: E501  a line of a log is written as one line
+
 import copy
 from typing import Any
 
@@ -15,8 +17,10 @@ FORBIDDEN = Symptom(
     (
         "{now} ERROR app.settings cannot watch the settings of this service",
         "kubernetes.client.exceptions.ApiException: (403) Reason: Forbidden",
-        'HTTP response body: configmaps is forbidden: User "system:serviceaccount:dev:reports" cannot list resource '
-        '"configmaps" in API group "" in the namespace "dev"',
+        (
+            'HTTP response body: configmaps is forbidden: User "system:serviceaccount:dev:reports" cannot list resource '
+            '"configmaps" in API group "" in the namespace "dev"'
+        ),
     ),
 )
 LOCK_TIMEOUT = Symptom(

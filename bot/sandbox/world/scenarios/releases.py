@@ -1,5 +1,7 @@
 """New releases that do not work: what heals is the revision before."""
 
+# ruff: noqa: E501  a line of a log is written as one line
+
 from collections.abc import Callable
 
 from bot.sandbox.world.causes import Symptom, on_image

@@ -26,8 +26,8 @@ class Proofs:
 class Scenario:
     """One thing that a person can break. `group` joins scenarios with the same underlying cause.
 
-    `begin` does to the world what in life a pipeline, a person or bad luck did; `alert` are labels and annotations of the
-    alert for those sources that send one.
+    `begin` does to the world what in life a pipeline, a person or bad luck did; `alert…` are labels and annotations of
+    the alert for those sources that send one.
     """
 
     id: str
