@@ -32,6 +32,7 @@ MAX_REPLY_BYTES = 32_000_000
 WATCH_SECONDS = 240
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 QUEUE_LENGTH = 1000
+RENEW_AFTER_S = 60.0
 
 _PATHS = {
     "Pod": ("/api/v1", "v1", "pods"),
@@ -59,6 +60,8 @@ class KubernetesCluster:
 
     clusters: Mapping[str, ClusterAccess]
     _clients: dict[str, Any] = field(default_factory=dict)
+    _connected_at: dict[str, float] = field(default_factory=dict)
+    _retired: dict[str, Any] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -66,7 +69,8 @@ class KubernetesCluster:
         return tuple(self.clusters)
 
     async def aclose(self) -> None:
-        clients, self._clients = list(self._clients.values()), {}
+        clients = [*self._clients.values(), *self._retired.values()]
+        self._clients, self._retired = {}, {}
         for client in clients:
             await client.close()
 
@@ -165,7 +169,25 @@ class KubernetesCluster:
         async with self._lock:
             if name not in self._clients:
                 self._clients[name] = await _connect(name, access)
+                self._connected_at[name] = asyncio.get_running_loop().time()
         return name, self._clients[name]
+
+    async def _renewed(self, name: str, client: Any) -> bool:
+        """After a 401: reads the kubeconfig again, as tokens of cloud providers end every quarter of an hour.
+
+        False when the token is too new for that to be the reason.
+        """
+        async with self._lock:
+            if self._clients.get(name) is not client:
+                return True  # another request has done it
+            if asyncio.get_running_loop().time() - self._connected_at[name] < RENEW_AFTER_S:
+                return False
+            # Requests may still be under way on it, so it is closed only when the next one retires.
+            before = self._retired.pop(name, None)
+            self._retired[name] = self._clients.pop(name)
+        if before is not None:
+            await before.close()
+        return True
 
     async def _request(
         self,
@@ -194,6 +216,8 @@ class KubernetesCluster:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The connection to cluster {name} broke ({error}).", maybe_done=write) from error
+        if response.status == 401 and await self._renewed(name, client):
+            return await self._request(cluster, method, path, query, deadline_s=deadline_s, body=body, text=text)
         if not 200 <= response.status <= 299:
             raise _error(name, f"{method} {path}", response, data)
         if text:
@@ -285,6 +309,8 @@ class KubernetesCluster:
                     data = await response.read()
                     if response.status == 410:
                         raise _Expired
+                    if response.status == 401 and await self._renewed(name, client):
+                        raise Unavailable(f"The token for cluster {name} was renewed.")
                     raise _error(name, f"GET {_path(kind, namespace)}", response, data)
                 async for line in response.response.content:
                     change = _change(line)

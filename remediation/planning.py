@@ -95,6 +95,32 @@ def candidate_actions(kind: FailureKind) -> tuple[str, ...]:
     return tuple(c.action for c in CANDIDATES.get(kind, ()))
 
 
+ESCALATE = "escalate"
+# Without a look at the live system these may be named: their conditions are about when it began, not about what it is.
+_NAMED_WITHOUT_LOOKING = frozenset(
+    {
+        FailureKind.CRASHLOOP,
+        FailureKind.PROBE_FAILURE,
+        FailureKind.PERFORMANCE,
+        FailureKind.IMAGEPULLBACKOFF,
+        FailureKind.GITHUBACTION_TRANSIENT,
+    }
+)
+
+
+def action_without_target(kind: FailureKind, preferred: str = "") -> str | None:
+    """What would be proposed for a text alone: a catalogue name, "escalate", or None where nothing is wrong.
+
+    It is information: without a target nothing can be carried out.
+    """
+    if kind is FailureKind.HEALTHY:
+        return None
+    if kind not in _NAMED_WITHOUT_LOOKING:
+        return ESCALATE
+    names = candidate_actions(kind)
+    return preferred if preferred in names else names[0]
+
+
 def nothing(reason: str, excluded: Sequence[tuple[str, str]] = (), candidates: Sequence[str] = ()) -> Plan:
     """A plan that proposes nothing and says why."""
     return Plan(None, tuple(candidates), tuple(excluded), no_action_because=reason)

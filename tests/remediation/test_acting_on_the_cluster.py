@@ -1,21 +1,24 @@
 """The Kubernetes remediators when things do not go well: refused, changed meanwhile, broken off, only pretended."""
 
 import copy
+import socket
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from knowledge.errors import Conflict, NotFound, Refused, Unavailable
+from knowledge.errors import Conflict, NotFound, Refused, SettingsError, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from remediation import kube
+from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.execution import Busy, run, undo
 from remediation.ports import Clients
 from remediation.registry import NotOffered
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
-from tests.remediation.site import MemoryStore, Site, execution, services
+from tests.remediation.site import MemoryStore, Site, execution, kubeconfig, services
 
 # action → (scenario, kind) that makes the planner propose it.
 CASES = {
@@ -417,4 +420,30 @@ async def test_refusals_are_final_and_faults_are_not(site: Site) -> None:
         await cluster.get("sandbox", "Deployment", "shop", "never-was")
     with pytest.raises(Refused, match="not known"):
         await cluster.get("elsewhere", "Deployment", "shop", "checkout")
-    assert datetime.now(UTC).tzinfo is UTC
+
+
+async def test_a_token_that_ended_is_read_again_from_the_kubeconfig(site: Site, monkeypatch: Any) -> None:
+    cluster = site.clients.cluster
+    assert isinstance(cluster, KubernetesCluster)
+    assert await cluster.get("sandbox", "Deployment", "shop", "checkout")
+    site.world.kubernetes.token = "the next one"
+    with pytest.raises(Refused, match="does not accept our token"):
+        await cluster.get("sandbox", "Deployment", "shop", "checkout")
+    monkeypatch.setattr("remediation.cluster.RENEW_AFTER_S", 0.0)
+    path = cluster.clusters["sandbox"].kubeconfig
+    path.write_text(path.read_text().replace(site.tokens.kubernetes, "the next one"))
+    assert await cluster.get("sandbox", "Deployment", "shop", "checkout")
+
+
+async def test_an_unreachable_cluster_and_an_absent_kubeconfig_say_what_to_mend(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    there = ClusterAccess(kubeconfig(tmp_path, f"http://127.0.0.1:{port}", "t"))
+    cluster = KubernetesCluster({"down": there, "absent": ClusterAccess(tmp_path / "never-was")})
+    with pytest.raises(Unavailable, match="cannot be reached") as caught:
+        await cluster.delete_pod("down", "shop", "checkout", uid="u")
+    assert not caught.value.maybe_done
+    with pytest.raises(SettingsError, match="KUBECONFIG"):
+        await cluster.version("absent")
+    await cluster.aclose()

@@ -199,9 +199,8 @@ def test_the_more_specific_mode_is_in_force() -> None:
 
 
 def precedent(outcome: str, score: float = 0.9) -> Precedent:
-    item = KnowledgeItem(
-        "k", "incident", None, "api", "staging", "", "more replicas", outcome, "", "", NOW, action="k8s_scale"
-    )
+    base = KnowledgeItem("k", "incident", None, "api", "staging", "", "more replicas", outcome, "", "", NOW)
+    item = replace(base, action="k8s_scale")
     return Precedent(item, score, score)
 
 

@@ -1,0 +1,84 @@
+"""Evidence is bounded, redacted, and says what could not be had."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from knowledge.errors import Unavailable
+from remediation.evidence import MAX_CHARS, collect, finished
+from remediation.evidence.piece import Piece
+from remediation.ports import Clients
+from tests.remediation.site import Site
+
+
+async def test_what_is_not_connected_is_said(site: Site) -> None:
+    incident = site.incident("checkout", run_id="12", repository="acme/checkout")
+    found = await collect(incident, Clients())
+    assert {e.could_not for e in found} == {"no cluster is connected", "GitHub is not connected"}
+    assert all(e.text == "" for e in found)
+
+
+async def test_a_failing_part_does_not_take_the_others_with_it(site: Site) -> None:
+    await site.broken("release-crash-checkout")
+    site.world.kubernetes.denied |= {("list", "events", "*"), ("get", "pods/log", "*")}
+    found = {e.kind: e for e in await collect(site.incident("checkout"), site.clients)}
+    assert "forbids" in found["events"].could_not
+    assert "forbids" in found["logs"].could_not
+    assert "Deployment checkout: 3 desired" in found["pod_status"].text
+
+
+async def test_a_collector_that_does_not_answer_is_given_up(site: Site) -> None:
+    class Silent:
+        names = ("sandbox",)
+
+        async def get(self, *_: Any) -> Any:
+            await asyncio.Event().wait()
+
+    clients = replace(site.clients, cluster=Silent())
+    found = await collect(site.incident("checkout"), clients, deadline_s=0.05)
+    assert [e.could_not for e in found] == ["no answer within 0 s"]
+
+
+async def test_an_outside_fault_is_evidence_too(site: Site) -> None:
+    class Down:
+        names = ("sandbox",)
+
+        async def get(self, *_: Any) -> Any:
+            raise Unavailable("Cluster sandbox cannot be reached.")
+
+    found = await collect(site.incident("checkout"), replace(site.clients, cluster=Down()))
+    assert [e.could_not for e in found] == ["Cluster sandbox cannot be reached."]
+
+
+async def test_a_pod_in_the_alert_leads_to_its_workload_and_comes_first(site: Site) -> None:
+    await site.broken("stuck-pod-checkout")
+    victim = site.world.kubernetes.cluster.pods("checkout")[-1]["metadata"]["name"]
+    found = {e.kind: e for e in await collect(site.incident("checkout", workload=victim), site.clients)}
+    lines = found["pod_status"].text.splitlines()
+    assert lines[0].startswith("Deployment checkout:")
+    assert next(line for line in lines if line.startswith("Pod ")).startswith(f"Pod {victim}:")
+    assert "deadlock" in found["logs"].text or "goroutines" in found["logs"].text
+    assert f"pod/{victim}" in found["events"].text
+
+
+async def test_nothing_of_that_name_is_said(site: Site) -> None:
+    found = await collect(site.incident("checkout", workload="never-was"), site.clients)
+    assert [e.could_not for e in found] == ["nothing named never-was was found in namespace shop"]
+
+
+def test_a_long_text_keeps_its_end_at_a_whole_line_and_counts_the_rest() -> None:
+    text = "".join(f"line {n} of the log\n" for n in range(10_000))
+    evidence = finished(Piece("logs", "x", text))
+    assert len(evidence.text) <= MAX_CHARS
+    assert evidence.text.startswith("line ")
+    assert evidence.text.endswith("line 9999 of the log\n")
+    assert evidence.truncated_chars >= len(text) - MAX_CHARS
+
+
+def test_secrets_and_control_codes_are_gone_before_anything_is_returned() -> None:
+    secret = "s3cr3t" + "Pa55w0rd" + "xyz"
+    evidence = finished(
+        Piece("logs", "x", f"\x1b[31mpostgresql://app:{secret}@db/app\x1b[0m", could_not=f"password={secret}")
+    )
+    assert secret not in evidence.text + evidence.could_not
+    assert "\x1b" not in evidence.text

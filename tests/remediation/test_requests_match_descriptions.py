@@ -1,0 +1,174 @@
+"""What the clients send is what the official API descriptions allow."""
+
+import json
+import re
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from jsonschema import Draft202012Validator
+
+from knowledge.errors import Refused, Unavailable
+from knowledge.model import FailureKind
+from remediation.evidence import collect
+from remediation.execution import run
+from remediation.verification import verify_once
+from tests.remediation.site import MemoryStore, Site, execution, services
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts"
+KUBERNETES_VERSION = "1.34"
+
+
+@cache
+def description(name: str) -> Any:
+    path = FACTS / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not beside the project")
+    return json.loads(path.read_text("utf-8"))
+
+
+def operation(document: Any, method: str, path: str) -> tuple[str, Any]:
+    """The template and operation that describe a request; fails when there is none."""
+    found = []
+    for template, operations in document["paths"].items():
+        pattern = re.sub(r"\\\{.+?\\\}", r"[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path) and method.lower() in operations:
+            # A literal path describes better than one with a parameter in the same place.
+            found.append((template.count("{"), template, operations))
+    assert found, f"{method} {path} is not described"
+    _, template, operations = min(found)
+    return template, {**operations[method.lower()], "shared": operations.get("parameters", [])}
+
+
+def query_names(document: Any, described: Any) -> set[str]:
+    names = set()
+    for stated in [*described.get("parameters", []), *described["shared"]]:
+        reference = stated.get("$ref", "").rsplit("/", 1)[-1]
+        parameter = document["components"]["parameters"][reference] if reference else stated
+        if parameter.get("in") == "query":
+            names.add(parameter["name"])
+    return names
+
+
+def sent(site: Site, system: str) -> list[dict[str, Any]]:
+    return [r for r in site.world.requests if r["system"] == system]
+
+
+@pytest.mark.shared
+async def test_github_requests_are_described(site: Site) -> None:
+    document = description("github.openapi.trimmed.json")
+    await site.world.break_("ci-network-catalog")
+    repository = site.world.github.store.repositories["acme/catalog"]
+    await site.until(lambda: repository.runs[-1].last.conclusion == "failure", "the run failed")
+    incident = site.incident(
+        "catalog", namespace="", workload="", repository="acme/catalog", run_id=str(repository.runs[-1].id)
+    )
+    await collect(incident, site.clients)
+    plan = await site.plan(FailureKind.GITHUBACTION_TRANSIENT, incident)
+    store = MemoryStore(execution(plan.action))
+    await run(store.rows[7], services(site, store))
+    assert site.clients.code_host is not None
+    await site.clients.code_host.jobs("acme/catalog", repository.runs[-1].id, attempt=1)
+    requests = [r for r in sent(site, "github") if "/job-logs/" not in r["path"]]
+    seen = set()
+    for request in requests:
+        template, described = operation(document, request["method"], request["path"].removeprefix("/github"))
+        assert set(request["query"]) <= query_names(document, described), template
+        assert not request["body"], template  # none of them takes a body that we send
+        seen.add((request["method"], template.rsplit("/", 1)[-1]))
+    assert {("POST", "rerun-failed-jobs"), ("GET", "jobs"), ("GET", "logs"), ("GET", "{run_id}")} <= seen
+
+
+KUBERNETES_PATHS = re.compile(
+    r"/(?:api/v1|apis/apps/v1|apis/autoscaling/v2)(?:/namespaces/[a-z0-9-]+)?"
+    r"/(?:pods|events|deployments|replicasets|statefulsets|daemonsets|horizontalpodautoscalers)"
+    r"(?:/[a-z0-9.-]+(?:/log)?)?"
+)
+KUBERNETES_QUERY = {
+    "GET": {"labelSelector", "fieldSelector", "limit", "continue", "container", "previous", "tailLines", "limitBytes"},
+    "PATCH": {"fieldManager", "dryRun"},
+    "DELETE": set(),
+}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "service", "kind"),
+    [
+        ("stuck-pod-checkout", "checkout", FailureKind.PROBE_FAILURE),
+        ("release-crash-checkout", "checkout", FailureKind.CRASHLOOP),
+        ("overload-catalog", "catalog", FailureKind.PERFORMANCE),
+    ],
+)
+async def test_kubernetes_requests_and_what_they_make_are_valid(
+    site: Site, scenario: str, service: str, kind: FailureKind
+) -> None:
+    await site.broken(scenario)
+    incident = site.incident(service)
+    await collect(incident, site.clients)
+    plan = await site.plan(kind, incident)
+    store = MemoryStore(execution(plan.action))
+    await run(store.rows[7], services(site, store))
+    row = store.rows[7]
+    assert row.finished_at is not None
+    await verify_once(row, site.clients, now=row.finished_at + timedelta(minutes=1), signal_firing=False)
+    for request in sent(site, "k8s"):
+        assert KUBERNETES_PATHS.fullmatch(request["path"].removeprefix("/k8s")), request["path"]
+        assert set(request["query"]) <= KUBERNETES_QUERY[request["method"]], request
+        if request["method"] == "DELETE":
+            assert set(request["body"]) <= {"apiVersion", "kind", "preconditions", "dryRun"}
+        if request["method"] == "PATCH":
+            assert all({"op", "path", "value"} == set(o) for o in request["body"])
+    # The object that a patch made is checked against the strict schema of its kind.
+    target = site.target(service)
+    live = site.store().get("deployments", target.namespace, service)
+    kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
+
+
+@pytest.mark.shared
+async def test_pagerduty_events_fit_their_description(site: Site) -> None:
+    document = description("pagerduty.events-v2.openapi.json")
+    pager = site.clients.pager
+    assert pager is not None
+    await pager.trigger("incident-1", "checkout is down", severity="strange", link="https://x.example/1")
+    await pager.acknowledge("incident-1")
+    await pager.resolve("incident-1")
+    body = document["paths"]["/enqueue"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    validator = Draft202012Validator({**body, "components": document.get("components", {})})
+    requests = sent(site, "pagerduty")
+    assert [r["body"]["event_action"] for r in requests] == ["trigger", "acknowledge", "resolve"]
+    assert {r["path"] for r in requests} == {"/pagerduty/v2/enqueue"}
+    for request in requests:
+        assert request["body"]["dedup_key"] == "incident-1"
+        if request["body"]["event_action"] == "trigger":
+            assert list(validator.iter_errors(request["body"])) == []
+    assert site.world.pagerduty.alerts["incident-1"]["status"] == "resolved"
+
+
+async def test_pagerduty_refusals_and_faults_are_told_apart(site: Site) -> None:
+    pager = site.clients.pager
+    assert pager is not None
+    site.world.faults["pagerduty"].update(error_next=1, status=503)
+    with pytest.raises(Unavailable):
+        await pager.resolve("incident-1")
+    site.world.pagerduty.routing_key = "another"
+    with pytest.raises(Refused, match="PAGERDUTY_ROUTING_KEY"):
+        await pager.resolve("incident-1")
+
+
+@pytest.mark.shared
+async def test_argocd_requests_are_described(site: Site) -> None:
+    document = description("argocd.swagger.json")
+    argocd = site.clients.argocd
+    assert argocd is not None
+    application = await argocd.application("checkout")
+    assert application["metadata"]["name"] == "checkout"
+    incident = site.incident("checkout", source="argocd", namespace="")
+    found = await collect(incident, site.clients)
+    assert [e.kind for e in found] == ["argocd"]
+    assert "sync" in found[0].text
+    for request in sent(site, "argocd"):
+        operation(document, request["method"], request["path"].removeprefix("/argocd"))
+        assert request["query"] == {}
