@@ -13,7 +13,7 @@ from openapi_schema_validator import OAS30Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from .world_fixtures import Running, rerun_failed, running_world
+from tests.sandbox.world_fixtures import Running, rerun_failed, running_world
 
 DESCRIPTION = Path(__file__).parents[3] / "shared" / "facts" / "github.openapi.trimmed.json"
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from kubernetes.aio import client, watch
 
-from .world_fixtures import STRATEGIC, Running, pods_of, ready, rollback, running_world
+from tests.sandbox.world_fixtures import STRATEGIC, Running, pods_of, ready, rollback, running_world
 
 MERGE = "application/merge-patch+json"
 

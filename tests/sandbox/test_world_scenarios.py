@@ -10,8 +10,7 @@ from bot.sandbox.world.causes import Symptom
 from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, platform, pods, releases
 from bot.sandbox.world.scenarios.table import Scenario
 from bot.sandbox.world.services import SERVICES
-
-from .world_fixtures import Running, pods_of, ready, running_world, take
+from tests.sandbox.world_fixtures import Running, pods_of, ready, running_world, take
 
 REAL = ("k8s_restart_pod", "k8s_scale", "k8s_rollback", "github_rerun")
 POLICY = Path(__file__).parents[2] / "bot" / "sandbox" / "policy.yaml"

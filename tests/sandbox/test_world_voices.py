@@ -2,7 +2,7 @@
 
 import pytest
 
-from .world_fixtures import running_world, take
+from tests.sandbox.world_fixtures import running_world, take
 
 
 async def test_alertmanager_fires_once_and_resolves_by_the_state() -> None:
