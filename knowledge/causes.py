@@ -57,8 +57,10 @@ def shortened(text: str, limit: int) -> str:
 
 
 _PREFIX = re.compile(
-    r"^(?:##\[\w+\]|\[?(?:ERROR|FATAL|WARN(?:ING)?|INFO|E)\]?:?\s+|(?:Error|error): (?=\S+:)|(?:\d+[smhd]\S*\s+)+(?:\(x\d+ over \w+\)\s+)?"
-    r"|(?:Warning|Normal)\s+\w+\s+(?:\d+\w+(?: \(x\d+ over \w+\))?\s+)?(?:kubelet|default-scheduler|[\w-]+-controller)?\s+)",
+    r"^(?:##\[\w+\]|\[?(?:ERROR|FATAL|WARN(?:ING)?|INFO|E)\]?:?\s+|(?:Error|error): (?=\S+:)"
+    r"|(?:\d+[smhd]\S*\s+)+(?:\(x\d+ over \w+\)\s+)?"
+    r"|(?:Warning|Normal)\s+\w+\s+(?:\d+\w+(?: \(x\d+ over \w+\))?\s+)?"
+    r"(?:kubelet|default-scheduler|[\w-]+-controller)?\s+)",
 )
 _JSON_MESSAGE = re.compile(r"\"(?:message|msg|error)\":\s*\"((?:[^\"\\]|\\.){4,400})\"")
 

@@ -34,8 +34,8 @@ WITHOUT_QUOTE = 0.6
 class Answer:
     """What an answerer says, before anything of it is believed.
 
-    `quotes` are (evidence index or None, text) as claimed. `found` are quotes that the answerer's own code took from the
-    evidence. An `unsure_because` makes it an Unsure; `missing` is the evidence that would settle it.
+    `quotes` are (evidence index or None, text) as claimed. `found` are quotes that the answerer's own code took from
+    the evidence. An `unsure_because` makes it an Unsure; `missing` is the evidence that would settle it.
     """
 
     name: str
@@ -81,8 +81,8 @@ async def diagnose(
     """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
 
     A hop that fails, or does not answer before its deadline, is named in `answered_by.note`. When nobody answers the
-    result is Unsure, never an exception. `alert_title` may carry the alert's description. Reading large evidence runs in
-    a thread.
+    result is Unsure, never an exception. `alert_title` may carry the alert's description. Reading large evidence runs
+    in a thread.
     """
     started = time.monotonic()
     case = await asyncio.to_thread(

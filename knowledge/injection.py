@@ -18,8 +18,7 @@ _EXPRESSIONS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # Orders to the reader
-        r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|these|any)\b.{0,30}"
-        r"\b(?:instructions?|rules?|prompts?|polic(?:y|ies)|guidelines?|evidence|safety)",
+        r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,30}\b(?:previous|prior|above|earlier|all|your|these|any)\b.{0,30}\b(?:instructions?|rules?|prompts?|polic(?:y|ies)|guidelines?|evidence|safety)",
         r"\b(?:new|updated|real) (?:instructions?|polic(?:y|ies)|rules?|task)\s*:",
         r"\b(?:assistant|ai|model|bot|agent|llm|analyst|codehealer)\b\s*[:,]\s*(?:the )?(?:root cause|you|please|ignore|now|do|run|delete|approve|set)",
         r"\b(?:note|message|instruction)s? (?:to|for) (?:the )?(?:assistant|ai|model|bot|agent|llm|analyst|operator|reader)",

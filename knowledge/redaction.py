@@ -7,7 +7,6 @@ grows with length only. Applying it twice changes nothing more.
 
 import re
 import tomllib
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -26,7 +25,7 @@ _STREAM_BLOCK = 256 * 1024
 _MARKER = re.compile(rb"\[redacted(:[a-z0-9_]{1,40})?\]", re.IGNORECASE)
 
 # Keys whose value is a secret by name. Matched at the end of a longer name (DB_PASSWORD, auth.postgresPassword).
-_PASS = r"(?:password|passwd|passphrase|passcode|pwd|requirepass|masterauth|userpass|[_-]pass|[a-z]Pass)"
+_PASS = r"(?:password|passwd|passphrase|passcode|pwd|requirepass|masterauth|userpass|[_-]pass|[a-z]Pass)"  # noqa: S105  names of keys, no key
 _CREDENTIALS = r"(?:secret|secrets|token|credential|credentials|apikey|api[_. -]key|apitoken|signature[_-]?key)"
 _KEYS = (
     r"(?:(?:access|secret|private|auth|account|storage|encryption|signing|routing|integration|service|master|shared"
@@ -85,12 +84,13 @@ _PLACEHOLDER = _bytes(
     r"""|getenv|get_|(?i:changeme\b|your[_-]|redacted|masked|placeholder|example[_-]|dummy[_-]))"""
 )
 _WORD_VALUES = frozenset(
-    b"true false null none nil undefined empty yes no on off string str bytes int bool boolean object optional required "
-    b"invalid incorrect missing expired wrong mismatch unauthorized denied rejected revoked refused failed failure unknown "
-    b"unset set not is was are has must should cannot can for from to of in the a an and or type provided given field "
+    b"true false null none nil undefined empty yes no on off string str bytes int bool boolean object optional "
+    b"required invalid incorrect missing expired wrong mismatch unauthorized denied rejected revoked refused failed "
+    b"failure unset set not is was are has must should cannot can for from to of in the a an and or type provided given field "
     b"value default opaque enabled disabled anonymous same-origin include omit basic bearer kubernetes.io/tls bound "
     b"auto generated found authentication authorization flag option argument parameter sha256 md5 scram-sha-256 trust "
-    b"peer ident plain prompt stdin rotate rotated rotation created updated deleted configured unchanged valid".split()
+    b"peer ident plain prompt stdin rotate rotated rotation created updated deleted configured unchanged valid "
+    b"unknown".split()
 )
 _CALL = _bytes(r"[A-Za-z_][\w.]{0,80}\(")
 _PATH = _bytes(r"(?:\.{0,2}|~)(?:/[A-Za-z0-9_.@$-]{1,64}){2,12}/?\Z")
@@ -182,11 +182,10 @@ def _safe_cut(block: str) -> int:
     begin = block.rfind("-----BEGIN ", 0, cut)
     if begin >= 0 and block.find("-----END ", begin, cut) < 0:
         cut = block.rfind("\n", 0, begin) + 1
-    last = None
-    for last in _DOCUMENT_START.finditer(block, max(0, cut - _KEY_BLOCK), cut):
-        pass
-    if last is None:
+    documents = list(_DOCUMENT_START.finditer(block, max(0, cut - _KEY_BLOCK), cut))
+    if not documents:
         return cut
+    last = documents[-1]
     start = block.rfind("apiVersion", 0, last.end())
     separator = block.rfind("\n---", 0, last.end())
     return block.rfind("\n", 0, max(start, separator + 1, 1)) + 1
@@ -249,8 +248,10 @@ def _is_word(byte: int) -> bool:
 
 
 # Kinds that say where a secret stood; a token's own format says more.
-_GENERIC = frozenset(
-    ["authorization", "bearer_credential", "basic_credential", "bot_credential", "credential", "token", "api_key", "secret", "url_credential", "dsn_credential", "cookie", "url_parameter", "registry_auth", "jwt"]
+_GENERIC = (
+    frozenset({"authorization", "credential", "token", "api_key", "secret", "cookie", "jwt", "registry_auth"})
+    | {f"{where}_credential" for where in ("bearer", "basic", "bot", "negotiate", "digest", "url", "dsn")}
+    | {"url_parameter"}
 )
 
 
@@ -301,14 +302,14 @@ def _whole_key(data: bytes, start: int, end: int) -> bytes:
 
 def _assigned(data: bytes, start: int, end: int) -> Iterator[Span]:
     key = _whole_key(data, start, end)
-    separator = _last_separator(data, start, end)
+    separator = _last_separator(data, end)
     if not key or separator is None or _INNOCENT_KEY.search(key):
         return
     sign, position = separator
     yield from _value_at(data, position, key, sign, start)
 
 
-def _last_separator(data: bytes, start: int, end: int) -> tuple[bytes, int] | None:
+def _last_separator(data: bytes, end: int) -> tuple[bytes, int] | None:
     """The sign before the value (`:`, `=`, `:=`, `=>`) and where the value begins."""
     position = end
     while position < len(data) and position - end < 40 and data[position] in b" \t":
@@ -367,7 +368,7 @@ def _named_value(data: bytes, start: int, end: int) -> Iterator[Span]:
     name = _KEY_BEFORE.search(gap, max(0, len(gap) - 80))
     if name is None or not _TELLING_END.search(name.group(), max(0, len(name.group()) - 24)):
         return
-    separator = _last_separator(data, start, end)
+    separator = _last_separator(data, end)
     if separator and not _INNOCENT_KEY.search(name.group()):
         yield from _value_at(data, separator[1], name.group(), separator[0], start)
 
@@ -744,16 +745,18 @@ def _yaml_document_spans(data: bytes, lines: list[tuple[int, int, bytes, int, in
     }
     spans: list[Span] = []
     inside: int | None = None
-    for start, indent, key, value_start, value_end in lines:
+    for line in lines:
+        start, indent, key, value_start, value_end = line
         blank = value_start == value_end and not key and not data[start : start + 1].strip()
         if inside is not None and (indent > inside or (blank and not key)):
-            spans += _yaml_value(data, start, indent, key, value_start, value_end)
+            spans += _yaml_value(data, line)
             continue
         inside = indent if key in {b"data", b"stringData"} and indent in levels else None
     return spans
 
 
-def _yaml_value(data: bytes, start: int, indent: int, key: bytes, value_start: int, value_end: int) -> list[Span]:
+def _yaml_value(data: bytes, line: tuple[int, int, bytes, int, int]) -> list[Span]:
+    start, indent, key, value_start, value_end = line
     if not key:  # a line of a block scalar
         value_start = start + indent
         line_end = data.find(b"\n", value_start)
@@ -799,13 +802,17 @@ _RULES: dict[str, Callable[[bytes, int, int], Iterator[Span]]] = {
 # --- control characters --------------------------------------------------------------------------------------------
 
 _ANSI = re.compile(
-    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\)?|[PX^_][^\x1b\n]{0,2048}(?:\x1b\\)?|[ -/]{0,4}[0-~]?)"
+    r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]?"
+    r"|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\)?"
+    r"|[PX^_][^\x1b\n]{0,2048}(?:\x1b\\)?"
+    r"|[ -/]{0,4}[0-~]?)"
     r"|\x9b[0-?]{0,64}[ -/]{0,8}[@-~]?"
 )
 # Control characters, bidi controls, zero-width and tag characters: what changes how a line looks without being seen.
 _HIDDEN_RANGES = (
-    (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200F),
-    (0x2028, 0x202E), (0x2060, 0x2069), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xD800, 0xDFFF), (0xE0000, 0xE007F),
+    (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E),
+    (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x2069), (0xFEFF, 0xFEFF),
+    (0xFFF9, 0xFFFB), (0xD800, 0xDFFF), (0xE0000, 0xE007F),
 )  # fmt: skip
 _HIDDEN = {code: None for first, last in _HIDDEN_RANGES for code in range(first, last + 1)}
 _CLEAN_ALREADY = re.compile(r"[\t\n\x20-\x7e]*\Z")
@@ -835,8 +842,3 @@ def _last_overwrite(line: str) -> str:
         return line
     stripped = line.rstrip("\r")
     return stripped[stripped.rfind("\r") + 1 :]
-
-
-def line_of(text_offsets: list[int], offset: int) -> int:
-    """1-based line of a character offset, given the offsets at which lines begin (ascending, first 0)."""
-    return bisect_right(text_offsets, offset)

@@ -67,7 +67,7 @@ def pack(weights: Weights) -> bytes:
         stored[f"{name}_scale"] = scale.astype(np.float32)
         stored[f"{name}_values"] = np.round(matrix[rows] / scale).astype(np.int8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **stored)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, allow_pickle=False, **stored)
     return buffer.getvalue()
 
 

@@ -1,6 +1,6 @@
 """Makes the built-in weights: `python -m knowledge.language_models.train FAILURES.jsonl [--out FILE]`.
 
-Only for development: needs scikit-learn. Reads labelled lines (`text`, `category` or `kind`) and the project's own texts.
+Only for development: needs scikit-learn. Reads labelled lines (`text`, `category` or `kind`) and our own texts.
 """
 
 import argparse

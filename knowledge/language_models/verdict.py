@@ -1,4 +1,4 @@
-"""The built-in verdict on a case: the regression decides, facts of the live state weigh in, rules may raise agreement."""
+"""The built-in verdict on a case: the regression decides, facts weigh in, rules may only raise agreement."""
 
 import math
 from dataclasses import dataclass

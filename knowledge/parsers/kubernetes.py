@@ -1,4 +1,3 @@
-
 """Kubernetes: describe, events, object lists as tables, status as JSON or YAML, container logs with their errors."""
 
 import re
