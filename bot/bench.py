@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
+from knowledge.diagnosis import diagnose_builtin
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import SettingsError, Unavailable
-from knowledge.language_models.builtin import diagnose_builtin
 from knowledge.model import Evidence
 from knowledge.redaction import redact
 from knowledge.store.database import open_engine

@@ -1,8 +1,9 @@
 """The Kubernetes watch as a source of alerts: what fails there becomes a delivery like any other."""
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -11,22 +12,39 @@ from sqlalchemy.exc import SQLAlchemyError
 from handlers import flow
 from handlers.services import Services
 from handlers.sources import kubernetes
-from knowledge.errors import BadInput
+from knowledge.errors import BadInput, CodeHealerError, NotFound
 from knowledge.model import Alert
 from remediation.ports import Cluster
 
 log = structlog.get_logger(__name__)
 
-RETRY_S = 2.0
+LOOK_EVERY_S = 0.2
 MOST_REMEMBERED = 5_000
 # A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.
 EVENT_REPEATS = 3
 POD_RESTARTS = 2
-PASSING_TROUBLES = frozenset({"error", "completed", "notready", "errimagepull", "segfault"})
+PASSING_S = {
+    "error": 20.0,
+    "completed": 20.0,
+    "notready": 20.0,
+    "errimagepull": 10.0,
+    "segfault": 10.0,
+    "unschedulable": 10.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A trouble that has not lasted long enough to be told. `due` is by the monotonic clock, in seconds."""
+
+    alert: Alert
+    trouble: str
+    uid: str
+    due: float
 
 
 class Watch:
-    """One cluster's watch. The same trouble of the same pod is told once, until the pod is well again."""
+    """One cluster's watch. The same trouble of the same thing is told once, until the thing is well again."""
 
     def __init__(self, services: Services, cluster: Cluster, name: str, namespaces: tuple[str, ...]) -> None:
         self._services = services
@@ -34,49 +52,88 @@ class Watch:
         self._name = name
         self._namespaces = namespaces
         self._told: dict[str, str] = {}
+        self._pending: dict[str, Pending] = {}
 
     async def run(self) -> None:
         """Watch until cancelled; the client resumes, relists and backs off by itself."""
-        while True:
-            try:
-                async for found in self._cluster.watch_pods(self._name, self._namespaces):
-                    await self._observe(found)
-            except SQLAlchemyError as error:
-                # Nothing was stored, so nothing is remembered as told: the relist brings it again.
-                log.warning("watch_waits_for_database", cluster=self._name, error=type(error).__name__)
-                self._told.clear()
-                await asyncio.sleep(RETRY_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._observe_all())
+            group.create_task(self._tell_what_lasts())
 
-    async def _observe(self, found: Mapping[str, Any]) -> None:
+    async def _observe_all(self) -> None:
+        async for found in self._cluster.watch_pods(self._name, self._namespaces):
+            self._observe(found)
+
+    def _observe(self, found: Mapping[str, Any]) -> None:
         try:
             (alert,) = kubernetes.parse({"clusterName": self._name, **found}, {})
         except BadInput as error:
             log.info("watch_object_unreadable", cluster=self._name, error=str(error))
             return
-        thing, trouble = f"{alert.namespace}/{alert.target.get('kind')}/{alert.workload}", _trouble(alert, found)
-        if not alert.actionable:
+        thing = f"{alert.namespace}/{alert.target.get('kind')}/{alert.workload}/{found.get('kind')}"
+        trouble = f"{alert.identity}:{alert.started_at}"
+        wait_s = settle_s(alert, found)
+        if wait_s is None or found.get("deleted"):
+            self._pending.pop(thing, None)
             self._told.pop(thing, None)
-        if not alert.actionable or not settled(alert, found) or self._told.get(thing) == trouble:
-            return
-        metadata = found.get("metadata") or {}
-        delivery_id = flow.delivery_key("kubernetes", str(metadata.get("uid")), trouble)
-        placed = alert if alert.cluster else replace(alert, cluster=self._name)
-        await flow.accept_alerts(self._services, [placed], source="kubernetes", delivery_id=delivery_id)
+        elif self._told.get(thing) != trouble and not self._waits(thing, trouble):
+            uid = str((found.get("metadata") or {}).get("uid"))
+            placed = alert if alert.cluster else replace(alert, cluster=self._name)
+            self._pending[thing] = Pending(placed, trouble, uid, time.monotonic() + wait_s)
+
+    def _waits(self, thing: str, trouble: str) -> bool:
+        known = self._pending.get(thing)
+        return known is not None and known.trouble == trouble
+
+    async def _tell_what_lasts(self) -> None:
+        while True:
+            now = time.monotonic()
+            for thing, pending in [one for one in self._pending.items() if one[1].due <= now]:
+                try:
+                    if await self._still_there(pending):
+                        await self._tell(pending)
+                except SQLAlchemyError as error:
+                    # Nothing was stored, so it stays pending and is told when the database is back.
+                    log.warning("watch_waits_for_database", cluster=self._name, error=type(error).__name__)
+                    break
+                self._pending.pop(thing, None)
+                self._remember(thing, pending.trouble)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _still_there(self, pending: Pending) -> bool:
+        """The watch says nothing of a pod's end, and a trouble that ended with its pod is none any more."""
+        alert = pending.alert
+        if alert.title not in PASSING_S:
+            return True
+        try:
+            await self._cluster.get(self._name, "Pod", alert.namespace, alert.workload)
+        except NotFound:
+            return False
+        except CodeHealerError as error:
+            log.info("watch_could_not_look_again", cluster=self._name, error=str(error))
+        return True
+
+    async def _tell(self, pending: Pending) -> None:
+        delivery_id = flow.delivery_key("kubernetes", self._name, pending.uid, pending.trouble)
+        await flow.accept_alerts(self._services, [pending.alert], source="kubernetes", delivery_id=delivery_id)
+
+    def _remember(self, thing: str, trouble: str) -> None:
         if len(self._told) >= MOST_REMEMBERED:
             self._told.clear()
         self._told[thing] = trouble
 
 
-def _trouble(alert: Alert, found: Mapping[str, Any]) -> str:
-    """What is new about it: a warning event's count grows while nothing new happens."""
-    return f"{alert.identity}:{alert.started_at}:{found.get('kind')}"
+def settle_s(alert: Alert, found: Mapping[str, Any]) -> float | None:
+    """How long a trouble must last before it is an incident, in seconds; None when there is none.
 
-
-def settled(alert: Alert, found: Mapping[str, Any]) -> bool:
-    """Whether a trouble has lasted: one failed probe or one restart is no incident."""
+    One failed probe, one restart, a pod that waits a moment for its node: these pass.
+    """
+    if not alert.actionable:
+        return None
     if found.get("kind") == "Event":
         count = (found.get("series") or {}).get("count") or found.get("count") or 1
-        return int(count) >= EVENT_REPEATS
+        return 0.0 if int(count) >= EVENT_REPEATS else None
     restarts = alert.labels.get("restarts", "0")
-    passing = alert.title in PASSING_TROUBLES
-    return not passing or (restarts.isdecimal() and int(restarts) >= POD_RESTARTS)
+    if restarts.isdecimal() and int(restarts) >= POD_RESTARTS:
+        return 0.0
+    return PASSING_S.get(alert.title, 0.0)

@@ -11,8 +11,6 @@ from typing import Any
 
 import aiohttp
 import httpx
-from knowledge.diagnosis import Answerer
-from knowledge.language_models.nvidia import NvidiaAnswerer
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
@@ -23,8 +21,9 @@ from handlers import flow, inbox
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
+from knowledge.diagnosis import Answerer, BuiltinAnswerer
 from knowledge.embedding.child import ChildEmbedder
-from knowledge.language_models.builtin import BuiltinAnswerer
+from knowledge.language_models.nvidia import NvidiaAnswerer
 from knowledge.ports import Embedder
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.executions import StoredExecutions

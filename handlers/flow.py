@@ -23,6 +23,7 @@ from handlers.services import Services
 from knowledge import correlation, diagnosis, retrieval
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
+    KIND_NAMES,
     Alert,
     AlertStatus,
     Ask,
@@ -83,6 +84,9 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> Non
     """Join an alert to its incident, open one, or close one; all in the caller's transaction."""
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
+        return
+    # What was closed stays closed while the same signal is merely sent again; a new start is a new signal.
+    if alert.started_at is not None and await incidents.seen_again(db, alert):
         return
     if not alert.actionable:
         await incidents.add_alert(db, alert, None)
@@ -227,7 +231,9 @@ async def diagnose(services: Services, incident_id: int) -> None:
     if incident is None or incident.state is not S.DIAGNOSING:
         return
     answer, precedents = await _answer(services, incident, collected)
-    plan = await _plan(services, incident, answer, collected)
+    seen = await _look(services, incident, collected)
+    answer = recovery.believed(answer, seen)
+    plan = await _plan(services, incident, answer, seen)
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:
@@ -272,15 +278,21 @@ async def _answer(
     return answer, found[:3]
 
 
-async def _plan(
-    services: Services, incident: Incident, answer: Diagnosis | Unsure, collected: Sequence[Evidence]
-) -> Plan:
-    if incident.target is None or isinstance(answer, Unsure):
-        return planning.plan(answer, None, None)
+async def _look(services: Services, incident: Incident, collected: Sequence[Evidence]) -> context.Context | None:
+    """The target as it is now; None without one."""
+    if incident.target is None:
+        return None
     job_log = "\n".join(item.text for item in collected if item.kind == EvidenceKind.JOB_LOG)
-    seen = await context.gather(
+    return await context.gather(
         incident, incident.target, services.policy, services.clients, now=services.now(), job_log=job_log
     )
+
+
+async def _plan(
+    services: Services, incident: Incident, answer: Diagnosis | Unsure, seen: context.Context | None
+) -> Plan:
+    if incident.target is None or seen is None or isinstance(answer, Unsure):
+        return planning.plan(answer, incident.target, seen)
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
@@ -656,7 +668,7 @@ def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
 
 def _as_remembered(kind: FailureKind | None, excerpt: str, fix: str = "") -> str:
     """The text that is embedded: a sentence that names the kind, the excerpt, the resolution."""
-    named = diagnosis.kind_sentence(kind) if kind else ""
+    named = f"{KIND_NAMES[kind]} ({kind})." if kind else ""
     return "\n".join(part for part in (named, excerpt, f"Resolved by: {fix}" if fix else "") if part)
 
 

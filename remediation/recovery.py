@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 
 from knowledge.errors import CodeHealerError
-from knowledge.model import Target
+from knowledge.model import Diagnosis, Target, Unsure
 from remediation import kube
+from remediation.context import Context
 from remediation.ports import Clients, Json
 
 # A crash-looping container runs for a while between two crashes, and looks well meanwhile.
@@ -53,3 +54,22 @@ def _steady(pod: Json, now: datetime) -> bool:
     ]
     moments = [ready_since, *started]
     return kube.is_ready(pod) and all(moment is not None and now - moment >= STEADY for moment in moments)
+
+
+def believed(answer: Diagnosis | Unsure, seen: Context | None) -> Diagnosis | Unsure:
+    """A "nothing is wrong" only where the live system does not say otherwise: pure."""
+    if isinstance(answer, Unsure) or not answer.healthy or seen is None:
+        return answer
+    unready = [pod for pod in seen.pods if not kube.is_ready(pod)]
+    run_failed = seen.run is not None and seen.run.get("conclusion") not in {"success", None}
+    if not unready and not run_failed:
+        return answer
+    what = f"{len(unready)} of {len(seen.pods)} pods are not ready" if unready else "the run has failed"
+    return Unsure(
+        reason=f"The evidence looks normal, but {what}.",
+        missing=("the failing pod's log and status in a minute's time",),
+        answered_by=answer.answered_by,
+        quotes=answer.quotes,
+        candidates=answer.candidates,
+        injection_suspected=answer.injection_suspected,
+    )

@@ -188,16 +188,19 @@ def retry_dead(number: int, as_json: JsonOption = False) -> None:
     put({"retried": number}) if as_json else plain.print(f"Job {number} will run again.")
 
 
+GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
+    ("incidents", "Past and present incidents.", {"list": list_incidents, "show": show_incident}),
+    ("audit", "The append-only log of all that was decided and done.", {"verify": verify_audit}),
+    ("dead", "Jobs that were given up.", {"list": list_dead, "retry": retry_dead}),
+)
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(search)
     app.command()(pause)
     app.command()(resume)
-    for name, help_text, commands in (
-        ("incidents", "Past and present incidents.", {"list": list_incidents, "show": show_incident}),
-        ("audit", "The append-only log of all that was decided and done.", {"verify": verify_audit}),
-        ("dead", "Jobs that were given up.", {"list": list_dead, "retry": retry_dead}),
-    ):
+    for name, help_text, commands in GROUPS:
         group = typer.Typer(help=help_text, no_args_is_help=True)
         for verb, function in commands.items():
             group.command(verb)(function)

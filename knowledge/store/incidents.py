@@ -118,6 +118,24 @@ async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) 
     return bool(stored.scalar_one() == 1)
 
 
+async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
+    """Count a repeat of a signal that is stored already (Alertmanager sends one for as long as it fires)."""
+    started = alert.started_at.isoformat() if alert.started_at else ""
+    again = await db.execute(
+        update(alerts)
+        .where(
+            alerts.c.source == alert.source,
+            alerts.c.identity == alert.identity,
+            alerts.c.fingerprint == alert.fingerprint,
+            alerts.c.started == started,
+            alerts.c.status == alert.status,
+        )
+        .values(seen=alerts.c.seen + 1)
+        .returning(alerts.c.id)
+    )
+    return again.first() is not None
+
+
 async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
     """One more alert of an open incident; what the first one did not know is filled in from it."""
     known = {

@@ -45,7 +45,8 @@ class Stage:
         self._http = httpx.AsyncClient(timeout=20)
         self._sandbox = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=(self.logs / "sandbox.log").open("ab"),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=(self.logs / "sandbox.log").open("ab"),
         )  # fmt: skip
         assert self._sandbox.stdout is not None
         async with asyncio.timeout(START_S):

@@ -1,0 +1,150 @@
+"""Diagnosing texts on the command line: the same answerers as the bot's, without a cluster or Slack."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.program import open_database
+from bot.settings import Settings
+from bot.wiring import make_answerers
+from knowledge import retrieval
+from knowledge.case import make_case
+from knowledge.diagnosis import Answerer, diagnose, read_evidence
+from knowledge.embedding.minilm import LocalEmbedder
+from knowledge.errors import BadInput
+from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, Fixability, Precedent, Unsure
+from knowledge.prompts import build_prompt
+from knowledge.reduction import reduce_log
+from knowledge.store.database import open_engine
+from remediation.planning import ESCALATE, action_without_target
+from remediation.remediators import REMEDIATORS
+
+LINES_FOR_SEARCH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A diagnosis with the precedents that were found for it (none without --precedents)."""
+
+    result: Diagnosis | Unsure
+    precedents: tuple[Precedent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineDiagnosis:
+    """The answerers, and the database where precedents are wanted."""
+
+    answerers: Sequence[Answerer]
+    embedder: LocalEmbedder
+    engine: AsyncEngine | None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: Settings, http: httpx.AsyncClient, precedents: bool
+    ) -> AsyncIterator["OfflineDiagnosis"]:
+        async with AsyncExitStack() as stack:
+            engine = None
+            if precedents:
+                engine = open_engine(await stack.enter_async_context(open_database(settings, alone=False)))
+                stack.push_async_callback(engine.dispose)
+            embedder = LocalEmbedder()
+            yield cls(make_answerers(settings, http, embedder), embedder, engine)
+
+    async def answer(self, case: Mapping[str, Any]) -> Answered:
+        """Diagnose one case. BadInput names the field that cannot be read."""
+        title, evidence = read_case(case)
+        found = await self._precedents(title, evidence)
+        result = await diagnose(
+            title, evidence, answerers=self.answerers, precedents=found, permitted_actions=tuple(REMEDIATORS)
+        )
+        return Answered(result, found)
+
+    async def _precedents(self, title: str, evidence: Sequence[Evidence]) -> tuple[Precedent, ...]:
+        if self.engine is None:
+            return ()
+        lines = [line for item in evidence for _, line in reduce_log(item.text, max_lines=LINES_FOR_SEARCH).lines]
+        async with self.engine.begin() as db:
+            return await retrieval.search(db, "\n".join([title, *lines]), embedder=self.embedder, now=datetime.now(UTC))
+
+
+def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:
+    """Title and evidence of `{"id","text"}` or `{"id","alert","evidence"}`."""
+    if "evidence" not in case:
+        text = case.get("text")
+        if not isinstance(text, str):
+            raise BadInput("the field text must be a string, or give alert and evidence")
+        return "", (Evidence("logs", "text", text),)
+    alert = case.get("alert") or {}
+    if not isinstance(alert, dict):
+        raise BadInput("the field alert must be an object")
+    words = [str(alert[name]) for name in ("title", "description", "summary") if alert.get(name)]
+    return "\n".join(words), read_evidence(case["evidence"])
+
+
+def prompt_of(case: Mapping[str, Any]) -> str:
+    """Exactly what a model would be sent for a case."""
+    title, evidence = read_case(case)
+    made = make_case(title, evidence, precedents=(), permitted_actions=tuple(REMEDIATORS))
+    return "\n\n".join(f"### {message['role']}\n{message['content']}" for message in build_prompt(made))
+
+
+def answer_json(case: Mapping[str, Any], answered: Answered) -> dict[str, Any]:
+    """The command line's contract for one answer."""
+    result = answered.result
+    about = _known(result) if isinstance(result, Diagnosis) else _unknown(result)
+    return {
+        **({"id": case["id"]} if "id" in case else {"line": case.get("line")}),
+        **about,
+        "quotes": [{"evidence": one.evidence, "line": one.line, "text": one.text} for one in result.quotes],
+        "candidates": [str(candidate) for candidate, _ in result.candidates],
+        "precedents": [one.item.id for one in answered.precedents],
+        "answered_by": result.answered_by.name,
+        "ms": result.answered_by.ms,
+    }
+
+
+def _known(result: Diagnosis) -> dict[str, Any]:
+    return {
+        "kind": result.kind,
+        "healthy": result.healthy,
+        "confidence": result.confidence,
+        "cause": result.cause,
+        "summary": result.summary,
+        "fixability": result.fixability,
+        "action": action_without_target(result.kind, result.preferred_action),
+        "affected": {
+            "kind": result.affected_kind,
+            "namespace": result.affected_namespace,
+            "name": result.affected_name,
+        },
+    }
+
+
+def _unknown(result: Unsure) -> dict[str, Any]:
+    return {
+        "kind": FailureKind.UNKNOWN,
+        "healthy": False,
+        "confidence": 0.0,
+        "cause": result.reason,
+        "summary": f"Would settle it: {'; '.join(result.missing)}." if result.missing else "",
+        "fixability": Fixability.MANUAL,
+        "action": ESCALATE,
+        "affected": {"kind": "", "namespace": "", "name": ""},
+    }
+
+
+def readable(answer: Mapping[str, Any]) -> str:
+    """The same for people."""
+    sure = "" if answer["kind"] == FailureKind.UNKNOWN else f" ({answer['confidence']:.0%} sure)"
+    lines = [f"{KIND_NAMES[FailureKind(answer['kind'])]}{sure}", answer["cause"]]
+    if answer["summary"] != answer["cause"]:
+        lines.append(answer["summary"])
+    lines += [f"  {quote['line']:>6}  {quote['text']}" for quote in answer["quotes"]]
+    lines.append(f"Action: {answer['action'] or 'none'}; answered by {answer['answered_by']} in {answer['ms']} ms")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,40 @@
+"""Makes docs/settings.md from the settings' one table: `python -m bot.settings_page > docs/settings.md`."""
+
+import sys
+
+from pydantic_core import PydanticUndefined
+
+from bot.settings import Settings
+
+HEAD = """# Settings
+
+Made from `bot/settings.py` by `python -m bot.settings_page`; a test holds the two together.
+Each can be set in the environment, in a `.env` file in the folder of the start, or as a file in /run/secrets.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    rows = []
+    for field in Settings.model_fields.values():
+        default = (
+            ""
+            if field.default is PydanticUndefined or field.default is None or field.default_factory
+            else _shown(field.default)
+        )
+        rows.append(f"| {field.alias} | {default} | {field.description} |")
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(str(part) for part in value)
+    text = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    return f"`{text}`" if text != "" else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

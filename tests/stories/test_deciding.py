@@ -1,0 +1,64 @@
+"""Who may decide, how often, and what a rejection teaches."""
+
+import asyncio
+
+from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Stage, text_of
+from tests.stories.test_healing import healthy, writes
+
+
+async def test_a_rejected_fix_is_not_carried_out_and_another_is_proposed_next_time(stage: Stage) -> None:
+    await stage.break_("release-crash-checkout")
+    card = await stage.card("Waiting for approval", about="checkout")
+    await stage.reject(card, "right_cause_wrong_fix", comment="the schema moved on, rolling back loses orders")
+    rejected = await stage.card("Needs a person", about="checkout")
+    assert "ight cause, wrong fix" in text_of(rejected)
+    assert not writes(await stage.requests("k8s"))
+    assert not await healthy(stage, "checkout")
+    await stage.break_("release-crash-orders")
+    second = await stage.card("Needs a person", about="orders")
+    assert '"approve"' not in text_of(second)
+
+
+async def test_people_who_may_not_approve_are_told_so_privately(stage: Stage) -> None:
+    await stage.break_("release-crash-checkout")
+    card = await stage.card("Waiting for approval", about="checkout")
+    await stage.click(card, "approve", user=DEVELOPER)
+    await stage.private(DEVELOPER, "may not")
+    await stage.do("member", user=GUEST, channel="C0DEPLOY")
+    await stage.click(card, "approve", user=GUEST)
+    await stage.private(GUEST, "Guests")
+    assert not writes(await stage.requests("k8s"))
+    still = await stage.card("Waiting for approval", about="checkout")
+    assert still["ts"] == card["ts"]
+
+
+async def test_a_double_click_and_a_second_approver_change_nothing_more(stage: Stage) -> None:
+    await stage.break_("stuck-pod-payments")
+    card = await stage.card("Waiting for approval", about="payments-api")
+    await asyncio.gather(
+        *(stage.click(card, "approve", user=user, force=True) for user in (ONCALL, ONCALL, LEAD, LEAD))
+    )
+    await stage.card("Healed", about="payments-api", deadline_s=90)
+    assert len(writes(await stage.requests("k8s"))) == 1
+
+
+async def test_a_thumb_down_ranks_the_precedent_lower(stage: Stage) -> None:
+    await stage.break_("release-crash-checkout")
+    first = await stage.card("Waiting for approval", about="checkout")
+    await stage.click(first, "approve")
+    healed = await stage.card("Healed", about="checkout", deadline_s=90)
+    await stage.thumb(healed, up=False)
+    await stage.card("👎 1", about="checkout")
+    await stage.break_("release-crash-orders")
+    second = await stage.card("Waiting for approval", about="orders")
+    reply = await stage.thread(second, "Similar incidents")
+    assert "did not help" in text_of(reply)
+
+
+async def test_the_command_answers_privately(stage: Stage) -> None:
+    answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
+    assert answer["acknowledged"]
+    assert answer["response"]["response_type"] == "ephemeral"
+    assert "No open incidents" in text_of(answer["response"])
+    answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stauts")
+    assert "status" in text_of(answer["response"])
