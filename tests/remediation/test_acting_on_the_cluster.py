@@ -273,8 +273,13 @@ async def test_parameters_that_the_catalogue_does_not_know_are_refused(site: Sit
 
 async def test_a_fix_that_does_not_help_is_not_verified_and_never_success(site: Site) -> None:
     await site.broken("release-crash-checkout")
-    context = await site.context(site.incident("checkout"))
-    action = REMEDIATORS["k8s_restart_pod"].propose(context)
+    propose = REMEDIATORS["k8s_restart_pod"].propose
+
+    async def offered() -> bool:
+        return isinstance(propose(await site.context(site.incident("checkout"))), Action)
+
+    await site.until(offered, "a pod crash-loops")
+    action = propose(await site.context(site.incident("checkout")))
     assert isinstance(action, Action)
     store = MemoryStore(execution(action))
     assert (await run(store.rows[7], services(site, store))).ok

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Target
-from remediation.execution import ExecutionServices, Overtaken, run
+from remediation.execution import Busy, ExecutionServices, Overtaken, run
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS
 from remediation.verification import by_deadline, deadline_seconds, verify_once, with_signal
@@ -45,7 +45,7 @@ class Overtaking(MemoryStore):
         if point == self.point:
             self.point = ""
             self.now += 3600  # the lease ended long ago
-            token = await self.lease_acquire(TARGET.key, "worker-2", 60)
+            token = await self.lease_acquire(TARGET.key, "worker-2/7", 60)
             assert token is not None
             assert await self.take_execution(7, fencing_token=token)
 
@@ -68,10 +68,19 @@ async def test_a_stalled_worker_that_goes_on_writes_nothing(point: str) -> None:
     with pytest.raises(Overtaken):
         await run(store.rows[7], services(store))
     assert store.rows[7].outcome is None
-    assert store.leases[TARGET.key][0] == "worker-2"
+    assert store.leases[TARGET.key][0] == "worker-2/7"
     outcome = await run(store.rows[7], services(store, "worker-2"))
     assert outcome.ok
     assert store.rows[7].state is ExecutionState.ACTED
+
+
+async def test_two_executions_of_one_process_keep_each_other_out() -> None:
+    store = MemoryStore(execution(NOOP), execution(NOOP, id=8))
+    assert await store.lease_acquire(TARGET.key, "worker-1/8", 60)
+    with pytest.raises(Busy):
+        await run(store.rows[7], services(store))
+    assert (await run(store.rows[8], services(store))).ok
+    assert (await run(store.rows[7], services(store))).ok
 
 
 async def test_a_finished_execution_answers_with_its_stored_outcome() -> None:

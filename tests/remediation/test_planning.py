@@ -96,6 +96,15 @@ def test_what_the_last_release_brought_is_rolled_back_and_else_a_person_decides(
     assert proposed(kind, context(rolled_out=OLD)) is None
 
 
+def test_a_pod_that_is_only_starting_is_not_restarted() -> None:
+    new = pod("p0", 2, ready=False)
+    new["metadata"]["creationTimestamp"] = stamp(NOW - timedelta(seconds=10))
+    starting = context(rolled_out=OLD, pods=(new, pod("p1", 2, ready=True)))
+    assert proposed(CRASH, starting) is None
+    later = replace(starting, looked_at=NOW + timedelta(minutes=2))
+    assert proposed(CRASH, later) == "k8s_restart_pod"
+
+
 def test_a_failure_from_before_the_rollout_is_not_blamed_on_it() -> None:
     assert proposed(CRASH, context(rolled_out=timedelta(minutes=-10), failing=3)) is None
 

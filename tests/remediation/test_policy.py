@@ -321,6 +321,12 @@ def test_adding_a_rule_never_allows_more(
         ("mode: observe\nmode: automatic\n", 2, "mode", "written twice"),
         ("mode: [\n", 2, "", "YAML"),
         ("- a\n", 1, "", "mapping"),
+        (
+            "services:\n" + "  - {name: a, namespace: b, workload: {name: c}}\n" * 2,
+            1,
+            "",
+            "the same workload b/Deployment/c",
+        ),
         ("clusters: {a: {}}\nservices:\n  - {name: s, cluster: b}\n", 0, "", "'b'"),
     ],
 )
