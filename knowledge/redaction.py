@@ -85,12 +85,12 @@ _PLACEHOLDER = _bytes(
 )
 _WORD_VALUES = frozenset(
     b"true false null none nil undefined empty yes no on off string str bytes int bool boolean object optional "
-    b"required invalid incorrect missing expired wrong mismatch unauthorized denied rejected revoked refused failed "
-    b"failure unset set not is was are has must should cannot can for from to of in the a an and or type provided given field "
-    b"value default opaque enabled disabled anonymous same-origin include omit basic bearer kubernetes.io/tls bound "
-    b"auto generated found authentication authorization flag option argument parameter sha256 md5 scram-sha-256 trust "
-    b"peer ident plain prompt stdin rotate rotated rotation created updated deleted configured unchanged valid "
-    b"unknown".split()
+    b"required invalid incorrect missing expired wrong mismatch unauthorized denied rejected revoked refused "
+    b"failed failure unset set not is was are has must should cannot can for from to of in the a an and or type "
+    b"provided given field value default opaque enabled disabled anonymous same-origin include omit basic bearer "
+    b"kubernetes.io/tls bound auto generated found authentication authorization flag option argument parameter "
+    b"sha256 md5 scram-sha-256 trust peer ident plain prompt stdin rotate rotated rotation created updated deleted "
+    b"configured unchanged valid unknown".split()
 )
 _CALL = _bytes(r"[A-Za-z_][\w.]{0,80}\(")
 _PATH = _bytes(r"(?:\.{0,2}|~)(?:/[A-Za-z0-9_.@$-]{1,64}){2,12}/?\Z")
@@ -173,7 +173,7 @@ def redact_stream(lines: Iterable[str]) -> Iterator[str]:
         yield redact("".join(held))
 
 
-_DOCUMENT_START = re.compile(r"^(?:---|[ \t]*-?[ \t]*(?:apiVersion|data|stringData)[ \t]*:)", re.MULTILINE)
+_DOCUMENT_START = re.compile(r"^(?:---(?!-)|[ \t]*-?[ \t]*(?:apiVersion|data|stringData)[ \t]*:)", re.MULTILINE)
 
 
 def _safe_cut(block: str) -> int:
@@ -187,7 +187,7 @@ def _safe_cut(block: str) -> int:
         return cut
     last = documents[-1]
     start = block.rfind("apiVersion", 0, last.end())
-    separator = block.rfind("\n---", 0, last.end())
+    separator = max(block.rfind("\n---\n", 0, last.end() + 1), block.rfind("\n--- ", 0, last.end() + 1))
     return block.rfind("\n", 0, max(start, separator + 1, 1)) + 1
 
 
@@ -459,6 +459,8 @@ _SHORT = {
     b"P": frozenset(b"unzip zip sqlcmd bcp isql".split()),
     b"u": frozenset(b"curl http https wget xh kcadm".split()),
 }
+# Their -p is a port unless they log in.
+_PORTS = frozenset(b"docker podman buildah skopeo oras crane helm nerdctl oc az cf".split())
 _ATTACHED = frozenset(b"mysql mysqldump mysqladmin mysqlimport mariadb mariadb-dump 7z sshpass".split())
 _WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -474,7 +476,7 @@ def _short_flag(data: bytes, start: int, _end: int) -> Iterator[Span]:
     if start - line >= 2000:
         return
     programs = _programs(data[line : line + 160])
-    if not programs & _SHORT[option]:
+    if not programs & _SHORT[option] or (option == b"p" and programs & _PORTS and b"login" not in programs):
         return
     attached = data[start + 3 : start + 4] not in b" \t"
     if attached and (option != b"p" or not programs & _ATTACHED):
