@@ -244,6 +244,7 @@ class KubernetesCluster:
             for kind in ("Pod", "Event")
             for namespace in places
         ]
+        getter: asyncio.Task[Json] | None = None
         try:
             while True:
                 getter = asyncio.create_task(queue.get())
@@ -251,13 +252,13 @@ class KubernetesCluster:
                 if getter in done:
                     yield getter.result()
                     continue
-                getter.cancel()
                 for task in done:
                     task.result()  # a watch ends only by an error that waiting does not cure
         finally:
-            for task in tasks:
+            ending = [*tasks, *([getter] if getter else [])]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
 
     async def _watch(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> None:
         """Lists, then watches, for ever. Raises what a person must mend (Refused), waits out everything else."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, Unavailable
+from knowledge.errors import BadInput, CodeHealerError, Refused, SettingsError, Unavailable
 from knowledge.model import Execution, ExecutionState, Outcome
 from remediation.ports import Clients, ExecutionStore
 from remediation.registry import Remediator, checked_parameters
@@ -19,9 +19,9 @@ from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
 
-LEASE_S = 60.0
+LEASE_S = 30.0
 # An act must end well before its lease does, so that nobody else can hold the target while it may still take effect.
-ACT_DEADLINE_S = 30.0
+ACT_DEADLINE_S = 20.0
 # Looks at the target: after a lost answer its effect may still be on its way; after a crash it no longer is.
 LOOKS_AFTER_LOST_ANSWER = 4
 LOOKS_AFTER_CRASH = 2
@@ -58,7 +58,7 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
     look at the target failed before anything was started (retry later; nothing was done).
     """
     store, key = services.store, execution.action.target.key
-    token = await store.lease_acquire(key, services.holder, LEASE_S)
+    token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. It is tried again when that has ended.")
     try:
@@ -75,6 +75,11 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
         await store.lease_release(key, token)
 
 
+def _holder(execution: Execution, services: ExecutionServices) -> str:
+    """Two executions in one process must keep each other out as well, so the lease names both."""
+    return f"{services.holder}/{execution.id}"
+
+
 async def _begin(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
     """From queued: look again, keep what was found, start, act."""
     await _tell(services, f"Looking again before: {remediator.title}.")
@@ -85,7 +90,7 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
             state = ExecutionState.ACTED if outcome.ok else ExecutionState.REFUSED
             return await _finish(execution, state, outcome, services, token)
         ready = await remediator.preflight(execution.action, services.clients)
-    except (Refused, BadInput) as error:
+    except (Refused, BadInput, SettingsError) as error:
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, token)
     if not ready.ok:
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, token)
@@ -116,7 +121,7 @@ async def _act(
     try:
         async with asyncio.timeout(ACT_DEADLINE_S):
             outcome = await remediator.execute(execution.action, snapshot, execution.id, services.clients)
-    except (Conflict, NotFound, Refused) as error:
+    except (Refused, SettingsError) as error:
         return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
     except (Unavailable, TimeoutError) as error:
         if isinstance(error, Unavailable) and not error.maybe_done:
@@ -180,7 +185,7 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
         return None
     store, key = services.store, execution.action.target.key
-    token = await store.lease_acquire(key, services.holder, LEASE_S)
+    token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. The undo is tried again when that has ended.")
     try:

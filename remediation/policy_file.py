@@ -154,6 +154,11 @@ class Policy(_Part):
         for service in self.services:
             if service.cluster and self.clusters and service.cluster not in self.clusters:
                 raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
+        places = [(s.cluster, s.namespace, s.workload.kind, s.workload.name) for s in self.services if s.workload]
+        for place in places:
+            if places.count(place) > 1:
+                # Two rows for one object could give it two environments; neither would ever match alone.
+                raise ValueError(f"two services name the same workload {'/'.join(filter(None, place))}")
         return self
 
 

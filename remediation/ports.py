@@ -127,7 +127,7 @@ class ExecutionStore(Protocol):
     """
 
     async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
-        """The fencing token, or None while somebody else's lease is alive. The holder's own living lease is renewed."""
+        """The fencing token, or None while somebody else's lease is alive. The holder's own one is taken over."""
         ...
 
     async def lease_renew(self, key: str, token: int, ttl_s: float) -> bool:

@@ -22,6 +22,8 @@ from remediation.registry import (
 )
 from remediation.remediators._workload import cluster_of, fetch, health_checks, snapshot_of
 
+START_SECONDS = 60
+
 
 class RestartPod(Parameters):
     """The pod by name and uid: another pod that took the name is never touched."""
@@ -31,7 +33,7 @@ class RestartPod(Parameters):
 
 
 def _propose(context: Context) -> Action | NotOffered:
-    failing = [p for p in context.pods if kube.is_failing(p)]
+    failing = [p for p in context.pods if kube.is_failing(p) and not _starting(p, context)]
     if not failing:
         return NotOffered("no pod is failing now")
     if len(failing) == len(context.pods):
@@ -42,6 +44,13 @@ def _propose(context: Context) -> Action | NotOffered:
     if kube.controller(pod) is None:
         return NotOffered("the pod has no controller that would make a new one")
     return Action(NAME, context.target, {"pod": kube.name_of(pod), "uid": kube.uid_of(pod)})
+
+
+def _starting(pod: Json, context: Context) -> bool:
+    """A young pod that nothing is known against is not failing yet."""
+    born = kube.created_at(pod)
+    young = born is not None and (context.looked_at - born).total_seconds() < START_SECONDS
+    return young and not kube.failing_reason(pod) and kube.restarts(pod) == 0
 
 
 def _preview(action: Action, context: Context) -> Preview:
