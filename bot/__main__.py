@@ -1,18 +1,13 @@
 """The `codehealer` program."""
 
 import sys
-import time
 
+from bot.cli import app
 from knowledge.errors import BadInput, CodeHealerError
-
-STARTED_AT = time.time()
 
 
 def main() -> None:
     """Run one command. Exit status: 0 done, 1 it failed, 2 wrong use or unreadable input."""
-    # Imported here, so that the clock above counts what they cost.
-    from bot.cli import app  # noqa: PLC0415
-
     try:
         app(prog_name="codehealer")
     except CodeHealerError as error:

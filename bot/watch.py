@@ -22,6 +22,8 @@ LOOK_EVERY_S = 0.2
 MOST_REMEMBERED = 5_000
 # A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.
 EVENT_REPEATS = 3
+# Kubernetes says nothing of how bad a pod's trouble is; its events call such things warnings.
+SEVERITY = "warning"
 POD_RESTARTS = 2
 PASSING_S = {
     "error": 20.0,
@@ -78,7 +80,7 @@ class Watch:
             self._told.pop(thing, None)
         elif self._told.get(thing) != trouble and not self._waits(thing, trouble):
             uid = str((found.get("metadata") or {}).get("uid"))
-            placed = alert if alert.cluster else replace(alert, cluster=self._name)
+            placed = replace(alert, cluster=self._name, severity=alert.severity or SEVERITY)
             self._pending[thing] = Pending(placed, trouble, uid, time.monotonic() + wait_s)
 
     def _waits(self, thing: str, trouble: str) -> bool:

@@ -518,28 +518,25 @@ async def verify(services: Services, execution_id: int) -> None:
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id) if current else None
-        firing = await incidents.still_firing(db, incident.id) if incident else False
+        firing = await incidents.still_firing(db, incident.id) if incident else None
     if current is None or incident is None or incident.state is not S.VERIFYING:
         return
     found = await verification.verify_once(
         current,
         services.clients,
         now=services.now(),
-        signal_firing=firing if _says_resolved(incident) else None,
+        # The watch's own signal is the state of the pods, which is looked at anyway.
+        signal_firing=False if firing is None and incident.source == "kubernetes" else firing,
         policy=services.policy,
     )
     if found.verdict == "pending":
+        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
         await _again(services, "verify", current, services.timing.verify_every)
         return
     undone = None
     if found.verdict == "worse":
         undone = await execution.undo(current, _execution_services(services, current))
     await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
-
-
-def _says_resolved(incident: Incident) -> bool:
-    """Whether the incident's source says when it is over; a watch event or a CI run does not."""
-    return incident.source in {"alertmanager", "grafana"}
 
 
 async def _conclude(
@@ -574,8 +571,9 @@ async def recheck_open(services: Services) -> None:
     """Close what has been well for a while, where no source of alerts says when it is over."""
     async with services.engine.connect() as db:
         open_ones = await incidents.listed(db, only_open=True, limit=200)
+        told = {one.id for one in open_ones if await incidents.still_firing(db, one.id)}
     for incident in open_ones:
-        if incident.target is None or _says_resolved(incident) or not closes_by_itself(incident.state):
+        if incident.target is None or incident.id in told or not closes_by_itself(incident.state):
             continue
         well = await recovery.is_well(incident.target, services.clients, now=services.now())
         if not well:

@@ -6,7 +6,7 @@ the vector leg weighs 0.5 for the one and 2 for the other; each leg is scaled to
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -77,6 +77,8 @@ def rank(
     weight = QUESTION_WEIGHT if question else LOG_WEIGHT
     ranked = []
     for item in found:
+        if item.item.kind is FailureKind.HEALTHY and kind not in {None, FailureKind.HEALTHY}:
+            continue  # a false alarm is no precedent for a failure
         same_kind = kind is not None and item.item.kind is kind
         if item.similarity < (MIN_SIMILARITY_SAME_KIND if same_kind else MIN_SIMILARITY) and not _worded(
             item, best_rank
@@ -113,7 +115,7 @@ async def search(
     service: str = "",
     limit: int = 5,
     not_incident: int | None = None,
-    **filters: str,
+    filters: Mapping[str, str] | None = None,
 ) -> tuple[Precedent, ...]:
     """Search what is remembered; `query` is a question or reduced, redacted evidence."""
     vector = await embedder.embed_query(query) if embedder else None
@@ -123,6 +125,6 @@ async def search(
         vector=vector,
         vector_model=embedder.name if embedder else "",
         not_incident=not_incident,
-        **filters,
+        filters=filters,
     )
     return rank(found, question=is_question(query), now=now, kind=kind, service=service, limit=limit)

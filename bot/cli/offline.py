@@ -1,5 +1,6 @@
 """Diagnosing texts on the command line: the same answerers as the bot's, without a cluster or Slack."""
 
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def prompt_of(case: Mapping[str, Any]) -> str:
     """Exactly what a model would be sent for a case."""
     title, evidence = read_case(case)
     made = make_case(title, evidence, precedents=(), permitted_actions=tuple(REMEDIATORS))
-    return "\n\n".join(f"### {message['role']}\n{message['content']}" for message in build_prompt(made))
+    prompt = build_prompt(made, nonce=secrets.token_hex(8))
+    return f"{prompt.system}\n\n{prompt.user}"
 
 
 def answer_json(case: Mapping[str, Any], answered: Answered) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bot import doctor, program
-from bot.__main__ import STARTED_AT
+from bot import STARTED_AT, doctor, program
 from bot.cli.printing import JsonOption, plain, put
 from bot.logs import set_up_logs
 from bot.settings import load_settings

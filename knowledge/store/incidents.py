@@ -161,13 +161,15 @@ async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> No
     )
 
 
-async def still_firing(db: AsyncConnection, incident_id: int) -> bool:
-    """Whether an alert of the incident fires that has not been resolved since."""
+# Sources that send a word when their alert is over. The watch and CI send none: the live system tells.
+TELL_THE_END = ("alertmanager", "grafana", "slack", "pagerduty", "cloudwatch", "generic")
+
+
+async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
+    """Whether an alert of a source that tells the end has not ended; None when the incident has no such alert."""
     resolved = alerts.alias("resolved")
-    query = select(alerts.c.id).where(
-        alerts.c.incident_id == incident_id,
-        alerts.c.status == AlertStatus.FIRING,
-        ~select(resolved.c.id)
+    ended = (
+        select(resolved.c.id)
         .where(
             resolved.c.incident_id == incident_id,
             resolved.c.status == AlertStatus.RESOLVED,
@@ -176,9 +178,17 @@ async def still_firing(db: AsyncConnection, incident_id: int) -> bool:
             resolved.c.fingerprint == alerts.c.fingerprint,
             resolved.c.received_at >= alerts.c.received_at,
         )
-        .exists(),
+        .exists()
     )
-    return (await db.execute(query.limit(1))).first() is not None
+    rows = await db.execute(
+        select(ended).where(
+            alerts.c.incident_id == incident_id,
+            alerts.c.status == AlertStatus.FIRING,
+            alerts.c.source.in_(TELL_THE_END),
+        )
+    )
+    over = rows.scalars().all()
+    return not all(over) if over else None
 
 
 async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:

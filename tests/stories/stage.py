@@ -43,11 +43,11 @@ class Stage:
 
     async def open(self) -> None:
         self._http = httpx.AsyncClient(timeout=20)
-        self._sandbox = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=(self.logs / "sandbox.log").open("ab"),
-        )  # fmt: skip
+        with (self.logs / "sandbox.log").open("ab") as log:
+            self._sandbox = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
         assert self._sandbox.stdout is not None
         async with asyncio.timeout(START_S):
             greeting = json.loads(await self._sandbox.stdout.readline())
@@ -59,10 +59,10 @@ class Stage:
             **os.environ, **self.env, "DATABASE_URL": self.database_url, "CODEHEALER_LOG_FORMAT": "json",
             "CODEHEALER_VERIFY_EVERY_SECONDS": "0.5", **self.settings,
         }  # fmt: skip
-        log = (self.logs / "bot.log").open("ab")
-        self._bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", "run", env=environment, cwd=self.logs, stdout=log, stderr=log
-        )
+        with (self.logs / "bot.log").open("ab") as log:
+            self._bot = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot", "run", env=environment, cwd=self.logs, stdout=log, stderr=log
+            )
         await self.until(self._connected, "the bot is connected to Slack")
 
     async def _connected(self) -> bool:
