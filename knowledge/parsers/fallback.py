@@ -7,7 +7,7 @@ from knowledge.parsers.parsed import Parsed
 from knowledge.parsers.tools import tool_of
 from knowledge.reduction import reduce_log
 
-_EXIT = re.compile(r"(?i)\bexit(?:ed with|ing with)?(?: status| code)?:? (?:code )?(\d{1,3})\b")
+_EXIT = re.compile(r"(?i)\b(?:exit(?:ed with|ing with)?(?: status| code)?|non-zero code):? (?:code )?(\d{1,3})\b")
 
 
 def exit_code_in(text: str) -> int | None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  samples of tools' output keep their lines
 import json
 import random
 import string
