@@ -60,6 +60,9 @@ _NOT_READY = re.compile(
     r"^\S+\s+0/[1-9]\d*\s+(?!\d+\s+0\s+\d{1,2}s\b)|\"unavailable\":\s*[1-9]|^Sync Status:\s+(?:OutOfSync|Unknown)|\"ready\":\s*\"(?:False|Unknown)\"",
     re.MULTILINE,
 )
+# A full disk is the volume's where a claim is part of the picture, else the node's.
+_CLAIM = re.compile(r"(?m)\bpersistentvolumeclaim|^NAME\s+STATUS\s+VOLUME\s+CAPACITY|ClaimName:", re.IGNORECASE)
+_DISK_FULL = re.compile(r"(?i)no space left on device")
 _RECOVERED = re.compile(
     r"(?i)\brolled back|rollback (?:suc|completed|finished)|roll-?out (?:has )?completed|back to normal|\brecovered\b|status: resolved"
     r"|scaled to 0\b|has all \d+ replicas ready"
@@ -107,6 +110,12 @@ def read_state(title: str, texts: Sequence[str]) -> LiveState:
         ready += [(index, _line(head, match.start())) for pattern in _ALL_READY if (match := pattern.search(head))]
         recovered += [(index, _line(head, match.start())) for match in _first(_RECOVERED.finditer(head), 2)]
         not_ready = not_ready or bool(_NOT_READY.search(head))
+    if any(_CLAIM.search(text[:_LONGEST]) for text in texts):
+        facts += [
+            Fact(K.STORAGE_VOLUME, 2.5, index, _line(text, match.start()))
+            for index, text in enumerate(texts)
+            if (match := _DISK_FULL.search(text[:_LONGEST]))
+        ]
     facts.sort(key=lambda fact: -fact.strength)
     because, lines = _health(title, texts, facts, ready, recovered, not_ready=not_ready)
     return LiveState(tuple(facts), because, tuple(lines))

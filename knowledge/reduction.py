@@ -41,8 +41,22 @@ class Reduction:
 
     @property
     def text(self) -> str:
-        """The lines without their leading timestamps, one a line: what is embedded and classified."""
-        return "\n".join(without_timestamp(text) for _, text in self.lines)
+        """What the lines say, one a line: what is embedded and classified."""
+        return "\n".join(said for _, text in self.lines if (said := said_in(text)))
+
+
+_FIELDS = re.compile(r"\"(?:message|msg|error|err|reason|exception)\":\s*\"((?:[^\"\\]|\\.){3,600})")
+_FRAME = re.compile(r"^\s+(?:File \"[^\"]+\", line \d+|at [\w$.<>]+\()")
+
+
+def said_in(line: str) -> str:
+    """What a line says: without timestamp; of a JSON log line its message and error; "" for a stack frame."""
+    if _FRAME.match(line):
+        return ""
+    text = without_timestamp(line)
+    if text.startswith('{"') and (fields := _FIELDS.findall(text)):
+        return " ".join(dict.fromkeys(fields))
+    return text
 
 
 def without_timestamp(line: str) -> str:

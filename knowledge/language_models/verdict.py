@@ -1,6 +1,7 @@
 """The built-in verdict on a case: the regression decides, facts weigh in, rules may only raise agreement."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from knowledge.case import Case
@@ -8,7 +9,7 @@ from knowledge.language_models.builtin import Weights, classify
 from knowledge.language_models.rules import agreement
 from knowledge.model import BUILD_KINDS, FailureKind, Quote
 from knowledge.ports import Vector
-from knowledge.reduction import Reduction, without_timestamp
+from knowledge.reduction import Reduction, said_in
 
 K = FailureKind
 # Log-odds that one point of a fact's strength is worth, and what a healthy state is worth.
@@ -24,6 +25,12 @@ _KEEP_IN_CI = frozenset(
 # Under this, and without a rule that agrees, there is no answer (see docs on quality).
 ANSWER_FROM = 0.3
 HIGHEST = 0.97
+# What a log may name as the reason of a crash loop, and how strongly a rule must say so.
+_CAUSES_OF_CRASHES = (K.CONFIG_ERROR, K.CREDENTIALS, K.NETWORK, K.STORAGE_VOLUME, K.DB_MIGRATION, K.RBAC_DENIED)
+_CAUSE_AGREED = 0.45
+_LAST_WORDS = re.compile(
+    r"\w(?:Error|Exception)\b|panic:|(?i:\bfatal\b|segmentation fault|exited with|cannot find module)"
+)
 _TEXT_CHARS = 1400
 _QUOTES = 6
 
@@ -74,7 +81,7 @@ def text_to_classify(case: Case) -> str:
 
 
 def _lines(reduction: Reduction) -> list[tuple[int, str]]:
-    return [(number, without_timestamp(text)) for number, text in reduction.lines]
+    return [(number, said) for number, text in reduction.lines if (said := said_in(text))]
 
 
 def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None = None) -> Verdict:
@@ -82,6 +89,8 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     odds = {kind: math.log(max(value, 1e-6)) for kind, value in classify(text, vector, weights).items()}
     strengths = case.state.strength()
     agreed = _agreement(case)
+    if K.CRASHLOOP in strengths and any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for kind in _CAUSES_OF_CRASHES):
+        strengths[K.CRASHLOOP] *= 0.25  # the log names what makes it crash
     ci = any(parsed.format == "github_actions" for parsed in case.parsed)
     if ci:
         _read_as_ci(odds)
@@ -141,7 +150,13 @@ def quotes_for(kind: FailureKind, case: Case) -> tuple[Quote, ...]:
         for order, (evidence, line) in enumerate(case.state.healthy_lines):
             add(evidence, line, 10 - order)
     for fact in case.state.facts:
-        add(fact.evidence, fact.line, (5 + fact.strength) if fact.kind is kind else 1 + fact.strength / 4)
+        # That it crashes is known; what the log says last tells more.
+        telling = fact.kind is kind and kind is not K.CRASHLOOP
+        add(fact.evidence, fact.line, (5 + fact.strength) if telling else 1 + fact.strength / 4)
+    if kind is K.CRASHLOOP:
+        for index, item in enumerate(case.evidence):
+            for order, line in enumerate(_last_words(case, index) if "log" in item.kind else ()):
+                add(index, line, 9.0 - order)
     for index, marks in enumerate(case.marks):
         for hit in marks.hits:
             add(index, hit.line, (4.0 + hit.rule.weight) if hit.rule.kind is kind else 0.5 + hit.rule.weight / 2)
@@ -150,6 +165,12 @@ def quotes_for(kind: FailureKind, case: Case) -> tuple[Quote, ...]:
     if kind is K.HEALTHY and not case.state.healthy_lines:
         scored = {(index, number): 1.0 for index, r in enumerate(case.reductions) for number, _ in r.lines[-2:]}
     return _distinct(case, sorted(scored.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _last_words(case: Case, evidence: int) -> list[int]:
+    """The last lines of a log that name an exception or a fatal error, the very last first, at most 3."""
+    lines = [number for number, text in case.reductions[evidence].lines if _LAST_WORDS.search(text)]
+    return lines[-3:][::-1]
 
 
 def _distinct(case: Case, ranked: list[tuple[tuple[int, int], float]]) -> tuple[Quote, ...]:
