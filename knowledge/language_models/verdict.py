@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from knowledge.case import Case
+from knowledge.injection import injection_suspected
 from knowledge.language_models.builtin import Weights, classify
 from knowledge.language_models.rules import agreement
 from knowledge.model import BUILD_KINDS, FailureKind, Quote
@@ -58,7 +59,10 @@ class Verdict:
 
 
 def text_to_classify(case: Case) -> str:
-    """The telling lines of all evidence, most telling evidence first, at most 1,400 characters."""
+    """The telling lines of all evidence, most telling first, at most 1,400 characters.
+
+    Of a flagged case the lines that try to steer are left out: their wording must not move the verdict.
+    """
     telling = any(reduction.telling for reduction in case.reductions)
     weighted: list[tuple[float, int, str]] = []
     for index, (reduction, marks) in enumerate(zip(case.reductions, case.marks, strict=True)):
@@ -68,7 +72,8 @@ def text_to_classify(case: Case) -> str:
         for hit in marks.hits:
             weight[hit.line] = max(weight.get(hit.line, 0.0), 1.0 + hit.rule.weight)
         weighted += [
-            (-weight.get(number, 0.0), index * 10_000_000 + number, without) for number, without in _lines(reduction)
+            (-weight.get(number, 0.0), index * 10_000_000 + number, without)
+            for number, without in _lines(reduction, flagged=case.injection_suspected)
         ]
     chosen: list[tuple[int, str]] = []
     size = 0
@@ -80,8 +85,12 @@ def text_to_classify(case: Case) -> str:
     return "\n".join(line for _, line in sorted(chosen)) or case.title
 
 
-def _lines(reduction: Reduction) -> list[tuple[int, str]]:
-    return [(number, said) for number, text in reduction.lines if (said := said_in(text))]
+def _lines(reduction: Reduction, *, flagged: bool) -> list[tuple[int, str]]:
+    return [
+        (number, said)
+        for number, text in reduction.lines
+        if (said := said_in(text)) and not (flagged and injection_suspected(text))
+    ]
 
 
 def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None = None) -> Verdict:
