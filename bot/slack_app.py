@@ -73,7 +73,9 @@ async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str
             opened = client.apps_connections_open(app_token=app_token)
             await _ask(opened, "SLACK_APP_TOKEN", APP_TOKEN_HELP)
     except TimeoutError:
-        raise SettingsError(f"Slack at {settings.slack_base_url} did not answer within {PREFLIGHT_TIMEOUT_S} s.") from None
+        raise SettingsError(
+            f"Slack at {settings.slack_base_url} did not answer within {PREFLIGHT_TIMEOUT_S} s."
+        ) from None
     except aiohttp.ClientError as error:
         raise SettingsError(f"Slack at {settings.slack_base_url} cannot be reached: {type(error).__name__}.") from None
     scopes = {scope.strip() for scope in str(me.headers.get("x-oauth-scopes", "")).split(",") if scope.strip()}
@@ -89,7 +91,9 @@ async def _ask(call: Any, name: str, help_text: str) -> Any:
         answer = error.response.data if isinstance(error.response.data, dict) else {}
         code = answer.get("error", "no answer that could be read")
         if code == "missing_scope":
-            raise SettingsError(f"{name} lacks the scope {answer.get('needed')}. Add it and reinstall the app.") from None
+            raise SettingsError(
+                f"{name} lacks the scope {answer.get('needed')}. Add it and reinstall the app."
+            ) from None
         raise SettingsError(f"{name} was refused by Slack ({code}). {help_text}") from None
 
 

@@ -33,7 +33,10 @@ class Metrics:
         return cls(
             registry,
             Counter(
-                "codehealer_deliveries_total", "Deliveries by source and result", ["source", "result"], registry=registry
+                "codehealer_deliveries_total",
+                "Deliveries by source and result",
+                ["source", "result"],
+                registry=registry,
             ),
             Histogram(
                 "codehealer_webhook_seconds",
