@@ -22,7 +22,7 @@ from bot.program import run_sandbox
 from bot.settings import load_settings
 from knowledge.diagnosis import diagnose_builtin
 from knowledge.embedding.minilm import LocalEmbedder
-from knowledge.errors import SettingsError, Unavailable
+from knowledge.errors import SettingsError
 from knowledge.model import Evidence
 from knowledge.redaction import redact
 from knowledge.store.database import open_engine
@@ -75,9 +75,8 @@ class Rig:
         began = time.perf_counter()
         body = {"user": ASKER, "channel": CHANNEL, "command": "/codehealer", "text": "help"}
         answer = await self.http.post(f"{self.sandbox_url}sandbox/api/command", json=body)
-        if not answer.json().get("acknowledged"):
-            raise Unavailable("a slash command was not acknowledged within Slack's three seconds")
-        return time.perf_counter() - began
+        # One that Slack gave up on counts with the three seconds that it waited, or longer.
+        return max(time.perf_counter() - began, 0.0 if answer.json().get("acknowledged") else 3.0)
 
     async def seconds_to(self, table: str, column: str, wanted: Sequence[str], deadline_s: float) -> list[float]:
         """From the first alert of each wanted workload to its row; the deadline for those that have none by then."""

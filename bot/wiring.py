@@ -158,7 +158,8 @@ def make_answerers(settings: Settings, http: httpx.AsyncClient, embedder: Embedd
     key = settings.nvidia_api_key.get_secret_value()
     if not key:
         return (builtin,)
-    return (NvidiaAnswerer(http, settings.nvidia_base_url, key, settings.nvidia_models), builtin)
+    nvidia = NvidiaAnswerer(http, api_key=key, models=settings.nvidia_models, base_url=settings.nvidia_base_url)
+    return (nvidia, builtin)
 
 
 def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
