@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from knowledge.store.database import CONNECT_TIMEOUT_S, libpq_url
 
@@ -29,8 +30,8 @@ async def lead(url: str, work: Callable[[], Awaitable[None]]) -> None:
                 await _elected(connection)
                 log.info("leading")
                 await _work_while_connected(connection, work)
-        except psycopg.OperationalError as error:
-            log.warning("leadership_lost", error=type(error).__name__)
+        except* (psycopg.OperationalError, OperationalError) as group:
+            log.warning("leadership_lost", errors=[type(error).__name__ for error in group.exceptions])
             await asyncio.sleep(RETRY_S)
 
 

@@ -36,6 +36,8 @@ MAX_THREAD_CHARS = 60_000
 async def show(db: AsyncConnection, services: Services, incident: Incident, *, first: bool = False) -> None:
     """Post or edit the incident's card with what is known when it is sent."""
     in_thread = {"thread_ts": incident.thread_ts} if incident.thread_ts else {}
+    if first:
+        await outbox.new_card(db, incident.id, incident.channel or services.channel)
     await outbox.put_card(
         db,
         incident.id,
@@ -46,17 +48,15 @@ async def show(db: AsyncConnection, services: Services, incident: Incident, *, f
 
 
 async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:
-    """Show a higher count some time soon: a repeat is no news."""
-    incident = await incidents.get(db, incident_id)
-    if incident:
-        await outbox.put_card(
-            db,
-            incident_id,
-            incident.channel or services.channel,
-            payload={},
-            priority=outbox.COUNTED,
-            in_s=services.timing.count_edit,
-        )
+    """Show a higher count some time soon: a repeat is no news. The card has its place already."""
+    await outbox.put_card(
+        db,
+        incident_id,
+        services.channel,
+        payload={},
+        priority=outbox.COUNTED,
+        in_s=services.timing.count_edit,
+    )
 
 
 async def _reply(

@@ -25,7 +25,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
     """
     person = await services.people.look_up(click["user"])
     async with services.engine.begin() as db:
-        approval = await approvals.get(db, click["approval_id"], lock=True)
+        approval = await _locked(db, click["approval_id"])
         if approval is None:
             await _tell(db, click, replies.CHANGED)
             return
@@ -47,6 +47,15 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
                 await cards.show(db, services, incident)
 
 
+async def _locked(db: AsyncConnection, approval_id: int) -> Approval | None:
+    """The approval, with its incident's row locked before its own: every writer takes them in this order."""
+    approval = await approvals.get(db, approval_id)
+    if approval is None:
+        return None
+    await incidents.get(db, approval.incident_id, lock=True)
+    return await approvals.get(db, approval_id, lock=True)
+
+
 async def _approved(db: AsyncConnection, services: Services, approval: Approval, person: Person) -> None:
     incident = await incidents.get(db, approval.incident_id, lock=True)
     planned = await answers.latest_plan(db, approval.incident_id)
@@ -66,8 +75,8 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
     """A submitted reject modal: the reason teaches, and what is wrong with the fix is a person's now."""
     person = await services.people.look_up(user)
     async with services.engine.begin() as db:
-        approval = await approvals.get(db, rejection.approval_id, lock=True)
-        incident = await incidents.get(db, approval.incident_id, lock=True) if approval else None
+        approval = await _locked(db, rejection.approval_id)
+        incident = await incidents.get(db, approval.incident_id) if approval else None
         if approval is None or incident is None:
             return  # erased meanwhile, with its card
         click = {"user": user, "channel": incident.channel or services.channel, "key": key}
@@ -93,14 +102,16 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
 
 async def expire(services: Services) -> None:
     """Close the requests whose time is over; the incidents become a person's work."""
-    async with services.engine.begin() as db:
-        for approval_id, incident_id in await approvals.expired(db):
+    async with services.engine.connect() as db:
+        due = await approvals.expired(db)
+    for approval_id, incident_id in due:
+        async with services.engine.begin() as db:
+            incident = await incidents.get(db, incident_id, lock=True)
             if not await approvals.decide(
                 db, approval_id, ApprovalState.EXPIRED, by="codehealer", reason="nobody answered"
             ):
                 continue
             await audit.record(db, "approval.expired", incident_id=incident_id, approval=approval_id)
-            incident = await incidents.get(db, incident_id, lock=True)
             moved = await incidents.move(db, incident, S.ESCALATED) if incident else None
             if moved:
                 await cards.show(db, services, moved)

@@ -80,26 +80,34 @@ async def accept(services: Services, *, source: str, delivery_id: str, event: st
 # --- alert and incident -------------------------------------------------------------------------------------------
 
 
-async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> None:
-    """Join an alert to its incident, open one, or close one; all in the caller's transaction."""
+async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int | None:
+    """Join an alert to its incident, open one, or close one; all in the caller's transaction.
+
+    Returns the incident that only counts one alert more: its card is shown again once a batch.
+    """
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
-        return
+        return None
     # What was closed stays closed while the same signal is merely sent again; a new start is a new signal.
     if alert.started_at is not None and await incidents.seen_again(db, alert):
-        return
+        return None
     if not alert.actionable:
         await incidents.add_alert(db, alert, None)
-        return
+        return None
     keys = correlation.keys_of(alert, services.now())
-    incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
+    candidates = await incidents.candidates(db, keys.seek)
+    incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
-        incident_id = (await _open(db, services, alert)).id
-        await incidents.add_alert(db, alert, incident_id)
-    elif await incidents.add_alert(db, alert, incident_id):
+        opened = await _open(db, services, alert)
+        await incidents.add_alert(db, alert, opened.id)
+        await incidents.hold_keys(db, opened.id, keys.hold)
+        return None
+    new = await incidents.add_alert(db, alert, incident_id)
+    if new:
         await incidents.count_alert(db, incident_id, alert)
-        await cards.recount(db, services, incident_id)
-    await incidents.hold_keys(db, incident_id, keys.hold)
+    held = next(one.keys for one in candidates if one.id == incident_id)
+    await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
+    return incident_id if new else None
 
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:

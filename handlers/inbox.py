@@ -4,7 +4,7 @@ A delivery's effects and its mark "done" commit together. What needs the network
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -26,34 +26,39 @@ log = structlog.get_logger(__name__)
 BATCH = 100
 
 
-async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
-    await incidents.lock_correlation(db)
-    for payload in delivery.body["alerts"]:
-        await flow.on_alert(db, services, from_json(Alert, payload))
+Counted = set[int]
 
 
-async def _question(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    counted = {await flow.on_alert(db, services, from_json(Alert, payload)) for payload in delivery.body["alerts"]}
+    return {incident_id for incident_id in counted if incident_id is not None}
+
+
+async def _question(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     question = Question(**delivery.body["question"])
     if name := subcommand_of(question, commands.IN_MENTIONS):
         answer = await commands.answer(db, services, name)
         await cards.answer_question(db, question, answer)
-        return
-    await incidents.lock_correlation(db)
-    await flow.on_question(db, services, question)
+    else:
+        await flow.on_question(db, services, question)
+    return set()
 
 
-async def _feedback(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+async def _feedback(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     await feedback.give(db, services, **delivery.body["feedback"])
+    return set()
 
 
-async def _reaction(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+async def _reaction(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     await feedback.react(db, services, **delivery.body["reaction"])
+    return set()
 
 
-async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> None:
+async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     body = delivery.body
     approval_id = body["click"]["approval_id"]
     await services.jobs.enqueue(db, delivery.event, lock=f"approval:{approval_id}", **body)
+    return set()
 
 
 async def on_approve(services: Services, click: Mapping[str, Any]) -> None:
@@ -71,7 +76,7 @@ async def on_reject(services: Services, click: Mapping[str, Any]) -> None:
     await decisions.reject(services, rejection, user=click["user"], key=click["key"])
 
 
-EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[None]]] = {
+EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[Counted]]] = {
     flow.ALERTS: _alerts,
     flow.QUESTION: _question,
     "feedback": _feedback,
@@ -81,24 +86,60 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[N
 }
 
 
+# What one delivery can be wrong by; everything else is ours to notice, and ends the process.
+FAULTS = (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError)
+
+
 async def drain(services: Services) -> int:
-    """Handle one batch; how many deliveries were taken. Each has a savepoint: one that fails harms no other."""
-    handled: list[int] = []
+    """Handle one batch; how many deliveries were taken. One that fails harms no other."""
+    try:
+        return await _drain_together(services)
+    except OperationalError:
+        raise  # the database itself is in trouble: nothing of the batch is marked
+    except FAULTS:
+        return await _drain_apart(services)
+
+
+async def _drain_together(services: Services) -> int:
+    """The whole batch in one transaction, without a savepoint each: they cost as much as the work."""
     async with services.engine.begin() as db:
         batch = await deliveries.claim(db, limit=BATCH)
+        if not batch:
+            return 0
+        await incidents.lock_correlation(db)
+        counted: Counted = set()
+        for delivery in batch:
+            counted |= await EVENTS[delivery.event](db, services, delivery)
+        await _finish(db, services, [delivery.id for delivery in batch], counted)
+    return len(batch)
+
+
+async def _drain_apart(services: Services) -> int:
+    """The same with a savepoint each, to tell the delivery that can't be handled from the others."""
+    handled: list[int] = []
+    counted: Counted = set()
+    async with services.engine.begin() as db:
+        batch = await deliveries.claim(db, limit=BATCH)
+        await incidents.lock_correlation(db)
         for delivery in batch:
             try:
                 async with db.begin_nested():
-                    await EVENTS[delivery.event](db, services, delivery)
+                    counted |= await EVENTS[delivery.event](db, services, delivery)
             except OperationalError:
-                raise  # the database itself is in trouble: nothing of the batch is marked
-            except (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError) as error:
+                raise
+            except FAULTS as error:
                 log.exception("delivery_failed", delivery=delivery.id, source=delivery.source, kind=delivery.event)
                 await deliveries.failed(db, delivery, f"{type(error).__name__}: {error}")
             else:
                 handled.append(delivery.id)
-        await deliveries.done(db, handled)
+        await _finish(db, services, handled, counted)
     return len(batch)
+
+
+async def _finish(db: AsyncConnection, services: Services, handled: Sequence[int], counted: Counted) -> None:
+    for incident_id in sorted(counted):
+        await cards.recount(db, services, incident_id)
+    await deliveries.done(db, handled)
 
 
 async def run(services: Services, wake: asyncio.Event, *, poll_s: float = 2.0) -> None:

@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers.blocks.card import Card
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
+DATABASE_RETRY_S = 0.5
 # chat.postMessage: one a second a channel with short bursts; chat.update: 50 a minute (facts of Slack's platform).
 POST_BURST, POSTS_PER_S = 4.0, 1.0
 EDIT_BURST, EDITS_PER_S = 30.0, 50 / 60
@@ -83,7 +85,12 @@ class Sender:
         """Send until cancelled; `wake` is set when there may be something new."""
         while True:
             wake.clear()
-            wait_s = await self.send_due()
+            try:
+                wait_s = await self.send_due()
+            except OperationalError as error:
+                # Away, or chosen to resolve a deadlock: what was not noted as sent is looked for before it is repeated.
+                log.warning("outbox_waits_for_database", error=type(error.orig).__name__)
+                wait_s = DATABASE_RETRY_S
             try:
                 async with asyncio.timeout(min(wait_s, 5.0)):
                     await wake.wait()
@@ -158,8 +165,8 @@ class Sender:
             bucket.take()
             await self._slack.chat_update(channel=place.channel, ts=ts, **body)
         async with self._engine.begin() as db:
-            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
             await outbox.sent(db, message, ts)
+            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
 
     async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         payload = message.payload
@@ -233,8 +240,8 @@ class Sender:
         elif code in CARD_GONE and message.kind == "card":
             log.warning("card_gone", incident_id=message.incident_id, error=code)
             async with self._engine.begin() as db:
-                await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
                 await outbox.again(db, message, in_s=0, error=code, waited=True)
+                await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
             async with self._engine.begin() as db:

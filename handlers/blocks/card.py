@@ -5,6 +5,7 @@ asked of people in `WANTED`, the decision line in `_DECISION_LINES`.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,8 +102,26 @@ REJECT_WORDS: dict[str, str] = {
     RejectReason.ALREADY_FIXED: "Already fixed",
 }
 
+# Titles that are identifiers, as the Kubernetes watch makes them; other single words are only taken apart.
+TITLES: dict[str, str] = {
+    "crashloop": "Crash loop",
+    "crashloop-error": "Crash loop",
+    "crashloop-completed": "Crash loop, the container ends without an error",
+    "oomkilled": "Out of memory",
+    "segfault": "Segmentation fault",
+    "error": "Container failed",
+    "notready": "Container not ready",
+    "errimagepull": "Image cannot be pulled",
+    "imagepullbackoff": "Image cannot be pulled",
+    "invalidimagename": "Invalid image name",
+    "createcontainerconfigerror": "Container cannot be configured",
+    "createcontainererror": "Container cannot be created",
+    "runcontainererror": "Container cannot be started",
+    "unschedulable": "Pod cannot be scheduled",
+    "evicted": "Pod evicted",
+}
+
 OBSERVE = "observe"
-NO_SEVERITY = "no severity"
 NO_SERVICE = "unknown service"
 CAUSE_UNKNOWN = "Cause not known"
 NO_RECORD = "no record here yet"
@@ -183,19 +202,28 @@ def lead(view: CardView) -> str:
     incident = view.incident
     service = m.inline(_service(incident), 24, NO_SERVICE)
     cause = CAUSE_UNKNOWN if isinstance(view.diagnosis, Unsure) else m.inline(what_fails(view), 31)
-    return f"[{severity_word(incident)}] {service}: {cause} - {WANTED[incident.state]}"
+    severity = severity_word(incident).upper()
+    return f"{f'[{severity}] ' if severity else ''}{service}: {cause} - {WANTED[incident.state]}"
 
 
 def severity_word(incident: Incident) -> str:
-    """The sender's severity in capitals, at most 11 characters."""
-    return m.inline(incident.severity[:80].upper(), 11, NO_SEVERITY)
+    """The sender's severity in lower case, escaped, at most 11 characters; "" where it sends none."""
+    return m.inline(incident.severity[:80].lower(), 11, "")
 
 
 def what_fails(view: CardView) -> str:
     """The kind's display name once the cause is known, else the alert's title (foreign text)."""
     if isinstance(view.diagnosis, Diagnosis):
         return KIND_NAMES[view.diagnosis.kind]
-    return view.incident.title
+    return title_words(view.incident.title)
+
+
+def title_words(title: str) -> str:
+    """An alert's title as people say it: "crashloop-error" is an identifier, "KubePodCrashLooping" a rule's name."""
+    known = TITLES.get(title.lower())
+    if known is None and re.fullmatch(r"[a-z0-9]+(?:[-_][a-z0-9]+)+", title):
+        return re.sub("[-_]", " ", title).capitalize()
+    return known or title
 
 
 def place(incident: Incident, limit: int = 60) -> str:
@@ -219,8 +247,8 @@ def _state_line(view: CardView) -> str:
     seen = "seen once"
     if incident.alert_count > 1:
         seen = f"seen {incident.alert_count:,} times, last {m.date(incident.last_alert_at, view.now)}"
-    severity = severity_word(incident)
-    return f"*{words}* · {severity} · since {m.date(incident.opened_at, view.now)} · {seen}"
+    parts = [f"*{words}*", severity_word(incident), f"since {m.date(incident.opened_at, view.now)}", seen]
+    return " · ".join(part for part in parts if part)
 
 
 def _cause(view: CardView) -> list[str]:
@@ -507,12 +535,17 @@ def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, An
 
 
 def _confirm(plan: Plan) -> dict[str, Any]:
+    """Slack takes 300 characters: what will change, where, and how much as far as there is room."""
     target = plan.action.target if plan.action else None
-    where = f" Target: {m.plain(target.key, 70)} in {m.plain(target.environment, 20)}." if target else ""
-    touches = f" Touches {m.plain(plan.blast_radius, 60)}." if plan.blast_radius else ""
+    lines = [m.plain_sentences(plan.preview, 160)]
+    if target:
+        lines.append(f"Target: {m.plain(target.key, 70)} in {m.plain(target.environment, 20)}")
+    touches = f"Touches {m.plain(plan.blast_radius, 60)}."
+    if plan.blast_radius and sum(map(len, lines)) + len(touches) + len(lines) <= 300:
+        lines.append(touches)
     return {
         "title": m.plain_text(f"Approve this {plan.risk.value}-risk fix?"),
-        "text": m.plain_text(f"{m.plain(plan.preview, 120)}{where}{touches}"),
+        "text": m.plain_text("\n".join(lines)),
         "confirm": m.plain_text("Approve"),
         "deny": m.plain_text("Not now"),
         "style": "danger" if plan.risk is Risk.HIGH else "primary",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word
+from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
 from knowledge.model import Approval, Incident
 
 COMMAND = "/codehealer"
@@ -75,9 +75,10 @@ def status_answer(view: StatusView) -> Card:
 
 def _incident_line(incident: Incident, now: datetime) -> str:
     sign, words = STATE_WORDS[incident.state]
-    title = m.inline(incident.title, 80)
-    since = m.date(incident.opened_at, now)
-    return f"• {incident.id}: {sign} {words} · {severity_word(incident)} · {place(incident, 40)} · {title} · {since}"
+    title = m.inline(title_words(incident.title), 80)
+    since = f"since {m.date(incident.opened_at, now)}"
+    parts = [f"{sign} {words}", severity_word(incident), place(incident, 40), title, since]
+    return f"• {incident.id}: {' · '.join(part for part in parts if part)}"
 
 
 def _approval_line(approval: Approval, incident: Incident, now: datetime) -> str:

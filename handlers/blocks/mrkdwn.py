@@ -143,6 +143,15 @@ def plain(text: str, limit: int, otherwise: str = NOT_STATED) -> str:
     return kept if len(kept) <= limit else kept[: limit - 1].rstrip() + ELLIPSIS
 
 
+def plain_sentences(text: str, limit: int, otherwise: str = NOT_STATED) -> str:
+    """As `plain`, ended after the last whole sentence that fits where one does."""
+    kept = plain(text, limit + 1, otherwise)
+    if len(kept) <= limit:
+        return kept
+    whole = kept[:limit].rfind(". ")
+    return kept[: whole + 1] if whole > 0 else plain(text, limit, otherwise)
+
+
 def link(url: str, label: str, limit: int = 200) -> str:
     """A link with its label; the label alone when the address is not http(s), too long or could end the link."""
     shown = inline(label, limit).replace("|", "/")

@@ -1,5 +1,6 @@
 """What goes into the card's thread: evidence, progress, checks, and the one reply that asks for a person."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,6 @@ from handlers.blocks.card import (
     percent,
     reason_words,
     responsible_people,
-    what_it_takes,
 )
 from knowledge.model import (
     KIND_NAMES,
@@ -90,7 +90,19 @@ VERDICTS: dict[str, str] = {
 
 PASTED = "This text was pasted, so it gets a diagnosis and never an action."
 
-_MOST_SOURCES, _MOST_QUOTES, _MOST_PRECEDENTS, _MOST_OTHERS = 8, 6, 5, 6
+# What a person is asked for in the call that mentions them.
+CALLS: dict[IncidentState, str] = {
+    IncidentState.WAITING: "please approve or reject on the card",
+    IncidentState.NOT_VERIFIED: "please check the result",
+    IncidentState.UNDONE: "please look, the failure goes on",
+    IncidentState.ESCALATED: "please take over",
+}
+
+_MOST_SOURCES, _MOST_QUOTES, _MOST_PRECEDENTS, _MOST_OTHERS = 5, 3, 5, 6
+_QUOTE_CHARS = 200
+_WORTH_NAMING = 0.05  # the share under which a cause that was considered tells nobody anything
+# What Kubernetes generates: the ends of pods' names (it leaves out vowels and what looks alike) and uids.
+_GENERATED = re.compile(r"\b(?:[bcdfghjklmnpqrstvwxz2-9]{5,10}|[0-9a-f]{8}-[0-9a-f-]{27})\b")
 
 
 def evidence_reply(
@@ -115,7 +127,8 @@ def _answer_lines(diagnosis: Diagnosis | Unsure, evidence: Sequence[Evidence]) -
     if isinstance(diagnosis, Unsure) and diagnosis.missing:
         lines.append("*Would settle it*")
         lines += [f"• {m.inline(what, 240)}" for what in diagnosis.missing[:_MOST_OTHERS]]
-    others = [f"{KIND_NAMES[kind]} {percent(share)}" for kind, share in diagnosis.candidates[:4]]
+    worth = [(kind, share) for kind, share in diagnosis.candidates[:4] if share >= _WORTH_NAMING]
+    others = [f"{KIND_NAMES[kind]} {percent(share)}" for kind, share in worth]
     if len(others) > 1:
         lines.append(f"*Considered:* {', '.join(others)}")
     if diagnosis.injection_suspected:
@@ -132,13 +145,29 @@ def _quote_lines(quotes: Sequence[Quote], evidence: Sequence[Evidence]) -> list[
     lines = ["*Evidence*"]
     for index, found in list(by_item.items())[:_MOST_SOURCES]:
         item = evidence[index] if 0 <= index < len(evidence) else None
+        told = _told_apart(found)
         lines.append(f"{evidence_name(item)}:" if item else f"Evidence {index + 1}:")
-        numbered = "\n".join(f"{quote.line:>5}  {m.clean(quote.text[:1000])[:300]}" for quote in found[:_MOST_QUOTES])
-        lines.append(m.fence(numbered, 2000))
-        if item is not None and item.truncated_chars:
-            lines.append(f"({item.truncated_chars:,} characters of this were not read)")
-        lines += _left_out(len(found), _MOST_QUOTES, "more lines quoted")
+        lines.append(m.fence(_numbered(told[:_MOST_QUOTES]), 2000))
+        notes = [f"{item.truncated_chars:,} characters of this were not read"] if item and item.truncated_chars else []
+        if len(told) > _MOST_QUOTES:
+            notes.append(m.counted(len(told) - _MOST_QUOTES, "more line") + " quoted")
+        if len(found) > len(told):
+            notes.append(m.counted(len(found) - len(told), "similar line") + " left out")
+        lines += [f"({', '.join(notes)})"] if notes else []
     return [*lines, *_left_out(len(by_item), _MOST_SOURCES, "more sources quoted")]
+
+
+def _told_apart(quotes: Sequence[Quote]) -> list[Quote]:
+    """Without lines that differ from an earlier one in generated names only."""
+    kept: dict[str, Quote] = {}
+    for quote in quotes:
+        kept.setdefault(_GENERATED.sub("", quote.text[:1000]), quote)
+    return list(kept.values())
+
+
+def _numbered(quotes: Sequence[Quote]) -> str:
+    width = max(len(str(quote.line)) for quote in quotes)
+    return "\n".join(f"{quote.line:>{width}}  {m.plain(quote.text, _QUOTE_CHARS)}" for quote in quotes)
 
 
 def evidence_name(item: Evidence) -> str:
@@ -227,10 +256,10 @@ def needs_person_reply(view: CardView) -> Card:
     decision = decision_lines(view)
     fix = ""
     if view.plan is not None and view.plan.action is not None and view.incident.state is IncidentState.WAITING:
-        fix = f"{m.inline(view.plan.preview or view.plan.action.name, 240)} ({what_it_takes(view.plan)})"
+        fix = m.inline(m.plain_sentences(view.plan.preview or view.plan.action.name, 160), 240)
     people = " ".join(m.mention(who) for who in responsible_people(view)[:10])
-    wanted = WANTED[view.incident.state]
-    detail = [line for line in (fix, *([] if fix else decision), people and f"{people}: {wanted}.") if line]
+    wanted = CALLS.get(view.incident.state, WANTED[view.incident.state])
+    detail = [line for line in (fix, *([] if fix else decision), people and f"{people} {wanted}.") if line]
     name = f"needs-{view.incident.id}-{view.incident.state.value}"
     first = lead(view)
     return Card(

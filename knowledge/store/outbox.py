@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -71,8 +71,10 @@ async def put_card(
     priority: int = CHANGED,
     in_s: float = 0,
 ) -> None:
-    """Show the incident's card as it is when it is sent; a waiting edit is brought forward, never doubled."""
-    await db.execute(insert(cards).values(incident_id=incident_id, channel=channel).on_conflict_do_nothing())
+    """Show the incident's card as it is when it is sent; a waiting edit is brought forward, never doubled.
+
+    The caller's transaction has opened the incident's card before, or does so with `new_card`.
+    """
     statement = insert(outbox).values(
         kind="card",
         key=f"card:{incident_id}",
@@ -82,33 +84,28 @@ async def put_card(
         priority=priority,
         not_before=func.now() + timedelta(seconds=in_s),
     )
+    # A waiting edit is brought forward; a card that was sent before starts afresh, without its old time and priority.
     waiting = outbox.c.state.in_(["queued", "sending"])
+    due = statement.excluded.not_before
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=["key"],
             set_={
+                "state": case((waiting, outbox.c.state), else_="queued"),
                 "version": outbox.c.version + 1,
+                "attempts": case((waiting, outbox.c.attempts), else_=func.least(outbox.c.attempts, 1)),
                 "error": "",
-                "priority": func.least(outbox.c.priority, priority),
-                "not_before": func.least(outbox.c.not_before, statement.excluded.not_before),
+                "priority": case((waiting, func.least(outbox.c.priority, priority)), else_=priority),
+                "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
             },
-            where=waiting,
-        )
-    )
-    # A card that was sent before starts afresh: neither its old priority nor its old time count any more.
-    await db.execute(
-        update(outbox)
-        .where(outbox.c.key == f"card:{incident_id}", ~waiting)
-        .values(
-            state="queued",
-            version=outbox.c.version + 1,
-            attempts=func.least(outbox.c.attempts, 1),
-            error="",
-            priority=priority,
-            not_before=func.now() + timedelta(seconds=in_s),
         )
     )
     await notify(db, CHANNEL)
+
+
+async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
+    """A place for the card of an incident that the caller's transaction has just opened."""
+    await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
 
 
 async def due(db: AsyncConnection, *, limit: int = 50) -> Sequence[Message]:
