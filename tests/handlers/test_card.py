@@ -17,7 +17,7 @@ from handlers import replies
 from handlers.blocks import card, commands, modals, mrkdwn, thread
 from handlers.blocks.limits import validate_message, validate_view
 from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
-from knowledge.model import ApprovalState, IncidentState, Plan, RejectReason, Risk, Unsure
+from knowledge.model import ApprovalState, FailureKind, IncidentState, Plan, Quote, RejectReason, Risk, Unsure
 from tests.handlers import card_states as states
 
 S = IncidentState
@@ -34,7 +34,7 @@ def buttons_of(blocks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 # --- words -------------------------------------------------------------------------------------------------------
 
-ABOUT = "CRITICAL · since 14:02 UTC · seen 3 times, last 14:07 UTC"
+ABOUT = "critical · since 14:02 UTC · seen 3 times, last 14:07 UTC"
 CAUSE = [
     "Cause: Version 1.8.2 reads PAYMENTS_URL, which is not set in this environment, and exits.",
     "86 % sure · 2 similar incidents here · fix: worked 14 of 16 times here",
@@ -212,6 +212,28 @@ def test_no_state_is_told_by_a_sign_alone() -> None:
     assert all(re.search("[a-z]{4}", word) for word in words)
 
 
+def test_an_alert_without_a_severity_says_nothing_about_it() -> None:
+    view = states.STATES[S.WAITING]
+    drawn = card.render_card(replace(view, incident=replace(view.incident, severity="")))
+    assert drawn.text.startswith("checkout: Configuration error - ")
+    assert "Waiting for approval · since 14:02 UTC" in drawn.text
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("crashloop-error", "Crash loop"),
+        ("oomkilled", "Out of memory"),
+        ("on_sync_failed", "On sync failed"),
+        ("KubePodCrashLooping", "KubePodCrashLooping"),
+        ("checkout-7d9f restarts", "checkout-7d9f restarts"),
+        ("", ""),
+    ],
+)
+def test_a_title_that_is_an_identifier_is_told_in_words(title: str, words: str) -> None:
+    assert card.title_words(title) == words
+
+
 # --- variants ----------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +343,15 @@ def test_the_riskier_the_fix_the_more_the_button_asks(risk: Risk, style: str | N
     if style:
         assert "sandbox/shop/Deployment/checkout in prod" in approve["confirm"]["text"]["text"]
         assert FIX in approve["confirm"]["text"]["text"]
+
+
+def test_the_question_before_approving_ends_with_whole_sentences() -> None:
+    preview = f"Roll checkout back to 1.8.1. {'It was the last version that ran well. ' * 6}"
+    view = replace(states.STATES[S.WAITING], plan=replace(states.PLAN, preview=preview))
+    asked = buttons_of(card.render_card(view).blocks)["approve"]["confirm"]["text"]["text"].split("\n")
+    assert asked[0].startswith("Roll checkout back to 1.8.1. It was the last")
+    assert asked[0].endswith("ran well.")
+    assert asked[1:] == ["Target: sandbox/shop/Deployment/checkout in prod", "Touches 3 pods of checkout in shop."]
 
 
 def test_values_carry_ids_only_and_come_back() -> None:
@@ -592,6 +623,25 @@ def test_a_state_that_needs_a_person_is_told_in_a_reply_that_mentions_one(state:
 
 def test_who_has_approved_is_not_asked_again() -> None:
     assert card.responsible_people(states.STATES[S.WAITING]) == (states.BORIS, states.ON_CALL)
+
+
+def test_lines_that_differ_in_generated_names_only_are_quoted_once() -> None:
+    said = ["Back-off restarting checkout-g2ck7jfmn5-59w4q", "Back-off restarting checkout-g2ck7jfmn5-v8kj4", "exit 1"]
+    quotes = tuple(Quote(0, number, text) for number, text in enumerate(said, start=9))
+    view = replace(states.STATES[S.WAITING], diagnosis=replace(states.DIAGNOSIS, quotes=quotes))
+    reply = thread.evidence_reply(view, states.EVIDENCE)
+    assert reply is not None
+    assert " 9  Back-off restarting checkout-g2ck7jfmn5-59w4q\n11  exit 1" in reply.text
+    assert "v8kj4" not in reply.text
+    assert "(1 similar line left out)" in reply.text
+
+
+def test_a_cause_that_was_hardly_considered_is_not_named() -> None:
+    shares = ((FailureKind.CONFIG_ERROR, 0.9), (FailureKind.CRASHLOOP, 0.06), (FailureKind.OOMKILLED, 0.02))
+    view = replace(states.STATES[S.WAITING], diagnosis=replace(states.DIAGNOSIS, candidates=shares))
+    reply = thread.evidence_reply(view, states.EVIDENCE)
+    assert reply is not None
+    assert "Considered: Configuration error 90 %, Crash loop 6 %\n" in reply.text
 
 
 def test_the_evidence_reply_shows_quotes_with_lines_gaps_and_precedents() -> None:

@@ -11,7 +11,7 @@ bangbang ‼️|speech_balloon 💬|thought_balloon 💭|robot_face 🤖|robot �
 hospital 🏥|package 📦|whale 🐳|cloud ☁️|chart_with_upwards_trend 📈|chart_with_downwards_trend 📉|bar_chart 📊|clipboard 📋|calendar 📆|date 📅
 clock1 🕐|clock3 🕒|alarm_clock ⏰|stopwatch ⏱️|timer_clock ⏲️|snooze 💤|pushpin 📌|round_pushpin 📍|paperclip 📎|page_facing_up 📄|scroll 📜
 books 📚|book 📖|bookmark 🔖|label 🏷️|file_folder 📁|open_file_folder 📂|wastebasket 🗑️|shield 🛡️|construction 🚧|vertical_traffic_light 🚦
-octagonal_sign 🛑|stop_sign 🛑|raised_hand ✋|hand ✋|wave 👋|pray 🙏|clap 👏|raised_hands 🙌|muscle 💪|point_right 👉|point_left 👈|point_up ☝️
+octagonal_sign 🛑|stop_sign 🛑|raised_hand ✋|raising_hand 🙋|hand ✋|wave 👋|pray 🙏|clap 👏|raised_hands 🙌|muscle 💪|point_right 👉|point_left 👈|point_up ☝️
 point_down 👇|ok_hand 👌|v ✌️|thinking_face 🤔|thinking 🤔|smile 😄|grinning 😀|slightly_smiling_face 🙂|neutral_face 😐|disappointed 😞|cry 😢|sob 😭
 scream 😱|sweat_smile 😅|joy 😂|sunglasses 😎|shrug 🤷|face_palm 🤦|ghost 👻|skull 💀|100 💯|arrow_up ⬆️|arrow_down ⬇️|arrow_left ⬅️|arrow_right ➡️
 arrow_upper_right ↗️|arrow_lower_right ↘️|leftwards_arrow_with_hook ↩️|rewind ⏪|fast_forward ⏩|arrow_forward ▶️|pause_button ⏸️

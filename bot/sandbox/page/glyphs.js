@@ -73,6 +73,10 @@ const DRAWINGS = {
   exclamation: [line("bad wide", "M12 4v10M12 19v.1")],
   point_right: [line("warn wide", "M4 12h15M13 6l6 6-6 6")],
   raised_hand: [solid("warn", "M6 12V7.5a1.3 1.3 0 0 1 2.6 0V6a1.3 1.3 0 0 1 2.7 0V5a1.3 1.3 0 0 1 2.7 0v1.5a1.3 1.3 0 0 1 2.6 0V16c0 3-2 5.5-5.3 5.5S6 19 6 16z")],
+  raising_hand: [disc("warn", 11, 9, 4), solid("blue", "M4 21c0-4.5 3-7 7-7s7 2.5 7 7z"), line("warn wide", "M18 15.5c1.5-2.5 2-6 1.5-11")],
+  heavy_minus_sign: [line("soft wide", "M5 12h14")],
+  ballot_box_with_check: [tile("blue"), line("white", "M7.5 12.5l3.2 3.2 6-7")],
+  pause_button: [tile("blue"), line("white wide", "M9.5 8v8M14.5 8v8")],
   stethoscope: [line("blue", "M5 3.5v5a4.5 4.5 0 0 0 9 0v-5M9.5 13v3a4.5 4.5 0 0 0 9 0v-2.5"), ring("blue", 18.5, 11.5, 1.9)],
   adhesive_bandage: [["gf orange", "rect", { x: 2, y: 8, width: 20, height: 8, rx: 4, transform: "rotate(-40 12 12)" }], disc("white", 12, 12, 1.6)],
   boom: [solid("orange", "M12 2l2.3 5.5L19.5 5l-1.7 5.3L22.5 12l-4.7 2.3 1.7 4.7-5.2-1.5L12 22l-2.3-4.5L4.5 19l1.7-4.7L1.5 12l4.7-1.7L4.5 5l5.2 2.5z")],
@@ -82,7 +86,7 @@ const SAME = {
   thumbsup: "+1", thumbsdown: "-1", hourglass_flowing_sand: "hourglass", mag_right: "mag", green_circle: "large_green_circle", large_red_circle: "red_circle",
   yellow_circle: "large_yellow_circle", repeat: "arrows_counterclockwise", recycle: "arrows_counterclockwise", stop_sign: "octagonal_sign", robot: "robot_face",
   hammer_and_wrench: "wrench", pencil: "memo", alarm_clock: "stopwatch", timer_clock: "stopwatch", snooze: "zzz", collision: "boom", hand: "raised_hand",
-  arrow_right: "point_right", heavy_exclamation_mark: "exclamation", ballot_box_with_check: "white_check_mark", negative_squared_cross_mark: "x",
+  arrow_right: "point_right", heavy_exclamation_mark: "exclamation", negative_squared_cross_mark: "x",
 };
 
 const BY_CHARACTER = new Map([...EMOJI].filter(([name]) => DRAWINGS[SAME[name] ?? name]).map(([name, character]) => [character.replace("\ufe0f", ""), name]));

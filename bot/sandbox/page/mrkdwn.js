@@ -208,6 +208,7 @@ function angle(token, names) {
   if (target.startsWith("@")) return mention(target.slice(1), names, label);
   if (target.startsWith("#")) return h("span", { class: "mention" }, `#${unescape(label || names.channel(target.slice(1)))}`);
   if (target.startsWith("!date^")) return dateNode(target, label);
+  if (target.startsWith("!subteam^")) return broadcast(target.split("^")[1], label);
   if (target.startsWith("!")) return broadcast(target.slice(1).split("^")[0], label);
   return link(unescape(target), plain(label ?? target.replace(/^mailto:/, "")));
 }

@@ -1,0 +1,85 @@
+"""The card in every state as the page draws it, without a bot: bright, dark and on a phone."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
+from slack_sdk.web.async_client import AsyncWebClient
+
+from handlers.blocks import commands, thread
+from handlers.blocks.card import Card, render_card
+from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
+from tests.handlers import card_states as states
+from tests.programs import need_program
+from tests.stories.stage import DEPLOYMENTS, Json
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+LOOKS = {"light": (DESK, LIGHT), "dark": (DESK, DARK), "phone": (PHONE, LIGHT)}
+
+
+@pytest_asyncio.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Json]:
+    """The greeting of a sandbox that no bot is connected to."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot.sandbox", "--port", "0", "--with-parent",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        yield orjson.loads(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest_asyncio.fixture
+async def seats(sandbox: Json) -> AsyncIterator[Windows]:
+    async with windows(need_program("chromium", "chromium-browser", "google-chrome"), sandbox["url"]) as opened:
+        yield opened
+    assert opened.complaints == []
+
+
+def shown() -> dict[str, Card]:
+    """Every card, and every kind of reply in its thread, by the name of its picture."""
+    waiting, healed = states.VARIANTS["waiting"], states.VARIANTS["healed"]
+    assert waiting.diagnosis is not None
+    evidence = thread.evidence_reply(waiting, states.EVIDENCE)
+    assert evidence is not None
+    return {
+        **{f"card {name}": render_card(view) for name, view in states.VARIANTS.items()},
+        "reply evidence": evidence,
+        "reply progress": thread.progress_reply(healed, states.ACTED),
+        "reply verified": thread.verification_reply(healed, states.VERIFIED),
+        "reply not verified": thread.verification_reply(healed, states.NOT_VERIFIED),
+        **{
+            f"reply needs a person {name}": thread.needs_person_reply(view)
+            for name, view in states.VARIANTS.items()
+            if view.incident.state in thread.NEEDS_PERSON
+        },
+        "reply decided": thread.decided_reply(states.REJECTED, states.NOW),
+        "reply question": thread.question_answer(waiting.diagnosis, states.EVIDENCE, states.NOW),
+        "answer help": commands.help_answer(),
+    }
+
+
+async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seats: Windows) -> None:
+    slack = AsyncWebClient(token=sandbox["env"]["SLACK_BOT_TOKEN"], base_url=sandbox["slack_base_url"])
+    # The sandbox allows one post a second in a channel, as Slack does, and says how long to wait.
+    slack.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=5))
+    pages = {look: await seats.open(size=size, colours=colours) for look, (size, colours) in LOOKS.items()}
+    for name, message in shown().items():
+        posted = await slack.chat_postMessage(channel=DEPLOYMENTS, text=message.text, blocks=message.blocks)
+        for look, page in pages.items():
+            drawn = row(page, posted["ts"])
+            await expect(drawn.locator(".message-body")).to_be_visible()
+            await expect(drawn.locator(".unsupported")).to_have_count(0)
+            await picture(drawn, f"{look}-{name.replace(' ', '-')}")
+    for page in pages.values():
+        assert await sticks_out(page) == 0
