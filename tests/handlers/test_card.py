@@ -648,7 +648,7 @@ def test_the_evidence_reply_shows_quotes_with_lines_gaps_and_precedents() -> Non
     reply = thread.evidence_reply(states.STATES[S.WAITING], states.EVIDENCE)
     assert reply is not None
     for words in (
-        "    2  KeyError: 'PAYMENTS_URL'",
+        "2  KeyError: 'PAYMENTS_URL'",
         "(18,204 characters of this were not read)",
         "• Events · namespace/shop: the API server did not answer within 5 s",
         "• Out of memory: the last exit code is 1, not 137",
