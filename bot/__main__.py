@@ -15,7 +15,9 @@ def main() -> None:
         sys.exit(2 if isinstance(error, BadInput) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
+    except OSError as error:
+        # Here at the latest: a full disk or a closed terminal is told in a sentence, not in a traceback.
+        print(f"codehealer: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 

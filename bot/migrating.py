@@ -31,12 +31,14 @@ def _config(connection: sa.Connection | None = None) -> Config:
 def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
+    With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
+
     Raises:
         SettingsError: the database cannot be reached, refuses the vector extension, or there is no such revision.
     """
     script = ScriptDirectory.from_config(_config())
     known = {revision.revision for revision in script.walk_revisions()}
-    if to not in known | {"head", "base"}:
+    if to not in known | {"head", "base"} | ({"-1"} if down else set()):
         raise SettingsError(f"There is no revision {to!r}; known are {', '.join(sorted(known))}.")
     engine = sa.create_engine(
         sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
@@ -46,14 +48,25 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             _ensure_vector(connection)
             before = MigrationContext.configure(connection).get_current_revision()
+            if to == "-1" and before is None:
+                return []
             (command.downgrade if down else command.upgrade)(_config(connection), to)
             after = MigrationContext.configure(connection).get_current_revision()
             return _between(script, before, after)
     except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
-        raise SettingsError(f"The database cannot be reached: {reason}. Check DATABASE_URL.") from None
+        raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
+    except DBAPIError as error:
+        raise SettingsError(
+            f"The database refuses this program's tables: {reason_of(error)}. Check DATABASE_URL and its user's rights."
+        ) from None
     finally:
         engine.dispose()
+
+
+def reason_of(error: DBAPIError) -> str:
+    """PostgreSQL's own first line, without the statement and its values."""
+    lines = str(error.orig).strip().splitlines() if error.orig else []
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _ensure_vector(connection: sa.Connection) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -22,10 +21,10 @@ from bot.leader import lead
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.schedule import run_schedule
-from bot.settings import Settings, load_settings
+from bot.settings import Settings, load_settings, source_tokens
 from bot.watch import Watch
 from bot.web import Metrics, WebConfig, make_web_app
-from bot.wiring import Program, open_services, webhook_secrets
+from bot.wiring import Program, open_services, read_policy, webhook_secrets
 from handlers import inbox
 from handlers.outbox import Sender
 from handlers.services import Services
@@ -48,22 +47,26 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    read_policy(settings)  # before anything is started, and in the sandbox too
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
         listening = stack.enter_context(_listening_socket(settings))
         sandbox = None
         if settings.in_sandbox:
             sandbox = await stack.enter_async_context(run_sandbox(listening.getsockname()[1]))
-            settings = load_settings(**(_explicit(settings) | sandbox["env"]))
+            own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
+            settings = load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
         await asyncio.to_thread(migrate, database)
         program = await stack.enter_async_context(open_services(settings, database))
         if check:
-            _say("Everything that is set was found to work.")
+            verified = _verified(program, settings, listening)
+            _say(json.dumps(verified) if as_json else "\n".join(f"✓ {name}: {what}" for name, what in verified.items()))
             return
         if sandbox:
             await _forget_the_last_world(program.services)
         ready_s = time.time() - started_at
-        greeting = _data(settings, sandbox, ready_s) if as_json else _greeting(settings, sandbox, ready_s)
+        address = _address(settings, listening)
+        greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
         await _serve(program, settings, listening, stop, greeting)
 
 
@@ -144,16 +147,35 @@ async def _forget_the_last_world(services: Services) -> None:
         await incidents.dismiss_open(db)
 
 
-def _data(settings: Settings, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
-    webhooks = f"http://{settings.http_host}:{settings.http_port}/webhooks/"
+def _verified(program: Program, settings: Settings, listening: socket.socket) -> dict[str, str]:
+    """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
+    cluster = program.services.clients.cluster
+    sources = webhook_secrets(settings, source_tokens())
+    return {
+        "database": "reached, with all tables"
+        + ("" if settings.database_url else f", embedded in {settings.data_dir}"),
+        "slack": f"both tokens are taken by {settings.slack_base_url}, as {program.services.bot_user}, with every scope",
+        "policy": settings.policy or "the shipped default, which observes only",
+        "clusters": ", ".join(cluster.names) if cluster else "none is set up",
+        "webhooks": f"{_address(settings, listening)}/webhooks/ for {', '.join(sources) or 'no source: no secret is set'}",
+        "not asked": "whether clusters, GitHub, Argo CD and models answer; codehealer doctor asks them",
+    }
+
+
+def _address(settings: Settings, listening: socket.socket) -> str:
+    host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+    return f"http://{host}:{listening.getsockname()[1]}"
+
+
+def _data(address: str, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
+    webhooks = f"{address}/webhooks/"
     return json.dumps({"url": sandbox["url"] if sandbox else None, "webhooks": webhooks, "ready_s": round(ready_s, 2)})
 
 
-def _greeting(settings: Settings, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
+def _greeting(address: str, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
     seconds = f"(ready in {ready_s:.1f} s)"
     if sandbox:
         return f"CodeHealer and its sandbox are running. Open {sandbox['url']} {seconds}"
-    address = f"http://{settings.http_host}:{settings.http_port}"
     return f"CodeHealer is connected to Slack; webhooks at {address}/webhooks/ {seconds}"
 
 
@@ -168,7 +190,7 @@ async def _serve(
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = Metrics.make()
-    config = WebConfig(webhook_secrets(settings, os.environ), _readiness(program), metrics)
+    config = WebConfig(webhook_secrets(settings, source_tokens()), _readiness(program), metrics)
     runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.SockSite(runner, listening).start()

@@ -3,17 +3,33 @@
 docs/settings.md is made from this table (`python -m bot.settings_page`), and a test holds the two together.
 """
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
+from knowledge.store.database import sqlalchemy_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
+SOURCE_TOKEN = "CODEHEALER_WEBHOOK_TOKEN_"  # noqa: S105  the beginning of a name
 SECRETS_DIR = Path("/run/secrets")
+SECRETS = (
+    "slack_bot_token",
+    "slack_app_token",
+    "nvidia_api_key",
+    "github_token",
+    "argocd_token",
+    "pagerduty_routing_key",
+)
+ADDRESSES = ("slack_base_url", "nvidia_base_url", "github_base_url", "argocd_server", "pagerduty_base_url")
 
 
 class Settings(BaseSettings):
@@ -116,10 +132,16 @@ class Settings(BaseSettings):
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
     )
     verify_every_seconds: float = Field(
-        5.0, alias="CODEHEALER_VERIFY_EVERY_SECONDS", gt=0, description="Time between two looks of a verification"
+        5.0,
+        alias="CODEHEALER_VERIFY_EVERY_SECONDS",
+        gt=0,
+        le=3600,
+        description="Time between two looks of a verification",
     )
-    log_level: str = Field("INFO", alias="CODEHEALER_LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR")
-    log_format: str = Field(
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="CODEHEALER_LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
@@ -127,6 +149,44 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.strip().upper() if isinstance(value, str) else value
+
+    @field_validator(*SECRETS)
+    @classmethod
+    def _one_line(cls, value: SecretStr) -> SecretStr:
+        """Pasted tokens bring white space along; what else breaks a header is refused here, by name."""
+        token = value.get_secret_value().strip()
+        if not token.isprintable() or not token.isascii():
+            raise ValueError("has a line break or another character that no token has; paste it again")
+        return SecretStr(token)
+
+    @field_validator(*ADDRESSES)
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        value = value.strip()
+        try:
+            parts = urlsplit(value)
+            right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if value and not right:
+            raise ValueError("must be an address such as https://host.example")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: str) -> str:
+        """Before anything is started: a typing error would show up deep inside a driver."""
+        value = value.strip()
+        try:
+            make_url(sqlalchemy_url(value)) if value else None
+        except (ArgumentError, ValueError, SettingsError):
+            raise ValueError("is not a PostgreSQL URL; it looks like postgresql://user@host:5432/codehealer") from None
+        return value
 
     @field_validator("slack_base_url")
     @classmethod
@@ -152,7 +212,16 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise SettingsError(f"{name}: {first['msg']}. Correct it in the environment or in .env.") from None
+        what = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        raise SettingsError(f"{name} {what}. Correct it in the environment or in .env.") from None
+    except UnicodeDecodeError:
+        raise SettingsError("The file .env is not UTF-8. Save it as UTF-8 text.") from None
+
+
+def source_tokens() -> dict[str, str]:
+    """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given."""
+    given = {**dotenv_values(".env"), **os.environ}
+    return {name: value for name, value in given.items() if name.startswith(SOURCE_TOKEN) and value}
 
 
 def split_secrets(value: SecretStr) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
 from bot.jobs import DurableJobs
-from bot.settings import Settings, split_secrets
+from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, preflight
 from handlers import flow, inbox
 from handlers.people import People
@@ -28,7 +28,7 @@ from knowledge.ports import Embedder
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.executions import StoredExecutions
 from remediation.argocd import ArgoCdServer
-from remediation.cluster import ClusterAccess, KubernetesCluster
+from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.pager import PagerDuty
 from remediation.policy import Policy, default_policy, load_policy
@@ -84,6 +84,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         engine = open_engine(database_url)
         stack.push_async_callback(engine.dispose)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=HTTP_TIMEOUT_S))
+        await check_access(cluster_access(settings, policy))
         clients = make_clients(settings, policy, http)
         stack.push_async_callback(_close, clients)
         embedder = await stack.enter_async_context(ChildEmbedder())
@@ -169,7 +170,7 @@ def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[
     for source in SOURCES:
         if source == "slack":
             continue  # Slack's own requests come over Socket Mode
-        named = SecretStr(environment.get(f"CODEHEALER_WEBHOOK_TOKEN_{source.upper()}", ""))
+        named = SecretStr(environment.get(f"{SOURCE_TOKEN}{source.upper()}", ""))
         valid = (
             split_secrets(own[source])
             if source in own

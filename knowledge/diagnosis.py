@@ -26,6 +26,7 @@ CAUSE_CHARS = 200
 SUMMARY_CHARS = 600
 MOST_CANDIDATES = 5
 MOST_QUOTES = 6
+_TEXT_SAMPLE = 64_000
 # A claim that no line of the evidence bears out keeps this much of its confidence.
 WITHOUT_QUOTE = 0.6
 
@@ -229,6 +230,8 @@ def answer_of(case: Case, verdict: Verdict) -> Answer:
     unsure = ""
     if nothing and not case.title.strip():
         unsure = "There is no evidence: every text is empty."
+    elif not nothing and not any(_is_text(text) for text in case.texts):
+        unsure = "The evidence is not text: it looks like a binary file."
     elif not verdict.answers:
         unsure = f"The evidence does not point at one cause; the nearest is “{verdict.kind}” at {best[0][1]:.0%}."
     return Answer(
@@ -240,6 +243,13 @@ def answer_of(case: Case, verdict: Verdict) -> Answer:
         affected=_affected(case),
         unsure_because=unsure,
     )
+
+
+def _is_text(text: str) -> bool:
+    """False for what nobody could read: in a log at most a few characters are controls, or bytes that are not UTF-8."""
+    beginning = text[:_TEXT_SAMPLE]
+    strange = sum(c == "\ufffd" or (c < " " and c not in "\t\n\r\f\x08\x1b") for c in beginning)
+    return bool(beginning.strip()) and strange * 10 <= len(beginning)
 
 
 def _affected(case: Case) -> tuple[str, str, str]:

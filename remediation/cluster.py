@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import stamina
 import structlog
+import yaml
 
 from knowledge.errors import CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
 from remediation.ports import FIELD_MANAGER, Json
@@ -364,6 +365,16 @@ def _typed(body: Json, kind: str) -> Json:
     return {"apiVersion": _PATHS[kind][1], "kind": kind, **body}
 
 
+async def check_access(clusters: Mapping[str, ClusterAccess]) -> None:
+    """Read every kubeconfig without asking its cluster, so that a wrong one is told at the start.
+
+    Raises:
+        SettingsError: which cluster's kubeconfig is missing or cannot be used.
+    """
+    for name, access in clusters.items():
+        await (await _connect(name, access)).close()
+
+
 async def _connect(name: str, access: ClusterAccess) -> Any:
     # Imported at first use: the client's models take half a second and 50 MB.
     from kubernetes.aio import config  # noqa: PLC0415
@@ -377,8 +388,12 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
         await load(
             str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
         )
-    except (config.ConfigException, OSError, ValueError) as error:
-        message = f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({error})."
+    # The loader checks little of what it reads: what is no kubeconfig comes up as any of the last four.
+    except (config.ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        why = str(error).partition("\n")[0]
+        message = (
+            f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({why}). Correct it or KUBECONFIG."
+        )
         raise SettingsError(message) from error
     client = ApiClient(configuration)
     client.user_agent = "codehealer"

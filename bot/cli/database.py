@@ -7,22 +7,25 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.printing import JsonOption, plain, put, words
 from bot.jobs import DurableJobs
 from bot.migrating import migrate as apply_revisions
+from bot.migrating import reason_of
 from bot.program import open_database
 from bot.settings import load_settings
 from knowledge import retrieval
 from knowledge.embedding.minilm import LocalEmbedder
-from knowledge.errors import BadInput
+from knowledge.errors import BadInput, SettingsError
 from knowledge.model import FailureKind
 from knowledge.store import audit, incidents, switches
 from knowledge.store.codec import to_json
 from knowledge.store.database import libpq_url, open_engine
 
 T = TypeVar("T")
+Number = Annotated[int, typer.Argument(min=1, max=2**63 - 1, metavar="NUMBER")]
 
 
 async def _with_url(work: Callable[[str], Awaitable[T]]) -> T:
@@ -39,6 +42,8 @@ def _in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         try:
             async with engine.begin() as db:
                 return await work(db)
+        except DBAPIError as error:
+            raise SettingsError(f"The database refuses this: {reason_of(error)}. Check DATABASE_URL.") from None
         finally:
             await engine.dispose()
 
@@ -46,21 +51,21 @@ def _in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
 
 
 def migrate(
-    to: Annotated[str, typer.Option(help="A revision, head or base.")] = "head",
-    down: Annotated[bool, typer.Option("--down", help="Go back to that revision.")] = False,
+    to: Annotated[str, typer.Option(metavar="REV", help="A revision, head or base.")] = "",
+    down: Annotated[bool, typer.Option("--down", help="Go back to REV, or by one revision.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring the database to this version's tables."""
 
     async def work() -> list[str]:
         async with open_database(load_settings(), alone=False) as url:
-            return await asyncio.to_thread(apply_revisions, url, to=to, down=down)
+            return await asyncio.to_thread(apply_revisions, url, to=to or ("-1" if down else "head"), down=down)
 
     applied = asyncio.run(work())
     if as_json:
         put({"applied": applied})
     else:
-        plain.print("\n".join(applied) or "Nothing to do: the tables are up to date.", markup=False)
+        plain.print("\n".join(applied) or "Nothing to do.", markup=False)
 
 
 def search(  # noqa: PLR0917  one option a filter
@@ -127,7 +132,7 @@ def list_incidents(
             plain.print(f"{row.id:>6}  {row.state:<12}  {where:<24}  {row.title}", markup=False)
 
 
-def show_incident(number: int, as_json: JsonOption = False) -> None:
+def show_incident(number: Number, as_json: JsonOption = False) -> None:
     """Show one incident."""
     row = _in_database(lambda db: incidents.get(db, number))
     if row is None:
@@ -182,7 +187,7 @@ def list_dead(as_json: JsonOption = False) -> None:
             plain.print(f"{row.id:>6}  {row.stage:<16}  {row.reason}", markup=False)
 
 
-def retry_dead(number: int, as_json: JsonOption = False) -> None:
+def retry_dead(number: Number, as_json: JsonOption = False) -> None:
     """Give a dead job its attempts again."""
     asyncio.run(_with_url(lambda url: DurableJobs(libpq_url(url), {}).retry(number)))
     put({"retried": number}) if as_json else plain.print(f"Job {number} will run again.")
@@ -201,7 +206,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(pause)
     app.command()(resume)
     for name, help_text, commands in GROUPS:
-        group = typer.Typer(help=help_text, no_args_is_help=True)
+        group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
         for verb, function in commands.items():
             group.command(verb)(function)
         app.add_typer(group, name=name)

@@ -1,5 +1,6 @@
 """Diagnosing texts on the command line: the same answerers as the bot's, without a cluster or Slack."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,12 +11,13 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot.migrating import migrate
 from bot.program import open_database
 from bot.settings import Settings
 from bot.wiring import make_answerers
 from knowledge import retrieval
 from knowledge.case import make_case
-from knowledge.diagnosis import Answerer, diagnose, read_evidence
+from knowledge.diagnosis import Answerer, BuiltinAnswerer, diagnose, read_evidence
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
 from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, Fixability, Precedent, Unsure
@@ -52,10 +54,15 @@ class OfflineDiagnosis:
         async with AsyncExitStack() as stack:
             engine = None
             if precedents:
-                engine = open_engine(await stack.enter_async_context(open_database(settings, alone=False)))
+                url = await stack.enter_async_context(open_database(settings, alone=False))
+                await asyncio.to_thread(migrate, url)
+                engine = open_engine(url, pool_size=1)
                 stack.push_async_callback(engine.dispose)
             embedder = LocalEmbedder()
-            yield cls(make_answerers(settings, http, embedder), embedder, engine)
+            offline = cls(make_answerers(settings, http, embedder), embedder, engine)
+            # The model and the patterns are read at first use; `ms` is to be about the text alone.
+            await diagnose("", (Evidence("logs", "text", "warm up"),), answerers=(BuiltinAnswerer(embedder),))
+            yield offline
 
     async def answer(self, case: Mapping[str, Any]) -> Answered:
         """Diagnose one case. BadInput names the field that cannot be read."""
@@ -81,7 +88,7 @@ def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:
         if not isinstance(text, str):
             raise BadInput("the field text must be a string, or give alert and evidence")
         return "", (Evidence("logs", "text", text),)
-    alert = case.get("alert") or {}
+    alert = {} if case.get("alert") is None else case["alert"]
     if not isinstance(alert, dict):
         raise BadInput("the field alert must be an object")
     words = [str(alert[name]) for name in ("title", "description", "summary") if alert.get(name)]
@@ -101,7 +108,7 @@ def answer_json(case: Mapping[str, Any], answered: Answered) -> dict[str, Any]:
     result = answered.result
     about = _known(result) if isinstance(result, Diagnosis) else _unknown(result)
     return {
-        **({"id": case["id"]} if "id" in case else {"line": case.get("line")}),
+        "id": case["id"],
         **about,
         "quotes": [{"evidence": one.evidence, "line": one.line, "text": one.text} for one in result.quotes],
         "candidates": [str(candidate) for candidate, _ in result.candidates],

@@ -14,46 +14,57 @@ from bot.cli.offline import OfflineDiagnosis, answer_json, prompt_of, readable
 from bot.cli.printing import JsonOption, plain, put, words
 from bot.settings import load_settings
 from handlers.intake import alert_json, correlate_posts, parse_object, read_webhook
+from handlers.sources import SOURCES
 from knowledge.errors import BadInput, CodeHealerError
 from knowledge.redaction import redact_stream
 
 # A log is read up to here; more is said to be left out. Bodies have their own, smaller limit.
-MAX_LOG_CHARS = 110_000_000
+MAX_LOG_BYTES = 110_000_000
 MAX_BODY_BYTES = 25_000_000
 MAX_LINE_BYTES = 20_000_000
+MAX_HEADER_BYTES = 1_000_000
+UTF8_MARK = b"\xef\xbb\xbf"
 
-LogFile = Annotated[str, typer.Argument(metavar="[FILE|-]", help="A log; - or nothing reads standard input.")]
+LogFile = Annotated[str, typer.Argument(metavar="FILE|-", help="A log; - or nothing reads standard input.")]
 
 
 def _open(path: str) -> Any:
     if path == "-":
+        if sys.stdin.isatty():
+            words.print("Reading standard input; end it with Ctrl+D.")
         return sys.stdin.buffer
     try:
         return Path(path).open("rb")
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}. Give a file that can be read, or - for standard input.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{path}: {why}. Give a file that can be read, or - for standard input.") from None
 
 
 def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """(line number, object, or why it is none) for each line that is not empty."""
     with _open(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
             if len(line) > MAX_LINE_BYTES:
-                yield number, None, f"line {number} is longer than {MAX_LINE_BYTES} bytes"
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(MAX_LINE_BYTES)
+                yield number, None, f"longer than {MAX_LINE_BYTES} bytes"
+                continue
+            line = line.removeprefix(UTF8_MARK) if number == 1 else line
+            if not line.strip():
                 continue
             try:
                 value = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                yield number, None, f"line {number} is not JSON: {error.msg}"
+                yield number, None, f"not JSON: {error.msg} (column {error.colno})"
                 continue
             is_object = isinstance(value, dict)
-            yield number, value if is_object else None, "" if is_object else f"line {number} is not a JSON object"
+            yield number, value if is_object else None, "" if is_object else "not a JSON object"
 
 
 def diagnose(
-    file: LogFile = "-",
+    file: LogFile = "",
     jsonl: Annotated[str, typer.Option("--jsonl", metavar="FILE", help="One case a line.")] = "",
     precedents: Annotated[bool, typer.Option("--precedents", help="Look up stored incidents too.")] = False,
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Print what a model would be sent.")] = False,
@@ -61,12 +72,10 @@ def diagnose(
 ) -> None:
     """Say what a log or a case fails of."""
     if jsonl:
+        if file or show_prompt:
+            raise BadInput("--jsonl stands alone: give neither a log nor --show-prompt with it.")
         raise typer.Exit(asyncio.run(_diagnose_lines(jsonl, precedents)))
-    with _open(file) as stream:
-        text = stream.read(MAX_LOG_CHARS + 1).decode("utf-8", "replace")
-    if len(text) > MAX_LOG_CHARS:
-        words.print(f"Only the first {MAX_LOG_CHARS:,} characters were read.")
-    case = {"id": file, "text": text}
+    case = {"id": file or "-", "text": _read_log(file or "-")}
     if show_prompt:
         sys.stdout.write(prompt_of(case) + "\n")
         return
@@ -75,6 +84,14 @@ def diagnose(
         put(answer)
     else:
         plain.print(readable(answer), markup=False)
+
+
+def _read_log(path: str) -> str:
+    with _open(path) as stream:
+        data: bytes = stream.read(MAX_LOG_BYTES + 1)
+    if len(data) > MAX_LOG_BYTES:
+        words.print(f"{path}: only the first {MAX_LOG_BYTES:,} bytes are read.", markup=False)
+    return data[:MAX_LOG_BYTES].decode("utf-8", "replace")
 
 
 async def _diagnose_one(case: dict[str, Any], precedents: bool) -> dict[str, Any]:
@@ -87,34 +104,37 @@ async def _diagnose_lines(path: str, precedents: bool) -> int:
     status = 0
     async with httpx.AsyncClient() as http, OfflineDiagnosis.open(load_settings(), http, precedents) as offline:
         for number, case, problem in _json_lines(path):
-            name = {"id": case["id"]} if case and isinstance(case.get("id"), str | int) else {"line": number}
-            try:
-                answer = await offline.answer(case) if case is not None else None
-                why = problem
-            except BadInput as error:
-                answer, why = None, str(error)
-            if answer is not None and case is not None:
-                put(answer_json({**name, **case}, answer))
-                continue
-            put({**name, "error": why})
-            words.print(f"{path}: line {number}: {why}", markup=False)
+            given = case.get("id") if case else None
+            identifier = given if isinstance(given, str | int) else f"line:{number}"
+            if case is not None:
+                try:
+                    answered = await offline.answer(case)
+                except BadInput as error:
+                    problem = str(error)
+                else:
+                    put(answer_json({"id": identifier}, answered))
+                    continue
+            put({"id": identifier, "error": f"line {number}: {problem}"})
+            words.print(f"{path}: line {number}: {problem}", markup=False)
             status = 2
     return status
 
 
 def normalize(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A webhook body as it was sent; - reads standard input.")],
-    source: Annotated[str, typer.Option(help="alertmanager, grafana, github, argocd, pagerduty, kubernetes, …")],
+    source: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(SOURCES)}.")],
     headers: Annotated[str, typer.Option(metavar="FILE", help="The request's headers as a JSON object.")] = "",
-    secret: Annotated[str, typer.Option(help="Check the signature with it.")] = "",
+    secret: Annotated[str | None, typer.Option(metavar="S", help="Check the signature with it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the alerts that a webhook body stands for."""
-    with _open(file) as stream:
-        body = stream.read(MAX_BODY_BYTES + 1)
     try:
-        given = _headers(headers)
-        intake = read_webhook(source, given, body, secrets=[secret] if secret else None, max_bytes=MAX_BODY_BYTES)
+        if secret == "":
+            raise BadInput("--secret is empty: leave it out to skip the check of the signature.")
+        with _open(file) as stream:
+            body = stream.read(MAX_BODY_BYTES + 1)
+        secrets = None if secret is None else [secret]
+        intake = read_webhook(source, _headers(headers), body, secrets=secrets, max_bytes=MAX_BODY_BYTES)
     except CodeHealerError as error:
         if as_json:
             put({"accepted": False, "error": str(error)})
@@ -124,6 +144,8 @@ def normalize(
     if as_json:
         put({"accepted": True, "truncated": intake.truncated, "alerts": alerts})
         return
+    if not alerts:
+        words.print("Accepted: it tells of no failure and of no recovery.")
     for alert in alerts:
         where = "/".join(part for part in (alert["namespace"], alert["workload"]) if part)
         plain.print(f"{alert['status']}  {alert['title']}  {where or alert['repository']}", markup=False)
@@ -133,7 +155,10 @@ def _headers(path: str) -> dict[str, str]:
     if not path:
         return {}
     with _open(path) as stream:
-        found = parse_object(stream.read(1_000_000))
+        try:
+            found = parse_object(stream.read(MAX_HEADER_BYTES))
+        except BadInput as error:
+            raise BadInput(f"--headers {path}: {error}") from None
     return {str(name): str(value) for name, value in found.items()}
 
 
@@ -142,22 +167,32 @@ def correlate(
     as_json: JsonOption = False,
 ) -> None:
     """Say which alerts of a stream belong to one incident."""
-    posts, status = [], 0
+    posts: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
     for number, post, problem in _json_lines(jsonl):
-        if post is None or not isinstance(post.get("body"), dict):
-            words.print(f"{jsonl}: {problem or f'line {number}: the field body must be an object'}", markup=False)
-            status = 2
-            continue
-        posts.append(post)
+        if post is not None:
+            try:
+                correlate_posts([post])
+            except BadInput as error:
+                problem = str(error).removeprefix("Post 1: ")
+            else:
+                posts.append(post)
+                continue
+        errors.append({"id": f"line:{number}", "error": problem})
+        words.print(f"{jsonl}: line {number}: {problem}", markup=False)
     result = correlate_posts(posts)
     if as_json:
-        put({"incidents": result.incidents, "fingerprints": result.fingerprints})
+        unread = {"errors": errors} if errors else {}
+        put({"incidents": result.incidents, "fingerprints": result.fingerprints, **unread})
     else:
         plain.print(f"{result.incidents} incidents of {len(result.fingerprints)} alerts")
-    raise typer.Exit(status)
+    raise typer.Exit(2 if errors else 0)
 
 
-def redact(file: LogFile = "-") -> None:
+def redact(
+    file: LogFile = "-",
+    as_json: Annotated[bool, typer.Option("--json", help="Changes nothing: text it is.")] = False,  # noqa: ARG001
+) -> None:
     """Replace secrets in a text by [redacted:KIND] and change nothing else."""
     with _open(file) as stream:
         lines = (line.decode("utf-8", "surrogateescape") for line in stream)
