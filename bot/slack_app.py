@@ -122,7 +122,7 @@ class SocketMode:
         """Connect, keep connected, and close on the way out."""
         self._handler = AsyncSocketModeHandler(self._app, self._token, ping_interval=PING_INTERVAL_S)
         self._handler.client.on_message_listeners.append(self._on_frame)
-        connecting = asyncio.create_task(self._handler.connect_async(), name="socket mode")
+        connecting = asyncio.create_task(_connect(self._handler), name="socket mode")
         watching = asyncio.create_task(self._watch(self._handler), name="socket mode watchdog")
         try:
             yield
@@ -130,7 +130,7 @@ class SocketMode:
             watching.cancel()
             connecting.cancel()
             await asyncio.gather(watching, connecting, return_exceptions=True)
-            await self._handler.close_async()
+            await _close(self._handler)
 
     async def _on_frame(self, message: aiohttp.WSMessage) -> None:
         self.seen()
@@ -159,3 +159,11 @@ def make_app(services: Services, settings: Settings) -> tuple[AsyncApp, SocketMo
     socket = SocketMode(app, settings.slack_app_token.get_secret_value())
     listen(app, services, socket.seen)
     return app, socket
+
+
+async def _connect(handler: AsyncSocketModeHandler) -> None:
+    await handler.connect_async()  # type: ignore[no-untyped-call]  # bolt's adapter has no types
+
+
+async def _close(handler: AsyncSocketModeHandler) -> None:
+    await handler.close_async()  # type: ignore[no-untyped-call]  # bolt's adapter has no types

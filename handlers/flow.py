@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, routing
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
+from handlers.sources import fields
 from knowledge import correlation, diagnosis, retrieval
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
@@ -71,8 +72,8 @@ async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: 
 
 
 async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
-    """Cut the secrets out, store, and only then let the caller acknowledge."""
-    clean = redact_value(dict(body))
+    """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge."""
+    clean = redact_value(fields.clean(dict(body)))
     async with services.engine.begin() as db:
         return await deliveries.add(db, source=source, delivery_id=delivery_id, event=event, body=clean)
 
@@ -487,10 +488,12 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             execution=execution_id,
             outcome=to_json(current.outcome) if current.outcome else None,
         )
-        if current.state is ExecutionState.ACTED:
-            await _begin_verification(db, services, incident, current)
-        else:
+        if current.state is not ExecutionState.ACTED:
             await _give_up(db, services, incident)
+        elif policy.is_dry_run(services.policy, current.action.target):
+            await _only_pretended(db, services, incident, current)
+        else:
+            await _begin_verification(db, services, incident, current)
 
 
 async def _begin_verification(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -506,6 +509,14 @@ async def _begin_verification(db: AsyncConnection, services: Services, incident:
         delay_s=REMEDIATORS[current.action.name].settle_seconds,
         execution_id=current.id,
     )
+
+
+async def _only_pretended(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
+    """A dry run changed nothing, so there is nothing to verify and nothing to learn."""
+    moved = await incidents.move(db, incident, S.ESCALATED)
+    if moved:
+        await cards.show(db, services, moved)
+        await cards.progress(db, services, moved, current)
 
 
 async def _give_up(db: AsyncConnection, services: Services, incident: Incident) -> None:

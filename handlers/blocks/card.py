@@ -582,7 +582,8 @@ def _small_print(view: CardView) -> str:
     parts = [answered_by(view.diagnosis)]
     up, down = view.feedback_counts
     if up or down:
-        parts.append(f"👍 {up} helped, 👎 {down} did not")
+        counts = ((up, f"👍 {up} helped"), (down, f"👎 {down} did not help" if not up else f"👎 {down} did not"))
+        parts.append(", ".join(words for count, words in counts if count))
     elif view.observing:
         parts.append(REACT)
     if view.source_link:

@@ -1,0 +1,156 @@
+"""Questions from people, alerts of unknown apps, and a model that answers: what may lead to an action and what not."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+from aiohttp import web
+
+from tests.stories.stage import ALERTS, BOT, DEPLOYMENTS, ONCALL, Stage, text_of
+from tests.stories.test_healing import writes
+
+LOG = """npm error code ERESOLVE
+npm error ERESOLVE unable to resolve dependency tree
+npm error Could not resolve dependency: peer react@"^17.0.0" from react-tree@2.3.1
+Error: Process completed with exit code 1."""
+
+
+async def test_a_mention_in_a_thread_reads_the_thread(stage: Stage) -> None:
+    parent = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"the build is red\n```\n{LOG}\n```")
+    await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> any idea?", thread_ts=parent["ts"])
+    answer = await stage.thread(parent, "Dependencies cannot be resolved", channel=ALERTS)
+    assert "ERESOLVE" in text_of(answer)
+    assert '"approve"' not in text_of(answer)
+
+
+async def test_a_question_that_names_a_service_looks_at_that_service(stage: Stage) -> None:
+    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> is catalog alright?")
+    answer = await stage.thread({"ts": asked["ts"]}, "catalog", channel=ALERTS)
+    await stage.until(lambda: _resolved(stage, asked["ts"]), "the answer says that nothing is wrong")
+    assert '"approve"' not in text_of(answer)
+
+
+async def _resolved(stage: Stage, ts: str) -> bool:
+    replies = await stage.messages(ALERTS, thread_ts=ts)
+    return any("Nothing is wrong" in text_of(reply) for reply in replies if reply["ts"] != ts)
+
+
+async def test_help_in_a_mention_is_answered_in_its_thread(stage: Stage) -> None:
+    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> help")
+    await stage.thread({"ts": asked["ts"]}, "/codehealer status", channel=ALERTS)
+
+
+async def test_the_alert_of_an_app_that_is_not_listed_is_diagnosed_and_gets_no_action(stage: Stage) -> None:
+    labels = {"title": "[FIRING:1] KubePodCrashLooping", "color": "danger", "fallback": "firing"}
+    text = "Pod shop/checkout-66b7c9d5f4-m4znd is in CrashLoopBackOff\nnamespace: shop\ndeployment: checkout"
+    await stage.do("alertpost", app="Stranger", channel=DEPLOYMENTS, text="", attachments=[{**labels, "text": text}])
+    card = await stage.card("", about="KubePodCrashLooping")
+    await stage.until(lambda: _decided(stage, card["ts"]), "the diagnosis")
+    (shown,) = await stage.cards()
+    assert '"approve"' not in text_of(shown)
+    assert not writes(await stage.requests("k8s"))
+
+
+async def _decided(stage: Stage, ts: str) -> bool:
+    cards = await stage.cards()
+    return any(one["ts"] == ts and "Answered by" in text_of(one) for one in cards)
+
+
+# --- modes --------------------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def observing(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage whose policy only observes, as every new installation does."""
+    shipped = yaml.safe_load((Path(__file__).parents[2] / "bot/sandbox/policy.yaml").read_text())
+    shipped["mode"] = "observe"
+    for environment in shipped["environments"].values():
+        environment.pop("mode")
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump(shipped))
+    opened = Stage(database_url, tmp_path, settings={"CODEHEALER_POLICY": str(path)})
+    try:
+        await opened.open()
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def test_observe_mode_shows_cards_without_buttons_and_mentions(observing: Stage) -> None:
+    await observing.break_("release-crash-checkout")
+    card = await observing.card("Roll", about="checkout")
+    assert '"actions"' not in json.dumps(card["blocks"])
+    assert "<@" not in text_of(card)
+
+
+# --- a model ------------------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def model(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[dict[str, Any]]]]:
+    """A stage with a model server of the same wire format, which claims a cause, a quote and an action."""
+    asked: list[dict[str, Any]] = []
+    said = {
+        "kind": "crashloop",
+        "confidence": 0.99,
+        "cause": "The new release panics while it starts.",
+        "summary": "The previous release ran well.",
+        "fixability": "auto",
+        "quotes": [{"evidence": 0, "text": "a line that nobody ever logged"}],
+        "action": "delete_namespace",
+        "ruled_out": [],
+    }
+
+    async def complete(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        message = {"role": "assistant", "content": json.dumps(said)}
+        usage = {"prompt_tokens": 100, "completion_tokens": 50}
+        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+    app = web.Application()
+    app.add_routes([web.post("/v1/chat/completions", complete)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    settings = {
+        "NVIDIA_API_KEY": "nv" + "api-" + "x" * 20,
+        "NVIDIA_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "CODEHEALER_NVIDIA_MODELS": "nvidia/some-model",
+    }
+    opened = Stage(database_url, tmp_path, settings=settings)
+    try:
+        await opened.open()
+        yield opened, asked
+    finally:
+        await opened.close()
+        await runner.cleanup()
+
+
+async def test_a_models_invented_quote_is_dropped_and_its_action_is_not_taken(
+    model: tuple[Stage, list[dict[str, Any]]],
+) -> None:
+    stage, asked = model
+    await stage.break_("release-crash-orders")
+    card = await stage.card("Waiting for approval", about="orders")
+    assert asked, "the model was asked"
+    assert "nobody ever logged" not in text_of(await stage.thread(card, "Answered by"))
+    assert "delete_namespace" not in text_of(card)
+    assert "Roll" in text_of(card), "the plan comes from the table and the live system"
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\x00\x07", "x" * 10_000])
+async def test_odd_mentions_are_answered_and_nothing_breaks(stage: Stage, text: str) -> None:
+    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> {text}")
+
+    async def answered() -> bool:
+        replies = await stage.messages(ALERTS, thread_ts=asked["ts"])
+        return len(replies) > 1
+
+    await stage.until(answered, "some answer")
+    assert (await stage.get("state", user=ONCALL))["bot_connected"]
