@@ -151,13 +151,13 @@ def _verified(program: Program, settings: Settings, listening: socket.socket) ->
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
     sources = webhook_secrets(settings, source_tokens())
+    where = "" if settings.database_url else f", embedded in {settings.data_dir}"
     return {
-        "database": "reached, with all tables"
-        + ("" if settings.database_url else f", embedded in {settings.data_dir}"),
-        "slack": f"both tokens are taken by {settings.slack_base_url}, as {program.services.bot_user}, with every scope",
+        "database": f"reached, with all tables{where}",
+        "slack": f"{settings.slack_base_url} takes both tokens, with every scope, as {program.services.bot_user}",
         "policy": settings.policy or "the shipped default, which observes only",
         "clusters": ", ".join(cluster.names) if cluster else "none is set up",
-        "webhooks": f"{_address(settings, listening)}/webhooks/ for {', '.join(sources) or 'no source: no secret is set'}",
+        "webhooks": f"{_address(settings, listening)}/webhooks/ for {', '.join(sources) or 'nobody: no secret is set'}",
         "not asked": "whether clusters, GitHub, Argo CD and models answer; codehealer doctor asks them",
     }
 

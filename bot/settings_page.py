@@ -9,7 +9,8 @@ from bot.settings import Settings
 HEAD = """# Settings
 
 Made from `bot/settings.py` by `python -m bot.settings_page`; a test holds the two together.
-Each can be set in the environment, in a `.env` file where CodeHealer is started, or as a file of that name in /run/secrets.
+Each can be set in the environment, in a `.env` file where CodeHealer is started,
+or as a file of that name in /run/secrets.
 
 | variable | default | meaning |
 |---|---|---|
