@@ -388,12 +388,12 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
         await load(
             str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
         )
-    # The loader checks little of what it reads: what is no kubeconfig comes up as any of the last four.
-    except (config.ConfigException, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         why = str(error).partition("\n")[0]
-        message = (
-            f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({why}). Correct it or KUBECONFIG."
-        )
+        message = f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({why}). Set KUBECONFIG right."
+        raise SettingsError(message) from error
+    except (TypeError, AttributeError) as error:  # the loader does not look at what it reads
+        message = f"Cluster {name}: {access.kubeconfig} is no kubeconfig. Set KUBECONFIG right."
         raise SettingsError(message) from error
     client = ApiClient(configuration)
     client.user_agent = "codehealer"

@@ -103,9 +103,10 @@ async def _diagnose_lines(path: str, precedents: bool) -> int:
     """Answer every line; 2 when some could not be read."""
     status = 0
     async with httpx.AsyncClient() as http, OfflineDiagnosis.open(load_settings(), http, precedents) as offline:
-        for number, case, problem in _json_lines(path):
+        for number, case, unread in _json_lines(path):
             given = case.get("id") if case else None
             identifier = given if isinstance(given, str | int) else f"line:{number}"
+            problem = unread
             if case is not None:
                 try:
                     answered = await offline.answer(case)
@@ -169,7 +170,8 @@ def correlate(
     """Say which alerts of a stream belong to one incident."""
     posts: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    for number, post, problem in _json_lines(jsonl):
+    for number, post, unread in _json_lines(jsonl):
+        problem = unread
         if post is not None:
             try:
                 correlate_posts([post])
