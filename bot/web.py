@@ -1,5 +1,7 @@
 """The web server: webhooks in, health and metrics out."""
 
+import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +17,9 @@ from knowledge.errors import BadInput
 
 log = structlog.get_logger(__name__)
 
+# A sender that trickles its body, and a database that hangs, are not waited for longer than this.
 READ_DEADLINE_S = 10.0
+STORE_DEADLINE_S = 10.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -54,6 +58,7 @@ class WebConfig:
     secrets: Mapping[str, tuple[str, ...]]
     ready: Callable[[], Awaitable[Mapping[str, str | None]]]
     metrics: Metrics
+    read_deadline_s: float = READ_DEADLINE_S
 
 
 def make_web_app(services: Services, config: WebConfig) -> web.Application:
@@ -66,7 +71,9 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         result = "accepted" if status < 300 else "refused" if status < 500 else "failed"
         known = source if source in config.secrets else "unknown"
         config.metrics.deliveries.labels(known, result).inc()
-        return web.json_response(answer, status=status)
+        # Senders try again by themselves after this; the connection of one that trickles is of no more use.
+        more = {"Retry-After": "5"} if status == 503 else {"Connection": "close"} if status in {408, 413} else None
+        return web.json_response(answer, status=status, headers=more)
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
@@ -98,8 +105,13 @@ async def _receive(
     if not secrets:
         return 404, _no("This source is not known here, or it is off because no secret is set for it.")
     try:
-        body = await request.read()
+        async with asyncio.timeout(config.read_deadline_s):
+            body = await request.read()
         intake = read_webhook(source, dict(request.headers), body, secrets=secrets)
+    except TimeoutError:
+        return 408, _no(f"The body did not arrive within {config.read_deadline_s:g} s.")
+    except (web.RequestPayloadError, ConnectionError):
+        return 400, _no("The body is not as its headers say: wrong length, chunks or compression.")
     except web.HTTPRequestEntityTooLarge:
         return 413, _no(f"The body is larger than {MAX_BYTES} bytes.")
     except UnknownSource as error:
@@ -108,10 +120,13 @@ async def _receive(
         return 401, _no(str(error))
     except BadInput as error:
         return 400, _no(str(error))
-    delivery_id = intake.delivery_id or flow.delivery_key(source, body.decode("utf-8", "replace"))
+    # Without the sender's id every delivery counts as new: the same words may tell of a new failure a week later. What
+    # is really a repeat is recognised by its alerts.
+    delivery_id = intake.delivery_id or uuid.uuid4().hex
     try:
-        new = await flow.accept_alerts(services, intake.alerts, source=source, delivery_id=delivery_id)
-    except SQLAlchemyError as error:
+        async with asyncio.timeout(STORE_DEADLINE_S):
+            new = await flow.accept_alerts(services, intake.alerts, source=source, delivery_id=delivery_id)
+    except (SQLAlchemyError, TimeoutError) as error:
         log.warning("webhook_not_stored", source=source, error=type(error).__name__)
         return 503, _no("The database does not answer; please send it again.")
     return 202, {"accepted": True, "alerts": len(intake.alerts), "repeat": not new, "truncated": intake.truncated}

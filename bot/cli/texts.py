@@ -1,10 +1,11 @@
 """diagnose, normalize, correlate, redact: texts in, answers out. They write to no database."""
 
 import asyncio
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import orjson
@@ -23,6 +24,7 @@ MAX_LOG_BYTES = 110_000_000
 MAX_BODY_BYTES = 25_000_000
 MAX_LINE_BYTES = 20_000_000
 MAX_HEADER_BYTES = 1_000_000
+T = TypeVar("T")
 UTF8_MARK = b"\xef\xbb\xbf"
 
 LogFile = Annotated[str, typer.Argument(metavar="FILE|-", help="A log; - or nothing reads standard input.")]
@@ -74,16 +76,29 @@ def diagnose(
     if jsonl:
         if file or show_prompt:
             raise BadInput("--jsonl stands alone: give neither a log nor --show-prompt with it.")
-        raise typer.Exit(asyncio.run(_diagnose_lines(jsonl, precedents)))
+        raise typer.Exit(_run(_diagnose_lines(jsonl, precedents)))
     case = {"id": file or "-", "text": _read_log(file or "-")}
     if show_prompt:
         sys.stdout.write(prompt_of(case) + "\n")
         return
-    answer = asyncio.run(_diagnose_one(case, precedents))
+    answer = _run(_diagnose_one(case, precedents))
     if as_json:
         put(answer)
     else:
         plain.print(readable(answer), markup=False)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run, but Ctrl+C takes effect while a pipe is waited for, which the event loop's own way does not."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        return asyncio.run(work)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _read_log(path: str) -> str:
@@ -184,8 +199,8 @@ def correlate(
         words.print(f"{jsonl}: line {number}: {problem}", markup=False)
     result = correlate_posts(posts)
     if as_json:
-        unread = {"errors": errors} if errors else {}
-        put({"incidents": result.incidents, "fingerprints": result.fingerprints, **unread})
+        unreadable = {"errors": errors} if errors else {}
+        put({"incidents": result.incidents, "fingerprints": result.fingerprints, **unreadable})
     else:
         plain.print(f"{result.incidents} incidents of {len(result.fingerprints)} alerts")
     raise typer.Exit(2 if errors else 0)

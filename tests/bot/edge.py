@@ -1,0 +1,83 @@
+"""The program as its users start it, and the sandbox beside it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+COMMAND_S = 60
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    words: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON value: anything beside it is an error."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def codehealer(*arguments: str | Path, given: bytes = b"", env: Mapping[str, str] | None = None) -> Ended:
+    """Run one command to its end; a traceback is never an answer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", *map(str, arguments)],
+        input=given, capture_output=True, timeout=COMMAND_S, check=False, cwd=ROOT,
+        env={**os.environ, "CODEHEALER_HTTP_PORT": "0", **(env or {})},
+    )  # fmt: skip
+    ended = Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in ended.words, ended.words
+    return ended
+
+
+@contextmanager
+def sandbox_process() -> Iterator[dict[str, Any]]:
+    """A sandbox of its own; what it prints first."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bot.sandbox", "--with-parent"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    with process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+async def count(conninfo: str, table: str) -> int:
+    """Rows of a table."""
+    import psycopg  # noqa: PLC0415  only some of the tests have a database
+
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+        row = await (await connection.execute(f"SELECT count(*) FROM {table}")).fetchone()  # noqa: S608  our own names
+        assert row is not None
+        return int(row[0])
+
+
+async def raw_request(port: int, data: bytes, *, more: bytes = b"", deadline_s: float = 30) -> bytes:
+    """Send bytes as they are, and read all of the answer's head; the connection may be closed at any time."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data + more)
+        await writer.drain()
+        async with asyncio.timeout(deadline_s):
+            return await reader.read(65_536)
+    finally:
+        writer.close()
