@@ -49,7 +49,12 @@ class Case:
 
     @cached_property
     def state(self) -> LiveState:
-        return read_state(self.title, self.cleaned)
+        kinds = [item.kind for item in self.evidence]
+        steps = [
+            "\n".join(line for _, line in parsed.error_lines) if parsed.format == "github_actions" else None
+            for parsed in self.parsed
+        ]
+        return read_state(self.title, self.cleaned, kinds, steps)
 
     def entity(self, *names: str) -> str:
         """The first value that any evidence names for the first of these entities, else ""."""

@@ -2,17 +2,21 @@
 """What structured evidence states outright: a container's reason, an event, a health field. Facts rather than wording."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from knowledge.model import FailureKind
+from knowledge.model import EvidenceKind, FailureKind
+from knowledge.signs import Says, Seen, Sign, log_says, names_passing_fault, signs_in, signs_of
 
 K = FailureKind
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`evidence` is a 0-based index, `line` 1-based in its text; `strength` 1 to 4, for comparing facts."""
+    """`evidence` is a 0-based index, `line` 1-based in its text; `strength` 1 to 6, for comparing facts.
+
+    Above 4 are those that two observations of different origin agree on.
+    """
 
     kind: FailureKind
     strength: float
@@ -46,7 +50,7 @@ _FACTS: tuple[tuple[FailureKind, float, re.Pattern[str]], ...] = tuple(
     )
 )  # fmt: skip
 # Kinds that only describe the symptom when one of the others is there as well.
-_SYMPTOMS = {K.CRASHLOOP: 2.0, K.PROBE_FAILURE: 3.5}
+SYMPTOMS = {K.CRASHLOOP: 2.0, K.PROBE_FAILURE: 3.5}
 
 _ALL_READY = (
     re.compile(r"^\S+\s+([1-9]\d*)/\1\s", re.MULTILINE),
@@ -77,19 +81,24 @@ _NO_FAULT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """`facts` strongest first. `healthy_because` names what speaks for "nothing is wrong" ("" if nothing does)."""
+    """`facts` strongest first. `healthy_because` names what speaks for "nothing is wrong" ("" if nothing does).
+
+    `ci` is what a CI job's log says about a rerun, `signs` the (evidence, 1-based line) where each sign was seen first.
+    """
 
     facts: tuple[Fact, ...]
     healthy_because: str
     healthy_lines: tuple[tuple[int, int], ...]
+    ci: Says = "unclear"
+    signs: Mapping[Sign, tuple[int, int]] = field(default_factory=dict)
 
     def strength(self) -> dict[FailureKind, float]:
         """The strongest fact by kind; a symptom counts little beside a cause."""
         best: dict[FailureKind, float] = {}
         for fact in self.facts:
             best[fact.kind] = max(best.get(fact.kind, 0.0), fact.strength)
-        if any(kind not in _SYMPTOMS for kind in best):
-            for symptom in _SYMPTOMS:
+        if any(kind not in SYMPTOMS for kind in best):
+            for symptom in SYMPTOMS:
                 if symptom in best:
                     best[symptom] *= 0.3
         return best
@@ -98,8 +107,13 @@ class LiveState:
 _LONGEST = 400_000
 
 
-def read_state(title: str, texts: Sequence[str]) -> LiveState:
-    """Read facts out of `texts` (redacted and cleaned evidence), at most 400,000 characters of each."""
+def read_state(
+    title: str, texts: Sequence[str], kinds: Sequence[str] = (), steps: Sequence[str | None] = ()
+) -> LiveState:
+    """Read facts out of `texts` (redacted and cleaned evidence), at most 400,000 characters of each.
+
+    `kinds` are the evidence kinds of `texts`; `steps` the failing step's lines where a text is a CI job's log.
+    """
     facts: list[Fact] = []
     ready: list[tuple[int, int]] = []
     recovered: list[tuple[int, int]] = []
@@ -116,9 +130,72 @@ def read_state(title: str, texts: Sequence[str]) -> LiveState:
             for index, text in enumerate(texts)
             if (match := _DISK_FULL.search(text[:_LONGEST]))
         ]
+    signs = _signs(texts, kinds)
+    facts += _load_facts(title, signs, facts)
+    ci = _ci_says(steps)
+    facts += _ci_facts(texts, steps, ci)
     facts.sort(key=lambda fact: -fact.strength)
     because, lines = _health(title, texts, facts, ready, recovered, not_ready=not_ready)
-    return LiveState(tuple(facts), because, tuple(lines))
+    return LiveState(tuple(facts), because, tuple(lines), ci, {sign: seen[0] for sign, seen in signs.items()})
+
+
+# --- too much work, a lock, or a dependency that is down: the symptoms are the same --------------------------------
+
+_Places = dict[Sign, list[tuple[int, int]]]
+
+
+def _signs(texts: Sequence[str], kinds: Sequence[str]) -> _Places:
+    """Where each sign stands: (evidence, line), logs first, what the alert itself says last."""
+    found: _Places = {}
+    order = sorted(range(len(texts)), key=lambda index: (_is_alert(kinds, index), not _is_log(kinds, index), index))
+    for index in order:
+        seen: Iterable[Seen] = signs_in(texts[index][:_LONGEST])
+        for one in seen:
+            found.setdefault(one.sign, []).append((index, one.line))
+    return found
+
+
+def _is_alert(kinds: Sequence[str], index: int) -> bool:
+    return index < len(kinds) and kinds[index] == EvidenceKind.ALERT
+
+
+def _is_log(kinds: Sequence[str], index: int) -> bool:
+    return index < len(kinds) and "log" in kinds[index]
+
+
+def _load_facts(title: str, signs: _Places, facts: Sequence[Fact]) -> Iterable[Fact]:
+    """Slow, timed out or unready: is it the load, the code's own lock, or what it calls?"""
+    slow = Sign.LATENCY in signs or Sign.LATENCY in signs_of(title) or Sign.PROBE_TIMEOUT in signs
+    unready = slow or any(fact.kind is K.PROBE_FAILURE for fact in facts)
+    crashes = any(fact.kind not in SYMPTOMS or fact.kind is K.CRASHLOOP for fact in facts)
+    lock = signs.get(Sign.LOCK, [])
+    capacity = signs.get(Sign.CAPACITY, []) if not lock and Sign.IDLE not in signs else []
+    dependency = signs.get(Sign.DEPENDENCY, []) if not lock and not capacity else []
+    # Only time-outs and slowness are what load looks like; a refused connection or a crash has another cause.
+    if capacity and slow and not crashes and Sign.PROBE_REFUSED not in signs:
+        yield Fact(K.PERFORMANCE, 6.0, *capacity[0])
+    elif dependency and unready and not crashes:
+        yield Fact(K.UPSTREAM_UNAVAILABLE, 6.0 if Sign.IDLE in signs else 5.0, *dependency[0])
+    elif lock and unready and not crashes:
+        yield Fact(K.PROBE_FAILURE, 4.5, *lock[0])
+
+
+def _ci_says(steps: Sequence[str | None]) -> Says:
+    said = {log_says(step) for step in steps if step is not None}
+    return "deterministic" if "deterministic" in said else "transient" if "transient" in said else "unclear"
+
+
+def _ci_facts(texts: Sequence[str], steps: Sequence[str | None], ci: Says) -> Iterable[Fact]:
+    """A passing fault in the failing step, and nothing there that a rerun would repeat."""
+    if ci != "transient":
+        return
+    for index, step in enumerate(steps):
+        if step is None:
+            continue
+        telling = {line for line in step.split("\n") if names_passing_fault(line)}
+        numbers = [n for n, line in enumerate(texts[index][:_LONGEST].split("\n"), start=1) if line in telling]
+        if numbers:
+            yield Fact(K.GITHUBACTION_TRANSIENT, 4.0, index, numbers[-1])
 
 
 def _health(

@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knowledge.case import Case
 from knowledge.injection import injection_suspected
 from knowledge.language_models.builtin import Weights, classify
 from knowledge.language_models.rules import agreement
+from knowledge.live_state import SYMPTOMS
 from knowledge.model import BUILD_KINDS, FailureKind, Quote
 from knowledge.ports import Vector
 from knowledge.reduction import Reduction, said_in
@@ -17,6 +19,9 @@ K = FailureKind
 FACT_WEIGHT = 1.0
 HEALTHY_WEIGHT = 6.0
 QUIET_WEIGHT = 3.0
+# What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
+EXPLAINED_WEIGHT = 3.0
+REPEATS_WEIGHT = 2.0
 # In a CI job's log: what the build kinds gain, and the faults of the runner's surroundings that are passing ones there.
 CI_WEIGHT = 1.5
 _PASSING_IN_CI = (K.NETWORK, K.UPSTREAM_UNAVAILABLE, K.DISK_PRESSURE, K.STORAGE_VOLUME, K.PERFORMANCE)
@@ -29,6 +34,8 @@ HIGHEST = 0.97
 # What a log may name as the reason of a crash loop, and how strongly a rule must say so.
 _CAUSES_OF_CRASHES = (K.CONFIG_ERROR, K.CREDENTIALS, K.NETWORK, K.STORAGE_VOLUME, K.DB_MIGRATION, K.RBAC_DENIED)
 _CAUSE_AGREED = 0.45
+# From this strength a fact names the cause outright.
+_STATED = 3.5
 _LAST_WORDS = re.compile(
     r"\w(?:Error|Exception)\b|panic:|(?i:\bfatal\b|segmentation fault|exited with|cannot find module)"
 )
@@ -106,6 +113,9 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     for kind, strength in strengths.items():
         if kind in odds and not (ci and kind in _PASSING_IN_CI):
             odds[kind] += FACT_WEIGHT * strength
+    _explain(odds, strengths)
+    if ci and case.state.ci == "deterministic":
+        odds[K.GITHUBACTION_TRANSIENT] -= REPEATS_WEIGHT
     if case.state.healthy_because:
         odds[K.HEALTHY] += HEALTHY_WEIGHT
     elif strengths or any(weight >= 1 for kind, weight in agreed.items() if kind is not K.HEALTHY):
@@ -120,6 +130,13 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     if best is K.HEALTHY and case.state.healthy_because:
         agrees = 1.0
     return Verdict(tuple(ranked), agrees, quotes_for(best, case))
+
+
+def _explain(odds: dict[FailureKind, float], strengths: Mapping[FailureKind, float]) -> None:
+    """A symptom is not the answer where the evidence states its cause."""
+    if any(strength >= _STATED for kind, strength in strengths.items() if kind not in SYMPTOMS):
+        for symptom in SYMPTOMS:
+            odds[symptom] -= EXPLAINED_WEIGHT
 
 
 def _read_as_ci(odds: dict[FailureKind, float]) -> None:
