@@ -102,7 +102,7 @@ _MOST_SOURCES, _MOST_QUOTES, _MOST_PRECEDENTS, _MOST_OTHERS = 5, 3, 5, 6
 _QUOTE_CHARS = 200
 _WORTH_NAMING = 0.05  # the share under which a cause that was considered tells nobody anything
 # What Kubernetes generates: the ends of pods' names (it leaves out vowels and what looks alike) and uids.
-_GENERATED = re.compile(r"\b(?:[bcdfghjklmnpqrstvwxz2-9]{5,10}|[0-9a-f]{8}-[0-9a-f-]{27})\b")
+_GENERATED = re.compile(r"(?<![0-9a-z])(?:[bcdfghjklmnpqrstvwxz2-9]{5,10}|[0-9a-f]{8}-[0-9a-f-]{27})(?![0-9a-z])")
 
 
 def evidence_reply(
@@ -198,7 +198,8 @@ def precedent_line(precedent: Precedent, now: datetime) -> str:
     item = precedent.item
     place = f"{item.service or item.source} {item.environment}".strip()
     title = f"{item.occurred_at:%Y-%m-%d} {place}"
-    fix = f" · {FIXES.get(item.fix) or m.inline(item.fix, 160)}" if item.fix else ""
+    done = FIXES.get(item.fix) or m.inline(m.plain_sentences(item.fix, 120), 160).rstrip(".")
+    fix = f" · {done}" if item.fix else ""
     outcome = OUTCOMES.get(item.outcome) or m.inline(item.outcome, 40)
     days = max(0, (now - item.occurred_at).days)
     said = ""
@@ -206,7 +207,7 @@ def precedent_line(precedent: Precedent, now: datetime) -> str:
         said = f" · 👍 {precedent.thumbs_up} 👎 {precedent.thumbs_down}"
     why = f" · {m.inline(precedent.why, 160)}" if precedent.why else ""
     cause = m.inline(item.cause, 200, "cause not known")
-    ago = f"{m.counted(days, 'day')} ago"
+    ago = f"{m.counted(days, 'day')} ago" if days else "less than a day ago"
     return f"• {m.link(item.link, title, 100)} ({ago}): {cause}{fix} · *{outcome}*{said}{why}"
 
 

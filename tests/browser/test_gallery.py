@@ -14,7 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from handlers.blocks import commands, thread
 from handlers.blocks.card import Card, render_card
-from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
+from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
 from tests.handlers import card_states as states
 from tests.programs import need_program
 from tests.stories.stage import DEPLOYMENTS, Json
@@ -41,7 +41,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Json]:
 
 @pytest_asyncio.fixture
 async def seats(sandbox: Json) -> AsyncIterator[Windows]:
-    async with windows(need_program("chromium", "chromium-browser", "google-chrome"), sandbox["url"]) as opened:
+    async with windows(need_program(*CHROMIUM), sandbox["url"]) as opened:
         yield opened
     assert opened.complaints == []
 

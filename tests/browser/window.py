@@ -9,6 +9,8 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 
 from tests.stories.stage import BOT, ONCALL
 
+# The names under which Chromium is installed.
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -109,7 +109,7 @@ WORDS: dict[S, list[str]] = {
         "Approved by <@U0ANNA> and <@U0BORIS>. Rolled back to revision 41 (1.8.1).",
         "So far: 2 of 3 pods are ready.",
         "[Details]",
-        f"{SOURCES} · 👍 1 helped, 👎 0 did not · Source",
+        f"{SOURCES} · 👍 1 helped · Source",
         THUMBS,
     ],
     S.HEALED: [

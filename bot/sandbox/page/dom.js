@@ -52,8 +52,13 @@ export function safeUrl(text) {
   }
 }
 
+// A permalink of this workspace, which exists on this page only.
+const HERE = /^https:\/\/sandbox\.slack\.com\/archives\/(\w+)\/p(\d{10})(\d{6})(?:\?thread_ts=(\d+\.\d+))?/;
+
 export function link(href, ...children) {
   const url = safeUrl(href);
+  const here = HERE.exec(url ?? "");
+  if (here) return h("a", { href: `#${here[1]}/${here[4] ?? `${here[2]}.${here[3]}`}` }, ...children);
   if (!url) return h("span", { class: "not-a-link" }, ...children);
   return h("a", { href: url, target: "_blank", rel: "noopener noreferrer nofollow", title: url }, ...children);
 }

@@ -52,6 +52,7 @@ export function createSteps(node) {
       h("ol", { "aria-label": "First steps" }, STEPS.map(([id, label], index) =>
         h("li", { class: done.has(id) ? "done" : id === next ? "next" : "", "aria-current": id === next ? "step" : null },
           h("span", { class: "step-number", "aria-hidden": "true" }, done.has(id) ? "✓" : String(index + 1)), h("span", {}, label)))),
+      !next && h("p", {}, "That was the whole loop. Break something like it: codehealer remembers."),
       h("button", { type: "button", class: "btn icon", "aria-label": "Hide the first steps", on: { click: () => mark("hidden") } }, "✕"));
   };
   function mark(id) {

@@ -1,0 +1,209 @@
+"""What a newcomer gets wrong at the start: one sentence that names it, and exit status 1."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from bot.postgres import EmbeddedPostgres, hold_bot_lock
+from bot.slack_app import NEEDED_SCOPES
+from tests.bot.edge import COMMAND_S, ROOT, Ended, codehealer, sandbox_process
+
+WRONG_BOT, WRONG_APP = "xo" + "xb-1-wrong", "xa" + "pp-1-wrong"
+NOBODY = "http://127.0.0.1:9/api/"  # the discard port: nothing listens there
+
+
+@pytest.fixture(scope="module")
+def sandbox_env() -> Iterator[dict[str, str]]:
+    with sandbox_process() as greeting:
+        yield greeting["env"]
+
+
+@pytest.fixture
+def live(sandbox_env: dict[str, str], database_url: str) -> dict[str, str]:
+    """Settings of a bot that could start."""
+    return {**sandbox_env, "DATABASE_URL": database_url, "CODEHEALER_HTTP_PORT": "0"}
+
+
+def refused(ended: Ended, *words: str) -> None:
+    assert ended.status == 1
+    assert ended.out == ""
+    said = [line for line in ended.words.splitlines() if not line.startswith("{")]
+    assert len(said) == 1, ended.words
+    for word in words:
+        assert word in said[0]
+
+
+async def start(env: Mapping[str, str]) -> Ended:
+    return await asyncio.to_thread(codehealer, "run", env=env)
+
+
+# --- what works ---------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_it_verified(live: dict[str, str]) -> None:
+    ended = codehealer("run", "--check", env=live)
+    assert ended.status == 0
+    for name in ("database", "slack", "policy", "clusters", "webhooks"):
+        assert f"✓ {name}: " in ended.out
+    assert codehealer("run", "--check", "--json", env=live).json["clusters"] == "sandbox"
+
+
+def test_check_needs_neither_tokens_nor_a_database(data_dir: Path) -> None:
+    ended = codehealer("run", "--check", "--json", env={"CODEHEALER_DATA_DIR": str(data_dir)})
+    assert ended.status == 0
+    assert ended.json["database"] == f"reached, with all tables, embedded in {data_dir}"
+
+
+def test_the_sandbox_says_first_how_to_connect() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bot", "sandbox", "--headless"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = json.loads(process.stdout.readline())
+        process.terminate()
+        assert process.wait(COMMAND_S) == 0
+        assert process.stderr.read() == b""
+    assert set(first) == {"url", "slack_base_url", "env"}
+    assert first["slack_base_url"].endswith("/")
+    assert first["env"]["SLACK_BASE_URL"] == first["slack_base_url"]
+    assert {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "KUBECONFIG", "GITHUB_TOKEN", "ARGOCD_SERVER"} <= set(first["env"])
+
+
+def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bot", "run", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, **live},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.terminate()
+        assert process.wait(COMMAND_S) == 0
+    assert set(first) == {"url", "webhooks", "ready_s"}
+    assert not first["webhooks"].endswith(":0/webhooks/")
+
+
+# --- Slack --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"SLACK_BOT_TOKEN": ""}, ["SLACK_BOT_TOKEN is missing", "xoxb-", "OAuth & Permissions"]),
+        ({"SLACK_APP_TOKEN": ""}, ["SLACK_APP_TOKEN is missing", "xapp-", "Basic Information"]),
+        ({"SLACK_BOT_TOKEN": WRONG_BOT}, ["SLACK_BOT_TOKEN was refused", "invalid_auth", "OAuth & Permissions"]),
+        ({"SLACK_APP_TOKEN": WRONG_APP}, ["SLACK_APP_TOKEN was refused", "invalid_auth", "Basic Information"]),
+        ({"SLACK_BASE_URL": NOBODY}, [f"Slack at {NOBODY} cannot be reached"]),
+    ],
+    ids=["no bot token", "no app token", "wrong bot token", "wrong app token", "nobody there"],
+)
+async def test_the_token_is_named_and_where_to_get_it(
+    live: dict[str, str], wrong: dict[str, str], words: list[str]
+) -> None:
+    refused(await start(live | wrong), *words)
+
+
+async def _slack_that_says(scopes: str, *, silent: bool = False) -> tuple[web.AppRunner, str]:
+    async def answer(request: web.Request) -> web.Response:
+        if silent:
+            await asyncio.Event().wait()
+        body: dict[str, Any] = {"ok": True, "user_id": "U1", "team_id": "T1", "team": "T", "bot_id": "B1"}
+        if request.path.endswith("apps.connections.open"):
+            body = {"ok": False, "error": "missing_scope", "needed": "connections:write", "provided": "other:read"}
+        return web.json_response(body, headers={"x-oauth-scopes": scopes})
+
+    app = web.Application()
+    app.router.add_route("*", "/api/{method}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/api/"
+
+
+async def test_a_token_without_the_scope_of_the_socket_is_told(live: dict[str, str]) -> None:
+    runner, address = await _slack_that_says(",".join(NEEDED_SCOPES))
+    try:
+        refused(await start(live | {"SLACK_BASE_URL": address}), "SLACK_APP_TOKEN", "connections:write")
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_slack_that_never_answers_is_not_waited_for(live: dict[str, str]) -> None:
+    runner, address = await _slack_that_says("", silent=True)
+    try:
+        refused(await start(live | {"SLACK_BASE_URL": address}), address, "did not answer within")
+    finally:
+        await runner.cleanup()
+
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+
+async def test_a_port_in_use_is_told(live: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = await start(live | {"CODEHEALER_HTTP_PORT": port})
+    refused(ended, f"127.0.0.1:{port}", "Address already in use", "CODEHEALER_HTTP_PORT")
+
+
+@pytest.mark.parametrize("directory", ["/proc/codehealer", "/dev/null/codehealer"])
+def test_an_unwritable_data_directory_is_told(directory: str) -> None:
+    refused(codehealer("run", env={"CODEHEALER_DATA_DIR": directory}), directory, "CODEHEALER_DATA_DIR")
+
+
+@pytest.mark.parametrize("command", [["run"], ["migrate"], ["search", "x"], ["audit", "verify"], ["dead", "list"]])
+def test_an_unreachable_database_is_told(command: list[str]) -> None:
+    password = "swordfish"
+    ended = codehealer(*command, env={"DATABASE_URL": f"postgresql://someone:{password}@127.0.0.1:9/nothing"})
+    refused(ended, "The database cannot be reached", "Check DATABASE_URL")
+    assert password not in ended.words
+
+
+async def test_the_second_bot_on_one_embedded_database_says_so(sandbox_env: dict[str, str], data_dir: Path) -> None:
+    async with EmbeddedPostgres(data_dir):
+        with hold_bot_lock(data_dir):
+            ended = await start({**sandbox_env, "CODEHEALER_DATA_DIR": str(data_dir), "CODEHEALER_HTTP_PORT": "0"})
+    refused(ended, "Another CodeHealer", str(os.getpid()), str(data_dir))
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("mode: approve\nservices:\n  - name: a\n    envronment: prod\n", [":4: ", "envronment", "'environment'"]),
+        ("mode: approve\nservices: [\n", ["not valid YAML"]),
+        ("mode: everything\n", [":1: ", "mode", "'automatic'"]),
+        (None, ["does not exist", "CODEHEALER_POLICY"]),
+    ],
+    ids=["field", "YAML", "value", "missing"],
+)
+@pytest.mark.parametrize("tokens", [False, True], ids=["sandbox", "tokens"])
+def test_a_broken_policy_is_told_by_line_field_and_remedy(
+    live: dict[str, str], tmp_path: Path, content: str | None, words: list[str], tokens: bool
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    if content is not None:
+        policy.write_text(content)
+    env = live if tokens else {"DATABASE_URL": live["DATABASE_URL"]}
+    refused(codehealer("run", "--check", env={**env, "CODEHEALER_POLICY": str(policy)}), str(policy), *words)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"a: [", b"just words", b"kind: Config\n"])
+def test_a_kubeconfig_that_is_none_is_told_before_the_bot_runs(
+    live: dict[str, str], tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        path.write_bytes(content)
+    refused(codehealer("run", env={**live, "KUBECONFIG": str(path)}), str(path), "Set KUBECONFIG")

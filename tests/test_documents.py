@@ -1,0 +1,52 @@
+"""The documents hold: links lead somewhere, samples are valid, pictures stay small, names are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bot.settings import Settings
+from remediation.policy_file import load_policy
+from tests import pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r'\]\(([^)#\s]+)[^)]*\)|(?:src|srcset)="([^"]+)"')
+INDENTED = re.compile(r"(?:^    .*\n|^\n)+", re.MULTILINE)
+VARIABLE = re.compile(r"\b(?:SLACK|CODEHEALER|GITHUB|ARGOCD|NVIDIA|PAGERDUTY)_[A-Z_]+[A-Z]\b")
+PER_SOURCE = "CODEHEALER_WEBHOOK_TOKEN_"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_inside_the_project_leads_to_a_file(document: Path) -> None:
+    targets = ["".join(found) for found in LINK.findall(document.read_text())]
+    local = [target for target in targets if not target.startswith("http")]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def samples(document: str) -> list[str]:
+    """The indented blocks of a document that are pieces of a policy."""
+    blocks = [re.sub("^    ", "", block, flags=re.MULTILINE) for block in INDENTED.findall(document)]
+    return [block for block in blocks if re.match(r"\s*(?:mode|environments|services):", block)]
+
+
+def test_the_policy_samples_of_the_installation_are_valid(tmp_path: Path) -> None:
+    found = samples((ROOT / "docs/install.md").read_text())
+    assert len(found) == 2
+    for number, sample in enumerate(found):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(f"version: 1\n{sample}")
+        assert load_policy(path).version == 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_variable_that_is_named_exists(document: Path) -> None:
+    known = {field.alias for field in Settings.model_fields.values()} | {"CODEHEALER_REQUIRE_TOOLS"}
+    named = {name for name in VARIABLE.findall(document.read_text()) if not name.startswith(PER_SOURCE)}
+    assert named - known == set()
+
+
+def test_the_pictures_are_small_and_come_bright_and_dark() -> None:
+    drawn = {path.name for path in pictures.FOLDER.glob("*.png")}
+    assert drawn == {f"{name}{look}.png" for name in pictures.NAMES for look in pictures.LOOKS}
+    assert all(path.stat().st_size <= pictures.MOST_BYTES for path in pictures.FOLDER.glob("*.png"))
