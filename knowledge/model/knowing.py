@@ -96,8 +96,8 @@ class Feedback:
 class KnowledgeItem:
     """A past incident as it is remembered: what it looked like, its cause, what was done and how that ended.
 
-    `outcome` is verified, not_verified, worse, failed, rejected, dismissed, resolved or "" (unknown). `excerpt` is the reduced,
-    redacted evidence.
+    `outcome` is verified, not_verified, worse, failed, rejected, dismissed, resolved or "" (unknown).
+    `excerpt` is the reduced, redacted evidence.
     """
 
     id: str
