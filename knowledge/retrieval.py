@@ -19,7 +19,7 @@ from knowledge.store.memory import Found
 
 LOG_WEIGHT, QUESTION_WEIGHT = 0.5, 2.0
 # Below these an item merely shares words; "no precedent" is the better answer.
-MIN_SIMILARITY, MIN_SIMILARITY_SAME_KIND, MIN_SCORE = 0.5, 0.25, 0.25
+MIN_SIMILARITY, MIN_SIMILARITY_SAME_KIND, MIN_SCORE = 0.65, 0.25, 0.25
 OTHER_KIND = 0.5
 OUTCOME_WEIGHT = {"verified": 1.1, "resolved": 1.0, "": 0.9, "dismissed": 0.6, "rejected": 0.6,
                   "not_verified": 0.6, "failed": 0.55, "worse": 0.4}  # fmt: skip

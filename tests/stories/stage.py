@@ -237,8 +237,9 @@ class Stage:
 
 
 def text_of(message: Json) -> str:
-    """All the words of a message: its text and its blocks."""
-    return f"{message.get('text', '')}\n{json.dumps(message.get('blocks', []), ensure_ascii=False)}"
+    """All the words of a message: its text, blocks and attachments."""
+    parts = [json.dumps(message.get(name, []), ensure_ascii=False) for name in ("blocks", "attachments")]
+    return "\n".join([message.get("text", ""), *parts])
 
 
 def element_of(message: Json, action: str) -> Json:
