@@ -120,6 +120,8 @@ async def run_sandbox(bot_port: int, *arguments: str) -> AsyncIterator[dict[str,
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bot.sandbox", "--with-parent", "--bot-port", str(bot_port), *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        # Ctrl+C goes to the whole group: the sandbox ends after us, not while we still say goodbye to it.
+        start_new_session=True,
     )  # fmt: skip
     try:
         async with asyncio.timeout(SANDBOX_START_S):
