@@ -506,7 +506,7 @@ async def _begin_verification(db: AsyncConnection, services: Services, incident:
         db,
         "verify",
         lock=f"incident:{incident.id}",
-        delay_s=REMEDIATORS[current.action.name].settle_seconds,
+        delay_s=verification.settle_seconds(REMEDIATORS[current.action.name], services.policy),
         execution_id=current.id,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
+from knowledge.signs import Sign, signs_of
 from remediation import kube
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
@@ -33,6 +34,30 @@ class Candidate:
 
 
 def _always(_context: Context) -> str:
+    return ""
+
+
+def _more_work_than_capacity(signs: frozenset[Sign]) -> bool:
+    return Sign.CAPACITY in signs and Sign.LOCK not in signs
+
+
+def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
+    """Why a fix that the table has would do harm here, "" when nothing says so. Asked whatever the diagnosis is.
+
+    `signs` are those of the diagnosis' quotes: an overload and a dependency that is down look like failing pods.
+    """
+    if action == "k8s_restart_pod":
+        if _more_work_than_capacity(signs):
+            return "there is more work than the pods can do: one less, and then a cold one, makes it worse"
+        if Sign.DEPENDENCY in signs and Sign.LOCK not in signs:
+            return "what it calls does not answer, and a new pod would not get an answer either"
+        if sum(kube.is_failing(p) for p in context.pods) * 2 > len(context.pods):
+            return "more than half of the pods fail, so a new one would likely meet the same cause"
+    if action == "k8s_scale":
+        if not _more_work_than_capacity(signs):
+            return "no line of the evidence shows that the pods have more work than they can do"
+        if signs & {Sign.IDLE, Sign.DEPENDENCY}:
+            return "its CPU is idle or what it calls is slow, so more pods would wait as well"
     return ""
 
 
@@ -150,11 +175,13 @@ def plan(
     if not table:
         return nothing("no automatic fix exists for this kind of failure; a person decides")
     records = {r.action: r for r in record if r.kind is diagnosis.kind and r.environment == target.environment}
+    signs = frozenset(sign for quote in diagnosis.quotes for sign in signs_of(quote.text))
     offered: list[tuple[Remediator, Action]] = []
     excluded: list[tuple[str, str]] = []
     for candidate in table:
         entry = REMEDIATORS[candidate.action]
-        fit = _fits(candidate, entry, context, records=records, rejected=rejected, loop=loop)
+        held = _held_back(candidate.action, signs, context)
+        fit = held or _fits(candidate, entry, context, records=records, rejected=rejected, loop=loop)
         if isinstance(fit, Action):
             offered.append((entry, fit))
         else:

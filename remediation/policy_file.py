@@ -84,6 +84,7 @@ class Limits(_Part):
     fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 10
     approval_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
     verification_seconds: dict[ActionName, Annotated[int, Field(ge=10, le=86400)]] = {}
+    settle_seconds: dict[ActionName, Annotated[int, Field(ge=0, le=3600)]] = {}
 
 
 class ActionRule(_Part):

@@ -23,6 +23,12 @@ def deadline_seconds(remediator: Remediator, policy: Policy | None = None) -> in
     return stated.get(remediator.name, stated.get("*", remediator.deadline_seconds))
 
 
+def settle_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
+    """Before the first look: policy.yaml's limits.settle_seconds, else the catalogue's own."""
+    stated = policy.limits.settle_seconds if policy else {}
+    return stated.get(remediator.name, stated.get("*", remediator.settle_seconds))
+
+
 async def verify_once(
     execution: Execution, clients: Clients, *, now: datetime, signal_firing: bool | None, policy: Policy | None = None
 ) -> Verification:
@@ -40,8 +46,9 @@ async def verify_once(
     ended_at = execution.finished_at or execution.started_at
     age_s = (now - ended_at).total_seconds() if ended_at else 0.0
     deadline_s = deadline_seconds(remediator, policy)
-    if age_s < remediator.settle_seconds <= deadline_s:
-        return Verification("pending", (), f"Settling: the first look is after {remediator.settle_seconds} s.")
+    settle_s = settle_seconds(remediator, policy)
+    if age_s < settle_s <= deadline_s:
+        return Verification("pending", (), f"Settling: the first look is after {settle_s} s.")
     try:
         state = await remediator.look(execution.action, execution.snapshot, clients)
     except NotFound as error:

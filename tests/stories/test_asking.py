@@ -70,7 +70,7 @@ async def observing(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     shipped["mode"] = "observe"
     for environment in shipped["environments"].values():
         environment.pop("mode")
-    path = tmp_path / "policy.yaml"
+    path = tmp_path / "observing.yaml"
     path.write_text(yaml.safe_dump(shipped))
     opened = Stage(database_url, tmp_path, settings={"CODEHEALER_POLICY": str(path)})
     try:
