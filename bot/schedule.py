@@ -28,6 +28,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
     "expire approvals": (decisions.expire, 5.0),
     "recheck incidents": (flow.recheck_open, 10.0),
+    "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +32,7 @@ from knowledge.store.outbox import CardPlace
 log = structlog.get_logger(__name__)
 
 MAX_THREAD_CHARS = 60_000
+SLACK_FAULTS = (SlackApiError, aiohttp.ClientError, TimeoutError)
 
 
 async def show(db: AsyncConnection, services: Services, incident: Incident, *, first: bool = False) -> None:
@@ -151,8 +153,8 @@ async def permalink(services: Services, place: CardPlace | None) -> str:
         return ""
     try:
         answer = await services.slack.chat_getPermalink(channel=place.channel, message_ts=place.ts)
-    except SlackApiError as error:
-        log.warning("no_permalink", channel=place.channel, error=str(error.response.get("error")))
+    except SLACK_FAULTS as error:
+        log.warning("no_permalink", channel=place.channel, error=_slack_fault(error))
         return ""
     return str(answer["permalink"])
 
@@ -163,9 +165,8 @@ async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
         return []
     try:
         answer = await services.slack.conversations_replies(channel=incident.channel, ts=incident.thread_ts, limit=100)
-    except SlackApiError as error:
-        reason = f"Slack said {error.response.get('error')}"
-        return [Evidence(EvidenceKind.MESSAGE, "thread", "", could_not=reason)]
+    except SLACK_FAULTS as error:
+        return [Evidence(EvidenceKind.MESSAGE, "thread", "", could_not=f"Slack said {_slack_fault(error)}")]
     said = [
         _words_of(message)
         for message in answer["messages"]
@@ -173,6 +174,10 @@ async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
     ]
     text = redact("\n".join(part for part in said if part))
     return [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+
+
+def _slack_fault(error: Exception) -> str:
+    return str(error.response.get("error")) if isinstance(error, SlackApiError) else type(error).__name__
 
 
 def _words_of(message: Mapping[str, Any]) -> str:

@@ -603,6 +603,34 @@ async def recheck_open(services: Services) -> None:
                 await close(db, services, current, S.RESOLVED, "The failing thing has recovered by itself.")
 
 
+# Where an incident waits for a job of ours, and what it becomes when that job was given up.
+LEFT_ALONE = {
+    S.DETECTED: S.ESCALATED,
+    S.DIAGNOSING: S.ESCALATED,
+    S.RUNNING: S.ESCALATED,
+    S.VERIFYING: S.NOT_VERIFIED,
+}
+
+
+async def rescue_left_alone(services: Services) -> None:
+    """Hand an incident to people when the job that it waits for was given up: every incident ends."""
+    async with services.engine.connect() as db:
+        open_ones = await incidents.listed(db, only_open=True, limit=200)
+    for incident in open_ones:
+        if incident.state not in LEFT_ALONE or await services.jobs.pending(lock=f"incident:{incident.id}"):
+            continue
+        async with services.engine.begin() as db:
+            current = await incidents.get(db, incident.id, lock=True)
+            if current is None or current.revision != incident.revision:
+                continue
+            moved = await incidents.move(db, current, LEFT_ALONE[current.state])
+            if moved:
+                await audit.record(db, "incident.left_alone", incident_id=incident.id, state=incident.state)
+                await cards.show(db, services, moved)
+                await cards.call_people(db, services, moved)
+                await enqueue(db, services, "page", incident.id)
+
+
 # --- escalation ---------------------------------------------------------------------------------------------------
 
 

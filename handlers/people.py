@@ -4,9 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from knowledge.errors import Unavailable
 from remediation.approvals import Person
 from remediation.policy import Policy
 
@@ -28,20 +30,26 @@ class People:
         """The person as Slack describes them now.
 
         Raises:
-            SlackApiError: Slack did not answer; the click is tried again.
+            Unavailable: Slack did not answer; the click is tried again.
         """
         known = self._seen.get(user)
         if known and time.monotonic() - known[0] < REMEMBERED_S:
             return known[1]
         try:
-            described = (await self.slack.users_info(user=user))["user"]
+            person = self._person(await self._described(user), await self._groups_of(user))
+        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable("Slack did not say who clicked; the click is tried again.") from error
+        self._seen[user] = (time.monotonic(), person)
+        return person
+
+    async def _described(self, user: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = (await self.slack.users_info(user=user))["user"]
         except SlackApiError as error:
             if error.response.get("error") not in UNKNOWN_USER:
                 raise
-            described = {"id": user, "team_id": ""}
-        person = self._person(described, await self._groups_of(user))
-        self._seen[user] = (time.monotonic(), person)
-        return person
+            return {"id": user, "team_id": ""}
+        return found
 
     def _person(self, described: dict[str, Any], groups: frozenset[str]) -> Person:
         return Person(

@@ -23,6 +23,9 @@ class Jobs(Protocol):
             once: at most one waiting job with this key; a second is dropped silently.
         """
 
+    async def pending(self, lock: str | None = None) -> int:
+        """Jobs of this lock that wait or run; those that were given up do not count."""
+
 
 class Embedder(Protocol):
     """Text to unit-length float32 vectors. `name` is stored beside each vector; vectors of two names never mix."""

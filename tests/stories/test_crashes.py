@@ -112,3 +112,11 @@ async def test_killed_while_it_answers_a_mention_it_answers_once(stage: Stage) -
     await stage.thread({"ts": asked["ts"]}, "Image cannot be pulled", channel=ALERTS)
     replies = [one for one in await stage.messages(ALERTS, thread_ts=asked["ts"]) if one["ts"] != asked["ts"]]
     assert len(replies) == 1, [text_of(one) for one in replies]
+
+
+async def test_an_incident_whose_job_is_given_up_is_handed_to_people(stage: Stage) -> None:
+    async with await psycopg.AsyncConnection.connect(libpq_conninfo(stage.database_url), autocommit=True) as connection:
+        await connection.execute("ALTER TABLE diagnoses ADD CONSTRAINT broken CHECK (confidence > 2)")
+    await stage.break_("stuck-pod-payments")
+    await stage.card("Needs a person", about="payments-api", deadline_s=90)
+    assert not writes(await stage.requests("k8s"))
