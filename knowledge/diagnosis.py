@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from knowledge.case import Case, make_case
-from knowledge.causes import cause_sentence, fixability_of, shortened, summary_of
+from knowledge.causes import CAUSE_CHARS, cause_sentence, fixability_of, shortened, summary_of
 from knowledge.errors import BadInput, CodeHealerError
 from knowledge.language_models.verdict import Verdict, judge, text_to_classify
 from knowledge.model import (
@@ -21,8 +21,8 @@ from knowledge.model import (
     Unsure,
 )
 from knowledge.ports import Embedder, Vector
+from knowledge.signs import Sign, signs_of
 
-CAUSE_CHARS = 200
 SUMMARY_CHARS = 600
 MOST_CANDIDATES = 5
 MOST_QUOTES = 6
@@ -137,13 +137,12 @@ def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()
     confidence = min(1.0, max(0.0, answer.confidence))
     if not quotes:
         confidence *= WITHOUT_QUOTE
-    line = quotes[0].text if quotes else ""
     kind, namespace, name = answer.affected
     return Diagnosis(
         kind=answer.kind,
         confidence=round(confidence, 4),
-        cause=shortened(answer.cause, CAUSE_CHARS) or cause_sentence(answer.kind, case, line),
-        summary=shortened(answer.summary, SUMMARY_CHARS) or summary_of(answer.kind, case, line),
+        cause=shortened(answer.cause, CAUSE_CHARS) or cause_sentence(answer.kind, case, quotes),
+        summary=shortened(answer.summary, SUMMARY_CHARS) or summary_of(answer.kind, case, quotes),
         fixability=answer.fixability or fixability_of(answer.kind),
         quotes=quotes,
         answered_by=source,
@@ -163,7 +162,23 @@ def _borne_out(case: Case, answer: Answer) -> tuple[Quote, ...]:
         quote = case.find(text, evidence)
         if quote is not None and all((quote.evidence, quote.line) != (seen.evidence, seen.line) for seen in quotes):
             quotes.append(quote)
-    return tuple(quotes[:MOST_QUOTES])
+    return _with_signs(case, answer.kind, quotes)
+
+
+# What decides between a new pod, more pods and a person: planning reads it from the quotes, whoever answered.
+_WEIGHED = {
+    FailureKind.CRASHLOOP: (Sign.CAPACITY, Sign.LOCK, Sign.DEPENDENCY),
+    FailureKind.PROBE_FAILURE: (Sign.CAPACITY, Sign.LOCK, Sign.DEPENDENCY),
+    FailureKind.PERFORMANCE: (Sign.CAPACITY, Sign.IDLE, Sign.DEPENDENCY),
+}
+
+
+def _with_signs(case: Case, kind: FailureKind, quotes: list[Quote]) -> tuple[Quote, ...]:
+    """At most six, among them a line for each sign that speaks for or against a fix of this kind."""
+    shown = {sign for quote in quotes[:MOST_QUOTES] for sign in signs_of(quote.text)}
+    missing = [sign for sign in _WEIGHED.get(kind, ()) if sign in case.state.signs and sign not in shown]
+    more = dict.fromkeys(quote for sign in missing if (quote := case.quote(*case.state.signs[sign])))
+    return (*quotes[: MOST_QUOTES - len(more)], *more)
 
 
 def missing_evidence(case: Case) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from knowledge.injection import injection_suspected
 from knowledge.language_models.builtin import Weights, classify
 from knowledge.language_models.rules import agreement
 from knowledge.live_state import SYMPTOMS
-from knowledge.model import BUILD_KINDS, FailureKind, Quote
+from knowledge.model import BUILD_KINDS, EvidenceKind, FailureKind, Quote
 from knowledge.ports import Vector
-from knowledge.reduction import Reduction, said_in
+from knowledge.reduction import Reduction, said_in, without_timestamp
 
 K = FailureKind
 # Log-odds that one point of a fact's strength is worth, and what a healthy state is worth.
@@ -182,15 +182,27 @@ def quotes_for(kind: FailureKind, case: Case) -> tuple[Quote, ...]:
     if kind is K.CRASHLOOP:
         for index, item in enumerate(case.evidence):
             for order, line in enumerate(_last_words(case, index) if "log" in item.kind else ()):
-                add(index, line, 9.0 - order)
+                add(index, line, 12.0 - order)
     for index, marks in enumerate(case.marks):
         for hit in marks.hits:
             add(index, hit.line, (4.0 + hit.rule.weight) if hit.rule.kind is kind else 0.5 + hit.rule.weight / 2)
         for line in marks.error_lines:
             add(index, line, 1.5)
+    if kind is not K.HEALTHY:
+        scored = {place: score + _worth(case, place[0]) for place, score in scored.items()}
     if kind is K.HEALTHY and not case.state.healthy_lines:
         scored = {(index, number): 1.0 for index, r in enumerate(case.reductions) for number, _ in r.lines[-2:]}
     return _distinct(case, sorted(scored.items(), key=lambda item: (-item[1], item[0])))
+
+
+# A log's line tells more than the state that follows from it; the alert's own words and a run's summary tell least.
+_WORTH = {EvidenceKind.ALERT: -4.0, "workflow_run": -4.0, EvidenceKind.POD_STATUS: -1.0, EvidenceKind.ROLLOUT: -1.0}
+_LOG_WORTH = 1.0
+
+
+def _worth(case: Case, evidence: int) -> float:
+    kind = case.evidence[evidence].kind
+    return _LOG_WORTH if "log" in kind else _WORTH.get(kind, 0.0)
 
 
 def _last_words(case: Case, evidence: int) -> list[int]:
@@ -199,16 +211,28 @@ def _last_words(case: Case, evidence: int) -> list[int]:
     return lines[-3:][::-1]
 
 
+_VARIABLE = re.compile(r"\b[a-z][\w-]*-[a-z0-9]{5,10}-[a-z0-9]{5}\b|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+[smh]?")
+_WEAK, _ENOUGH = 3.0, 3
+
+
+def _template(text: str) -> str:
+    """What two lines of one kind have in common: the end of the message without names of pods, times and numbers."""
+    return " ".join(_VARIABLE.sub("#", without_timestamp(text)).split())[-100:]
+
+
 def _distinct(case: Case, ranked: list[tuple[tuple[int, int], float]]) -> tuple[Quote, ...]:
     quotes: list[Quote] = []
     seen: set[str] = set()
-    for (evidence, line), _ in ranked[:200]:
+    for (evidence, line), score in ranked[:200]:
         quote = case.quote(evidence, line)
         if quote is None:
             continue
-        template = "".join(c for c in quote.text if not c.isdigit())[-60:]
+        template = _template(quote.text)
         if template in seen:
             continue
+        # A line that only may be of interest is not worth a place beside those that are.
+        if score < _WEAK and len(quotes) >= _ENOUGH:
+            break
         seen.add(template)
         quotes.append(quote)
         if len(quotes) == _QUOTES:

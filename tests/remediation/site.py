@@ -26,10 +26,13 @@ from knowledge.model import (
     Incident,
     IncidentState,
     Outcome,
+    Quote,
     Target,
 )
+from knowledge.signs import Sign, signs_in
 from remediation import context as contexts
 from remediation import planning, targets
+from remediation.evidence import collect
 from remediation.execution import ExecutionServices
 from remediation.policy import Policy
 from remediation.ports import Clients
@@ -95,7 +98,17 @@ class Site:
 
     async def plan(self, kind: FailureKind, incident: Incident, **more: Any) -> Any:
         context = await self.context(incident, job_log=more.pop("job_log", ""))
-        return planning.plan(diagnosis(kind), context.target, context, **more)
+        quotes = await self.quotes(incident)
+        return planning.plan(diagnosis(kind, quotes=quotes), context.target, context, **more)
+
+    async def quotes(self, incident: Incident) -> tuple[Quote, ...]:
+        """A line for each sign in the evidence, as every diagnosis quotes them."""
+        found: dict[Sign, Quote] = {}
+        for index, item in enumerate(await collect(incident, self.clients)):
+            lines = item.text.split("\n")
+            for seen in signs_in(item.text):
+                found.setdefault(seen.sign, Quote(index, seen.line, lines[seen.line - 1].strip()))
+        return tuple(found.values())
 
 
 def diagnosis(kind: FailureKind, confidence: float = 0.97, **changes: Any) -> Diagnosis:

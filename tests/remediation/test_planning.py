@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knowledge.model import AnswerSource, FailureKind, Risk, Target, TrackRecord, Unsure
+from knowledge.model import AnswerSource, FailureKind, Quote, Risk, Target, TrackRecord, Unsure
 from remediation.context import Context, Manager
 from remediation.planning import CANDIDATES, candidate_actions, plan
 from remediation.policy import Attempt
@@ -200,6 +200,43 @@ def test_a_plan_says_what_a_person_must_know() -> None:
     assert "-  - image: api:2" in answer.diff
     assert "+  - image: api:1" in answer.diff
     assert (answer.risk, answer.undo != "", answer.expected_seconds > 0) == (Risk.MEDIUM, True, True)
+
+
+def quoting(*lines: str) -> dict[str, Any]:
+    return {"quotes": tuple(Quote(0, number, line) for number, line in enumerate(lines, start=1))}
+
+
+LOAD = "level=warn pool=web 38 requests queued, load shed, cpu at 98 %"
+
+
+def test_a_pod_is_not_restarted_where_there_is_too_much_work_or_a_dependency_is_down() -> None:
+    stuck = context(rolled_out=OLD)
+    for kind in (CRASH, FailureKind.PROBE_FAILURE):
+        assert proposed(kind, stuck, diagnosis=quoting("thread 12 blocked, waiting to lock 0x1f")) == "k8s_restart_pod"
+        assert proposed(kind, stuck, diagnosis=quoting(LOAD)) is None
+        assert (
+            proposed(kind, stuck, diagnosis=quoting("GET http://rates.corp/v1 failed: 503 Service Unavailable")) is None
+        )
+    answer = plan(diagnosis(FailureKind.PROBE_FAILURE, **quoting(LOAD)), TARGET, stuck)
+    assert "more work than the pods can do" in answer.no_action_because
+
+
+def test_a_pod_is_not_restarted_where_most_pods_fail() -> None:
+    assert proposed(CRASH, context(rolled_out=OLD, failing=1)) == "k8s_restart_pod"
+    assert proposed(CRASH, context(rolled_out=OLD, failing=2)) is None
+    half = (pod("p0", 2, ready=False), pod("p1", 2, ready=True))
+    assert proposed(CRASH, context(rolled_out=OLD, pods=half)) == "k8s_restart_pod"
+
+
+def test_pods_are_added_only_where_the_evidence_shows_too_much_work() -> None:
+    slow = FailureKind.PERFORMANCE
+    assert proposed(slow, context(), diagnosis=quoting(LOAD)) == "k8s_scale"
+    assert proposed(slow, context()) is None
+    assert proposed(slow, context(), diagnosis=quoting("p99 latency 4.1 s, objective 0.3 s")) is None
+    idle = quoting(LOAD, "latency 5 s; cpu 40m of 1000m")
+    assert proposed(slow, context(), diagnosis=idle) is None
+    waiting = quoting(LOAD, "upstream connect error, no healthy upstream")
+    assert proposed(slow, context(), diagnosis=waiting) is None
 
 
 @pytest.mark.parametrize(
