@@ -256,7 +256,7 @@ async def _unhandled(error: Exception, body: Body) -> BoltResponse | None:
     raise error
 
 
-EVENTS = (*EVENT_READERS, "app_home_opened", "member_joined_channel")
+EVENTS = tuple(EVENT_READERS)
 ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     REJECT: _open_reject,
     DETAILS: _open_details,

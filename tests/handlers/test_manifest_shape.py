@@ -1,7 +1,4 @@
-"""The app manifest: Slack's rules for its fields, and least scopes for the events and calls of this version.
-
-That it names what the listeners register is tested where the listeners are built.
-"""
+"""The app manifest by Slack's rules for its fields; tests/test_manifest.py holds it against the code."""
 
 import re
 from pathlib import Path
@@ -14,31 +11,6 @@ from jsonschema import Draft7Validator
 from handlers.blocks.commands import COMMAND, SUBCOMMANDS
 
 PATH = Path(__file__).parents[2] / "app_manifest.yml"
-
-# The scope that lets Slack deliver each event (docs.slack.dev/reference/events).
-EVENT_SCOPES: dict[str, set[str]] = {
-    "app_home_opened": set(),
-    "app_mention": {"app_mentions:read"},
-    "member_joined_channel": {"channels:read", "groups:read"},
-    "message.channels": {"channels:history"},
-    "message.groups": {"groups:history"},
-    "message.im": {"im:history"},
-    "reaction_added": {"reactions:read"},
-    "reaction_removed": {"reactions:read"},
-}
-
-# The scope that each kind of call needs (docs.slack.dev/reference/methods).
-CALL_SCOPES: dict[str, set[str]] = {
-    "chat.postMessage, chat.update, chat.postEphemeral": {"chat:write"},
-    "conversations.info, conversations.members": {"channels:read", "groups:read", "im:read"},
-    "conversations.replies": {"channels:history", "groups:history", "im:history"},
-    "conversations.open": {"im:write"},
-    "reactions.add": {"reactions:write"},
-    "users.info": {"users:read"},
-    "usergroups.users.list": {"usergroups:read"},
-    "a file's url_private": {"files:read"},
-    "the command and the shortcut": {"commands"},
-}
 
 
 def text(most: int, least: int = 1) -> dict[str, Any]:
@@ -117,10 +89,6 @@ def scopes_of(manifest: dict[str, Any]) -> set[str]:
     return set(manifest["oauth_config"]["scopes"]["bot"])
 
 
-def events_of(manifest: dict[str, Any]) -> set[str]:
-    return set(manifest["settings"]["event_subscriptions"]["bot_events"])
-
-
 def test_slack_would_take_the_manifest(manifest: dict[str, Any]) -> None:
     assert [f"{error.json_path}: {error.message}" for error in Draft7Validator(RULES).iter_errors(manifest)] == []
 
@@ -142,17 +110,6 @@ def test_the_app_connects_by_socket_and_gets_clicks(manifest: dict[str, Any]) ->
     assert settings["interactivity"]["is_enabled"] is True
     assert settings["org_deploy_enabled"] is False
     assert manifest["features"]["bot_user"]["display_name"] == "codehealer"
-
-
-def test_every_event_is_known_and_has_its_scopes(manifest: dict[str, Any]) -> None:
-    assert events_of(manifest) == set(EVENT_SCOPES)
-    for event in events_of(manifest):
-        assert EVENT_SCOPES[event] <= scopes_of(manifest), event
-
-
-def test_no_scope_is_asked_for_that_no_event_or_call_needs(manifest: dict[str, Any]) -> None:
-    needed = set().union(*EVENT_SCOPES.values(), *CALL_SCOPES.values())
-    assert scopes_of(manifest) == needed
 
 
 def test_every_scope_says_why(manifest: dict[str, Any]) -> None:
