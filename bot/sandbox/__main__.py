@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from .server import Options, running
+from .slack import full_manifest
 
 
 def _arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,6 +30,9 @@ def _arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--time-scale", type=float, default=1.0, help="0.1 redelivers and moves the world ten times faster"
     )
     parser.add_argument("--optional-scopes", action="store_true", help="grant the manifest's optional scopes too")
+    parser.add_argument(
+        "--full-manifest", action="store_true", help="install an app with every scope and event, not the repository's"
+    )
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     return parser.parse_args(argv)
 
@@ -54,6 +58,7 @@ async def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         time_scale=arguments.time_scale,
         optional_scopes=arguments.optional_scopes,
+        manifest=full_manifest() if arguments.full_manifest else None,
     )
     async with running(options) as sandbox:
         sys.stdout.write(orjson.dumps(sandbox.greeting).decode() + "\n")

@@ -51,7 +51,7 @@ Json = dict[str, Any]
 def sandbox() -> Iterator[Json]:
     """The greeting of a fresh sandbox process: url, slack_base_url, env."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bot.sandbox", "--port", "0", "--with-parent"],
+        [sys.executable, "-m", "bot.sandbox", "--port", "0", "--with-parent", "--full-manifest"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
