@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 NAMES = ("card-waiting", "card-healed", "sandbox-page")
 LOOKS = {"": LIGHT, "-dark": DARK}
 MOST_BYTES = 200_000
-WIDE = {"width": 1200, "height": 790}
+WIDE = {"width": 1160, "height": 770}
 SHARP = 1.75
 MARGIN = 8  # pixels around a card
 
