@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from knowledge.diagnosis import Answerer
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.people import People
+from knowledge.diagnosis import Answerer
 from knowledge.ports import Embedder, Jobs
 from knowledge.store.executions import StoredExecutions
 from remediation.policy import Policy
