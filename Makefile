@@ -40,7 +40,7 @@ tools:  ## system programs that some tests need (as root or with passwordless su
 check: lint types  ## linters, types and import contracts
 
 lint: install-dev
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
+	@$(BIN)/ruff check --no-cache . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache >/dev/null || { $(BIN)/lint-imports --no-cache; exit 1; }
 
 types: install-dev
 	@$(BIN)/mypy
