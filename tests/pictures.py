@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 NAMES = ("card-waiting", "card-healed", "sandbox-page")
 LOOKS = {"": LIGHT, "-dark": DARK}
 MOST_BYTES = 200_000
-WIDE = {"width": 1160, "height": 770}
+WIDE = {"width": 1200, "height": 740}
 SHARP = 1.75
 MARGIN = 8  # pixels around a card
 
@@ -56,20 +56,21 @@ async def _draw(chromium: str, folder: Path) -> dict[str, bytes]:
 
 
 async def _play(seats: Windows) -> dict[str, bytes]:
-    whole = {ending: await seats.open(size=WIDE, colours=colours) for ending, colours in LOOKS.items()}
+    page = await seats.open(size=WIDE)
     sharp = {ending: await seats.open(size=WIDE, colours=colours, sharpness=SHARP) for ending, colours in LOOKS.items()}
-    page = whole[""]
     await break_(page, "release-crash-checkout")
     drawn = {}
     for ending, each in sharp.items():
         waiting = card(each, "Waiting for approval", "checkout")
         await expect(waiting.get_by_test_id("thread-summary")).to_contain_text("2 replies")
         drawn[f"card-waiting{ending}.png"] = await _card(waiting)
-    for ending, each in whole.items():
-        # The same steps as a newcomer's, with the thread still closed so that the world is seen.
-        await expect(card(each, "Waiting for approval", "checkout")).to_be_visible()
-        await expect(each.get_by_test_id("toasts").locator("*")).to_have_count(0)
-        drawn[f"sandbox-page{ending}.png"] = await each.screenshot(animations="disabled")
+    # The thread stays closed here, so that the world is seen beside the card.
+    await expect(page.get_by_test_id("toasts").locator("*")).to_have_count(0)
+    await card(page, "Waiting for approval", "checkout").evaluate("row => row.scrollIntoView({block: 'start'})")
+    drawn["sandbox-page.png"] = await page.screenshot(animations="disabled")
+    await page.get_by_test_id("theme").click()
+    await page.mouse.move(0, 0)
+    drawn["sandbox-page-dark.png"] = await page.screenshot(animations="disabled")
     await approve(card(page, "Waiting for approval", "checkout"))
     await card(page, "Healed", "checkout").locator("[data-feedback=positive]").click()
     for ending, each in sharp.items():

@@ -67,6 +67,8 @@ async def test_a_newcomer_breaks_reads_approves_and_sees_it_healed(stage: Stage,
     page = await seats.open()
     await expect(page.get_by_test_id("bot-status")).to_contain_text("online")
     await expect(page.get_by_test_id("world-status")).to_contain_text("are healthy")
+    await expect(page.get_by_test_id("hint").locator(":scope > *")).to_have_count(2)
+    await expect(page.get_by_test_id("hint")).not_to_contain_text("false")
     await picture(page, "job-1-quiet")
 
     await break_(page, "release-crash-checkout")
@@ -110,6 +112,7 @@ async def test_a_newcomer_breaks_reads_approves_and_sees_it_healed(stage: Stage,
     await healed.locator("[data-feedback=positive]").click()
     await expect(healed).to_contain_text("1 helped")
     await expect(page.get_by_test_id("hint").locator("li:not(.done)")).to_have_count(0)
+    await expect(page.get_by_test_id("hint")).to_contain_text("That was the whole loop")
     await picture(page, "job-7-healed")
 
 

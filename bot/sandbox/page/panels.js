@@ -48,12 +48,13 @@ export function createSteps(node) {
   const draw = () => {
     node.hidden = done.has("hidden");
     const next = STEPS.find(([id]) => !done.has(id))?.[0];
-    node.replaceChildren(
+    node.replaceChildren(...[
       h("ol", { "aria-label": "First steps" }, STEPS.map(([id, label], index) =>
         h("li", { class: done.has(id) ? "done" : id === next ? "next" : "", "aria-current": id === next ? "step" : null },
           h("span", { class: "step-number", "aria-hidden": "true" }, done.has(id) ? "✓" : String(index + 1)), h("span", {}, label)))),
       !next && h("p", {}, "That was the whole loop. Break something like it: codehealer remembers."),
-      h("button", { type: "button", class: "btn icon", "aria-label": "Hide the first steps", on: { click: () => mark("hidden") } }, "✕"));
+      h("button", { type: "button", class: "btn icon", "aria-label": "Hide the first steps", on: { click: () => mark("hidden") } }, "✕"),
+    ].filter(Boolean));
   };
   function mark(id) {
     if (done.has(id)) return;
