@@ -30,5 +30,5 @@ def may_move(now: S, then: S) -> bool:
 
 
 def closes_by_itself(now: S) -> bool:
-    """True when a resolved alert may close an incident that is in state `now`."""
-    return now not in UNDER_WAY and may_move(now, S.RESOLVED)
+    """True when a resolved alert may close an incident that is in state `now`; what is closed is not closed again."""
+    return now not in UNDER_WAY and S.RESOLVED in MOVES[now]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, select, text, update
+from sqlalchemy import RowMapping, Select, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -96,7 +96,10 @@ async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) 
 
 
 async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) -> bool:
-    """Store an alert; False when the same signal (source, identity, fingerprint, start, status) is here already."""
+    """Store an alert; False when the same signal (source, identity, fingerprint, start, status) is here already.
+
+    A signal without a start can't be told from its repeats, so its row follows the newest: to the open incident.
+    """
     started = alert.started_at.isoformat() if alert.started_at else ""
     statement = insert(alerts).values(
         incident_id=incident_id,
@@ -109,10 +112,19 @@ async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) 
         message_ts=alert.message_ts,
         payload=to_json(alert),
     )
+    new = statement.excluded
+    newest: dict[str, Any] = {
+        "incident_id": func.coalesce(new.incident_id, alerts.c.incident_id),
+        "received_at": func.now(),
+        "payload": new.payload,
+        "channel": new.channel,
+        "message_ts": new.message_ts,
+    }
+    first: dict[str, Any] = {"incident_id": func.coalesce(alerts.c.incident_id, new.incident_id)}
     stored = await db.execute(
         statement.on_conflict_do_update(
             index_elements=["source", "identity", "fingerprint", "started", "status"],
-            set_={"seen": alerts.c.seen + 1, "incident_id": func.coalesce(alerts.c.incident_id, incident_id)},
+            set_={"seen": alerts.c.seen + 1, **(first if started else newest)},
         ).returning(alerts.c.seen)
     )
     return bool(stored.scalar_one() == 1)
@@ -177,6 +189,8 @@ async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
             resolved.c.identity == alerts.c.identity,
             resolved.c.fingerprint == alerts.c.fingerprint,
             resolved.c.received_at >= alerts.c.received_at,
+            # The late end of an earlier spell ends nothing that began since. (UTC in ISO form: it sorts as text.)
+            or_(resolved.c.started == "", resolved.c.started >= alerts.c.started),
         )
         .exists()
     )

@@ -1,0 +1,180 @@
+"""Incidents, their keys and alerts, and the compare-and-set that moves them."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from knowledge.model import Alert, Evidence, Incident, IncidentState
+from knowledge.store import incidents
+from tests.rows import NOW, S, a_plan, alert, an_approval, an_incident, ended
+
+
+async def test_only_open_incidents_that_hold_a_key_are_candidates_each_with_all_its_keys(db: AsyncConnection) -> None:
+    first, other, closed = [await an_incident(db, title=name) for name in ("one", "two", "three")]
+    await incidents.hold_keys(db, first.id, ["workload:shop/checkout", "identity:one", "identity:one"])
+    await incidents.hold_keys(db, other.id, ["identity:two"])
+    await incidents.hold_keys(db, closed.id, ["identity:one"])
+    await incidents.move(db, closed, S.RESOLVED)
+    (found,) = await incidents.candidates(db, ["identity:one", "identity:four"])
+    assert found.id == first.id
+    assert found.keys == {"workload:shop/checkout", "identity:one"}
+    assert not await incidents.candidates(db, [])
+
+
+async def test_a_repeat_of_a_signal_is_only_counted(db: AsyncConnection) -> None:
+    first = await an_incident(db)
+    assert not await incidents.seen_again(db, alert(started_at=NOW + timedelta(hours=1))), "a new start is news"
+    assert not await incidents.seen_again(db, ended(alert()))
+    assert await incidents.seen_again(db, alert())
+    assert not await incidents.add_alert(db, alert(), None)
+    assert len(await incidents.alerts_of(db, first.id)) == 1
+
+
+async def test_what_the_first_alert_did_not_know_is_filled_in_and_nothing_is_overwritten(db: AsyncConnection) -> None:
+    first = await an_incident(db, severity="", cluster="", trusted=False)
+    await incidents.count_alert(db, first.id, alert(severity="critical", cluster="east", service="other"))
+    found = await incidents.get(db, first.id)
+    assert found is not None
+    assert (found.alert_count, found.severity, found.cluster, found.service) == (2, "critical", "east", "checkout")
+    assert found.trusted, "one trusted alert is enough"
+
+
+# --- still firing ----------------------------------------------------------------------------------------------------
+
+
+async def received(engine: AsyncEngine, incident: Incident, *signals: Alert) -> bool | None:
+    """Store signals one after the other, and ask whether anything still fires."""
+    for signal in signals:
+        async with engine.begin() as db:
+            await incidents.add_alert(db, signal, incident.id)
+    async with engine.connect() as db:
+        return await incidents.still_firing(db, incident.id)
+
+
+@pytest.fixture
+async def incident(engine: AsyncEngine) -> Incident:
+    async with engine.begin() as db:
+        return await incidents.open_incident(db, alert(), channel="C1")
+
+
+A, B = alert(fingerprint="a"), alert(fingerprint="b")
+
+
+@pytest.mark.parametrize(
+    ("signals", "firing"),
+    [
+        ((), None),
+        ((A,), True),
+        ((A, ended(A)), False),
+        ((A, B, ended(A)), True),
+        ((A, B, ended(B), ended(A)), False),
+        ((A, ended(A), alert(fingerprint="a", started_at=NOW + timedelta(minutes=5))), True),
+        ((ended(A), A), True),
+        ((A, alert(source="kubernetes", fingerprint="w"), ended(A)), False),
+        ((alert(source="kubernetes"),), None),
+        ((alert(source="github"),), None),
+    ],
+    ids=[
+        "no alert", "one fires", "one ended", "another of the group fires", "all ended", "fires anew", "ended before",
+        "the watch tells no end", "only the watch", "only CI",
+    ],
+)  # fmt: skip
+async def test_an_incident_fires_until_every_alert_of_it_has_ended(
+    engine: AsyncEngine, incident: Incident, signals: tuple[Alert, ...], firing: bool | None
+) -> None:
+    assert await received(engine, incident, *signals) is firing
+
+
+async def test_the_late_end_of_an_earlier_spell_does_not_end_the_present_one(
+    engine: AsyncEngine, incident: Incident
+) -> None:
+    later = alert(fingerprint="a", started_at=NOW + timedelta(minutes=5))
+    assert await received(engine, incident, A, later, ended(A)) is True
+    assert await received(engine, incident, ended(later)) is False
+
+
+async def test_a_signal_without_a_start_that_fires_again_after_its_end_fires(
+    engine: AsyncEngine, incident: Incident
+) -> None:
+    timeless = alert(source="generic", started_at=None)
+    assert await received(engine, incident, timeless, ended(timeless)) is False
+    assert await received(engine, incident, timeless) is True
+
+
+async def test_a_signal_without_a_start_belongs_to_the_incident_that_it_opened_last(engine: AsyncEngine) -> None:
+    timeless = alert(source="generic", started_at=None)
+    async with engine.begin() as db:
+        first = await incidents.open_incident(db, timeless, channel="C1")
+        await incidents.add_alert(db, timeless, first.id)
+        await incidents.move(db, first, S.RESOLVED)
+    async with engine.begin() as db:
+        second = await incidents.open_incident(db, timeless, channel="C1")
+        await incidents.add_alert(db, timeless, second.id)
+        assert [one.title for one in await incidents.alerts_of(db, second.id)] == [timeless.title]
+
+
+# --- moves -----------------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_moves_from_the_same_look_one_happens(engine: AsyncEngine) -> None:
+    async with engine.begin() as db:
+        seen = await an_incident(db, state=S.DIAGNOSING)
+
+    async def mover(state: IncidentState) -> Incident | None:
+        async with engine.begin() as db:
+            return await incidents.move(db, seen, state)
+
+    moved = await asyncio.gather(mover(S.WAITING), mover(S.ESCALATED), mover(S.RESOLVED))
+    (won,) = [one for one in moved if one is not None]
+    assert won.revision == seen.revision + 1
+    async with engine.connect() as db:
+        assert await incidents.get(db, seen.id) == won
+
+
+async def test_a_move_that_the_lifecycle_forbids_changes_nothing(db: AsyncConnection) -> None:
+    found = await an_incident(db, state=S.HEALED)
+    assert found.resolved_at is not None
+    for state in IncidentState:
+        if state is not S.HEALED:
+            assert await incidents.move(db, found, state) is None
+    assert await incidents.get(db, found.id) == found
+
+
+async def test_a_target_is_kept_until_another_is_given(db: AsyncConnection) -> None:
+    found = await an_incident(db, state=S.DIAGNOSING)
+    assert found.target is not None
+    moved = await incidents.move(db, found, S.WAITING)
+    assert moved is not None
+    assert moved.target == found.target
+
+
+async def test_all_open_incidents_are_dismissed_and_closed_ones_keep_their_end(db: AsyncConnection) -> None:
+    waiting, healed = (
+        await an_incident(db, title="a", state=S.WAITING),
+        await an_incident(db, title="b", state=S.HEALED),
+    )
+    await an_approval(db, waiting)
+    await incidents.dismiss_open(db)
+    assert not await incidents.listed(db, only_open=True)
+    assert await incidents.move(db, waiting, S.RUNNING) is None, "who looked before can't move it"
+    kept = await incidents.get(db, healed.id)
+    assert kept == healed
+
+
+async def test_evidence_is_replaced_and_keeps_its_order(db: AsyncConnection) -> None:
+    found = await an_incident(db)
+    await incidents.keep_evidence(db, found.id, [Evidence("logs", "a", "1"), Evidence("events", "b", "", "no access")])
+    await incidents.keep_evidence(db, found.id, [Evidence("logs", "c", "2"), Evidence("logs", "a", "3")])
+    assert [one.source for one in await incidents.evidence_of(db, found.id)] == ["c", "a"]
+    await incidents.keep_evidence(db, found.id, [])
+    assert not await incidents.evidence_of(db, found.id)
+
+
+async def test_a_list_is_filtered_and_paged_newest_first(db: AsyncConnection) -> None:
+    made = [await an_incident(db, title=str(n), service="a" if n % 2 else "b") for n in range(6)]
+    await a_plan(db, made[0])
+    newest = await incidents.listed(db, limit=2, service="a")
+    assert [one.id for one in newest] == [made[5].id, made[3].id]
+    assert [one.id for one in await incidents.listed(db, before_id=made[3].id, service="a")] == [made[1].id]
