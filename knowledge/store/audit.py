@@ -92,6 +92,7 @@ async def verify(db: AsyncConnection) -> ChainReport:
         )
         if row.number != expected or row.chain != chain or not whole:
             broken = expected
+            await rows.close()
             break
     unsealed = (await db.execute(text("SELECT count(*) FROM audit WHERE number IS NULL"))).scalar_one()
     return ChainReport(sealed=expected, unsealed=unsealed, broken_at=broken)

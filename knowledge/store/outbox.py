@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -108,9 +108,23 @@ async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
     await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
 
 
-async def due(db: AsyncConnection, *, limit: int = 50) -> Sequence[Message]:
-    """What may be sent now, most urgent first. Rows left `sending` by a sender that died are due again."""
-    rows = await db.execute(
+def _waits() -> ColumnElement[bool]:
+    """What is still to be said, without replies whose card is not there: those of a card that failed would wait ahead
+    of everything else."""
+    posted = select(cards.c.ts).where(cards.c.incident_id == outbox.c.incident_id, cards.c.ts != "").exists()
+    orphaned = and_(outbox.c.kind == "post", outbox.c.payload["in_thread"].is_not(None), not_(posted))
+    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned))
+
+
+async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
+    """What may be sent now, most urgent first: of each kind at most `limit` a channel, so that a channel whose posts
+    wait for Slack's limit holds up no other, nor an answer to a person. Rows that a sender left `sending` when it died
+    are due again.
+    """
+    turn = func.row_number().over(
+        partition_by=(outbox.c.channel, outbox.c.kind), order_by=(outbox.c.priority, outbox.c.id)
+    )
+    ranked = (
         select(
             outbox.c.id,
             outbox.c.kind,
@@ -123,21 +137,19 @@ async def due(db: AsyncConnection, *, limit: int = 50) -> Sequence[Message]:
             outbox.c.version,
             outbox.c.attempts,
             outbox.c.created_at,
+            turn.label("turn"),
         )
-        .where(outbox.c.state.in_(["queued", "sending"]), outbox.c.not_before <= func.now())
-        .order_by(outbox.c.priority, outbox.c.id)
-        .limit(limit)
+        .where(_waits(), outbox.c.not_before <= func.now())
+        .subquery()
     )
+    shown = [column for column in ranked.c if column.name != "turn"]
+    rows = await db.execute(select(*shown).where(ranked.c.turn <= limit).order_by(ranked.c.priority, ranked.c.id))
     return [Message(**row) for row in rows.mappings()]
 
 
 async def next_due_s(db: AsyncConnection) -> float | None:
     """Seconds until the next waiting row is due; None when nothing waits."""
-    value = await db.execute(
-        select(func.extract("epoch", func.min(outbox.c.not_before) - func.now())).where(
-            outbox.c.state.in_(["queued", "sending"])
-        )
-    )
+    value = await db.execute(select(func.extract("epoch", func.min(outbox.c.not_before) - func.now())).where(_waits()))
     seconds = value.scalar_one_or_none()
     return max(0.0, float(seconds)) if seconds is not None else None
 
@@ -162,13 +174,19 @@ async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
 
 
 async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:
-    """Try again later; waiting for a rate limit is no failed attempt."""
+    """Try again later; waiting for a rate limit is no failed attempt, but what was uncertain before stays so."""
     attempts = outbox.c.attempts if waited else outbox.c.attempts + 1
+    state = "sending" if waited and message.state == "sending" else "queued"
     await db.execute(
         update(outbox)
         .where(outbox.c.id == message.id)
-        .values(state="queued", attempts=attempts, not_before=func.now() + timedelta(seconds=in_s), error=error[:300])
+        .values(state=state, attempts=attempts, not_before=func.now() + timedelta(seconds=in_s), error=error[:300])
     )
+
+
+async def anew(db: AsyncConnection, message: Message, *, error: str) -> None:
+    """Say it again, surely: what was posted before is gone."""
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="queued", attempts=0, error=error))
 
 
 async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:

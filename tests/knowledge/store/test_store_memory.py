@@ -1,0 +1,128 @@
+"""What is remembered is found by its words and its meaning, and counted as it ended."""
+
+import numpy as np
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.model import FailureKind, KnowledgeItem
+from knowledge.ports import Vector
+from knowledge.store import memory
+from knowledge.store.memory import Found
+from tests.rows import an_incident, item
+
+MODEL = "model-a"
+
+
+def direction(*parts: float) -> Vector:
+    """A unit vector in the first few of 384 dimensions."""
+    vector = np.zeros(384, dtype=np.float32)
+    vector[: len(parts)] = parts
+    return vector / np.float32(np.linalg.norm(vector))
+
+
+async def remember(db: AsyncConnection, *items: KnowledgeItem, vector: Vector | None = None, reason: str = "") -> None:
+    for one in items:
+        await memory.remember(db, one, vector=vector, vector_model=MODEL, reason=reason)
+
+
+async def search(
+    db: AsyncConnection, words: str = "", vector: Vector | None = None, **more: object
+) -> dict[str, Found]:
+    found = await memory.search(db, words=words, vector=vector, vector_model=str(more.pop("model", MODEL)), **more)  # type: ignore[arg-type]
+    return {one.item.id: one for one in found}
+
+
+async def test_an_item_is_replaced_whole(db: AsyncConnection) -> None:
+    await remember(db, item(), vector=direction(1))
+    better = item(cause="Out of memory.", kind=FailureKind.OOMKILLED, outcome="worse")
+    await remember(db, better)
+    assert await memory.count_items(db) == 1
+    found = await search(db, "memory")
+    assert found["past-1"].item == better
+    assert not await search(db, vector=direction(1)), "its old vector is gone too"
+
+
+async def test_each_leg_finds_what_the_other_does_not_and_gives_its_opinion(db: AsyncConnection) -> None:
+    await remember(db, item("by words", excerpt="ERESOLVE unable to resolve dependency tree", kind=None))
+    await remember(db, item("by meaning", excerpt="nothing alike", kind=None), vector=direction(1, 0.1))
+    await remember(db, item("far away", excerpt="nothing alike", kind=None), vector=direction(-1))
+    found = await search(db, "npm error ERESOLVE dependency", direction(1))
+    assert found["by words"].rank > 0
+    assert found["by words"].similarity == 0
+    assert found["by meaning"].similarity == pytest.approx(0.995, abs=0.001)
+    assert found["by meaning"].rank == 0
+    assert found["far away"].similarity == 0, "never below zero"
+
+
+async def test_one_word_in_common_is_enough_and_symbols_harm_nothing(db: AsyncConnection) -> None:
+    await remember(db, item(excerpt="OutOfMemoryError: Java heap space"))
+    assert await search(db, "a whole log & of | other ! words ' and ( heap:* <-> space")
+    assert not await search(db, "the and of")
+    assert not await search(db, "& | ! ( ' 123 ü")
+    assert await search(db, "heap " + " ".join(f"wordnumber{n}x" for n in range(50)))
+
+
+async def test_filters_come_before_the_limit(db: AsyncConnection) -> None:
+    for number in range(30):
+        await remember(db, item(f"near {number}", service="checkout"), vector=direction(1, number / 1000))
+    await remember(db, item("mine", service="orders", environment="dev"), vector=direction(1, 5))
+    found = await search(db, vector=direction(1), limit=3, filters={"service": "orders", "environment": ""})
+    assert list(found) == ["mine"]
+    worded = await search(db, "panic", limit=3, filters={"service": "orders"})
+    assert list(worded) == ["mine"]
+
+
+async def test_an_incident_is_no_precedent_of_itself(db: AsyncConnection) -> None:
+    incident = await an_incident(db)
+    await remember(db, item("own", incident_id=incident.id), item("imported"), vector=direction(1))
+    assert set(await search(db, "panic", direction(1), not_incident=incident.id)) == {"imported"}
+
+
+async def test_vectors_of_two_models_never_mix(db: AsyncConnection) -> None:
+    await remember(db, item(), vector=direction(1))
+    assert not await search(db, vector=direction(1), model="model-b")
+    found = await search(db, "panic", direction(1), model="model-b")
+    assert found["past-1"].similarity == 0
+
+
+# --- feedback --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_later_thumb_replaces_the_earlier_and_an_empty_comment_keeps_the_last(db: AsyncConnection) -> None:
+    incident = await an_incident(db)
+    await memory.put_feedback(db, incident.id, "U1", -1, "it was the disk")
+    await memory.put_feedback(db, incident.id, "U1", 1)
+    await memory.put_feedback(db, incident.id, "U2", -1)
+    found = await memory.feedback_of(db, incident.id)
+    assert {(one.user, one.value, one.comment) for one in found} == {("U1", 1, "it was the disk"), ("U2", -1, "")}
+    await memory.drop_feedback(db, incident.id, "U1", -1)
+    assert len(await memory.feedback_of(db, incident.id)) == 2, "only the thumb that stands can be taken back"
+    await memory.drop_feedback(db, incident.id, "U1", 1)
+    assert [one.user for one in await memory.feedback_of(db, incident.id)] == ["U2"]
+
+
+async def test_thumbs_of_an_incident_go_with_what_is_remembered_of_it(db: AsyncConnection) -> None:
+    incident, other = await an_incident(db, title="a"), await an_incident(db, title="b")
+    await remember(db, item("own", incident_id=incident.id), item("other", incident_id=other.id), item("imported"))
+    for user, value in (("U1", 1), ("U2", -1), ("U3", -1)):
+        await memory.put_feedback(db, incident.id, user, value)
+    thumbs = {name: (one.thumbs_up, one.thumbs_down) for name, one in (await search(db, "panic")).items()}
+    assert thumbs == {"own": (1, 2), "other": (0, 0), "imported": (0, 0)}
+
+
+# --- track record ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_track_record_counts_how_it_ended_here(db: AsyncConnection) -> None:
+    ends = ["verified", "verified", "not_verified", "worse", "failed", "resolved", "dismissed", "rejected", ""]
+    await remember(db, *(item(str(number), outcome=end) for number, end in enumerate(ends)))
+    await remember(db, item("turned down", outcome="rejected"), reason="right_cause_wrong_fix")
+    await remember(db, item("elsewhere", environment="dev"), item("noop", action="noop"), item("none", action=""))
+    await remember(db, item("other kind", kind=FailureKind.OOMKILLED), item("other action", action="k8s_scale"))
+    record = await memory.track_record(db, kind=FailureKind.CRASHLOOP, environment="prod")
+    assert set(record) == {"k8s_rollback", "k8s_scale"}
+    one = record["k8s_rollback"]
+    assert (one.verified, one.failed, one.rejected, one.attempts) == (2, 3, 1, 5)
+    everywhere = await memory.track_record(db, kind=FailureKind.CRASHLOOP)
+    assert everywhere["k8s_rollback"].verified == 3
+    assert not await memory.track_record(db, kind=FailureKind.CRASHLOOP, service="orders")
