@@ -64,6 +64,10 @@ _NOT_READY = re.compile(
     r"^\S+\s+0/[1-9]\d*\s+(?!\d+\s+0\s+\d{1,2}s\b)|\"unavailable\":\s*[1-9]|^Sync Status:\s+(?:OutOfSync|Unknown)|\"ready\":\s*\"(?:False|Unknown)\"",
     re.MULTILINE,
 )
+# A workload line of the evidence that is collected from a live cluster.
+_ALL_UP = re.compile(r"^\w+ \S+: ([1-9]\d*) desired, \1 updated, \1 ready, 0 unavailable", re.MULTILINE)
+_RESTARTED = re.compile(r"ready, [1-9]\d* restarts")
+_TROUBLE = frozenset({Sign.CAPACITY, Sign.POOL, Sign.LATENCY, Sign.LOCK, Sign.DEPENDENCY})
 # A full disk is the volume's where a claim is part of the picture, else the node's.
 _CLAIM = re.compile(r"(?m)\bpersistentvolumeclaim|^NAME\s+STATUS\s+VOLUME\s+CAPACITY|ClaimName:", re.IGNORECASE)
 _DISK_FULL = re.compile(r"(?i)no space left on device")
@@ -136,6 +140,8 @@ def read_state(
     facts += _ci_facts(texts, steps, ci)
     facts.sort(key=lambda fact: -fact.strength)
     because, lines = _health(title, texts, facts, ready, recovered, not_ready=not_ready)
+    if not because and (up := _came_up(texts, facts, signs)):
+        because, lines = "every pod is ready, and probes failed only while pods started", [up]
     return LiveState(tuple(facts), because, tuple(lines), ci, {sign: seen[0] for sign, seen in signs.items()})
 
 
@@ -221,6 +227,16 @@ def _health(
     if _NO_FAULT.search(title) and not facts and not not_ready:
         return "no failure is reported", ready
     return "", []
+
+
+def _came_up(texts: Sequence[str], facts: Sequence[Fact], signs: Mapping[Sign, object]) -> tuple[int, int] | None:
+    """Where it says that all pods are up, when a probe that nobody answered yet is all that was wrong."""
+    if not facts or any(fact.kind is not K.PROBE_FAILURE for fact in facts) or _TROUBLE & signs.keys():
+        return None
+    if Sign.PROBE_REFUSED not in signs or any(_RESTARTED.search(text) for text in texts):
+        return None
+    found = ((index, match) for index, text in enumerate(texts) if (match := _ALL_UP.search(text[:_LONGEST])))
+    return next(((index, _line(texts[index], match.start())) for index, match in found), None)
 
 
 def _facts(index: int, text: str) -> Iterable[Fact]:

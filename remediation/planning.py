@@ -12,6 +12,7 @@ from knowledge.signs import Sign, signs_of
 from remediation import kube
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
+from remediation.ports import Json
 from remediation.registry import NotOffered, Remediator
 from remediation.remediators import REMEDIATORS
 
@@ -41,6 +42,10 @@ def _more_work_than_capacity(signs: frozenset[Sign]) -> bool:
     return Sign.CAPACITY in signs and Sign.LOCK not in signs
 
 
+def _steady(pod: Json) -> bool:
+    return kube.is_ready(pod) and kube.restarts(pod) == 0
+
+
 def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
     """Why a fix that the table has would do harm here, "" when nothing says so. Asked whatever the diagnosis is.
 
@@ -53,6 +58,8 @@ def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
             return "what it calls does not answer, and a new pod would not get an answer either"
         if sum(kube.is_failing(p) for p in context.pods) * 2 > len(context.pods):
             return "more than half of the pods fail, so a new one would likely meet the same cause"
+    if action == "k8s_rollback" and context.pods and all(map(_steady, context.pods)):
+        return "every pod is ready and none was restarted, so there is nothing to roll back from"
     if action == "k8s_scale":
         if not _more_work_than_capacity(signs):
             return "no line of the evidence shows that the pods have more work than they can do"

@@ -22,8 +22,18 @@ QUIET_WEIGHT = 3.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
 EXPLAINED_WEIGHT = 3.0
 REPEATS_WEIGHT = 2.0
+# What a kind loses that nothing states while something else is stated.
+UNSTATED_WEIGHT = 2.0
 # In a CI job's log: what the build kinds gain, and the faults of the runner's surroundings that are passing ones there.
 CI_WEIGHT = 1.5
+# What a passing CI fault loses where nothing looks like a build: a running service's connection is not a job's.
+NOT_CI_WEIGHT = 3.0
+_BUILDS = re.compile(
+    r"(?i)##\[|\b(?:runner|workflow|pipeline|npm|yarn|pnpm|pip|maven|gradle|cargo|go:|git|clone|fetch\w*|download\w*"
+    r"|docker|setup|restore|install\w*|actions?|build\w*|checkout|artifacts?|packages?"
+    r"|dependenc\w+|compil\w+|tests?|apt|CI|exit code|cancell?ed)\b"
+    r"|\w/[\w-]+@v?\d"
+)
 _PASSING_IN_CI = (K.NETWORK, K.UPSTREAM_UNAVAILABLE, K.DISK_PRESSURE, K.STORAGE_VOLUME, K.PERFORMANCE)
 _KEEP_IN_CI = frozenset(
     {K.CREDENTIALS, K.RBAC_DENIED, K.QUOTA_EXCEEDED, K.DB_MIGRATION, K.ARGOCD_DEGRADED, K.ARGOCD_SYNC}
@@ -36,6 +46,8 @@ _CAUSES_OF_CRASHES = (K.CONFIG_ERROR, K.CREDENTIALS, K.NETWORK, K.STORAGE_VOLUME
 _CAUSE_AGREED = 0.45
 # From this strength a fact names the cause outright.
 _STATED = 3.5
+# Agreement of a rule that names the cause, without a rival in the same text.
+_NAMED_OUTRIGHT = 0.9
 _LAST_WORDS = re.compile(
     r"\w(?:Error|Exception)\b|panic:|(?i:\bfatal\b|segmentation fault|exited with|cannot find module)"
 )
@@ -110,10 +122,12 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     ci = any(parsed.format == "github_actions" for parsed in case.parsed)
     if ci:
         _read_as_ci(odds)
+    elif any(parsed.format == "kubernetes" for parsed in case.parsed) or not _BUILDS.search(text):
+        odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
     for kind, strength in strengths.items():
         if kind in odds and not (ci and kind in _PASSING_IN_CI):
             odds[kind] += FACT_WEIGHT * strength
-    _explain(odds, strengths)
+    _explain(odds, strengths, agreed)
     if ci and case.state.ci == "deterministic":
         odds[K.GITHUBACTION_TRANSIENT] -= REPEATS_WEIGHT
     if case.state.healthy_because:
@@ -132,11 +146,17 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     return Verdict(tuple(ranked), agrees, quotes_for(best, case))
 
 
-def _explain(odds: dict[FailureKind, float], strengths: Mapping[FailureKind, float]) -> None:
-    """A symptom is not the answer where the evidence states its cause."""
-    if any(strength >= _STATED for kind, strength in strengths.items() if kind not in SYMPTOMS):
-        for symptom in SYMPTOMS:
-            odds[symptom] -= EXPLAINED_WEIGHT
+def _explain(
+    odds: dict[FailureKind, float], strengths: Mapping[FailureKind, float], agreed: Mapping[FailureKind, float]
+) -> None:
+    """Where the evidence states its cause, a symptom is not the answer, nor a kind that is only worded alike."""
+    if not any(strength >= _STATED for kind, strength in strengths.items() if kind not in SYMPTOMS):
+        return
+    for kind in odds:
+        if kind in SYMPTOMS:
+            odds[kind] -= EXPLAINED_WEIGHT
+        elif kind not in strengths and agreed.get(kind, 0.0) < _NAMED_OUTRIGHT:
+            odds[kind] -= UNSTATED_WEIGHT
 
 
 def _read_as_ci(odds: dict[FailureKind, float]) -> None:
