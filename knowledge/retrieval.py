@@ -85,19 +85,19 @@ def rank(
         ):
             continue
         likeness = (item.rank / best_rank + weight * item.similarity / best_similarity) / (1 + weight)
-        score = min(1.0, likeness * _weight(item, kind=kind, now=now))
+        score = likeness * _weight(item, kind=kind, now=now)
         if score >= MIN_SCORE:
-            ranked.append(
-                Precedent(
-                    item=item.item,
-                    score=round(score, 4),
-                    similarity=round(item.similarity, 4),
-                    thumbs_up=item.thumbs_up,
-                    thumbs_down=item.thumbs_down,
-                    why=_why(item, kind=kind, service=service),
-                )
+            precedent = Precedent(
+                item=item.item,
+                score=round(min(1.0, score), 4),
+                similarity=round(item.similarity, 4),
+                thumbs_up=item.thumbs_up,
+                thumbs_down=item.thumbs_down,
+                why=_why(item, kind=kind, service=service),
             )
-    return tuple(sorted(ranked, key=lambda precedent: (-precedent.score, precedent.item.id))[:limit])
+            # Ordered by the score as it is: the best would tie at 1, and feedback would not tell them apart.
+            ranked.append((-score, item.item.id, precedent))
+    return tuple(precedent for *_, precedent in sorted(ranked, key=lambda one: one[:2])[:limit])
 
 
 def _worded(found: Found, best_rank: float) -> bool:

@@ -1,0 +1,128 @@
+"""Which past incident helps most: pure ranking over what the store found."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from knowledge.model import FailureKind, Precedent
+from knowledge.retrieval import is_question, rank
+from knowledge.store.memory import Found
+from tests.rows import NOW, item
+
+K = FailureKind.CRASHLOOP
+
+
+def found(
+    name: str, *, similarity: float = 0.8, rank: float = 0.5, up: int = 0, down: int = 0, **changes: object
+) -> Found:
+    return Found(replace(item(name), **changes), similarity, rank, up, down)  # type: ignore[arg-type]
+
+
+def ranked(
+    *candidates: Found, kind: FailureKind | None = K, question: bool = False, **more: int
+) -> tuple[Precedent, ...]:
+    return rank(candidates, question=question, now=NOW, kind=kind, service="checkout", **more)
+
+
+def names(precedents: tuple[Precedent, ...]) -> list[str]:
+    return [one.item.id for one in precedents]
+
+
+def score(one: Found, *beside: Found, **more: object) -> float:
+    """The score of `one`, 0 where it is not shown."""
+    precedents = ranked(one, *beside, **more)  # type: ignore[arg-type]
+    return next((shown.score for shown in precedents if shown.item.id == one.item.id), 0.0)
+
+
+def test_feedback_moves_the_order_and_down_weighs_more_than_up() -> None:
+    assert names(ranked(found("a", down=1), found("b"), found("c", up=2))) == ["c", "b", "a"]
+    assert names(ranked(found("a", up=3, down=1), found("b"))) == ["b", "a"]
+    assert "2 people said it did not help" in ranked(found("a", down=2))[0].why
+
+
+def test_no_number_of_thumbs_up_makes_more_than_certainty_nor_of_thumbs_down_less_than_nothing() -> None:
+    assert score(found("a", up=1000)) <= 1.0
+    assert ranked(found("a", down=1000)) == ()
+
+
+def test_what_worked_comes_before_what_did_not() -> None:
+    ends = ["worse", "failed", "not_verified", "", "resolved", "verified"]
+    order = names(ranked(*(found(end or "unknown", outcome=end) for end in ends), limit=10))
+    assert order == ["verified", "resolved", "unknown", "not_verified", "failed", "worse"]
+
+
+def test_age_lowers_but_never_buries() -> None:
+    fresh, old, ancient = (
+        found(name, occurred_at=NOW - timedelta(days=days)) for name, days in (("f", 0), ("o", 180), ("a", 5000))
+    )
+    assert names(ranked(ancient, old, fresh)) == ["f", "o", "a"]
+    assert score(ancient) == pytest.approx(0.6 * 1.1, abs=0.01)
+    assert score(found("from the future", occurred_at=NOW + timedelta(days=1))) == score(fresh)
+
+
+def test_another_kind_counts_half_and_an_unknown_kind_counts_whole() -> None:
+    same, other = score(found("a", outcome="resolved")), score(found("a", kind=FailureKind.NETWORK, outcome="resolved"))
+    assert other == pytest.approx(same / 2)
+    assert score(found("a", kind=None, outcome="resolved")) == same
+    assert score(found("a", kind=FailureKind.NETWORK, outcome="resolved"), kind=None) == same
+    assert score(found("a", kind=FailureKind.NETWORK, outcome="resolved"), kind=FailureKind.UNKNOWN) == same
+
+
+def test_a_false_alarm_is_no_precedent_for_a_failure() -> None:
+    alarm = found("a", kind=FailureKind.HEALTHY)
+    assert ranked(alarm) == ()
+    assert names(ranked(alarm, kind=FailureKind.HEALTHY)) == ["a"]
+    assert names(ranked(alarm, kind=None)) == ["a"], "before there is a diagnosis, it may be one"
+
+
+def test_nothing_weak_is_shown() -> None:
+    assert ranked() == ()
+    assert ranked(found("a", similarity=0.2)) == ()
+    assert ranked(found("a", similarity=0.6, kind=FailureKind.NETWORK)) == (), "another kind must be very alike"
+    assert names(ranked(found("a", similarity=0.3))) == ["a"], "the same kind less so"
+    strong, faint = found("a", similarity=0.0, rank=1.0), found("b", similarity=0.0, rank=0.2)
+    assert names(ranked(strong, faint)) == ["a"], "by words alone, it takes a good part of the best one's"
+
+
+def test_words_win_for_a_log_and_meaning_for_a_question() -> None:
+    worded, alike = found("words", similarity=0.65, rank=1.0), found("meaning", similarity=0.95, rank=0.5)
+    assert names(ranked(worded, alike, question=False)) == ["words", "meaning"]
+    assert names(ranked(worded, alike, question=True)) == ["meaning", "words"]
+
+
+def test_equals_are_in_a_fixed_order_and_at_most_so_many_are_shown() -> None:
+    candidates = [found(name) for name in "edcba"]
+    assert names(ranked(*candidates, limit=3)) == ["a", "b", "c"]
+
+
+def test_it_says_why_it_is_shown() -> None:
+    assert ranked(found("a"))[0].why == "same cause, same service"
+    assert ranked(found("a", kind=None, service=""))[0].why == "similar evidence"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "why does checkout crash",
+        "how do I fix a failing migration?",
+        "the deploy of catalog is stuck since this morning",
+        "pods restart again and again",
+        "Is the API down",
+    ],
+)
+def test_a_persons_words_are_a_question(text: str) -> None:
+    assert is_question(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "npm error code ERESOLVE\nnpm error ERESOLVE unable to resolve dependency tree",
+        "java.lang.OutOfMemoryError: Java heap space at com.acme.Main.run(Main.java:17)",
+        '{"level":"error","msg":"dial tcp 10.0.0.1:5432: connect: connection refused"}',
+        "12:03:04 ERROR FATAL: password authentication failed",
+    ],
+)
+def test_a_pasted_log_is_none(text: str) -> None:
+    assert not is_question(text)
