@@ -59,6 +59,9 @@ async def _work_while_connected(connection: psycopg.AsyncConnection, work: Calla
 
 
 async def _hold(connection: psycopg.AsyncConnection) -> None:
+    """Raises when the connection is lost: at once where the server says so, else at the next heartbeat."""
     while True:
         await connection.execute("SELECT 1")
-        await asyncio.sleep(HEARTBEAT_S)
+        # Reading rather than sleeping: another process leads as soon as the server has dropped this connection.
+        async for _ in connection.notifies(timeout=HEARTBEAT_S):
+            pass

@@ -26,7 +26,7 @@ PING_INTERVAL_S = 10
 STALE_TICKET_S = 3.0
 REQUEST_TIMEOUT_S = 10
 PREFLIGHT_TIMEOUT_S = 4
-# What the bot calls and listens to; the manifest asks for exactly these, and a test compares.
+# Without any of these the bot does nothing useful, so it does not start; the manifest asks for more, for each a reason.
 NEEDED_SCOPES = frozenset(
     {
         "app_mentions:read",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.2
 MOST_REMEMBERED = 5_000
+# A pod that was well for as long and fails again has failed anew; a crash loop looks well between two crashes.
+STEADY_S = 60.0
 # A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.
 EVENT_REPEATS = 3
 # Kubernetes says nothing of how bad a pod's trouble is; its events call such things warnings.
@@ -55,6 +58,8 @@ class Watch:
         self._namespaces = namespaces
         self._told: dict[str, str] = {}
         self._pending: dict[str, Pending] = {}
+        self._well_since: dict[str, float] = {}
+        self._began: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Watch until cancelled; the client resumes, relists and backs off by itself."""
@@ -78,10 +83,33 @@ class Watch:
         if wait_s is None or found.get("deleted"):
             self._pending.pop(thing, None)
             self._told.pop(thing, None)
+            self._is_well(thing, found)
         elif self._told.get(thing) != trouble and not self._waits(thing, trouble):
             uid = str((found.get("metadata") or {}).get("uid"))
-            placed = replace(alert, cluster=self._name, severity=alert.severity or SEVERITY)
+            placed = replace(
+                alert,
+                cluster=self._name,
+                severity=alert.severity or SEVERITY,
+                started_at=self._begin_of(thing) or alert.started_at,
+            )
             self._pending[thing] = Pending(placed, trouble, uid, time.monotonic() + wait_s)
+
+    def _is_well(self, thing: str, found: Mapping[str, Any]) -> None:
+        if found.get("deleted") or found.get("kind") != "Pod":
+            self._well_since.pop(thing, None)
+            self._began.pop(thing, None)
+            return
+        if len(self._well_since) >= MOST_REMEMBERED:
+            self._well_since.clear()
+            self._began.clear()
+        self._well_since.setdefault(thing, time.monotonic())
+
+    def _begin_of(self, thing: str) -> datetime | None:
+        """When a pod that had been well for a while began to fail; None when it failed from its own start on."""
+        since = self._well_since.pop(thing, None)
+        if since is not None and time.monotonic() - since >= STEADY_S:
+            self._began[thing] = datetime.now(UTC)
+        return self._began.get(thing)
 
     def _waits(self, thing: str, trouble: str) -> bool:
         known = self._pending.get(thing)
@@ -92,14 +120,18 @@ class Watch:
             now = time.monotonic()
             for thing, pending in [one for one in self._pending.items() if one[1].due <= now]:
                 try:
-                    if await self._still_there(pending):
+                    there = await self._still_there(pending)
+                    if there:
                         await self._tell(pending)
                 except SQLAlchemyError as error:
                     # Nothing was stored, so it stays pending and is told when the database is back.
                     log.warning("watch_waits_for_database", cluster=self._name, error=type(error).__name__)
                     break
-                self._pending.pop(thing, None)
-                self._remember(thing, pending.trouble)
+                # What was seen of the thing meanwhile counts: another trouble, or that it is well.
+                if self._pending.get(thing) is pending:
+                    del self._pending[thing]
+                    if there:
+                        self._remember(thing, pending.trouble)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _still_there(self, pending: Pending) -> bool:
@@ -116,7 +148,8 @@ class Watch:
         return True
 
     async def _tell(self, pending: Pending) -> None:
-        delivery_id = flow.delivery_key("kubernetes", self._name, pending.uid, pending.trouble)
+        began = str(pending.alert.started_at)
+        delivery_id = flow.delivery_key("kubernetes", self._name, pending.uid, pending.alert.identity, began)
         await flow.accept_alerts(self._services, [pending.alert], source="kubernetes", delivery_id=delivery_id)
 
     def _remember(self, thing: str, trouble: str) -> None:

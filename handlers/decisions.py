@@ -98,6 +98,8 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
         if moved:
             await cards.show(db, services, moved)
             await flow.enqueue(db, services, "learn", incident.id)
+            if not moved.open:
+                await flow.enqueue(db, services, "stand_down", incident.id)
 
 
 async def expire(services: Services) -> None:

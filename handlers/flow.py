@@ -373,6 +373,7 @@ async def _follow(
         await enqueue(db, services, "page", incident.id)
     if state is S.RESOLVED:
         await enqueue(db, services, "learn", incident.id)
+        await enqueue(db, services, "stand_down", incident.id)
 
 
 def state_after(incident: Incident, answer: Diagnosis | Unsure, plan: Plan, decision: Decision) -> IncidentState:

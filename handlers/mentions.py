@@ -12,7 +12,7 @@ FENCE = "```"
 MAX_TITLE = 80
 # A pasted log is longer than a sentence or has several lines; then its words name nothing that we would act on.
 MAX_SENTENCE = 240
-WORDS = re.compile(r"[a-z0-9][a-z0-9._-]*")
+WORDS = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def service_named(question: Question, services: Sequence[str]) -> str:
 def alert_of(question: Question, service: str) -> Alert:
     """The question as an alert. Only one that names a known service is trusted, so pasted text gets no action."""
     said = question.said
-    title = said.replace(FENCE, " ").strip().splitlines()[0][:MAX_TITLE] if said.strip("` \n") else "This thread"
+    lines = said.replace(FENCE, " ").replace("`", " ").split("\n")
+    title = next((line.strip()[:MAX_TITLE] for line in lines if line.strip()), "This thread")
     return Alert(
         source=QUESTION_SOURCE,
         status=AlertStatus.FIRING,

@@ -7,6 +7,7 @@ whatever may have been posted before is searched for before it is posted again.
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,13 +54,13 @@ class Bucket:
 
     capacity: float
     per_s: float
-    tokens: float = -1.0
+    tokens: float = math.inf
     at: float = field(default_factory=time.monotonic)
 
     def wait_s(self, keep: float = 0.0) -> float:
         """Seconds until one token may be taken that leaves `keep` in the bucket."""
         now = time.monotonic()
-        held = self.capacity if self.tokens < 0 else min(self.capacity, self.tokens + (now - self.at) * self.per_s)
+        held = min(self.capacity, self.tokens + (now - self.at) * self.per_s)
         self.tokens, self.at = held, now
         return max(0.0, (1.0 + keep - held) / self.per_s)
 
@@ -104,7 +105,10 @@ class Sender:
         by_channel: dict[str, list[Message]] = {}
         for message in messages:
             by_channel.setdefault(message.channel, []).append(message)
-        waits = await asyncio.gather(*(self._send_channel(batch) for batch in by_channel.values()))
+        # A channel that fails must not leave the others sending on unseen: the next round would say the same again.
+        sending = (self._send_channel(batch) for batch in by_channel.values())
+        rounds = await asyncio.gather(*sending, return_exceptions=True)
+        waits = [_without_error(ended) for ended in rounds]
         async with self._engine.connect() as db:
             later = await outbox.next_due_s(db)
         blocked = [wait for wait in waits if wait > 0]
@@ -158,11 +162,12 @@ class Sender:
             return
         body = _checked({"text": card.text, "blocks": card.blocks})
         shown = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        ts = place.ts
+        ts, up_to_date = place.ts, place.shown == shown
         if not ts:
-            ts = await self._post_once(message, {**body, **_thread(message.payload)}, bucket)
-        elif place.shown != shown:
-            bucket.take()
+            ts, up_to_date = await self._post_once(message, {**body, **_thread(message.payload)}, bucket)
+        if not up_to_date:
+            if place.ts:
+                bucket.take()
             await self._slack.chat_update(channel=place.channel, ts=ts, **body)
         async with self._engine.begin() as db:
             await outbox.sent(db, message, ts)
@@ -177,7 +182,7 @@ class Sender:
             thread: dict[str, Any] = {"thread_ts": place.ts} if in_card and place else _thread(payload)
             if payload.get("broadcast"):
                 thread["reply_broadcast"] = True
-            ts = await self._post_once(message, {**body, **thread}, bucket)
+            ts, _ = await self._post_once(message, {**body, **thread}, bucket)
         elif message.kind == "ephemeral":
             extra = _thread(payload)
             await self._slack.chat_postEphemeral(
@@ -187,11 +192,12 @@ class Sender:
             await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
         await self._close(message, ts)
 
-    async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
+    async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> tuple[str, bool]:
+        """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
         if message.uncertain:
             found = await self._posted_before(message, body.get("thread_ts"))
             if found:
-                return found
+                return found, False
         async with self._engine.begin() as db:
             await outbox.sending(db, message)
         bucket.take()
@@ -199,7 +205,7 @@ class Sender:
         answer = await self._slack.chat_postMessage(
             channel=message.channel, metadata=metadata, unfurl_links=False, unfurl_media=False, **body
         )
-        return str(answer["ts"])
+        return str(answer["ts"]), True
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
         """The ts of an earlier attempt that reached Slack, or ""."""
@@ -228,7 +234,9 @@ class Sender:
             await outbox.sent(db, message, ts)
 
     async def _answered_no(self, message: Message, error: SlackApiError, bucket: Bucket) -> None:
-        code = str(error.response.get("error", "")) if error.response is not None else ""
+        # An answer that is no JSON comes as aiohttp's response, without data.
+        data = getattr(error.response, "data", None)
+        code = str(data.get("error", "")) if isinstance(data, dict) else ""
         status = getattr(error.response, "status_code", 0)
         if status == 429 or code == "ratelimited":
             retry_after = float(error.response.headers.get("Retry-After", 1))
@@ -240,7 +248,7 @@ class Sender:
         elif code in CARD_GONE and message.kind == "card":
             log.warning("card_gone", incident_id=message.incident_id, error=code)
             async with self._engine.begin() as db:
-                await outbox.again(db, message, in_s=0, error=code, waited=True)
+                await outbox.anew(db, message, error=code)
                 await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
@@ -256,6 +264,12 @@ class Sender:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+
+
+def _without_error(ended: float | BaseException) -> float:
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
 
 
 def _thread(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Who a Slack user is at this moment, as far as approvals ask."""
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -12,14 +14,20 @@ from knowledge.errors import Unavailable
 from remediation.approvals import Person
 from remediation.policy import Policy
 
+log = structlog.get_logger(__name__)
+
 # Short, since a deactivated person must lose the right to approve soon; long enough for a burst of clicks.
 REMEMBERED_S = 30.0
+# A channel of more people is no list of approvers.
+MOST_MEMBERS = 5_000
 UNKNOWN_USER = frozenset({"user_not_found", "user_not_visible"})
+# The policy names what is not there, or what the app may not see: no reason to refuse those who are named themselves.
+NOT_VISIBLE = frozenset({"no_such_subteam", "channel_not_found", "missing_scope"})
 
 
 @dataclass
 class People:
-    """Looks people up with users.info and the policy's user groups; what it cannot see may decide nothing."""
+    """Looks people up with users.info and the policy's groups and channels; what it cannot see may decide nothing."""
 
     slack: AsyncWebClient
     team_id: str
@@ -36,7 +44,8 @@ class People:
         if known and time.monotonic() - known[0] < REMEMBERED_S:
             return known[1]
         try:
-            person = self._person(await self._described(user), await self._groups_of(user))
+            described = await self._described(user)
+            person = self._person(described, await self._groups_of(user), await self._channels_of(user))
         except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable("Slack did not say who clicked; the click is tried again.") from error
         self._seen[user] = (time.monotonic(), person)
@@ -51,7 +60,7 @@ class People:
             return {"id": user, "team_id": ""}
         return found
 
-    def _person(self, described: dict[str, Any], groups: frozenset[str]) -> Person:
+    def _person(self, described: dict[str, Any], groups: frozenset[str], channels: frozenset[str]) -> Person:
         return Person(
             id=described["id"],
             is_bot=bool(described.get("is_bot")),
@@ -59,12 +68,37 @@ class People:
             restricted=bool(described.get("is_restricted") or described.get("is_ultra_restricted")),
             foreign=described.get("team_id", "") != self.team_id or bool(described.get("is_stranger")),
             groups=groups,
+            channels=channels,
         )
 
     async def _groups_of(self, user: str) -> frozenset[str]:
-        member_of = set()
-        for group in self.policy.approvers.groups:
-            answer = await self.slack.usergroups_users_list(usergroup=group)
-            if user in answer["users"]:
-                member_of.add(group)
-        return frozenset(member_of)
+        groups = self.policy.approvers.groups
+        return frozenset([group for group in groups if user in await self._seen_members(group, self._group)])
+
+    async def _channels_of(self, user: str) -> frozenset[str]:
+        channels = self.policy.approvers.channels
+        return frozenset([channel for channel in channels if user in await self._seen_members(channel, self._channel)])
+
+    async def _seen_members(self, place: str, members: Callable[[str], Awaitable[Sequence[str]]]) -> Sequence[str]:
+        try:
+            return await members(place)
+        except SlackApiError as error:
+            if error.response.get("error") not in NOT_VISIBLE:
+                raise
+            log.warning("approvers_not_visible", place=place, error=error.response.get("error"))
+            return ()
+
+    async def _group(self, group: str) -> Sequence[str]:
+        answer = await self.slack.usergroups_users_list(usergroup=group)
+        members: list[str] = answer["users"]
+        return members
+
+    async def _channel(self, channel: str) -> Sequence[str]:
+        members: list[str] = []
+        cursor = ""
+        while True:
+            page = await self.slack.conversations_members(channel=channel, cursor=cursor or None, limit=1000)
+            members += page["members"]
+            cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
+            if not cursor or len(members) >= MOST_MEMBERS:
+                return members

@@ -24,6 +24,7 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "chat_postMessage": {"chat:write"},
     "chat_update": {"chat:write"},
     "conversations_history": HISTORY,
+    "conversations_members": {"channels:read", "groups:read"},
     "conversations_replies": HISTORY,
     "reactions_add": {"reactions:write"},
     "usergroups_users_list": {"usergroups:read"},

@@ -112,12 +112,15 @@ async def test_the_token_is_named_and_where_to_get_it(
     refused(await start(live | wrong), *words)
 
 
-async def _slack_that_says(scopes: str, *, silent: bool = False) -> tuple[web.AppRunner, str]:
+async def _slack_that_says(
+    scopes: str, *, silent: bool = False, open_socket: bool = False
+) -> tuple[web.AppRunner, str]:
     async def answer(request: web.Request) -> web.Response:
         if silent:
             await asyncio.Event().wait()
         body: dict[str, Any] = {"ok": True, "user_id": "U1", "team_id": "T1", "team": "T", "bot_id": "B1"}
-        if request.path.endswith("apps.connections.open"):
+        body["url"] = "ws://127.0.0.1:9/"
+        if request.path.endswith("apps.connections.open") and not open_socket:
             body = {"ok": False, "error": "missing_scope", "needed": "connections:write", "provided": "other:read"}
         return web.json_response(body, headers={"x-oauth-scopes": scopes})
 
@@ -135,6 +138,15 @@ async def test_a_token_without_the_scope_of_the_socket_is_told(live: dict[str, s
         refused(await start(live | {"SLACK_BASE_URL": address}), "SLACK_APP_TOKEN", "connections:write")
     finally:
         await runner.cleanup()
+
+
+async def test_a_missing_scope_is_told_by_name(live: dict[str, str]) -> None:
+    runner, address = await _slack_that_says(",".join(NEEDED_SCOPES - {"reactions:write"}), open_socket=True)
+    try:
+        ended = await start(live | {"SLACK_BASE_URL": address})
+    finally:
+        await runner.cleanup()
+    refused(ended, "SLACK_BOT_TOKEN lacks reactions:write", "app_manifest.yml")
 
 
 async def test_a_slack_that_never_answers_is_not_waited_for(live: dict[str, str]) -> None:
