@@ -1,0 +1,83 @@
+"""Services made for a test, and what the tests look up in the database and in the workspace."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.jobs import DurableJobs
+from bot.sandbox.server import Sandbox
+from handlers.people import People
+from handlers.services import Services
+from knowledge.ports import Embedder
+from knowledge.store.database import libpq_url
+from knowledge.store.executions import StoredExecutions
+from remediation.policy import Policy, load_policy, parse_policy
+from remediation.ports import Clients
+
+POLICY = Path(__file__).parents[2] / "bot/sandbox/policy.yaml"
+TEAM, BOT = "T0SANDBOX", "U0CODEHEALER"
+STAGES = ("gather_evidence", "diagnose", "execute", "verify", "learn", "page", "stand_down", "approve", "reject")
+
+
+async def _left(**_: Any) -> None:
+    """Stages are only enqueued here: the stories run them."""
+
+
+def sandbox_policy(**changes: str) -> Policy:
+    """The sandbox's policy with some of its lines changed, by the line's beginning."""
+    lines = POLICY.read_text().splitlines()
+    for old, new in changes.items():
+        lines = [new if line.strip().startswith(f"{old}:") and not line.startswith("    ") else line for line in lines]
+    return parse_policy("\n".join(lines)) if changes else load_policy(POLICY)
+
+
+def made_services(engine: AsyncEngine, slack: AsyncWebClient, url: str, **changes: Any) -> Services:
+    policy = changes.pop("policy", None) or load_policy(POLICY)
+    values: dict[str, Any] = {
+        "engine": engine,
+        "jobs": DurableJobs(libpq_url(url), dict.fromkeys(STAGES, _left)),
+        "slack": slack,
+        "people": People(slack, TEAM, policy),
+        "clients": Clients(),
+        "policy": policy,
+        "answerers": (),
+        "embedder": cast(Embedder, None),  # nothing here is embedded
+        "executions": StoredExecutions(engine),
+        "channel": "C0DEPLOY",
+        "bot_user": BOT,
+        "holder": "test",
+        **changes,
+    }
+    return Services(**values)
+
+
+async def rows(engine: AsyncEngine, query: str, **values: Any) -> list[Any]:
+    async with engine.connect() as db:
+        return list((await db.execute(text(query), values)).all())
+
+
+async def jobs(engine: AsyncEngine) -> list[tuple[str, dict[str, Any]]]:
+    """(stage, arguments) of what was asked for, in order."""
+    found = await rows(engine, "SELECT task_name, args FROM procrastinate.procrastinate_jobs ORDER BY id")
+    return [(row.task_name, row.args) for row in found]
+
+
+async def told(engine: AsyncEngine) -> list[tuple[str, str]]:
+    """(user, text) of what is to be said privately, in order."""
+    query = "SELECT payload->>'user' AS who, payload->>'text' AS words FROM outbox WHERE kind = 'ephemeral' ORDER BY id"
+    return [(row.who, row.words) for row in await rows(engine, query)]
+
+
+def posts(sandbox: Sandbox, channel: str = "C0DEPLOY") -> list[dict[str, Any]]:
+    """All of our messages in a channel and its threads, oldest first."""
+    stored = sandbox.slack.workspace.channels[channel].messages
+    return [stored[ts] for ts in sorted(stored) if stored[ts].get("user") == BOT]
+
+
+def at(moment: datetime) -> Any:
+    """A clock that stands still."""
+    return lambda: moment

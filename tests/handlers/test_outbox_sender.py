@@ -1,0 +1,346 @@
+"""The sender says everything once, whatever Slack and the database do meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bot.postgres import EmbeddedPostgres
+from bot.sandbox.server import Sandbox
+from handlers.blocks.card import Card
+from handlers.outbox import Bucket, Sender
+from knowledge.store import incidents, outbox
+from tests.handlers.office import posts, rows
+from tests.rows import S, an_incident
+
+WAITING = "SELECT key FROM outbox WHERE state IN ('queued', 'sending')"
+STATE = "SELECT state, error FROM outbox WHERE key = :key"
+
+
+async def draw(db: AsyncConnection, incident_id: int) -> Card | None:
+    """A card that shows its incident's state."""
+    incident = await incidents.get(db, incident_id)
+    words = f"{incident.title}: {incident.state}" if incident else ""
+    return Card(words, [{"type": "section", "text": {"type": "mrkdwn", "text": words}}])
+
+
+@pytest.fixture
+def sender(engine: AsyncEngine, slack: AsyncWebClient) -> Sender:
+    return Sender(engine, slack, draw)
+
+
+@asynccontextmanager
+async def sending(sender: Sender) -> AsyncIterator[None]:
+    task = asyncio.create_task(sender.run(asyncio.Event()))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - another process's table has no event
+            await asyncio.sleep(0.03)
+
+
+async def send_all(engine: AsyncEngine, sender: Sender) -> None:
+    """Run the sender until nothing waits."""
+
+    async def empty() -> bool:
+        return not await rows(engine, WAITING)
+
+    async with sending(sender):
+        await until(empty)
+
+
+async def put(engine: AsyncEngine, key: str, **changes: Any) -> None:
+    values: dict[str, Any] = {"kind": "post", "channel": "C0DEPLOY", "payload": {"text": key}, **changes}
+    async with engine.begin() as db:
+        await outbox.put(db, key=key, **values)
+
+
+async def put_card(engine: AsyncEngine, channel: str = "C0DEPLOY") -> int:
+    async with engine.begin() as db:
+        incident = await an_incident(db, channel=channel)
+        await outbox.new_card(db, incident.id, channel)
+        await outbox.put_card(db, incident.id, channel, payload={})
+    return incident.id
+
+
+async def change_card(engine: AsyncEngine, incident_id: int) -> None:
+    async with engine.begin() as db:
+        incident = await incidents.get(db, incident_id)
+        assert incident is not None
+        await incidents.move(db, incident, S.DIAGNOSING)
+        await outbox.put_card(db, incident_id, "C0DEPLOY", payload={})
+
+
+def texts(sandbox: Sandbox, channel: str = "C0DEPLOY") -> list[str]:
+    return [message["text"] for message in posts(sandbox, channel)]
+
+
+# --- the ordinary ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_card_is_posted_once_and_edited_in_place(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
+    incident_id = await put_card(engine)
+    await put(engine, "reply", incident_id=incident_id, payload={"text": "why", "in_thread": True, "broadcast": True})
+    await send_all(engine, sender)
+    card, reply = posts(sandbox)
+    assert card["text"] == "CheckoutDown: detected"
+    assert (reply["thread_ts"], reply["text"]) == (card["ts"], "why")
+    await change_card(engine, incident_id)
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["CheckoutDown: diagnosing", "why"]
+
+
+async def test_an_edit_that_shows_the_same_is_not_sent(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
+    incident_id = await put_card(engine)
+    await send_all(engine, sender)
+    async with engine.begin() as db:
+        await outbox.put_card(db, incident_id, "C0DEPLOY", payload={})
+    await send_all(engine, sender)
+    assert [call["method"] for call in sandbox.slack.log.since(0)].count("chat.update") == 0
+
+
+async def test_a_reply_waits_for_its_card(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
+    async with engine.begin() as db:
+        incident = await an_incident(db)
+        await outbox.new_card(db, incident.id, "C0DEPLOY")
+    await put(engine, "reply", incident_id=incident.id, payload={"text": "why", "in_thread": True})
+    assert await sender.send_due() > 1, "it does not keep asking"
+    assert not posts(sandbox)
+    async with engine.begin() as db:
+        await outbox.put_card(db, incident.id, "C0DEPLOY", payload={})
+    await send_all(engine, sender)
+    card, reply = posts(sandbox)
+    assert reply["thread_ts"] == card["ts"]
+
+
+async def test_private_answers_and_reactions_go_out(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
+    await put(engine, "a post")
+    await send_all(engine, sender)
+    (post,) = posts(sandbox)
+    for key in ("seen", "seen again"):
+        await put(engine, key, kind="reaction", payload={"ts": post["ts"], "name": "eyes"})
+    await put(engine, "told", kind="ephemeral", payload={"user": "U0DEV", "text": "You may not."})
+    await send_all(engine, sender)
+    assert [one["name"] for one in posts(sandbox)[0]["reactions"]] == ["eyes"]
+    (told,) = sandbox.slack.workspace.channels["C0DEPLOY"].ephemerals
+    assert (told["for_user"], told["text"]) == ("U0DEV", "You may not.")
+    assert [row.state for row in await rows(engine, "SELECT state FROM outbox")] == ["sent"] * 4
+
+
+# --- faults of Slack -------------------------------------------------------------------------------------------------
+
+
+async def test_slacks_wait_is_obeyed_for_the_whole_channel_and_nothing_is_lost(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    for number in range(3):
+        await put(engine, f"post {number}", priority=outbox.URGENT)
+    sandbox.slack.faults.update({"rate_limit_next": 1})
+    begun = time.monotonic()
+    await send_all(engine, sender)
+    calls = [call for call in sandbox.slack.log.since(0) if call["method"] == "chat.postMessage"]
+    assert [call["status"] for call in calls] == [429, 200, 200, 200]
+    assert time.monotonic() - begun >= 2, "Retry-After is two seconds"
+    assert sorted(texts(sandbox)) == ["post 0", "post 1", "post 2"]
+
+
+@pytest.mark.parametrize("fault", ["error_after_write_next", "error_before_write_next"])
+async def test_an_error_around_the_write_leads_to_one_post(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, fault: str
+) -> None:
+    incident_id = await put_card(engine)
+    sandbox.slack.faults.update({fault: 1})
+    await send_all(engine, sender)
+    await put(engine, "reply", incident_id=incident_id, payload={"text": "why", "in_thread": True})
+    sandbox.slack.faults.update({fault: 1})
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["CheckoutDown: detected", "why"]
+
+
+async def test_a_card_that_changed_while_its_first_post_was_uncertain_shows_what_is_true(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine)
+    sandbox.slack.faults.update({"error_after_write_next": 1})
+    await sender.send_due()
+    await change_card(engine, incident_id)
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["CheckoutDown: diagnosing"]
+
+
+async def test_a_sender_that_died_after_the_post_left_it_to_be_found(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, sender: Sender
+) -> None:
+    await put(engine, "hello")
+    async with engine.begin() as db:
+        (message,) = await outbox.due(db)
+        await outbox.sending(db, message)
+    metadata = {"event_type": "codehealer_message", "event_payload": {"key": "hello"}}
+    await slack.chat_postMessage(channel="C0DEPLOY", text="hello", metadata=metadata)
+    sandbox.slack.faults.update({"rate_limit_next": 1, "methods": ["conversations.history"]})
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["hello"]
+
+
+async def test_blocks_that_slack_would_refuse_go_out_as_text(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    blocks = [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 4000}}]
+    await put(engine, "long", payload={"text": "in short", "blocks": blocks})
+    await send_all(engine, sender)
+    (post,) = posts(sandbox)
+    assert post["text"] == "in short"
+    assert not [block for block in post.get("blocks", []) if block["type"] == "section"]
+
+
+async def test_a_deleted_card_is_posted_anew(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, sender: Sender
+) -> None:
+    incident_id = await put_card(engine)
+    await send_all(engine, sender)
+    await slack.chat_delete(channel="C0DEPLOY", ts=posts(sandbox)[0]["ts"])
+    await change_card(engine, incident_id)
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["CheckoutDown: diagnosing"]
+    async with engine.connect() as db:
+        place = await outbox.card_place(db, incident_id)
+    assert place is not None
+    assert place.ts == posts(sandbox)[0]["ts"]
+
+
+async def test_a_channel_that_is_not_there_is_given_up_with_the_reason_and_the_rest_goes_on(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine, "C0NOWHERE")
+    reply = {"text": "why", "in_thread": True}
+    await put(engine, "reply", incident_id=incident_id, channel="C0NOWHERE", payload=reply)
+    await put(engine, "elsewhere")
+
+    async def only_the_reply_waits() -> bool:
+        return [row.key for row in await rows(engine, WAITING)] == ["reply"]
+
+    async with sending(sender):
+        await until(only_the_reply_waits)
+    (card,) = await rows(engine, STATE, key=f"card:{incident_id}")
+    assert card == ("failed", "channel_not_found")
+    assert texts(sandbox) == ["elsewhere"]
+
+
+async def test_slack_away_for_a_moment_delays_and_loses_nothing(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    sandbox.slack.faults.update({"refuse_connections": True})
+    await put(engine, "hello")
+    await sender.send_due()
+    (row,) = await rows(engine, "SELECT state, attempts, error FROM outbox")
+    assert (row.state, row.attempts) == ("queued", 1)
+    sandbox.slack.faults.update({"refuse_connections": False})
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["hello"]
+
+
+# --- the database ----------------------------------------------------------------------------------------------------
+
+
+async def nobody_connected(admin: psycopg.AsyncConnection, name: str) -> None:
+    async def gone() -> bool:
+        found = await admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", (name,))
+        return await found.fetchone() is None
+
+    await until(gone)
+
+
+async def test_a_database_that_goes_away_and_comes_back_while_it_sends_makes_no_double_and_no_gap(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, postgres_server: EmbeddedPostgres
+) -> None:
+    channels = ["C0DEPLOY", "C0ALERTS"]
+    for channel in channels:
+        for number in range(4):
+            await put(engine, f"{channel} {number}", channel=channel, priority=outbox.URGENT)
+    sandbox.slack.faults.update({"slow_ms": 60})
+    name = make_url(str(engine.url)).database
+
+    def said() -> int:
+        return sum(len(texts(sandbox, channel)) for channel in channels)
+
+    async def more_than(count: int) -> None:
+        async def grown() -> bool:
+            return said() > count
+
+        await until(grown)
+
+    async with (
+        await psycopg.AsyncConnection.connect(postgres_server.conninfo, autocommit=True) as admin,
+        sending(sender),
+    ):
+        for _ in range(3):
+            await more_than(said())
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            await nobody_connected(admin, str(name))
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await more_than(7)
+    await send_all(engine, sender)
+    for channel in channels:
+        assert sorted(texts(sandbox, channel)) == [f"{channel} {number}" for number in range(4)]
+
+
+# --- the bucket ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr("handlers.outbox.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_bucket_gives_its_burst_at_once_and_then_its_rate(clock: list[float]) -> None:
+    bucket = Bucket(4, 2, at=clock[0])
+    for _ in range(4):
+        assert bucket.wait_s() == 0
+        bucket.take()
+    assert bucket.wait_s() == pytest.approx(0.5)
+    clock[0] += 0.5
+    assert bucket.wait_s() == 0
+    bucket.take()
+    clock[0] += 3600
+    for _ in range(4):
+        assert bucket.wait_s() == 0
+        bucket.take()
+    assert bucket.wait_s() > 0, "it never holds more than its burst"
+
+
+def test_a_bucket_keeps_back_what_it_is_told_to(clock: list[float]) -> None:
+    bucket = Bucket(4, 1, at=clock[0])
+    for _ in range(2):
+        assert bucket.wait_s(keep=2) == 0
+        bucket.take()
+    assert bucket.wait_s(keep=2) == pytest.approx(1)
+    assert bucket.wait_s() == 0
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 2, 30])
+def test_a_bucket_is_empty_for_as_long_as_slack_says(clock: list[float], seconds: float) -> None:
+    bucket = Bucket(4, 1, at=clock[0])
+    bucket.empty_for(seconds)
+    assert bucket.wait_s() == pytest.approx(seconds)
+    clock[0] += seconds / 2
+    assert bucket.wait_s() == pytest.approx(seconds / 2)
+    clock[0] += seconds / 2
+    assert bucket.wait_s() == pytest.approx(0, abs=1e-6)
+    bucket.take()
+    assert bucket.wait_s() == pytest.approx(1)
