@@ -173,11 +173,13 @@ _DETERMINISTIC = re.compile(
 )
 
 _TAIL_CHARS = 40_000
+# The runner stamps each line; an expression for a line's beginning must not stumble over it.
+_STAMP = re.compile(r"^\ufeff?\d{4}-\d\d-\d\dT[\d:.]+Z ?", re.MULTILINE)
 
 
 def log_says(log: str) -> Says:
     """ "deterministic" wins over "transient"; "unclear" when the log's end names neither, or there is none."""
-    tail = log[-_TAIL_CHARS:]
+    tail = _STAMP.sub("", log[-_TAIL_CHARS:])
     if _DETERMINISTIC.search(tail):
         return "deterministic"
     return "transient" if _TRANSIENT.search(tail) else "unclear"

@@ -116,6 +116,11 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     """`text` is text_to_classify(case), `vector` its embedding."""
     odds = {kind: math.log(max(value, 1e-6)) for kind, value in classify(text, vector, weights).items()}
     strengths = case.state.strength()
+    if case.state.healthy_because:
+        # What ended well: its symptoms are history.
+        strengths = {kind: strength for kind, strength in strengths.items() if kind not in SYMPTOMS}
+        for symptom in SYMPTOMS:
+            odds[symptom] -= EXPLAINED_WEIGHT
     agreed = _agreement(case)
     if K.CRASHLOOP in strengths and any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for kind in _CAUSES_OF_CRASHES):
         strengths[K.CRASHLOOP] *= 0.25  # the log names what makes it crash
@@ -231,7 +236,10 @@ def _last_words(case: Case, evidence: int) -> list[int]:
     return lines[-3:][::-1]
 
 
-_VARIABLE = re.compile(r"\b[a-z][\w-]*-[a-z0-9]{5,10}-[a-z0-9]{5}\b|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+[smh]?")
+_VARIABLE = re.compile(
+    r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[a-z][\w-]*?-[a-z0-9]{5,10}-[a-z0-9]{5}(?![a-z0-9])"
+    r"|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+[smh]?"
+)
 _WEAK, _ENOUGH = 3.0, 3
 
 

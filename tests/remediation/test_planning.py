@@ -228,6 +228,14 @@ def test_a_pod_is_not_restarted_where_most_pods_fail() -> None:
     assert proposed(CRASH, context(rolled_out=OLD, pods=half)) == "k8s_restart_pod"
 
 
+def test_what_is_well_by_now_is_not_rolled_back() -> None:
+    assert proposed(FailureKind.PROBE_FAILURE, context()) == "k8s_rollback"
+    assert proposed(FailureKind.PROBE_FAILURE, context(failing=0)) is None
+    restarted = pod("p0", 2, ready=True)
+    restarted["status"]["containerStatuses"] = [{"name": "api", "ready": True, "restartCount": 3}]
+    assert proposed(CRASH, context(pods=(restarted, pod("p1", 2, ready=True)))) == "k8s_rollback"
+
+
 def test_pods_are_added_only_where_the_evidence_shows_too_much_work() -> None:
     slow = FailureKind.PERFORMANCE
     assert proposed(slow, context(), diagnosis=quoting(LOAD)) == "k8s_scale"
@@ -249,6 +257,7 @@ def test_pods_are_added_only_where_the_evidence_shows_too_much_work() -> None:
         ),
         ("--- FAIL: TestTotals (0.00s)\nread tcp: i/o timeout", "deterministic"),
         ("E   AssertionError: assert 1 == 2\n1 failed, 4 passed", "deterministic"),
+        ("2026-02-03T04:05:06.1Z --- FAIL: TestTotals (0.00s)\n2026-02-03T04:05:06.2Z i/o timeout", "deterministic"),
         ("The runner has received a shutdown signal.", "transient"),
         ("Process completed with exit code 1.", "unclear"),
         ("", "unclear"),
