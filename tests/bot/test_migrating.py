@@ -1,0 +1,74 @@
+"""What Alembic's own comparison leaves out, and migrations as people and replicas run them."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from bot.migrating import migrate
+from knowledge.errors import SettingsError
+from knowledge.store.tables import metadata
+
+REVISIONS = ["0001_procrastinate", "0002_main"]
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+CHECKS = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
+COLUMNS = (
+    "SELECT concat_ws(' ', table_name, column_name, udt_name, is_nullable, column_default, generation_expression) "
+    "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1"
+)
+# The only column, index and key of Alembic's own table.
+ALEMBICS_OWN = "version_num"
+
+
+def one_column(url: str, query: str) -> list[str]:
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as db:
+            return [str(row[0]) for row in db.execute(sa.text(query))]
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("query", [INDEXES, CHECKS, COLUMNS], ids=["indexes", "constraints", "columns"])
+def test_migrations_and_tables_are_equal_in_postgresqls_own_words(
+    database_url: str, empty_database_url: str, query: str
+) -> None:
+    """Index methods, operator classes, partial indexes, checks, defaults and generated columns too."""
+    engine = sa.create_engine(empty_database_url)
+    with engine.begin() as db:
+        db.execute(sa.text("CREATE EXTENSION vector"))
+        metadata.create_all(db)
+    engine.dispose()
+    migrated = [row for row in one_column(database_url, query) if ALEMBICS_OWN not in row]
+    assert migrated == one_column(empty_database_url, query)
+
+
+def test_going_down_by_one_ends_where_nothing_is_left(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    steps = [migrate(empty_database_url, to="-1", down=True) for _ in range(3)]
+    assert steps == [[REVISIONS[1]], [REVISIONS[0]], []]
+    assert migrate(empty_database_url) == REVISIONS
+
+
+async def test_replicas_that_start_together_migrate_one_after_the_other(empty_database_url: str) -> None:
+    applied = await asyncio.gather(*(asyncio.to_thread(migrate, empty_database_url) for _ in range(4)))
+    assert sorted(applied) == [[], [], [], REVISIONS]
+
+
+def test_a_user_without_rights_is_told_in_one_sentence(empty_database_url: str) -> None:
+    engine = sa.create_engine(empty_database_url)
+    name = engine.url.database
+    with engine.begin() as db:
+        db.execute(sa.text("CREATE EXTENSION vector"))
+        db.execute(sa.text("REVOKE ALL ON SCHEMA public FROM PUBLIC"))
+        db.execute(sa.text(f'CREATE ROLE "{name}" LOGIN'))
+    try:
+        poor = engine.url.set(username=name, password=None).render_as_string(hide_password=False)
+        with pytest.raises(SettingsError, match="no schema has been selected to create in") as told:
+            migrate(poor)
+        assert "\n" not in str(told.value)
+    finally:
+        with engine.begin() as db:
+            db.execute(sa.text(f'DROP OWNED BY "{name}"'))
+            db.execute(sa.text(f'DROP ROLE "{name}"'))
+        engine.dispose()

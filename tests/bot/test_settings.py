@@ -1,0 +1,118 @@
+"""Settings: every wrong value is told by its variable, no secret is printed, and the page shows them all."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.settings import Settings, load_settings, source_tokens
+from bot.settings_page import page
+from bot.wiring import webhook_secrets
+from knowledge.errors import SettingsError
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "swordfish"
+
+WRONG = [
+    ("CODEHEALER_HTTP_PORT", "abc", "integer"),
+    ("CODEHEALER_HTTP_PORT", "99999", "65535"),
+    ("CODEHEALER_HTTP_PORT", "-1", "greater than or equal to 0"),
+    ("CODEHEALER_ACTIONS", "perhaps", "boolean"),
+    ("CODEHEALER_LOG_LEVEL", "LOUD", "'DEBUG'"),
+    ("CODEHEALER_LOG_FORMAT", "xml", "'json'"),
+    ("CODEHEALER_VERIFY_EVERY_SECONDS", "0", "greater than 0"),
+    ("CODEHEALER_VERIFY_EVERY_SECONDS", "nan", "3600"),
+    ("CODEHEALER_VERIFY_EVERY_SECONDS", "inf", "3600"),
+    ("SLACK_BASE_URL", "https://slack.com/api", "must end with /"),
+    ("SLACK_BASE_URL", "slack.com/api/", "must be an address such as https://"),
+    ("ARGOCD_SERVER", "argocd.local:443", "must be an address such as https://"),
+    ("GITHUB_BASE_URL", "https://host:99999", "must be an address such as https://"),
+    ("NVIDIA_BASE_URL", "ftp://host", "must be an address such as https://"),
+    ("PAGERDUTY_BASE_URL", "https://", "must be an address such as https://"),
+    ("SLACK_BOT_TOKEN", f"{PASSWORD}\nsecond line", "paste it again"),
+    ("GITHUB_TOKEN", f"{PASSWORD}\u200b", "paste it again"),
+    ("DATABASE_URL", f"mysql://u:{PASSWORD}@h/x", "postgresql://user@host:5432/codehealer"),
+    ("DATABASE_URL", f"postgresql://u:{PASSWORD}@h:port/x", "postgresql://user@host:5432/codehealer"),
+    ("DATABASE_URL", "nonsense", "postgresql://user@host:5432/codehealer"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value", "said"), WRONG)
+def test_a_wrong_value_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as told:
+        load_settings()
+    assert str(told.value).startswith(f"{name} ")
+    assert said in str(told.value)
+    assert str(told.value).endswith("Correct it in the environment or in .env.")
+    assert PASSWORD not in str(told.value)
+
+
+def test_what_pasting_adds_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", f" {PASSWORD}\n")
+    monkeypatch.setenv("CODEHEALER_LOG_LEVEL", " debug ")
+    monkeypatch.setenv("CODEHEALER_WATCH_NAMESPACES", " shop, ,store ")
+    settings = load_settings()
+    assert settings.slack_bot_token.get_secret_value() == PASSWORD
+    assert settings.log_level == "DEBUG"
+    assert settings.watch_namespaces == ("shop", "store")
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CODEHEALER_HTTP_PORT", "SLACK_BOT_TOKEN", "DATABASE_URL", "ARGOCD_SERVER"):
+        monkeypatch.setenv(name, "")
+    assert load_settings() == Settings()
+    assert load_settings().in_sandbox
+
+
+def test_secrets_do_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    assert len(secret) > 5
+    for name in secret:
+        monkeypatch.setenv(Settings.model_fields[name].alias or "", PASSWORD)
+    assert PASSWORD not in repr(load_settings())
+
+
+def test_the_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("CODEHEALER_CHANNEL=C1\nCODEHEALER_HTTP_PORT=1\nUNRELATED=x\n")
+    monkeypatch.setenv("CODEHEALER_HTTP_PORT", "2")
+    settings = load_settings()
+    assert (settings.channel, settings.http_port) == ("C1", 2)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"CODEHEALER_CHANNEL=\xff\xfe\n")
+    with pytest.raises(SettingsError, match=r"\.env is not UTF-8"):
+        load_settings()
+
+
+def test_tokens_by_source_come_from_the_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("CODEHEALER_WEBHOOK_TOKEN_GRAFANA=old, new\nCODEHEALER_WEBHOOK_TOKEN_ARGOCD=file\n")
+    monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN_ARGOCD", "environment")
+    assert webhook_secrets(load_settings(), source_tokens()) == {"grafana": ("old", "new"), "argocd": ("environment",)}
+
+
+def test_the_token_for_all_is_for_those_without_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN", "all")
+    monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN_GRAFANA", "own")
+    secrets = webhook_secrets(load_settings(), source_tokens())
+    assert secrets["grafana"] == ("own",)
+    assert secrets["alertmanager"] == ("all",)
+    # Those that sign have secrets of their own and take no token instead.
+    assert not {"github", "pagerduty", "slack"} & set(secrets)
+
+
+def test_without_any_secret_every_source_is_off() -> None:
+    assert webhook_secrets(load_settings(), source_tokens()) == {}
+
+
+def test_the_page_is_made_from_the_settings() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == page()
