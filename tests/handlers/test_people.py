@@ -1,0 +1,74 @@
+"""Who clicked, as Slack says at that moment."""
+
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.sandbox.server import Sandbox
+from bot.sandbox.slack.state import USERGROUP_ID
+from handlers.people import People
+from knowledge.errors import Unavailable
+from remediation.approvals import Person
+from remediation.policy import parse_policy
+from tests.handlers.office import BOT, TEAM
+
+
+def people(slack: AsyncWebClient, policy: str = "") -> People:
+    return People(slack, TEAM, parse_policy(policy))
+
+
+async def test_people_are_what_slack_says_they_are(slack: AsyncWebClient, sandbox: Sandbox) -> None:
+    sandbox.slack.workspace.users["U0DEV"].team_id = "T0OTHER"
+    who = people(slack)
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
+    assert await who.look_up("U0GUEST") == Person("U0GUEST", restricted=True)
+    assert await who.look_up("U0GONE") == Person("U0GONE", deleted=True)
+    assert (await who.look_up("U0DEV")).foreign
+    assert (await who.look_up(BOT)).is_bot
+    assert (await who.look_up("U0NOBODY")) == Person("U0NOBODY", foreign=True)
+
+
+async def test_membership_of_the_policys_groups_and_channels_is_looked_up(
+    slack: AsyncWebClient, sandbox: Sandbox
+) -> None:
+    group = sandbox.slack.workspace.group_members
+    group[:] = ["U0ONCALL"]
+    from_group = people(slack, f"approvers: {{groups: [{USERGROUP_ID}]}}")
+    assert (await from_group.look_up("U0ONCALL")).groups == {USERGROUP_ID}
+    assert (await from_group.look_up("U0DEV")).groups == frozenset()
+    in_channel = people(slack, "approvers: {channels: [C0ALERTS, C0DEPLOY]}")
+    assert (await in_channel.look_up("U0DEV")).channels == {"C0ALERTS", "C0DEPLOY"}
+    assert (await in_channel.look_up("U0GUEST")).channels == {"C0DEPLOY"}
+
+
+async def test_a_group_that_is_not_there_keeps_nobody_from_deciding_who_is_named(slack: AsyncWebClient) -> None:
+    who = people(slack, "approvers: {users: [U0ONCALL], groups: [S0GONE], channels: [C0GONE]}")
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
+
+
+async def test_what_the_app_may_not_see_counts_for_nobody(slack: AsyncWebClient, sandbox: Sandbox) -> None:
+    sandbox.slack.faults.update({"without_scopes": ["usergroups:read", "channels:read"]})
+    who = people(slack, f"approvers: {{groups: [{USERGROUP_ID}], channels: [C0DEPLOY]}}")
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
+
+
+async def test_an_answer_is_remembered_for_a_burst_of_clicks_and_not_for_long(
+    slack: AsyncWebClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = people(slack)
+    assert not (await who.look_up("U0DEV")).deleted
+    sandbox.slack.workspace.users["U0DEV"].deleted = True
+    assert not (await who.look_up("U0DEV")).deleted
+    monkeypatch.setattr("handlers.people.REMEMBERED_S", 0.0)
+    assert (await who.look_up("U0DEV")).deleted
+
+
+@pytest.mark.parametrize("fault", [{"refuse_connections": True}, {"token_error": "account_inactive"}])
+async def test_when_slack_does_not_say_the_click_is_tried_again(
+    slack: AsyncWebClient, sandbox: Sandbox, fault: dict[str, object]
+) -> None:
+    sandbox.slack.faults.update(fault)
+    who = people(slack)
+    with pytest.raises(Unavailable):
+        await who.look_up("U0ONCALL")
+    sandbox.slack.faults.update({name: type(value)() for name, value in fault.items()})
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
