@@ -1,6 +1,5 @@
 """Services made for a test, and what the tests look up in the database and in the workspace."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from handlers.services import Services
 from knowledge.ports import Embedder
 from knowledge.store.database import libpq_url
 from knowledge.store.executions import StoredExecutions
-from remediation.policy import Policy, load_policy, parse_policy
+from remediation.policy import Policy, load_policy
 from remediation.ports import Clients
 
 POLICY = Path(__file__).parents[2] / "bot/sandbox/policy.yaml"
@@ -27,16 +26,13 @@ async def _left(**_: Any) -> None:
     """Stages are only enqueued here: the stories run them."""
 
 
-def sandbox_policy(**changes: str) -> Policy:
-    """The sandbox's policy with some of its lines changed, by the line's beginning."""
-    lines = POLICY.read_text().splitlines()
-    for old, new in changes.items():
-        lines = [new if line.strip().startswith(f"{old}:") and not line.startswith("    ") else line for line in lines]
-    return parse_policy("\n".join(lines)) if changes else load_policy(POLICY)
+def sandbox_policy(**changes: Any) -> Policy:
+    """The sandbox's policy with some of its fields changed."""
+    return load_policy(POLICY).model_copy(update=changes)
 
 
 def made_services(engine: AsyncEngine, slack: AsyncWebClient, url: str, **changes: Any) -> Services:
-    policy = changes.pop("policy", None) or load_policy(POLICY)
+    policy = changes.pop("policy", None) or sandbox_policy()
     values: dict[str, Any] = {
         "engine": engine,
         "jobs": DurableJobs(libpq_url(url), dict.fromkeys(STAGES, _left)),
@@ -76,8 +72,3 @@ def posts(sandbox: Sandbox, channel: str = "C0DEPLOY") -> list[dict[str, Any]]:
     """All of our messages in a channel and its threads, oldest first."""
     stored = sandbox.slack.workspace.channels[channel].messages
     return [stored[ts] for ts in sorted(stored) if stored[ts].get("user") == BOT]
-
-
-def at(moment: datetime) -> Any:
-    """A clock that stands still."""
-    return lambda: moment

@@ -1,0 +1,244 @@
+"""Pieces of the story that can be told without a world: where an incident goes, what opens, closes and withdraws."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from handlers import flow
+from handlers.mentions import Question, alert_of
+from handlers.services import Services
+from knowledge.model import (
+    Alert,
+    ApprovalState,
+    Auto,
+    Blocked,
+    Evidence,
+    ExecutionState,
+    FailureKind,
+    Incident,
+    IncidentState,
+    RuleResult,
+    Unsure,
+)
+from knowledge.store import approvals, executions, incidents, outbox, switches
+from tests.handlers.office import jobs, made_services, rows, sandbox_policy
+from tests.rows import NOW, S, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
+
+BLOCKED = Blocked("too many", "U0LEAD")
+
+
+def incident(**changes: Any) -> Incident:
+    base = Incident(
+        id=1, identity="i", title="CheckoutDown", state=S.DIAGNOSING, source="alertmanager", severity="", service="",
+        environment="", namespace="", workload="", cluster="", repository="", run_id="", channel="C1", thread_ts="",
+        trusted=True, flagged=False, target=None, kind=None, alert_count=1, opened_at=NOW, last_alert_at=NOW,
+        resolved_at=None, revision=1,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+# --- where it goes ---------------------------------------------------------------------------------------------------
+
+UNSURE = Unsure("no evidence", (), diagnosis().answered_by)
+HEALTHY = diagnosis(FailureKind.HEALTHY)
+MODE = RuleResult("mode", "approve", "observe", False, "block")
+LIMIT = RuleResult("fixes per hour", "10", "11", False, "block")
+
+
+def blocked(*rules: RuleResult) -> Any:
+    return replace(decision(BLOCKED), rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("one", "answer", "planned", "decided", "then"),
+    [
+        (incident(source="question", trusted=False), diagnosis(), plan(), decision(Auto()), S.RESOLVED),
+        (incident(source="question", trusted=False, state=S.DETECTED), UNSURE, plan(None), decision(), S.RESOLVED),
+        (incident(source="question", trusted=True), diagnosis(), plan(), decision(), S.WAITING),
+        (incident(), HEALTHY, plan(None), decision(BLOCKED), S.RESOLVED),
+        (incident(), HEALTHY, plan(), decision(Auto()), S.RESOLVED),
+        (incident(), UNSURE, plan(None), decision(BLOCKED), S.ESCALATED),
+        (incident(), diagnosis(), plan(None), decision(Auto()), S.ESCALATED),
+        (incident(), diagnosis(), plan(), decision(Auto()), S.RUNNING),
+        (incident(), diagnosis(), plan(), decision(), S.WAITING),
+        (incident(), diagnosis(), plan(), blocked(LIMIT), S.BLOCKED),
+        (incident(), diagnosis(), plan(), blocked(MODE, LIMIT), S.BLOCKED),
+    ],
+    ids=[
+        "pasted text is done with its answer", "even where we are unsure", "a question about a service is not",
+        "nothing is wrong", "and nothing is done then", "unsure", "no fix", "automatic", "ask", "blocked",
+        "more than the mode stops it",
+    ],
+)  # fmt: skip
+def test_where_an_incident_goes_after_its_decision(
+    one: Incident, answer: Any, planned: Any, decided: Any, then: IncidentState
+) -> None:
+    assert flow.state_after(one, answer, planned, decided) is then
+
+
+def test_the_excerpt_has_the_lines_that_matter_once_and_is_bounded() -> None:
+    log = "\n".join([f"line {n} is fine" for n in range(500)] + ["panic: nil pointer dereference"])
+    items = [Evidence("logs", "a", log), Evidence("previous_logs", "a", log), Evidence("events", "b", "", "no access")]
+    excerpt = flow.excerpt_of(items, incident())
+    assert excerpt.splitlines()[0] == "CheckoutDown"
+    assert excerpt.count("panic: nil pointer dereference") == 1
+    huge = flow.excerpt_of([Evidence("logs", str(n), f"Error: {n} " + "x" * 5000) for n in range(20)], incident())
+    assert len(huge) <= flow.EXCERPT_CHARS
+    assert flow.excerpt_of([], incident()) == "CheckoutDown"
+
+
+# --- alerts ----------------------------------------------------------------------------------------------------------
+
+
+async def received(services: Services, *signals: Alert) -> None:
+    for signal in signals:
+        async with services.engine.begin() as db:
+            await flow.on_alert(db, services, signal)
+
+
+async def all_states(services: Services) -> list[str]:
+    return [row.state for row in await rows(services.engine, "SELECT state FROM incidents ORDER BY id")]
+
+
+async def test_a_repeat_of_a_closed_alert_opens_nothing_and_a_new_start_does(services: Services) -> None:
+    fired = alert(started_at=datetime.now(UTC))
+    await received(services, fired, ended(fired), fired, fired)
+    assert await all_states(services) == ["resolved"]
+    await received(services, replace(fired, started_at=datetime.now(UTC) + timedelta(minutes=5)))
+    assert await all_states(services) == ["resolved", "detected"]
+
+
+async def test_a_signal_without_a_start_opens_again_after_its_end_and_is_that_incidents_own(services: Services) -> None:
+    fired = alert(source="generic", started_at=None)
+    await received(services, fired, fired, ended(fired), fired)
+    assert await all_states(services) == ["resolved", "detected"]
+    (_, second) = await rows(services.engine, "SELECT id FROM incidents ORDER BY id")
+    async with services.engine.connect() as db:
+        assert [one.title for one in await incidents.alerts_of(db, second.id)][-1:] == [fired.title]
+    await received(services, ended(fired))
+    assert await all_states(services) == ["resolved", "resolved"]
+
+
+async def test_a_resolved_alert_closes_its_incident_and_withdraws_what_was_asked(services: Services) -> None:
+    fired = alert(started_at=datetime.now(UTC))
+    await received(services, fired)
+    async with services.engine.begin() as db:
+        (found,) = await incidents.listed(db)
+        moved = await incidents.move(db, found, S.DIAGNOSING)
+        assert moved is not None
+        approval = await an_approval(db, moved)
+        await incidents.move(db, moved, S.WAITING)
+    await received(services, ended(fired))
+    assert await all_states(services) == ["resolved"]
+    async with services.engine.connect() as db:
+        closed = await approvals.get(db, approval)
+    assert closed is not None
+    assert closed.state is ApprovalState.WITHDRAWN
+    assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence", "learn", "stand_down"]
+
+
+@pytest.mark.parametrize("state", [S.RUNNING, S.VERIFYING])
+async def test_a_resolved_alert_leaves_a_running_fix_to_its_verification(
+    services: Services, state: IncidentState
+) -> None:
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=state)
+        await incidents.hold_keys(
+            db, found.id, ["identity:id:CheckoutDown", "fingerprint:alertmanager/fp:CheckoutDown"]
+        )
+    await received(services, ended(alert()))
+    assert await all_states(services) == [state]
+    async with services.engine.connect() as db:
+        assert await incidents.still_firing(db, found.id) is False
+
+
+async def test_information_opens_nothing(services: Services) -> None:
+    await received(services, alert(actionable=False))
+    assert await all_states(services) == []
+
+
+async def test_the_same_delivery_is_accepted_once(services: Services) -> None:
+    accepted = [await flow.accept_alerts(services, [alert()], source="x", delivery_id="1") for _ in range(2)]
+    assert accepted == [True, False]
+
+
+# --- executions ------------------------------------------------------------------------------------------------------
+
+
+async def approved(services: Services) -> tuple[int, int]:
+    """(incident, execution) about to run."""
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=S.RUNNING)
+        await outbox.new_card(db, found.id, "C0DEPLOY")
+        return found.id, await an_execution(db, found)
+
+
+async def ended_as(services: Services, execution_id: int) -> ExecutionState:
+    async with services.engine.connect() as db:
+        found = await executions.get(db, execution_id)
+    assert found is not None
+    return found.state
+
+
+async def test_a_dry_run_ends_with_people_and_is_not_verified(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str
+) -> None:
+    services = made_services(engine, slack, database_url, policy=sandbox_policy(dry_run=True))
+    _, execution = await approved(services)
+    await flow.execute(services, execution)
+    assert await all_states(services) == ["escalated"]
+    assert await ended_as(services, execution) is ExecutionState.ACTED
+    assert not [stage for stage, _ in await jobs(engine) if stage in {"verify", "learn"}]
+    (reply,) = await rows(engine, "SELECT payload->>'text' AS words FROM outbox WHERE key LIKE 'progress:%'")
+    assert "ry run" in reply.words
+
+
+async def test_an_execution_is_followed_by_its_verification_however_often_the_job_runs(services: Services) -> None:
+    _, execution = await approved(services)
+    for _ in range(2):
+        await flow.execute(services, execution)
+    assert await all_states(services) == ["verifying"]
+    assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
+
+
+async def test_what_was_paused_before_it_could_start_is_refused_and_handed_to_people(services: Services) -> None:
+    _, execution = await approved(services)
+    async with services.engine.begin() as db:
+        await switches.write(db, switches.PAUSED, True, by="U0DEV")
+    await flow.execute(services, execution)
+    assert await all_states(services) == ["escalated"]
+    assert await ended_as(services, execution) is ExecutionState.REFUSED
+    assert [stage for stage, _ in await jobs(services.engine)] == ["page", "learn"]
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mention_in_a_cards_thread_looks_again_and_withdraws_what_was_asked(services: Services) -> None:
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=S.WAITING)
+        approval = await an_approval(db, found)
+        await outbox.new_card(db, found.id, "C0DEPLOY")
+        await outbox.card_shown(db, found.id, channel="C0DEPLOY", ts="5.5", shown="x")
+        await flow.on_question(db, services, Question("U1", "C0DEPLOY", "6.6", "5.5", "<@U0CODEHEALER> and now?"))
+    assert await all_states(services) == ["diagnosing"]
+    async with services.engine.connect() as db:
+        asked = await approvals.get(db, approval)
+    assert asked is not None
+    assert asked.state is ApprovalState.WITHDRAWN
+    assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence"]
+
+
+async def test_a_mention_under_a_closed_incident_is_a_question_of_its_own(services: Services) -> None:
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=S.HEALED)
+        await outbox.new_card(db, found.id, "C0DEPLOY")
+        await outbox.card_shown(db, found.id, channel="C0DEPLOY", ts="5.5", shown="x")
+        question = Question("U1", "C0DEPLOY", "6.6", "5.5", "<@U0CODEHEALER> again?\nERROR")
+        await flow.on_question(db, services, question)
+        await flow.on_alert(db, services, alert_of(question, ""))
+    assert await all_states(services) == ["healed", "detected"]
