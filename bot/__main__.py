@@ -3,11 +3,14 @@
 import sys
 
 from bot.cli import app
+from bot.logs import set_up_logs
 from knowledge.errors import BadInput, CodeHealerError
 
 
 def main() -> None:
     """Run one command. Exit status: 0 done, 1 it failed, 2 wrong use or unreadable input."""
+    # Until `run` reads how it is wanted: unconfigured, log lines would go to standard output, among the data.
+    set_up_logs("WARNING", "auto")
     try:
         app(prog_name="codehealer")
     except CodeHealerError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -155,10 +156,18 @@ def verify_audit(as_json: JsonOption = False) -> None:
     raise typer.Exit(1 if report.broken_at else 0)
 
 
+def _who() -> str:
+    """The account's name, or its number where it has none, as in many containers: a pause must never fail on that."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def _switch(paused: bool, as_json: bool) -> None:
     async def work(db: AsyncConnection) -> None:
-        await switches.write(db, switches.PAUSED, paused, by=getpass.getuser())
-        await audit.record(db, "switch.paused", actor=getpass.getuser(), value=paused)
+        await switches.write(db, switches.PAUSED, paused, by=_who())
+        await audit.record(db, "switch.paused", actor=_who(), value=paused)
 
     _in_database(work)
     if as_json:
