@@ -163,7 +163,7 @@ def _trouble(status: Json) -> tuple[str, str, Json]:
         if ended.get("exitCode") not in (None, 0) or ended.get("reason") == "OOMKilled":
             return _ending(ended) or "error", _sentence(_ending(ended) or "error", ended), container
         # Running again, but not ready and with a crash behind it: neither healthy nor merely starting.
-        if fields.child(container, "state", "running") and container.get("ready") is False and before:
+        if "running" in fields.child(container, "state") and container.get("ready") is False and before:
             return "notready", _sentence("not ready", {}, before), container
     return *_pod_trouble(status), {}
 

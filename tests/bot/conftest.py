@@ -1,5 +1,6 @@
 """Commands run in the test's own process: the very same main(), a second and a half cheaper."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,15 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         monkeypatch.setattr("sys.argv", ["codehealer", *map(str, arguments)])
         capfd.readouterr()
         status: object = 0
+        root = logging.getLogger()
+        handlers, level = root.handlers, root.level
         try:
             main()
         except SystemExit as ended:
             status = ended.code
+        finally:
+            root.handlers = handlers
+            root.setLevel(level)
         out, words = capfd.readouterr()
         assert isinstance(status, int)
         return Ended(status, out, words)

@@ -1,9 +1,12 @@
 """Draining the inbox: each delivery has its effect once, whatever else is in its batch and whenever we are killed."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+import pytest
+import structlog
 from sqlalchemy.exc import OperationalError
 
 from bot.postgres import libpq_conninfo
@@ -45,6 +48,14 @@ POISONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Keep the tracebacks of what is meant to fail; drawing them takes longer than the test."""
+    with structlog.testing.capture_logs():
+        yield
+
+
+@pytest.mark.usefixtures("quiet")
 async def test_what_can_not_be_read_harms_nothing_else_and_ends_as_failed_with_its_reason(services: Services) -> None:
     await alerts_came(services, "a")
     for name, (event, body) in POISONS.items():

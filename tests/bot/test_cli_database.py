@@ -1,0 +1,212 @@
+"""The commands that look into the database, and what is wrong use of any command."""
+
+import shutil
+
+import psycopg
+import pytest
+import typer.main
+
+from bot.cli import app
+from tests.bot.conftest import Command
+from tests.bot.edge import ROOT, codehealer
+
+PAGE = (ROOT / "docs" / "commands.md").read_text()
+
+
+@pytest.fixture
+def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return database_url
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every command by its words, groups resolved."""
+    found: list[tuple[str, ...]] = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found += [(name, verb) for verb in inner] if inner else [(name,)]
+    return found
+
+
+# --- all commands -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_has_help_json_and_a_place_on_the_page(command: Command, words: tuple[str, ...]) -> None:
+    ended = command(*words, "--help")
+    assert ended.status == 0
+    assert ended.words == ""
+    assert "--json" in ended.out
+    assert f"`{' '.join(words)}" in PAGE or all(f"`{word}" in PAGE for word in words)
+
+
+def test_every_command_of_the_page_exists() -> None:
+    rows = [line.split("|")[1] for line in PAGE.replace("\\|", "¦").splitlines() if line.startswith("| `")]
+    named = {quoted.split()[0] for row in rows for quoted in row.split("`")[1::2]}
+    assert named == {words[0] for words in commands()}
+
+
+def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
+    assert "[redacted:KIND]" in command("redact", "--help").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["run", "--nonsense"],
+        ["search"],
+        ["search", "x", "--top", "0"],
+        ["search", "x", "--top", "many"],
+        ["search", " "],
+        ["search", "x", "--kind", "nonsense"],
+        ["incidents", "nonsense"],
+        ["incidents", "show", "abc"],
+        ["incidents", "show", "0"],
+        ["incidents", "show", "99999999999999999999"],
+        ["incidents", "list", "--limit", "0"],
+        ["dead", "retry", "99999999999999999999"],
+        ["sandbox", "--port", "70000"],
+        ["normalize", "body.json"],
+        ["correlate"],
+        ["bench", "nonsense"],
+        ["diagnose", "a", "b"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_ends_with_two_and_says_what(command: Command, arguments: list[str]) -> None:
+    ended = command(*arguments)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.words.strip()
+
+
+def test_the_benches_are_named(command: Command) -> None:
+    assert "known are diagnosis, redaction, storm" in command("bench", "nonsense").words
+
+
+# --- migrate ------------------------------------------------------------------------------------------------------
+
+
+def test_migrate_goes_up_down_and_up_again(
+    command: Command, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    steps: list[tuple[list[str], list[str]]] = [
+        ([], ["0001_procrastinate", "0002_main"]),
+        ([], []),
+        (["--down"], ["0002_main"]),
+        (["--down", "--to", "base"], ["0001_procrastinate"]),
+        (["--down"], []),
+        (["--to", "head"], ["0001_procrastinate", "0002_main"]),
+    ]
+    for arguments, applied in steps:
+        ended = command("migrate", "--json", *arguments)
+        assert (ended.status, ended.words) == (0, "")
+        assert ended.json == {"applied": applied}
+    assert command("migrate").out == "Nothing to do.\n"
+    unknown = command("migrate", "--to", "0009")
+    assert unknown.status == 1
+    assert "no revision '0009'" in unknown.words
+
+
+# --- looking ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "empty"), [(["search", "anything"], "[]\n"), (["incidents", "list"], ""), (["dead", "list"], "")]
+)
+def test_nothing_found_is_no_failure(command: Command, database: str, arguments: list[str], empty: str) -> None:
+    ended = command(*arguments, "--json")
+    assert (ended.status, ended.out, ended.words) == (0, empty, "")
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["incidents", "show", "7"], 2), (["dead", "retry", "7"], 1)])
+def test_what_is_not_there_is_named_with_the_command_that_lists(
+    command: Command, database: str, arguments: list[str], status: int
+) -> None:
+    ended = command(*arguments, "--json")
+    assert (ended.status, ended.out) == (status, "")
+    assert "7" in ended.words
+    assert f"codehealer {arguments[0]} list" in ended.words
+
+
+def test_an_incident_is_listed_and_shown(command: Command, database: str, conninfo: str) -> None:
+    with psycopg.connect(conninfo) as db:
+        db.execute(
+            "INSERT INTO incidents (identity, title, state, source, trusted, last_alert_at, opened_at)"
+            " VALUES ('i', 'A title with [brackets]', 'detected', 'alertmanager', true, now(), now())"
+        )
+    (row,) = command("incidents", "list", "--json").lines
+    assert (row["title"], row["state"]) == ("A title with [brackets]", "detected")
+    assert command("incidents", "show", str(row["id"]), "--json").json == row
+    assert "A title with [brackets]" in command("incidents", "list").out
+    assert command("incidents", "list", "--open", "--json").lines == [row]
+
+
+def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: str, conninfo: str) -> None:
+    assert command("pause", "--json").json == {"paused": True}
+    assert "until `codehealer resume`" in command("pause").out
+    assert command("resume", "--json").json == {"paused": False}
+    with psycopg.connect(conninfo) as db:
+        entries = db.execute("SELECT count(*) FROM audit WHERE what = 'switch.paused'").fetchone()
+    assert entries == (3,)
+
+
+def test_the_audit_log_is_verified(command: Command, database: str) -> None:
+    command("pause")
+    ended = command("audit", "verify", "--json")
+    assert ended.status == 0
+    assert ended.json == {"sealed": 0, "unsealed": 1, "broken_at": None}
+    assert command("audit", "verify").out == "0 sealed rows, 1 waiting: whole\n"
+
+
+# --- doctor -------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
+    ended = command("doctor", "--json")
+    assert ended.status == 0
+    assert all(set(line) == {"check", "ok", "detail", "remedy"} for line in ended.lines)
+    checks = [line["check"] for line in ended.lines]
+    for name in ("database", "slack", "channel", "policy", "kubernetes", "github", "argocd", "models", "embedder"):
+        assert name in checks
+    assert "✓ database: PostgreSQL" in command("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("setting", "check"),
+    [
+        ("DATABASE_URL=postgresql://nobody@127.0.0.1:9/x", "database"),
+        ("KUBECONFIG=/nowhere/kubeconfig", "kubernetes"),
+        ("CODEHEALER_POLICY=/nowhere/policy.yaml", "policy"),
+        ("SLACK_BOT_TOKEN=wrong", "slack"),
+    ],
+)
+def test_doctor_names_what_is_wrong_and_what_to_do(
+    command: Command, database: str, monkeypatch: pytest.MonkeyPatch, setting: str, check: str
+) -> None:
+    monkeypatch.setenv(*setting.split("=", 1))
+    ended = command("doctor", "--json")
+    assert ended.status == 1
+    bad = {line["check"]: line for line in ended.lines if not line["ok"]}
+    assert check in bad
+    assert bad[check]["detail"]
+    assert bad[check]["remedy"]
+
+
+def test_doctor_survives_systems_that_do_not_answer(
+    command: Command, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "x")
+    monkeypatch.setenv("GITHUB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("ARGOCD_SERVER", "http://127.0.0.1:9")
+    monkeypatch.setenv("ARGOCD_TOKEN", "x")
+    ended = command("doctor", "--json")
+    assert ended.status == 1
+    assert {line["check"] for line in ended.lines if not line["ok"]} >= {"github", "argocd"}
+
+
+def test_the_installed_program_is_the_same() -> None:
+    assert shutil.which("codehealer", path=str(ROOT / ".venv" / "bin"))
+    assert codehealer("--help").status == 0

@@ -1,0 +1,84 @@
+"""Has it recovered by itself? Only what the live system shows, for long enough, counts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from knowledge.model import AnswerSource, FailureKind, Target, Unsure
+from remediation.context import Context
+from remediation.ports import Clients
+from remediation.recovery import STEADY, believed, is_well
+from tests.remediation.site import Site, diagnosis
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+HEALTHY = diagnosis(FailureKind.HEALTHY)
+SOURCE = AnswerSource("built-in")
+
+
+def pod(ready: bool) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": "True" if ready else "False"}
+    return {"kind": "Pod", "metadata": {"name": "web-1"}, "status": {"phase": "Running", "conditions": [condition]}}
+
+
+def seen(*pods: dict[str, Any], conclusion: str | None = None, run: bool = False) -> Context:
+    target = Target("Deployment", "checkout", "shop", "sandbox")
+    return Context(target, NOW, pods=pods, run={"conclusion": conclusion} if run else None)
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        (None, ""),
+        (seen(), ""),
+        (seen(pod(True), pod(True)), ""),
+        (seen(pod(True), pod(False)), "1 of 2 pods are not ready"),
+        (seen(run=True, conclusion="failure"), "the run has failed"),
+        (seen(run=True, conclusion="success"), ""),
+        (seen(run=True), ""),
+    ],
+    ids=["no target", "nothing seen", "all ready", "one unready", "run failed", "run passed", "run goes on"],
+)
+def test_nothing_is_wrong_is_believed_only_where_the_live_system_agrees(context: Context | None, words: str) -> None:
+    answer = believed(HEALTHY, context)
+    if words:
+        assert isinstance(answer, Unsure)
+        assert words in answer.reason
+        assert answer.missing
+    else:
+        assert answer is HEALTHY
+
+
+def test_other_answers_are_left_as_they_are() -> None:
+    unsure = Unsure("no evidence", (), SOURCE)
+    for answer in (diagnosis(FailureKind.CRASHLOOP), unsure):
+        assert believed(answer, seen(pod(False))) is answer
+
+
+async def test_a_workload_is_well_when_all_its_pods_have_been_ready_for_a_while(site: Site) -> None:
+    target = site.target("checkout")
+    later = datetime.now(UTC) + STEADY + timedelta(seconds=30)
+    await site.until(lambda: site.service("checkout")["status"] == "healthy", "the world is up")
+    assert await is_well(target, site.clients, now=later)
+    await site.broken("release-crash-checkout")
+    assert not await is_well(target, site.clients, now=later)
+
+
+async def test_what_became_ready_a_moment_ago_is_not_well_yet(site: Site) -> None:
+    target = site.target("payments-api")
+    await site.until(lambda: site.service("payments-api")["status"] == "healthy", "the world is up")
+    pods = await site.clients.cluster.list("sandbox", "Pod", target.namespace)  # type: ignore[union-attr]
+    conditions = [one for found in pods for one in found["status"]["conditions"] if one["type"] == "Ready"]
+    newest = max(datetime.fromisoformat(one["lastTransitionTime"].replace("Z", "+00:00")) for one in conditions)
+    assert not await is_well(target, site.clients, now=newest + STEADY - timedelta(seconds=1))
+
+
+async def test_what_can_not_be_looked_at_is_not_well(site: Site) -> None:
+    target = site.target("checkout")
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert not await is_well(target, Clients(), now=later)
+    gone = Target("Deployment", "nothing", "shop", "sandbox")
+    assert not await is_well(gone, site.clients, now=later)
+    run = Target("WorkflowRun", "1", repository="acme/checkout")
+    assert not await is_well(run, Clients(), now=later)
+    assert not await is_well(run, site.clients, now=later)
