@@ -32,7 +32,7 @@ Figures = dict[str, Any]
 STORM_S, ALERTS_PER_S, INCIDENTS = 60, 50, 30
 RAMP_PER_S, RAMP_STEP_S = (0.5, 1.0, 2.0, 4.0), 12
 CARD_BAR_S = 1.0
-ASKER, CHANNEL = "U0ONCALL", "C0DEPLOY"
+ASKER, CHANNEL, OTHER_CHANNEL = "U0ONCALL", "C0DEPLOY", "C0ALERTS"
 
 
 @dataclass
@@ -70,13 +70,22 @@ class Rig:
         )
         answer.raise_for_status()
 
-    async def ask(self) -> float:
-        """Seconds until Slack has the acknowledgement, with its answer, of a slash command."""
-        began = time.perf_counter()
+    async def command(self) -> None:
         body = {"user": ASKER, "channel": CHANNEL, "command": "/codehealer", "text": "help"}
-        answer = await self.http.post(f"{self.sandbox_url}sandbox/api/command", json=body)
-        # One that Slack gave up on counts with the three seconds that it waited, or longer.
-        return max(time.perf_counter() - began, 0.0 if answer.json().get("acknowledged") else 3.0)
+        await self.http.post(f"{self.sandbox_url}sandbox/api/command", json=body)
+
+    async def mention(self) -> None:
+        """In another channel than the cards', whose one message a second they share otherwise."""
+        mention = {"user": ASKER, "channel": OTHER_CHANNEL, "text": "<@U0CODEHEALER> help"}
+        await self.http.post(f"{self.sandbox_url}sandbox/api/post", json=mention)
+
+    async def acknowledged_ms(self) -> dict[str, list[float]]:
+        """By type of envelope: from the frame that Slack sent to the acknowledgement that came back."""
+        answer = await self.http.get(f"{self.sandbox_url}sandbox/api/acknowledgements")
+        taken: dict[str, list[float]] = answer.json()
+        unanswered = (await self.http.get(f"{self.sandbox_url}sandbox/api/state")).json()["deliveries"]
+        # One that Slack gave up on counts with the three seconds that it waited.
+        return {**taken, "unacknowledged": [3000.0] * unanswered.get("unacknowledged", 0)}
 
     async def seconds_to(self, table: str, column: str, wanted: Sequence[str], deadline_s: float) -> list[float]:
         """From the first alert of each wanted workload to its row; the deadline for those that have none by then."""
@@ -136,7 +145,6 @@ async def storm() -> Figures:
     async with _rig() as rig:
         await asyncio.sleep(2)
         idle_mb = pss_mb(rig.bot.pid)
-        asks: list[float] = []
         errors = 0
         began = time.monotonic()
 
@@ -157,7 +165,9 @@ async def storm() -> Figures:
                 await asyncio.sleep(max(0.0, began + number / ALERTS_PER_S - time.monotonic()))
                 group.create_task(post(number))
                 if number % (ALERTS_PER_S // 2) == 0:
-                    group.create_task(_collect(asks, rig.ask))
+                    group.create_task(rig.command())
+                if number % (3 * ALERTS_PER_S) == 0:
+                    group.create_task(rig.mention())
         opened = [f"service-{number:02d}" for number in range(INCIDENTS)]
         cards = await rig.seconds_to("cards", "posted_at", opened, 30)
         answers = await rig.seconds_to("diagnoses", "created_at", opened, 30)
@@ -167,15 +177,17 @@ async def storm() -> Figures:
             "first card p95 s": p(cards, 95),
             "first card p50 s": p(cards, 50),
             "diagnosis p95 s": p(answers, 95),
-            "slash command acknowledged p99 ms": round(1000 * p(asks, 99), 1),
-            "slash command acknowledged p50 ms": round(1000 * p(asks, 50), 1),
+            **_acknowledgements(await rig.acknowledged_ms()),
             "idle PSS MB": idle_mb,
             "PSS after the storm MB": pss_mb(rig.bot.pid),
+            "embedder PSS MB": max(map(pss_mb, children(rig.bot.pid)), default=0),
         }
 
 
-async def _collect(into: list[float], measure: Callable[[], Awaitable[float]]) -> None:
-    into.append(await measure())
+def _acknowledgements(taken: Mapping[str, Sequence[float]]) -> Figures:
+    every = [one for kind in taken.values() for one in kind]
+    by_kind = {f"{kind} acknowledged p99 ms": p(found, 99) for kind, found in taken.items() if found}
+    return {"envelopes": len(every), "acknowledged p50 ms": p(every, 50), "acknowledged p99 ms": p(every, 99)} | by_kind
 
 
 async def ramp() -> Figures:
@@ -261,6 +273,14 @@ def pss_mb(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one has started; none where the kernel does not tell."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 async def measure(names: Sequence[str]) -> AsyncIterator[tuple[str, Figures]]:

@@ -112,6 +112,11 @@ def state(control: Control, query: Json) -> Json:
     }
 
 
+def acknowledgements(control: Control, _query: Json) -> Json:
+    """Milliseconds that the newest acknowledgements took, by type of envelope."""
+    return {kind: list(taken) for kind, taken in control.slack.sockets.ack_ms.items()}
+
+
 def _shown(slack: Slack, message: Json) -> Json:
     shown = {name: value for name, value in message.items() if name != "for_user"}
     if not message.get("files"):
@@ -361,6 +366,7 @@ async def shortcut(control: Control, body: Json) -> Json:
 
 
 READS: dict[str, Callable[[Control, Json], Json]] = {
+    "acknowledgements": acknowledgements,
     "state": state,
     "messages": messages,
     "view": view,

@@ -9,7 +9,7 @@ import random
 import secrets
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ PING_SECONDS = 15
 DEBUG_RECONNECT_SECONDS = 360
 # An outage of the bot must not let the backlog grow without end; Slack drops events too, after an hourly ceiling.
 MAX_WAITING = 20_000
+KEPT_ACKS = 10_000
 DISCONNECT_REASONS = ("warning", "refresh_requested", "link_disabled", "too_many_websockets")
 
 
@@ -66,7 +67,8 @@ class Link:
 class Sockets:
     """The open links of the app and what was sent over them.
 
-    ``counts`` has delivered, unacknowledged, redelivered, dropped.
+    ``counts`` has delivered, unacknowledged, redelivered, dropped. ``ack_ms`` has, by type of envelope, how long the
+    newest acknowledgements took from the frame that was sent to the frame that came back.
     """
 
     timing: Timing
@@ -75,6 +77,7 @@ class Sockets:
     on_link_change: Callable[[], None] = lambda: None
     links: list[Link] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    ack_ms: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_ACKS)))
     _tickets: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -191,9 +194,12 @@ class Sockets:
         envelope = {"envelope_id": envelope_id, "type": kind, "payload": payload, **more}
         try:
             async with asyncio.timeout(self.timing.ack):
+                sent_at = time.perf_counter()
                 await link.ws.send_str(orjson.dumps(envelope).decode())
                 self.counts["delivered"] += 1
-                return await waiting
+                answer = await waiting
+                self.ack_ms[kind].append(round(1000 * (time.perf_counter() - sent_at), 2))
+                return answer
         except TimeoutError:
             self.counts["unacknowledged"] += 1
             return None
