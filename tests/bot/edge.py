@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 COMMAND_S = 60
@@ -36,12 +39,18 @@ class Ended:
 
 def codehealer(*arguments: str | Path, given: bytes = b"", env: Mapping[str, str] | None = None) -> Ended:
     """Run one command to its end; a traceback is never an answer."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", *map(str, arguments)],
-        input=given, capture_output=True, timeout=COMMAND_S, check=False, cwd=ROOT,
-        env={**os.environ, "CODEHEALER_HTTP_PORT": "0", **(env or {})},
-    )  # fmt: skip
-    ended = Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        out, words, source = folder / "out", folder / "words", folder / "given"
+        source.write_bytes(given)
+        settings = {**os.environ, "CODEHEALER_HTTP_PORT": "0", **(env or {})}
+        process = Forked(*map(str, arguments), env=settings, folder=ROOT, out=out, words=words, given=source)
+        try:
+            status = process.join(COMMAND_S)
+        finally:
+            process.kill()
+        assert status is not None, f"codehealer {arguments} did not end: {words.read_text()}"
+        ended = Ended(status, out.read_text(), words.read_text())
     assert "Traceback" not in ended.words, ended.words
     return ended
 

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.forked import Forked
+
 ONCALL, LEAD, DEVELOPER, GUEST = "U0ONCALL", "U0LEAD", "U0DEV", "U0GUEST"
 BOT = "U0CODEHEALER"
 DEPLOYMENTS, ALERTS = "C0DEPLOY", "C0ALERTS"
@@ -37,7 +39,7 @@ class Stage:
     env: dict[str, str] = field(default_factory=dict)
     url: str = ""
     _sandbox: asyncio.subprocess.Process | None = None
-    _bot: asyncio.subprocess.Process | None = None
+    _bot: Forked | None = None
     _http: httpx.AsyncClient | None = None
 
     # --- processes
@@ -69,10 +71,7 @@ class Stage:
             **os.environ, **self.env, "DATABASE_URL": self.database_url, "CODEHEALER_LOG_FORMAT": "json",
             "CODEHEALER_VERIFY_EVERY_SECONDS": "0.5", **self.settings,
         }  # fmt: skip
-        with (self.logs / "bot.log").open("ab") as log:
-            self._bot = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", "run", env=environment, cwd=self.logs, stdout=log, stderr=log
-            )
+        self._bot = await Forked.start("run", env=environment, folder=self.logs, log=self.logs / "bot.log")
         await self.until(self._connected, "the bot is connected to Slack")
 
     async def _connected(self) -> bool:

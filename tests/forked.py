@@ -1,0 +1,101 @@
+"""The program in processes of its own that need not import it anew: forked from one that has.
+
+Each start costs milliseconds instead of two seconds of a core, and there are some hundred in the suite. What runs is
+the very same `main()`, in its own process, with its own arguments, environment, folder and signals. The start as users
+do it is tested beside, in tests/bot/test_start.py.
+"""
+
+import asyncio
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.forked", "bot.__main__"])
+
+
+def _run(  # noqa: PLR0917  a process takes them by position
+    arguments: Sequence[str], env: Mapping[str, str], folder: str, given: str, out: str, words: str
+) -> None:
+    """In the child: become `codehealer ARGUMENTS`. Reads from the file `given`, appends to the files `out`, `words`."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    for descriptor, path, flags in (
+        (0, given, os.O_RDONLY),
+        (1, out, os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        (2, words, os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+    ):
+        opened = os.open(path, flags, 0o644)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    # Fresh objects for the new descriptors, as an interpreter makes them at its start.
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8")
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(2, "w", closefd=False)), encoding="utf-8", write_through=True, line_buffering=True
+    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["codehealer", *arguments]
+    from bot.__main__ import main  # noqa: PLC0415  loaded in the process that this one is forked from
+
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
+
+
+class Forked:
+    """A started program. `returncode` as of subprocess: None while it runs, negative for the signal that ended it."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        folder: Path,
+        out: Path,
+        words: Path,
+        given: Path = Path(os.devnull),
+    ) -> None:
+        self._process = _CONTEXT.Process(
+            target=_run, args=(arguments, dict(env), str(folder), str(given), str(out), str(words))
+        )
+        self._process.start()
+
+    @classmethod
+    async def start(cls, *arguments: str, env: Mapping[str, str], folder: Path, log: Path) -> Self:
+        """Without holding up the caller's loop; all output goes to `log`."""
+        return await asyncio.to_thread(cls, *arguments, env=env, folder=folder, out=log, words=log)
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def join(self, timeout_s: float) -> int | None:
+        """Wait for its end; None when it still runs then."""
+        self._process.join(timeout_s)
+        return self.returncode
+
+    async def wait(self) -> int:
+        while (status := self.returncode) is None:  # noqa: ASYNC110  a process that is not our child has no event here
+            await asyncio.sleep(0.01)
+        return status
