@@ -352,6 +352,25 @@ feedback = Table(
     CheckConstraint("value IN (-1, 1)", name="value"),
 )
 
+# One row a call of a hosted model; "reserved" until its cost is known, and it counts as reserved until then.
+model_calls = Table(
+    "model_calls",
+    metadata,
+    _id(),
+    # A deleted incident takes nothing back of what was spent: its calls stay in the month's sum.
+    Column("incident_id", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL"), autoincrement=False),
+    Column("hop", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False, server_default=text("0")),
+    Column("usd", Float, nullable=False),
+    Column("ms", Integer, nullable=False, server_default=text("0")),
+    _text("outcome", "reserved"),
+    _moment("called_at", now=True),
+    Index("ix_model_calls_called_at", "called_at"),
+    Index("ix_model_calls_incident_id", "incident_id"),
+)
+
 # Append-only: written unchained in the transaction of what it records, numbered and chained by the sealing job.
 audit = Table(
     "audit",
