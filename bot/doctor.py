@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from bot.program import open_database
 from bot.settings import Settings
 from bot.slack_app import make_client, preflight
-from bot.wiring import make_clients, read_policy
+from bot.wiring import make_clients, model_services, read_policy
 from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError
 from knowledge.store.database import open_engine
@@ -121,9 +121,12 @@ async def _embedder(_settings: Settings) -> Finding:
 
 
 async def _models(settings: Settings) -> Finding:
-    if not settings.nvidia_api_key.get_secret_value():
+    hops = [f"{wire.name} ({', '.join(models) or 'no model'})" for wire, _, models, _ in model_services(settings)]
+    if not hops:
         return Finding("models", True, "built-in diagnosis", "Set NVIDIA_API_KEY to ask NVIDIA's models first.")
-    return Finding("models", True, f"NVIDIA: {', '.join(settings.nvidia_models)}, then built-in")
+    empty = [wire.models_setting for wire, _, models, _ in model_services(settings) if not models]
+    remedy = f"Name at least one model in {', '.join(empty)}." if empty else ""
+    return Finding("models", not empty, f"{', then '.join(hops)}, then built-in", remedy)
 
 
 @contextlib.asynccontextmanager

@@ -21,12 +21,19 @@ from handlers import flow, inbox
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
+from knowledge.cache import Cache, MemoryCache, open_cache
 from knowledge.diagnosis import Answerer, BuiltinAnswerer
+from knowledge.embedding.cached import CachedEmbedder
 from knowledge.embedding.child import ChildEmbedder
-from knowledge.language_models.nvidia import NvidiaAnswerer
+from knowledge.language_models.anthropic import ANTHROPIC
+from knowledge.language_models.hosted import HostedAnswerer, Options
+from knowledge.language_models.nvidia import NVIDIA
+from knowledge.language_models.openai import OPENAI
+from knowledge.language_models.wire import Wire
 from knowledge.ports import Embedder
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.executions import StoredExecutions
+from knowledge.store.model_calls import Ledger
 from remediation.argocd import ArgoCdServer
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
@@ -87,7 +94,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         await check_access(cluster_access(settings, policy))
         clients = make_clients(settings, policy, http)
         stack.push_async_callback(_close, clients)
-        embedder = await stack.enter_async_context(ChildEmbedder())
+        cache = await stack.enter_async_context(open_cache(settings.redis_url, settings.cache_seconds))
+        embedder = CachedEmbedder(await stack.enter_async_context(ChildEmbedder()), cache)
 
         def bound(stage: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
             async def run(**arguments: Any) -> None:
@@ -104,7 +112,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             people=People(slack, me["team_id"], policy),
             clients=clients,
             policy=policy,
-            answerers=make_answerers(settings, http, embedder),
+            answerers=make_answerers(settings, http, embedder, cache),
+            ledger=Ledger(engine, settings.model_limits, settings.prices),
             embedder=embedder,
             executions=StoredExecutions(engine),
             channel=settings.channel,
@@ -153,14 +162,38 @@ def cluster_access(settings: Settings, policy: Policy) -> dict[str, ClusterAcces
     return access or ({"default": ClusterAccess(Path(settings.kubeconfig))} if settings.kubeconfig else {})
 
 
-def make_answerers(settings: Settings, http: httpx.AsyncClient, embedder: Embedder) -> tuple[Answerer, ...]:
+def make_answerers(
+    settings: Settings, http: httpx.AsyncClient, embedder: Embedder, cache: Cache | None = None
+) -> tuple[Answerer, ...]:
     """Who is asked for a diagnosis, in order; the built-in one is always the last."""
-    builtin = BuiltinAnswerer(embedder)
-    key = settings.nvidia_api_key.get_secret_value()
-    if not key:
-        return (builtin,)
-    nvidia = NvidiaAnswerer(http, api_key=key, models=settings.nvidia_models, base_url=settings.nvidia_base_url)
-    return (nvidia, builtin)
+    options = Options(
+        temperature=settings.model_temperature,
+        max_tokens=settings.model_max_tokens,
+        deadline_s=settings.model_deadline_seconds,
+        per_minute=settings.model_requests_per_minute,
+        second_look=settings.model_second_look,
+        prices=settings.prices,
+    )
+    cache = cache or MemoryCache(settings.cache_seconds)
+    hosted = [
+        HostedAnswerer(wire, http, key, models, base_url, options, cache)
+        for wire, key, models, base_url in model_services(settings)
+    ]
+    return (*hosted, BuiltinAnswerer(embedder))
+
+
+def model_services(settings: Settings) -> list[tuple[Wire, str, tuple[str, ...], str]]:
+    """(service, key, models, base address) of the hosted models that a key is set for, in the order of asking."""
+    services = [
+        (NVIDIA, settings.nvidia_api_key, settings.nvidia_models, settings.nvidia_base_url),
+        (OPENAI, settings.openai_api_key, settings.openai_models, settings.openai_base_url),
+        (ANTHROPIC, settings.anthropic_api_key, settings.anthropic_models, settings.anthropic_base_url),
+    ]
+    return [
+        (wire, key.get_secret_value(), models, base_url)
+        for wire, key, models, base_url in services
+        if key.get_secret_value()
+    ]
 
 
 def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, routing
+from handlers import cards, first_look, routing
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
@@ -265,12 +265,15 @@ async def _answer(
         before = await retrieval.search(
             db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
         )
+    answerers, notes = first_look.who_is_asked(services, incident)
+    await first_look.show(services, incident, collected, answerers=answerers, precedents=before)
     answer = await diagnosis.diagnose(
         incident.title,
         collected,
-        answerers=services.answerers,
+        answerers=answerers,
         precedents=before,
         permitted_actions=tuple(REMEDIATORS),
+        notes=notes,
     )
     if isinstance(answer, Unsure):
         return answer, before[:3]

@@ -11,6 +11,7 @@ from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.ports import Embedder, Jobs
 from knowledge.store.executions import StoredExecutions
+from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy
 from remediation.ports import Clients
 
@@ -47,4 +48,5 @@ class Services:
     actions: bool = True
     timing: Timing = field(default_factory=Timing)
     now: Callable[[], datetime] = utc_now
+    ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple

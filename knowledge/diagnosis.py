@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from knowledge.budget import OverBudget
 from knowledge.case import Case, make_case
 from knowledge.causes import CAUSE_CHARS, cause_sentence, fixability_of, shortened, summary_of
 from knowledge.errors import BadInput, CodeHealerError
@@ -57,16 +58,24 @@ class Answer:
     prompt_version: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    usd: float = 0.0
 
 
 class Answerer(Protocol):
     """One who can be asked. `answer` raises a CodeHealerError when it has none: the next is asked then.
 
-    `name` is for people ("NVIDIA", "built-in"); `deadline_s` bounds the call from outside as well.
+    `name` is for people ("NVIDIA", "built-in"); `deadline_s` bounds the call from outside as well. `outside` says that
+    the case leaves this machine, which a service may forbid and limits may end.
     """
 
-    name: str
-    deadline_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def deadline_s(self) -> float: ...
+
+    @property
+    def outside(self) -> bool: ...
 
     async def answer(self, case: Case) -> Answer: ...
 
@@ -78,24 +87,31 @@ async def diagnose(
     answerers: Sequence[Answerer],
     precedents: Sequence[Precedent] = (),
     permitted_actions: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Diagnosis | Unsure:
     """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
 
-    A hop that fails, or does not answer before its deadline, is named in `answered_by.note`. When nobody answers the
-    result is Unsure, never an exception. `alert_title` may carry the alert's description. Reading large evidence runs
-    in a thread.
+    A hop that fails, or does not answer before its deadline, is named in `answered_by.note`, after `notes`. Once a
+    limit is reached nobody outside is asked any more. When nobody answers the result is Unsure, never an exception.
+    `alert_title` may carry the alert's description. Reading large evidence runs in a thread.
     """
     started = time.monotonic()
     case = await asyncio.to_thread(
         make_case, alert_title, evidence, precedents=precedents, permitted_actions=permitted_actions
     )
-    notes: list[str] = []
+    notes = list(notes)
+    over_budget = False
     for answerer in answerers:
+        if over_budget and answerer.outside:
+            continue
         try:
             async with asyncio.timeout(answerer.deadline_s):
                 answer = await answerer.answer(case)
         except TimeoutError:
             notes.append(f"{answerer.name} did not answer in {answerer.deadline_s:g} s")
+        except OverBudget as error:
+            over_budget = True
+            notes.append(str(error))
         except CodeHealerError as error:
             notes.append(f"{answerer.name}: {error}")
         else:
@@ -123,6 +139,7 @@ def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()
         prompt_version=answer.prompt_version,
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
+        usd=answer.usd,
     )
     candidates = answer.candidates[:MOST_CANDIDATES]
     if answer.unsure_because or answer.kind is FailureKind.UNKNOWN:
@@ -199,6 +216,7 @@ class BuiltinAnswerer:
     """The built-in classifier behind the Answerer protocol; works without an embedder, a little less well."""
 
     name = "built-in"
+    outside = False
 
     def __init__(self, embedder: Embedder | None, *, deadline_s: float = 45.0) -> None:
         self._embedder = embedder

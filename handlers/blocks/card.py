@@ -330,7 +330,9 @@ def _note(view: CardView, otherwise: str = "") -> str:
     return m.inline(reason_words(view.decided_note), 240, otherwise)
 
 
-def _nothing_yet(_: CardView) -> list[str]:
+def _nothing_yet(view: CardView) -> list[str]:
+    if view.diagnosis is not None and view.diagnosis.answered_by.provisional:
+        return ["First look: a model is still being asked. Nothing to decide yet."]
     return ["Collecting evidence. The cause will stand here."]
 
 
@@ -504,7 +506,7 @@ def _approval_id(view: CardView) -> int:
 
 def answered(view: CardView) -> bool:
     """Whether the card gives an answer that people can judge."""
-    return view.diagnosis is not None
+    return view.diagnosis is not None and not view.diagnosis.answered_by.provisional
 
 
 def _buttons(view: CardView) -> list[dict[str, Any]]:
@@ -594,10 +596,11 @@ def _small_print(view: CardView) -> str:
 
 
 def answered_by(diagnosis: Diagnosis | Unsure) -> str:
-    """Who answered, in how many milliseconds, and why not a better one; escaped."""
+    """Who answered, in how many milliseconds and for how much, and why not a better one; escaped."""
     source = diagnosis.answered_by
-    note = f" ({m.inline(source.note, 100)})" if source.note else ""
-    return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms, {MACHINE_MADE}"
+    note = f" ({m.inline(source.note, 240)})" if source.note else ""
+    cost = f" for ${source.usd:.4f}" if source.usd else ""
+    return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms{cost}, {MACHINE_MADE}"
 
 
 def card_lines(blocks: list[dict[str, Any]]) -> list[str]:
