@@ -109,6 +109,7 @@ class ModelSettings(BaseSettings):
     redis_url: str = Field(
         "",
         alias="REDIS_URL",
+        repr=False,  # it may hold a password
         description="Redis for cached answers, shared by all processes (codehealer[redis]); empty: in memory",
     )
     cache_seconds: float = Field(
