@@ -163,14 +163,19 @@ def cluster_access(settings: Settings, policy: Policy) -> dict[str, ClusterAcces
 
 
 def make_answerers(
-    settings: Settings, http: httpx.AsyncClient, embedder: Embedder, cache: Cache | None = None
+    settings: Settings,
+    http: httpx.AsyncClient,
+    embedder: Embedder,
+    cache: Cache | None = None,
+    *,
+    per_minute: int | None = None,
 ) -> tuple[Answerer, ...]:
     """Who is asked for a diagnosis, in order; the built-in one is always the last."""
     options = Options(
         temperature=settings.model_temperature,
         max_tokens=settings.model_max_tokens,
         deadline_s=settings.model_deadline_seconds,
-        per_minute=settings.model_requests_per_minute,
+        per_minute=per_minute or settings.model_requests_per_minute,
         second_look=settings.model_second_look,
         prices=settings.prices,
     )

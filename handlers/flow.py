@@ -260,13 +260,13 @@ async def _answer(
     services: Services, incident: Incident, collected: Sequence[Evidence]
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
+    answerers, notes = first_look.who_is_asked(services, incident)
+    await first_look.show(services, incident, collected, answerers=answerers)
     likeness = excerpt_of(collected, incident)
     async with services.engine.connect() as db:
         before = await retrieval.search(
             db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
         )
-    answerers, notes = first_look.who_is_asked(services, incident)
-    await first_look.show(services, incident, collected, answerers=answerers, precedents=before)
     answer = await diagnosis.diagnose(
         incident.title,
         collected,

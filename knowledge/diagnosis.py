@@ -130,8 +130,6 @@ def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()
     """Pure: an answer becomes a Diagnosis as far as the evidence bears it out, else an Unsure."""
     quotes = _borne_out(case, answer)
     note = "; ".join([*notes, *([answer.note] if answer.note else [])])
-    if note and notes:
-        note = f"{note}; {answer.name}"
     source = AnswerSource(
         name=answer.name,
         ms=ms,

@@ -263,7 +263,9 @@ def _cause(view: CardView) -> list[str]:
 
 def _known(view: CardView, diagnosis: Diagnosis) -> list[str]:
     cause = m.inline(diagnosis.cause or diagnosis.summary, 320)
-    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure · {_basis(view)}"]
+    # Nobody has looked among past incidents yet when an answer is provisional.
+    basis = "" if diagnosis.answered_by.provisional else f" · {_basis(view)}"
+    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure{basis}"]
 
 
 def _unsure(unsure: Unsure) -> list[str]:

@@ -36,7 +36,11 @@ _WRONG_REPLY_CHARS = 2_000
 _FIRST_MODELS_SHARE = 0.6
 
 
-@dataclass(frozen=True, slots=True)
+class TooFast(Unavailable):
+    """The service may not be asked again so soon: nothing is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a service is asked. `deadline_s` bounds one answer over all of its models."""
 
@@ -56,7 +60,7 @@ class _Standing:
     breaker: Breaker = field(default_factory=Breaker)
     aside: dict[str, tuple[float, str]] = field(default_factory=dict)
     dropped: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    starts: deque[float] = field(default_factory=lambda: deque(maxlen=1_000))
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,8 @@ class HostedAnswerer:
         except TimeoutError:
             self._failed()
             raise Unavailable(f"no answer in {self.options.deadline_s:g} s") from None
+        except TooFast:
+            raise
         except Unavailable:
             self._failed()
             raise
@@ -155,7 +161,7 @@ class HostedAnswerer:
             except SetAside as error:
                 self._set_aside(model, str(error))
                 reasons.append(f"{model}: {error}")
-            except OverBudget:
+            except (OverBudget, TooFast):
                 raise
             except (Unavailable, Refused, UnreadableReply) as error:
                 reasons.append(f"{model}: {error}")
@@ -296,7 +302,7 @@ class HostedAnswerer:
         now = self.clock()
         start = next_slot(self.standing.starts, self.options.per_minute, now)
         if start - now > self.options.deadline_s:
-            raise Unavailable(f"the pace of {self.options.per_minute} requests a minute is used up")
+            raise TooFast(f"the pace of {self.options.per_minute} requests a minute is used up")
         self.standing.starts.append(start)
         if start > now:
             await asyncio.sleep(start - now)

@@ -45,7 +45,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 async def asking(
     engine: AsyncEngine, slack: AsyncWebClient, database_url: str, server: ModelServer, http: httpx.AsyncClient
 ) -> Services:
-    nvidia = HostedAnswerer(WIRES["nvidia"], http, KEY, ("m",), server.base_url("nvidia"), Options(20.0))
+    nvidia = HostedAnswerer(WIRES["nvidia"], http, KEY, ("m",), server.base_url("nvidia"), Options(deadline_s=20.0))
     return made_services(engine, slack, database_url, answerers=(nvidia, BuiltinAnswerer(None)), ledger=Ledger(engine))
 
 

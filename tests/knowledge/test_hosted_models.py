@@ -256,7 +256,9 @@ async def test_service_that_keeps_failing_is_left_alone_and_tried_again_later() 
         serving(lambda _: Says(status=500) if broken[0] else good()) as server,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        nvidia = hop(server, client, models=("m",), clock=lambda: time[0], options=Options(5.0, per_minute=1000))
+        nvidia = hop(
+            server, client, models=("m",), clock=lambda: time[0], options=Options(deadline_s=5.0, per_minute=1000)
+        )
         for _ in range(FAILURES):
             assert "HTTP 500" in built_in(await asked_of([nvidia]))
         before = len(server.asked)
@@ -269,6 +271,14 @@ async def test_service_that_keeps_failing_is_left_alone_and_tried_again_later() 
         broken[0] = False
         assert (await asked_of([nvidia])).answered_by.name == "nvidia:m"
         assert nvidia.standing.breaker.failures == 0
+
+
+async def test_pace_that_is_used_up_hands_over_and_is_no_failure() -> None:
+    async with serving(lambda _: good()) as server, httpx.AsyncClient(trust_env=False) as client:
+        slow = hop(server, client, cache=MemoryCache(0), options=Options(deadline_s=5.0, per_minute=1))
+        assert (await asked_of([slow])).answered_by.name == "nvidia:model-a"
+        assert "the pace of 1 requests a minute is used up" in built_in(await asked_of([slow]))
+    assert slow.standing.breaker.failures == 0
 
 
 def test_requests_beyond_the_pace_wait_for_their_minute() -> None:
