@@ -68,6 +68,8 @@ async def show(
     embedder = services.embedder
     hasty = _Hasty(embedder, embedder.name, embedder.dimension) if embedder else None
     answer = await diagnosis.diagnose(incident.title, collected, answerers=[BuiltinAnswerer(hasty)])
+    if answer.injection_suspected:
+        return  # nobody outside is going to be asked
     source = answer.answered_by
     note = "; ".join(part for part in (source.note, f"checking with {outside} …") if part)
     provisional = replace(answer, answered_by=replace(source, note=note, provisional=True))

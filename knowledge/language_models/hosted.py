@@ -23,6 +23,7 @@ from knowledge.language_models.asking import FieldRefused, Line, SetAside, ask
 from knowledge.language_models.breaker import Breaker, after_call, next_slot, on_trial, seconds_left
 from knowledge.language_models.reply import Reply, UnreadableReply, answer_from, read_reply, reply_schema
 from knowledge.language_models.second_look import lowered, read_second_look, second_look_schema
+from knowledge.language_models.support import objection
 from knowledge.language_models.wire import Question, Said, Wire
 from knowledge.prompts import Prompt, build_prompt, second_look_turns
 
@@ -157,7 +158,7 @@ class HostedAnswerer:
                 reasons.append(f"{model}: {why}")
                 continue
             try:
-                heard = await self._heard(model, prompt)
+                heard = await self._heard(model, prompt, case)
             except SetAside as error:
                 self._set_aside(model, str(error))
                 reasons.append(f"{model}: {error}")
@@ -189,24 +190,25 @@ class HostedAnswerer:
 
     # --- one answer for equal questions
 
-    async def _heard(self, model: str, prompt: Prompt) -> _Heard:
+    async def _heard(self, model: str, prompt: Prompt, case: Case) -> _Heard:
         options = self.options
         key = key_of(
             "chat", self.wire.id, self._base, model, f"{options.temperature}", f"{options.max_tokens}",
             f"{options.second_look}", prompt.system_without_nonce, prompt.user_without_nonce,
         )  # fmt: skip
-        heard, mine = await self.flights.run(key, lambda: self._cached_or_asked(key, model, prompt))
+        heard, mine = await self.flights.run(key, lambda: self._cached_or_asked(key, model, prompt, case))
         return heard if mine else _Heard(heard.reply, _Spent(notes=("shared answer",)))
 
-    async def _cached_or_asked(self, key: str, model: str, prompt: Prompt) -> _Heard:
+    async def _cached_or_asked(self, key: str, model: str, prompt: Prompt, case: Case) -> _Heard:
         stored = await self.cache.get(key)
         if stored is not None:
             try:
-                return _Heard(read_reply(stored.decode("utf-8", "replace")), _Spent(notes=("cached answer",)))
+                reply = await _readable(stored.decode("utf-8", "replace"), case)
+                return _Heard(reply, _Spent(notes=("cached answer",)))
             except UnreadableReply:
                 log.warning("cached_answer_unreadable", model=model)
         async with asyncio.timeout(self.options.deadline_s):  # others may wait for it, so it ends by itself
-            heard = await self._asked(model, prompt)
+            heard = await self._asked(model, prompt, case)
             if self.options.second_look:
                 heard = await self._looked_again(model, prompt, heard)
         await self.cache.put(key, heard.reply.model_dump_json().encode())
@@ -214,22 +216,22 @@ class HostedAnswerer:
 
     # --- asking
 
-    async def _asked(self, model: str, prompt: Prompt) -> _Heard:
-        """The reply, with one more try and the error when it cannot be read."""
+    async def _asked(self, model: str, prompt: Prompt, case: Case) -> _Heard:
+        """The reply, with one more try and the error when it cannot be read or believed."""
         turns = [{"role": "user", "content": prompt.user}]
         question = self._question(prompt.system, turns)
         said, spent = await self._said(model, question)
         try:
-            return _Heard(read_reply(said.content), spent)
+            return _Heard(await _readable(said.content, case), spent)
         except UnreadableReply as error:
             problem = f"{error}{' (it was cut off: be shorter)' if said.cut_off else ''}"
         turns = [
             *turns,
             {"role": "assistant", "content": said.content[:_WRONG_REPLY_CHARS] or "(nothing)"},
-            {"role": "user", "content": f"That cannot be read: {problem}. Answer again, with the JSON object only."},
+            {"role": "user", "content": f"That cannot be used: {problem}. Answer again, with the JSON object only."},
         ]
         said, more = await self._said(model, replace(question, turns=turns))
-        return _Heard(read_reply(said.content), spent + more)
+        return _Heard(await _readable(said.content, case), spent + more)
 
     async def _looked_again(self, model: str, prompt: Prompt, heard: _Heard) -> _Heard:
         """A sceptical second look: it can only lower the confidence, and without a readable one nothing changes."""
@@ -323,6 +325,14 @@ class HostedAnswerer:
             attempts=self.options.attempts,
             status_url=self._base + self.wire.status_path if self.wire.status_path else "",
         )
+
+
+async def _readable(content: str, case: Case) -> Reply:
+    """Raises UnreadableReply for what cannot be read, and for what the evidence gives no reason to believe."""
+    reply = read_reply(content)
+    if problem := await asyncio.to_thread(objection, reply, case):
+        raise UnreadableReply(problem)
+    return reply
 
 
 def _refused_fields(wire: Wire, left_out: Sequence[str], said: str) -> tuple[str, ...]:
