@@ -44,9 +44,14 @@ def test_the_migrations_make_the_tables(database_url: str) -> None:
 
 
 def test_vectors_and_words_are_indexed_and_tokens_have_their_sequence(database_url: str) -> None:
-    indexes = scalars(database_url, "SELECT indexdef FROM pg_indexes WHERE tablename = 'knowledge_items'")
-    assert any("USING hnsw (vector vector_cosine_ops)" in str(index) for index in indexes)
-    assert any("USING gin (words)" in str(index) for index in indexes)
+    query = "SELECT indexdef FROM pg_indexes WHERE tablename IN ('knowledge_items', 'item_vectors')"
+    indexes = "\n".join(map(str, scalars(database_url, query)))
+    for dimension in (384, 2048):
+        assert (
+            f"USING hnsw (((vector)::halfvec({dimension})) halfvec_cosine_ops) WHERE (dimension = {dimension})"
+            in indexes
+        )
+    assert "USING gin (words)" in indexes
     assert scalars(database_url, "SELECT sequencename FROM pg_sequences WHERE sequencename = 'fencing_tokens'")
 
 

@@ -1,0 +1,204 @@
+"""Vectors of remembered items, of several models side by side, and how far each model has come through the items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import ColumnElement, and_, case, cast, func, literal, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.errors import WrongDimension
+from knowledge.model import FailureKind
+from knowledge.ports import Vector
+from knowledge.store.tables import item_vectors, knowledge_items, vector_models
+
+# The longest that pgvector keeps.
+LONGEST = 16_000
+# An item bears the time at which its transaction began, which may be this long before anybody can see it.
+LONGEST_TRANSACTION = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """An item that has no vector of a model, or one of an earlier text; `seen` is the version that was read."""
+
+    id: str
+    seen: datetime
+    kind: FailureKind | None
+    excerpt: str
+    fix: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many items have a vector of a model and how many wait for one; `problem` is why it does not go on."""
+
+    model: str
+    dimension: int
+    embedded: int
+    waiting: int
+    ready: bool
+    problem: str = ""
+
+
+# --- searching -----------------------------------------------------------------------------------------------------
+
+
+def _length(dimension: int) -> ColumnElement[bool]:
+    # Written out, not bound: an index over some rows only serves a query that names the same rows.
+    return item_vectors.c.dimension == literal_column(str(int(dimension)))
+
+
+def comparable(vector: Vector, model: str) -> ColumnElement[bool]:
+    """The rows that may be compared with a vector of this model: its own, of the same length."""
+    return and_(item_vectors.c.model == model, _length(len(vector)))
+
+
+def distance(vector: Vector) -> ColumnElement[Any]:
+    """Cosine distance, in the words of the index; only among comparable rows."""
+    column: Any = cast(item_vectors.c.vector, HALFVEC(len(vector)))
+    return column.cosine_distance(vector.tolist())  # type: ignore[no-any-return]  # pgvector has no types
+
+
+def similarity(item_id: ColumnElement[str], vector: Vector, model: str) -> ColumnElement[Any]:
+    """Cosine similarity of one item; NULL where it has no comparable vector."""
+    return (
+        select(1 - distance(vector))
+        .where(item_vectors.c.item_id == item_id, comparable(vector, model))
+        .correlate(knowledge_items)
+        .scalar_subquery()
+    )
+
+
+# --- keeping -------------------------------------------------------------------------------------------------------
+
+
+async def replace(db: AsyncConnection, item_id: str, vector: Vector | None, model: str) -> None:
+    """The item's text is new: what was made of the old one goes, also that of other models."""
+    await db.execute(item_vectors.delete().where(item_vectors.c.item_id == item_id))
+    if vector is not None:
+        await put(db, item_id, vector, model)
+
+
+async def put(db: AsyncConnection, item_id: str, vector: Vector, model: str, *, seen: datetime | None = None) -> None:
+    """Keep a vector of an item as it now is, or of the version `seen`: of one that has changed since it is dropped.
+
+    Raises:
+        WrongDimension: it is empty or longer than can be kept.
+    """
+    dimension = len(vector)
+    if not 0 < dimension <= LONGEST:
+        raise WrongDimension(f"A vector of {dimension} numbers cannot be kept: 1 to {LONGEST:,} are possible.")
+    item = select(
+        knowledge_items.c.id,
+        literal(model),
+        literal_column(str(dimension)),
+        cast(literal(vector.tolist(), HALFVEC(dimension)), HALFVEC(dimension)),
+        knowledge_items.c.updated_at,
+    ).where(knowledge_items.c.id == item_id)
+    if seen is not None:
+        item = item.where(knowledge_items.c.updated_at == seen)
+    statement = insert(item_vectors).from_select(["item_id", "model", "dimension", "vector", "made_of"], item)
+    new = {name: statement.excluded[name] for name in ("dimension", "vector", "made_of")}
+    await db.execute(statement.on_conflict_do_update(index_elements=["item_id", "model"], set_=new))
+
+
+async def drop_others(db: AsyncConnection, keep: Sequence[str]) -> None:
+    """Forget the models that are not in `keep`, with all their vectors."""
+    await db.execute(item_vectors.delete().where(item_vectors.c.model.not_in(keep)))
+    await db.execute(vector_models.delete().where(vector_models.c.model.not_in(keep)))
+
+
+# --- making them anew ------------------------------------------------------------------------------------------------
+
+
+def _stale(model: str, dimension: int, withheld: Sequence[str]) -> ColumnElement[bool]:
+    current = select(item_vectors.c.item_id).where(
+        item_vectors.c.model == model,
+        item_vectors.c.dimension == dimension,
+        item_vectors.c.item_id == knowledge_items.c.id,
+        item_vectors.c.made_of == knowledge_items.c.updated_at,
+    )
+    return and_(~current.exists(), knowledge_items.c.service.not_in(withheld))
+
+
+async def without(db: AsyncConnection, model: str, *, limit: int, withheld: Sequence[str] = ()) -> Sequence[Unembedded]:
+    """Items that lack a current vector of `model`, newest first; none of the services that are withheld from it."""
+    columns = ("id", "kind", "excerpt", "fix", "outcome")
+    rows = await db.execute(
+        select(*(knowledge_items.c[name] for name in columns), knowledge_items.c.updated_at.label("seen"))
+        .where(_stale(model, dimension, withheld))
+        .order_by(knowledge_items.c.occurred_at.desc(), knowledge_items.c.id)
+        .limit(limit)
+    )
+    return [
+        Unembedded(row.id, row.seen, FailureKind(row.kind) if row.kind else None, row.excerpt, row.fix, row.outcome)
+        for row in rows
+    ]
+
+
+async def idle(db: AsyncConnection, model: str, dimension: int) -> bool:
+    """True while there is nothing to do for a model, or it has to wait after a problem; costs next to nothing."""
+    row = (await db.execute(select(vector_models).where(vector_models.c.model == model))).one_or_none()
+    if row is None or row.dimension != dimension:
+        return False
+    now = (await db.execute(select(func.now()))).scalar_one()
+    if row.not_before is not None and row.not_before > now:
+        return True
+    newest = (await db.execute(select(func.max(knowledge_items.c.updated_at)))).scalar_one()
+    return row.waiting == 0 and (newest is None or newest < row.looked_at - LONGEST_TRANSACTION)
+
+
+async def look(
+    db: AsyncConnection,
+    model: str,
+    dimension: int,
+    *,
+    withheld: Sequence[str] = (),
+    problem: str = "",
+    rest_s: float = 0.0,
+) -> Progress:
+    """Count how far a model has come and keep it; the first time that nothing waits makes it ready for searches."""
+    waiting = (
+        await db.execute(select(func.count()).select_from(knowledge_items).where(_stale(model, dimension, withheld)))
+    ).scalar_one()
+    mine = and_(item_vectors.c.model == model, item_vectors.c.dimension == dimension)
+    embedded = (await db.execute(select(func.count()).select_from(item_vectors).where(mine))).scalar_one()
+    ready_at = func.now() if waiting == 0 else None
+    values = {
+        "dimension": dimension,
+        "embedded": embedded,
+        "waiting": waiting,
+        "problem": problem[:300],
+        "not_before": func.now() + timedelta(seconds=rest_s) if rest_s else None,
+        "looked_at": func.now(),
+    }
+    statement = insert(vector_models).values(model=model, ready_at=ready_at, **values)
+    ready = statement.excluded.ready_at
+    same = vector_models.c.dimension == statement.excluded.dimension
+    first = case((same, func.coalesce(vector_models.c.ready_at, ready)), else_=ready)
+    await db.execute(statement.on_conflict_do_update(index_elements=["model"], set_={**values, "ready_at": first}))
+    return next(one for one in await progress(db) if one.model == model)
+
+
+async def progress(db: AsyncConnection) -> Sequence[Progress]:
+    """How far each model has come, as last counted."""
+    rows = await db.execute(select(vector_models).order_by(vector_models.c.model))
+    return [
+        Progress(row.model, row.dimension, row.embedded, row.waiting, row.ready_at is not None, row.problem)
+        for row in rows
+    ]
+
+
+async def is_ready(db: AsyncConnection, model: str, dimension: int) -> bool:
+    """Whether a model has had all items once; the few that came since are found by their words until it has them."""
+    ready = select(vector_models.c.model).where(
+        vector_models.c.model == model,
+        vector_models.c.dimension == dimension,
+        vector_models.c.ready_at.is_not(None),
+    )
+    return (await db.execute(ready)).first() is not None
