@@ -32,6 +32,23 @@ class ModelSettings(BaseSettings):
         alias="CODEHEALER_NVIDIA_MODELS",
         description="Chat models in order of preference, comma-separated; one that is gone (410) is passed over",
     )
+    embedding_model: str = Field(
+        "",
+        alias="CODEHEALER_EMBEDDING_MODEL",
+        description="NVIDIA embedding model that past incidents are searched with; empty: the built-in one",
+    )
+    embedding_dimension: int = Field(
+        0,
+        alias="CODEHEALER_EMBEDDING_DIMENSION",
+        ge=0,
+        le=16_000,
+        description="Length of that model's vectors where it is not known here; 0: as known",
+    )
+    rerank_model: str = Field(
+        "",
+        alias="CODEHEALER_RERANK_MODEL",
+        description="NVIDIA model that looks closer at the past incidents that were found; empty: none",
+    )
     openai_api_key: SecretStr = Field(
         SecretStr(""), alias="OPENAI_API_KEY", description="Key of OpenAI's models, asked after NVIDIA's"
     )

@@ -26,6 +26,7 @@ from knowledge.model import (
     TrackRecord,
     Unsure,
 )
+from knowledge.passages import Sendable
 from remediation.policy_file import (
     DEFAULT_POLICY,
     Environment,
@@ -58,6 +59,7 @@ __all__ = [
     "outside_forbidden",
     "parse_policy",
     "precedent_confidence",
+    "sendable",
     "service_of",
 ]
 
@@ -185,6 +187,19 @@ def outside_forbidden(policy: Policy, incident: Incident) -> str:
         return f"outside models are forbidden for {closed.name}"
     opened = bool(rows) and target is not None and all(row.outside_models for row in rows)
     return "" if policy.outside_models or opened else "the policy forbids outside models"
+
+
+def sendable(policy: Policy) -> Sendable:
+    """The services whose remembered incidents may go to an outside model.
+
+    Of an incident without a service row it is not known where it happened: where anything is private, it stays here.
+    """
+    closed = {row.name for row in policy.services if row.outside_models is False}
+    closed |= {row.name for row in policy.services if row.namespace in policy.private_namespaces}
+    if policy.outside_models and not policy.private_namespaces:
+        return Sendable(tuple(sorted(closed)))
+    opened = {row.name for row in policy.services if row.outside_models or policy.outside_models}
+    return Sendable(tuple(sorted(opened - closed)), all_but=False)
 
 
 def precedent_confidence(precedents: Sequence[Precedent], action: str) -> float:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
 from knowledge.store import vectors
-from knowledge.store.tables import feedback, item_vectors, knowledge_items
+from knowledge.store.tables import feedback, knowledge_items
 
 # More words make the OR query slow and add nothing (facts: cap 60).
 MAX_QUERY_WORDS = 60
@@ -104,13 +104,7 @@ async def search(
     # Strict filters over an HNSW index lose recall unless the scan goes on until enough rows pass.
     await db.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
     if vector is not None:
-        near = (
-            select(item_vectors.c.item_id)
-            .join(knowledge_items, knowledge_items.c.id == item_vectors.c.item_id)
-            .where(vectors.comparable(vector, vector_model), *where)
-            .order_by(vectors.distance(vector))
-            .limit(limit)
-        )
+        near = vectors.nearest(vector, vector_model, where).limit(limit)
         ids |= set((await db.execute(near)).scalars())
     query = _or_query(words)
     rank: ColumnElement[Any] = literal(0.0)
@@ -224,3 +218,8 @@ async def feedback_of(db: AsyncConnection, incident_id: int) -> Sequence[Feedbac
 
 async def count_items(db: AsyncConnection) -> int:
     return int((await db.execute(select(func.count()).select_from(knowledge_items))).scalar_one())
+
+
+async def anything(db: AsyncConnection) -> bool:
+    """Whether any item is remembered."""
+    return (await db.execute(select(knowledge_items.c.id).limit(1))).first() is not None

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, and_, case, cast, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, case, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.errors import WrongDimension
 from knowledge.model import FailureKind
+from knowledge.passages import EVERYTHING, Sendable
 from knowledge.ports import Vector
 from knowledge.store.tables import item_vectors, knowledge_items, vector_models
 
@@ -34,6 +36,15 @@ class Unembedded:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """A model's cosine times `slope` plus `shift` is a similarity as the built-in model's; measured on `items`."""
+
+    slope: float
+    shift: float
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How many items have a vector of a model and how many wait for one; `problem` is why it does not go on."""
 
@@ -43,6 +54,7 @@ class Progress:
     waiting: int
     ready: bool
     problem: str = ""
+    measured: int = 0
 
 
 # --- searching -----------------------------------------------------------------------------------------------------
@@ -64,10 +76,25 @@ def distance(vector: Vector) -> ColumnElement[Any]:
     return column.cosine_distance(vector.tolist())  # type: ignore[no-any-return]  # pgvector has no types
 
 
-def similarity(item_id: ColumnElement[str], vector: Vector, model: str) -> ColumnElement[Any]:
-    """Cosine similarity of one item; NULL where it has no comparable vector."""
+def nearest(vector: Vector, model: str, where: Sequence[ColumnElement[bool]]) -> Select[str]:
+    """The ids of the items that pass `where`, nearest first; the caller sets the limit."""
     return (
-        select(1 - distance(vector))
+        select(item_vectors.c.item_id)
+        .join(knowledge_items, knowledge_items.c.id == item_vectors.c.item_id)
+        .where(comparable(vector, model), *where)
+        .order_by(distance(vector))
+    )
+
+
+def similarity(item_id: ColumnElement[str], vector: Vector, model: str) -> ColumnElement[Any]:
+    """Similarity of one item on the built-in model's scale; NULL where it has no comparable vector."""
+
+    def of_the_model(name: str, otherwise: float) -> ColumnElement[Any]:
+        known = select(vector_models.c[name]).where(vector_models.c.model == model).scalar_subquery()
+        return func.coalesce(known, otherwise)
+
+    return (
+        select(func.least(1.0, of_the_model("shift", 0.0) + of_the_model("slope", 1.0) * (1 - distance(vector))))
         .where(item_vectors.c.item_id == item_id, comparable(vector, model))
         .correlate(knowledge_items)
         .scalar_subquery()
@@ -116,29 +143,51 @@ async def drop_others(db: AsyncConnection, keep: Sequence[str]) -> None:
 # --- making them anew ------------------------------------------------------------------------------------------------
 
 
-def _stale(model: str, dimension: int, withheld: Sequence[str]) -> ColumnElement[bool]:
+def _stale(model: str, dimension: int, may: Sendable) -> ColumnElement[bool]:
     current = select(item_vectors.c.item_id).where(
         item_vectors.c.model == model,
         item_vectors.c.dimension == dimension,
         item_vectors.c.item_id == knowledge_items.c.id,
         item_vectors.c.made_of == knowledge_items.c.updated_at,
     )
-    return and_(~current.exists(), knowledge_items.c.service.not_in(withheld))
+    service = knowledge_items.c.service
+    return and_(~current.exists(), service.not_in(may.services) if may.all_but else service.in_(may.services))
 
 
-async def without(db: AsyncConnection, model: str, *, limit: int, withheld: Sequence[str] = ()) -> Sequence[Unembedded]:
-    """Items that lack a current vector of `model`, newest first; none of the services that are withheld from it."""
-    columns = ("id", "kind", "excerpt", "fix", "outcome")
+async def without(
+    db: AsyncConnection, model: str, dimension: int, *, limit: int, may: Sendable = EVERYTHING
+) -> Sequence[Unembedded]:
+    """Items that lack a current vector of `model`, newest first; only of services that it `may` be sent."""
     rows = await db.execute(
-        select(*(knowledge_items.c[name] for name in columns), knowledge_items.c.updated_at.label("seen"))
-        .where(_stale(model, dimension, withheld))
+        select(*_READ)
+        .where(_stale(model, dimension, may))
         .order_by(knowledge_items.c.occurred_at.desc(), knowledge_items.c.id)
         .limit(limit)
     )
-    return [
-        Unembedded(row.id, row.seen, FailureKind(row.kind) if row.kind else None, row.excerpt, row.fix, row.outcome)
-        for row in rows
-    ]
+    return [_unembedded(row) for row in rows]
+
+
+_READ = (
+    *(knowledge_items.c[name] for name in ("id", "kind", "excerpt", "fix", "outcome")),
+    knowledge_items.c.updated_at.label("seen"),
+)
+
+
+def _unembedded(row: Any) -> Unembedded:
+    kind = FailureKind(row.kind) if row.kind else None
+    return Unembedded(row.id, row.seen, kind, row.excerpt, row.fix, row.outcome)
+
+
+async def sample(db: AsyncConnection, model: str, dimension: int, *, limit: int) -> Sequence[tuple[Unembedded, Vector]]:
+    """The newest items that have a vector of a model, with it."""
+    rows = await db.execute(
+        select(*_READ, item_vectors.c.vector)
+        .join(item_vectors, item_vectors.c.item_id == knowledge_items.c.id)
+        .where(item_vectors.c.model == model, item_vectors.c.dimension == dimension)
+        .order_by(knowledge_items.c.occurred_at.desc(), knowledge_items.c.id)
+        .limit(limit)
+    )
+    return [(_unembedded(row), np.asarray(row.vector, dtype=np.float32)) for row in rows]
 
 
 async def idle(db: AsyncConnection, model: str, dimension: int) -> bool:
@@ -158,18 +207,22 @@ async def look(
     model: str,
     dimension: int,
     *,
-    withheld: Sequence[str] = (),
+    may: Sendable = EVERYTHING,
     problem: str = "",
     rest_s: float = 0.0,
+    scale: Scale | None = None,
 ) -> Progress:
-    """Count how far a model has come and keep it; the first time that nothing waits makes it ready for searches."""
+    """Count how far a model has come and keep it; the first time that nothing waits makes it ready for searches.
+
+    A `problem` does not make it ready; a new `scale` replaces the one before.
+    """
     waiting = (
-        await db.execute(select(func.count()).select_from(knowledge_items).where(_stale(model, dimension, withheld)))
+        await db.execute(select(func.count()).select_from(knowledge_items).where(_stale(model, dimension, may)))
     ).scalar_one()
     mine = and_(item_vectors.c.model == model, item_vectors.c.dimension == dimension)
     embedded = (await db.execute(select(func.count()).select_from(item_vectors).where(mine))).scalar_one()
-    ready_at = func.now() if waiting == 0 else None
-    values = {
+    ready_at = func.now() if waiting == 0 and not problem else None
+    values: dict[str, Any] = {
         "dimension": dimension,
         "embedded": embedded,
         "waiting": waiting,
@@ -177,6 +230,8 @@ async def look(
         "not_before": func.now() + timedelta(seconds=rest_s) if rest_s else None,
         "looked_at": func.now(),
     }
+    if scale is not None:
+        values |= {"slope": scale.slope, "shift": scale.shift, "measured": scale.items}
     statement = insert(vector_models).values(model=model, ready_at=ready_at, **values)
     ready = statement.excluded.ready_at
     same = vector_models.c.dimension == statement.excluded.dimension
@@ -189,7 +244,9 @@ async def progress(db: AsyncConnection) -> Sequence[Progress]:
     """How far each model has come, as last counted."""
     rows = await db.execute(select(vector_models).order_by(vector_models.c.model))
     return [
-        Progress(row.model, row.dimension, row.embedded, row.waiting, row.ready_at is not None, row.problem)
+        Progress(
+            row.model, row.dimension, row.embedded, row.waiting, row.ready_at is not None, row.problem, row.measured
+        )
         for row in rows
     ]
 

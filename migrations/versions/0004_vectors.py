@@ -5,7 +5,7 @@ from alembic import op
 from pgvector.sqlalchemy import HALFVEC, Vector
 
 revision = "0004_vectors"
-down_revision = "0002_main"
+down_revision = "0003_model_calls"
 branch_labels = None
 depends_on = None
 
@@ -32,6 +32,9 @@ def upgrade() -> None:
         sa.Column("dimension", sa.Integer(), nullable=False),
         sa.Column("embedded", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("waiting", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("slope", sa.Float(), server_default=sa.text("1"), nullable=False),
+        sa.Column("shift", sa.Float(), server_default=sa.text("0"), nullable=False),
+        sa.Column("measured", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("ready_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("problem", sa.Text(), server_default=sa.text("''"), nullable=False),
