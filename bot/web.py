@@ -93,7 +93,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
-        await _count_vectors(services, config.metrics.vectors)
+        await count_vectors(services, config.metrics.vectors)
         return web.Response(body=generate_latest(config.metrics.registry), headers={"Content-Type": METRICS_TYPE})
 
     app.add_routes(
@@ -107,7 +107,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
     return app
 
 
-async def _count_vectors(services: Services, gauge: Gauge) -> None:
+async def count_vectors(services: Services, gauge: Gauge) -> None:
     """As last counted; what was known stays where the database does not answer."""
     try:
         async with asyncio.timeout(COUNT_DEADLINE_S), services.engine.connect() as db:

@@ -8,7 +8,7 @@ import pytest
 from bot.doctor import CHECKS
 from bot.settings import Settings, load_settings, source_tokens
 from bot.settings_page import page
-from bot.wiring import make_answerers, webhook_secrets
+from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import SettingsError
 
@@ -36,6 +36,7 @@ WRONG = [
     ("CODEHEALER_MODEL_PRICES", "gpt=1/nan", "model=1.00/5.00"),
     ("CODEHEALER_MODEL_TEMPERATURE", "3", "less than or equal to 2"),
     ("CODEHEALER_MODEL_USD_PER_MONTH", "-1", "greater than or equal to 0"),
+    ("CODEHEALER_EMBEDDING_DIMENSION", "16001", "less than or equal to 16000"),
     ("NVIDIA_BASE_URL", "ftp://host", "must be an address such as https://"),
     ("PAGERDUTY_BASE_URL", "https://", "must be an address such as https://"),
     ("SLACK_BOT_TOKEN", f"{PASSWORD}\nsecond line", "paste it again"),
@@ -144,3 +145,22 @@ def test_without_any_secret_every_source_is_off() -> None:
 
 def test_the_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page()
+
+
+async def test_a_model_of_nvidias_needs_its_key_and_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with httpx.AsyncClient() as http:
+        assert make_hosted_embedder(load_settings(), http) is None
+        assert make_reranker(load_settings(), http) is None
+        monkeypatch.setenv("CODEHEALER_EMBEDDING_MODEL", "nvidia/new")
+        with pytest.raises(SettingsError, match="set NVIDIA_API_KEY, or leave CODEHEALER_EMBEDDING_MODEL empty"):
+            make_hosted_embedder(load_settings(), http)
+        monkeypatch.setenv("CODEHEALER_RERANK_MODEL", "nvidia/ranks")
+        with pytest.raises(SettingsError, match="set NVIDIA_API_KEY, or leave CODEHEALER_RERANK_MODEL empty"):
+            make_reranker(load_settings(), http)
+        monkeypatch.setenv("NVIDIA_API_KEY", PASSWORD)
+        with pytest.raises(SettingsError, match="set CODEHEALER_EMBEDDING_DIMENSION to it"):
+            make_hosted_embedder(load_settings(), http)
+        monkeypatch.setenv("CODEHEALER_EMBEDDING_DIMENSION", "1024")
+        embedder = make_hosted_embedder(load_settings(), http)
+        assert embedder is not None
+        assert (embedder.name, embedder.dimension) == ("nvidia:nvidia/new", 1024)
