@@ -32,10 +32,7 @@ async def keep_vectors(services: Services) -> None:
     if hosted is None:
         return  # vectors of a hosted model that is switched off stay: they were paid for
     progress = await embed_missing(services.engine, hosted, may=sendable(services.policy))
-    if progress is None:
-        return
-    log.info("embedded", model=progress.model, done=progress.embedded, waiting=progress.waiting, why=progress.problem)
-    if progress.ready:
+    if progress is not None and progress.ready:
         async with services.engine.begin() as db:
             await vectors.drop_others(db, (services.embedder.name, hosted.name))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,6 +13,8 @@ from knowledge.passages import EVERYTHING, Sendable, passage
 from knowledge.ports import Embedder
 from knowledge.store import vectors
 from knowledge.store.vectors import Progress, Scale, Unembedded
+
+log = structlog.get_logger(__name__)
 
 # Of one turn. At a turn every ten seconds a hosted model gets 24 requests a minute (it allows about 40) and 768 texts.
 BATCH, BATCHES = 32, 4
@@ -45,7 +48,7 @@ async def embed_missing(
         if await vectors.idle(db, embedder.name, embedder.dimension):
             return None
         known = next((one.measured for one in await vectors.progress(db) if one.model == embedder.name), 0)
-    scale, problem, rest_s = None, "", 0.0
+    count, scale, problem, rest_s = 0, None, "", 0.0
     for _ in range(batches):
         async with engine.connect() as db:
             items = await vectors.without(db, embedder.name, embedder.dimension, limit=BATCH, may=may)
@@ -60,10 +63,14 @@ async def embed_missing(
         async with engine.begin() as db:
             for item, vector in zip(items, made, strict=True):
                 await vectors.put(db, item.id, vector, embedder.name, seen=item.seen)
+        count += len(items)
     async with engine.begin() as db:
-        return await vectors.look(
+        progress = await vectors.look(
             db, embedder.name, embedder.dimension, may=may, problem=problem, rest_s=rest_s, scale=scale
         )
+    if count or problem:
+        log.info("embedded", model=embedder.name, done=progress.embedded, waiting=progress.waiting, problem=problem)
+    return progress
 
 
 async def _measure(engine: AsyncEngine, embedder: Embedder, known: int) -> Scale | None:

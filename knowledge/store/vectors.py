@@ -136,8 +136,11 @@ async def put(db: AsyncConnection, item_id: str, vector: Vector, model: str, *, 
 
 async def drop_others(db: AsyncConnection, keep: Sequence[str]) -> None:
     """Forget the models that are not in `keep`, with all their vectors."""
-    await db.execute(item_vectors.delete().where(item_vectors.c.model.not_in(keep)))
-    await db.execute(vector_models.delete().where(vector_models.c.model.not_in(keep)))
+    dropped = await db.execute(
+        vector_models.delete().where(vector_models.c.model.not_in(keep)).returning(vector_models.c.model)
+    )
+    for model in dropped.scalars().all():
+        await db.execute(item_vectors.delete().where(item_vectors.c.model == model))
 
 
 # --- making them anew ------------------------------------------------------------------------------------------------
