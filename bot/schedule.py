@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import decisions, flow
 from handlers.services import Services
-from knowledge.embedding.upkeep import embed_missing
+from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
 from knowledge.store import audit, vectors
 from remediation.policy import sendable
@@ -31,7 +31,7 @@ async def keep_vectors(services: Services) -> None:
     hosted = services.hosted_embedder
     if hosted is None:
         return  # vectors of a hosted model that is switched off stay: they were paid for
-    progress = await embed_missing(services.engine, hosted, may=sendable(services.policy))
+    progress = await embed_missing(services.engine, hosted, may=sendable(services.policy), batches=HOSTED_BATCHES)
     if progress is not None and progress.ready:
         async with services.engine.begin() as db:
             await vectors.drop_others(db, (services.embedder.name, hosted.name))

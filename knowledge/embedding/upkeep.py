@@ -16,8 +16,9 @@ from knowledge.store.vectors import Progress, Scale, Unembedded
 
 log = structlog.get_logger(__name__)
 
-# Of one turn. At a turn every ten seconds a hosted model gets 24 requests a minute (it allows about 40) and 768 texts.
-BATCH, BATCHES = 32, 4
+# Of one turn. At a turn every ten seconds a hosted model gets 12 requests a minute: NVIDIA allows about 40 for all, and
+# diagnoses come first. The built-in one is busy for two seconds.
+BATCH, BATCHES, HOSTED_BATCHES = 32, 4, 2
 # How long a model is left alone after a passing fault, and after one that asking again will not mend.
 REST_S, LONG_REST_S = 30.0, 600.0
 
