@@ -140,20 +140,29 @@ async def _embedder(settings: Settings) -> Finding:
     except SettingsError as error:
         detail, remedy = str(error), "Until then past incidents are found by their words alone."
     async with httpx.AsyncClient() as http:
-        hosted, reranker = make_hosted_embedder(settings, http), make_reranker(settings, http)
-        try:
-            if hosted:
-                await hosted.embed_query("doctor")
-                detail += f"; {hosted.name} answers with {hosted.dimension} numbers"
-            if reranker:
-                await reranker.rank("doctor", ["a doctor", "a nurse"])
-                detail += f"; {reranker.name} ranks"
-        except CodeHealerError as error:
-            detail, remedy = (
-                f"{detail}; {error}",
-                "Check the model's name and the key; searches do without.",
-            )
+        for said, ok in await _hosted_search(settings, http):
+            detail += f"; {said}"
+            remedy = remedy or ("" if ok else "Check the model's name and the key; searches do without it until then.")
     return Finding("embedder", not remedy, detail, remedy)
+
+
+async def _hosted_search(settings: Settings, http: httpx.AsyncClient) -> list[tuple[str, bool]]:
+    """What the hosted embedder and the reranker, where they are set, answer to one small question each."""
+    said: list[tuple[str, bool]] = []
+    hosted, reranker = make_hosted_embedder(settings, http), make_reranker(settings, http)
+    try:
+        if hosted:
+            await hosted.embed_query("doctor")
+            said.append((f"{hosted.name} answers with {hosted.dimension} numbers", True))
+    except CodeHealerError as error:
+        said.append((str(error), False))
+    try:
+        if reranker:
+            await reranker.rank("doctor", ["a doctor", "a nurse"])
+            said.append((f"{reranker.name} ranks", True))
+    except CodeHealerError as error:
+        said.append((str(error), False))
+    return said
 
 
 async def _models(settings: Settings) -> Finding:

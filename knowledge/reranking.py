@@ -78,6 +78,13 @@ class _Results(BaseModel):
     results: list[_Result]
 
 
+def addresses(model: str, base_url: str) -> tuple[str, str]:
+    """Where to ask, in this order: hosted models have the first form on a host of its own, the model in the path."""
+    base = base_url.rstrip("/")
+    hosted = urlsplit(base).hostname == HOSTED
+    return HOSTED_RANKING.format(model=model.replace(".", "_")) if hosted else f"{base}/ranking", f"{base}/rerank"
+
+
 class NvidiaReranker:
     """A Reranker. Asks `/ranking`, and `/rerank` where that is unknown; the one that answered is asked first from then.
 
@@ -93,10 +100,7 @@ class NvidiaReranker:
         self._client = client
         self._headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
         self._deadline_s = deadline_s
-        base = base_url.rstrip("/")
-        hosted = urlsplit(base).hostname == HOSTED
-        first = HOSTED_RANKING.format(model=model.replace(".", "_")) if hosted else f"{base}/ranking"
-        self._ways = [first, f"{base}/rerank"]
+        self._ways = list(addresses(model, base_url))
 
     async def rank(self, query: str, passages: Sequence[str]) -> list[float]:
         """Relevance of each passage, 0 to 1, in their order. Raises Unavailable or Refused."""

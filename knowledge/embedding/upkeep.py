@@ -46,13 +46,15 @@ async def embed_missing(
     is left by itself. A model that fails is left alone for a while; why is kept in the progress.
     """
     async with engine.connect() as db:
-        if await vectors.idle(db, embedder.name, embedder.dimension):
+        missing = await vectors.due(db, embedder.name, embedder.dimension, may)
+        if missing is None:
             return None
-        known = next((one.measured for one in await vectors.progress(db) if one.model == embedder.name), 0)
+        of_model = (embedder.name, embedder.dimension)
+        known = next((one.measured for one in await vectors.progress(db) if (one.model, one.dimension) == of_model), 0)
     count, scale, problem, rest_s = 0, None, "", 0.0
     for _ in range(batches):
         async with engine.connect() as db:
-            items = await vectors.without(db, embedder.name, embedder.dimension, limit=BATCH, may=may)
+            items = await vectors.without(db, missing, limit=BATCH)
         try:
             if not items:
                 scale = await _measure(engine, embedder, known) if embedder.name != BUILTIN else None
@@ -66,9 +68,7 @@ async def embed_missing(
                 await vectors.put(db, item.id, vector, embedder.name, seen=item.seen)
         count += len(items)
     async with engine.begin() as db:
-        progress = await vectors.look(
-            db, embedder.name, embedder.dimension, may=may, problem=problem, rest_s=rest_s, scale=scale
-        )
+        progress = await vectors.look(db, missing, problem=problem, rest_s=rest_s, scale=scale)
     if count or problem:
         log.info("embedded", model=embedder.name, done=progress.embedded, waiting=progress.waiting, problem=problem)
     return progress

@@ -371,6 +371,8 @@ vector_models = Table(
     Column("dimension", Integer, nullable=False),
     Column("embedded", Integer, nullable=False, server_default=text("0")),
     Column("waiting", Integer, nullable=False, server_default=text("0")),
+    # Of which services it had items; another policy means that others may lack a vector.
+    _text("reach"),
     # From this model's cosines to the built-in one's scale, which thresholds are made for; measured on so many items.
     Column("slope", Float, nullable=False, server_default=text("1")),
     Column("shift", Float, nullable=False, server_default=text("0")),

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, Select, and_, case, cast, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, case, cast, func, literal, literal_column, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,6 +43,16 @@ class Scale:
     slope: float
     shift: float
     items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What may lack a vector of a model: items of services that it `may` be sent, changed at `since` or later."""
+
+    model: str
+    dimension: int
+    may: Sendable = EVERYTHING
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +157,8 @@ async def drop_others(db: AsyncConnection, keep: Sequence[str]) -> None:
 # --- making them anew ------------------------------------------------------------------------------------------------
 
 
-def _stale(model: str, dimension: int, may: Sendable) -> ColumnElement[bool]:
+def _stale(missing: Missing) -> ColumnElement[bool]:
+    model, dimension, may = missing.model, missing.dimension, missing.may
     current = select(item_vectors.c.item_id).where(
         item_vectors.c.model == model,
         item_vectors.c.dimension == dimension,
@@ -154,16 +166,18 @@ def _stale(model: str, dimension: int, may: Sendable) -> ColumnElement[bool]:
         item_vectors.c.made_of == knowledge_items.c.updated_at,
     )
     service = knowledge_items.c.service
-    return and_(~current.exists(), service.not_in(may.services) if may.all_but else service.in_(may.services))
+    return and_(
+        ~current.exists(),
+        service.not_in(may.services) if may.all_but else service.in_(may.services),
+        knowledge_items.c.updated_at >= missing.since if missing.since else true(),
+    )
 
 
-async def without(
-    db: AsyncConnection, model: str, dimension: int, *, limit: int, may: Sendable = EVERYTHING
-) -> Sequence[Unembedded]:
-    """Items that lack a current vector of `model`, newest first; only of services that it `may` be sent."""
+async def without(db: AsyncConnection, missing: Missing, *, limit: int) -> Sequence[Unembedded]:
+    """Items that lack a current vector, newest first."""
     rows = await db.execute(
         select(*_READ)
-        .where(_stale(model, dimension, may))
+        .where(_stale(missing))
         .order_by(knowledge_items.c.occurred_at.desc(), knowledge_items.c.id)
         .limit(limit)
     )
@@ -193,24 +207,29 @@ async def sample(db: AsyncConnection, model: str, dimension: int, *, limit: int)
     return [(_unembedded(row), np.asarray(row.vector, dtype=np.float32)) for row in rows]
 
 
-async def idle(db: AsyncConnection, model: str, dimension: int) -> bool:
-    """True while there is nothing to do for a model, or it has to wait after a problem; costs next to nothing."""
+async def due(db: AsyncConnection, model: str, dimension: int, may: Sendable = EVERYTHING) -> Missing | None:
+    """What to look for; None while there is nothing, or the model has to wait after a problem. Costs next to nothing.
+
+    Once a model has had everything, only what has changed since is looked at.
+    """
+    whole = Missing(model, dimension, may)
     row = (await db.execute(select(vector_models).where(vector_models.c.model == model))).one_or_none()
     if row is None or row.dimension != dimension:
-        return False
+        return whole
     now = (await db.execute(select(func.now()))).scalar_one()
     if row.not_before is not None and row.not_before > now:
-        return True
+        return None
+    if row.waiting or row.ready_at is None or row.reach != str(may):
+        return whole
+    since = row.looked_at - LONGEST_TRANSACTION
     newest = (await db.execute(select(func.max(knowledge_items.c.updated_at)))).scalar_one()
-    return row.waiting == 0 and (newest is None or newest < row.looked_at - LONGEST_TRANSACTION)
+    return changed(whole, since=since) if newest is not None and newest >= since else None
 
 
 async def look(
     db: AsyncConnection,
-    model: str,
-    dimension: int,
+    missing: Missing,
     *,
-    may: Sendable = EVERYTHING,
     problem: str = "",
     rest_s: float = 0.0,
     scale: Scale | None = None,
@@ -219,14 +238,14 @@ async def look(
 
     A `problem` does not make it ready; a new `scale` replaces the one before.
     """
-    waiting = (
-        await db.execute(select(func.count()).select_from(knowledge_items).where(_stale(model, dimension, may)))
-    ).scalar_one()
+    model, dimension = missing.model, missing.dimension
+    waiting = (await db.execute(select(func.count()).select_from(knowledge_items).where(_stale(missing)))).scalar_one()
     mine = and_(item_vectors.c.model == model, item_vectors.c.dimension == dimension)
     embedded = (await db.execute(select(func.count()).select_from(item_vectors).where(mine))).scalar_one()
     ready_at = func.now() if waiting == 0 and not problem else None
     values: dict[str, Any] = {
         "dimension": dimension,
+        "reach": str(missing.may),
         "embedded": embedded,
         "waiting": waiting,
         "problem": problem[:300],

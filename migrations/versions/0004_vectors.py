@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("dimension", sa.Integer(), nullable=False),
         sa.Column("embedded", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("waiting", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reach", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("slope", sa.Float(), server_default=sa.text("1"), nullable=False),
         sa.Column("shift", sa.Float(), server_default=sa.text("0"), nullable=False),
         sa.Column("measured", sa.Integer(), server_default=sa.text("0"), nullable=False),

@@ -13,7 +13,7 @@ from knowledge.embedding.nvidia import BATCH, NvidiaEmbedder, dimension_of
 from knowledge.errors import CodeHealerError, Refused, SettingsError, Unavailable, WrongDimension
 from knowledge.model import Precedent
 from knowledge.passages import Sendable
-from knowledge.reranking import NvidiaReranker, rerank
+from knowledge.reranking import NvidiaReranker, addresses, rerank
 from tests.knowledge.embedding_server import DIMENSION, KEY, MODEL, Server, embedded, served
 from tests.rows import item
 
@@ -119,6 +119,15 @@ FOUND = [Precedent(item(f"past-{n}", service=f"service{n}"), score, 0.8) for n, 
 
 def reranker(server: Server, client: Any) -> NvidiaReranker:
     return NvidiaReranker(client, api_key=KEY, model="nvidia/ranks", base_url=server.url)
+
+
+def test_hosted_rankers_have_an_address_of_their_own_and_the_key_goes_to_nvidia_alone() -> None:
+    hosted = addresses("nvidia/rank-3.2-b", "https://integrate.api.nvidia.com/v1/")
+    assert hosted == (
+        "https://ai.api.nvidia.com/v1/retrieval/nvidia/rank-3_2-b/reranking",
+        "https://integrate.api.nvidia.com/v1/rerank",
+    )
+    assert addresses("m", "http://nim:8000/v1") == ("http://nim:8000/v1/ranking", "http://nim:8000/v1/rerank")
 
 
 @pytest.mark.parametrize(

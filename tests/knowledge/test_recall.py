@@ -23,7 +23,7 @@ from knowledge.ports import Vector
 from knowledge.recall import Means, Recalled, recall
 from knowledge.reranking import NvidiaReranker
 from knowledge.store import memory, vectors
-from knowledge.store.vectors import Progress
+from knowledge.store.vectors import Missing, Progress
 from tests.knowledge.embedding_server import DIMENSION, KEY, MODEL, Server, embedded, served
 from tests.rows import NOW, diagnosis, item, opened
 
@@ -95,10 +95,10 @@ async def test_searches_go_on_with_the_old_vectors_until_the_new_model_has_had_a
         assert before.note == f"re-embedding for nvidia:{MODEL} has not begun; built-in vectors until then"
         assert not server.calls
         async with engine.begin() as db:
-            first = await vectors.without(db, new.name, new.dimension, limit=1)
+            first = await vectors.without(db, Missing(new.name, new.dimension), limit=1)
             (vector,) = await new.embed_passages([first[0].excerpt])
             await vectors.put(db, first[0].id, vector, new.name, seen=first[0].seen)
-            await vectors.look(db, new.name, new.dimension)
+            await vectors.look(db, Missing(new.name, new.dimension))
         half = await ask(engine, means)
         assert half.note == f"re-embedding 1 of 3 with nvidia:{MODEL}; built-in vectors until then"
         assert half.precedents == before.precedents
@@ -205,6 +205,32 @@ async def test_nothing_of_a_withheld_service_goes_out(engine: AsyncEngine, built
     assert not any(excerpt in json.dumps(server.calls) for excerpt in EXCERPTS.values())
 
 
+async def test_a_policy_that_allows_more_and_a_model_that_could_not_be_measured_are_looked_at_again(
+    engine: AsyncEngine,
+) -> None:
+    await learn_one(engine, "closed", "the old text", service="vault")
+    await learn_one(engine, "open", "the new text", service="shop")
+    async with engine.begin() as db:
+        await db.execute(text("UPDATE knowledge_items SET updated_at = now() - interval '1 day'"))
+    closed = Sendable(("vault",))
+    async with served() as (server, client):
+        new = hosted(server, client)
+        server.script["/embeddings"] = lambda body: (
+            embedded(body) if body["input_type"] == "passage" else web.json_response({}, status=503)
+        )
+        unmeasured = await embed_missing(engine, new, may=closed)
+        assert unmeasured is not None
+        assert (unmeasured.embedded, unmeasured.waiting, unmeasured.ready) == (1, 0, False)
+        server.script["/embeddings"] = embedded
+        async with engine.begin() as db:
+            await db.execute(text("UPDATE vector_models SET not_before = NULL"))
+        assert await embed_missing(engine, new, may=closed) == Progress(
+            new.name, DIMENSION, 1, 0, ready=True, measured=1
+        )
+        assert await embed_missing(engine, new, may=closed) is None
+        assert await embed_missing(engine, new) == Progress(new.name, DIMENSION, 2, 0, ready=True, measured=2)
+
+
 async def learn_one(engine: AsyncEngine, name: str, excerpt: str, **changes: Any) -> None:
     async with engine.begin() as db:
         await memory.remember(db, item(name, excerpt=excerpt, kind=None, **changes), vector=None, vector_model="")
@@ -215,11 +241,13 @@ async def test_what_changed_while_it_was_embedded_is_embedded_again(engine: Asyn
     async with served() as (server, client):
         new = hosted(server, client)
         async with engine.connect() as db:
-            (old,) = await vectors.without(db, new.name, new.dimension, limit=9)
+            (old,) = await vectors.without(db, Missing(new.name, new.dimension), limit=9)
         await learn_one(engine, "one", "the new text")
         async with engine.begin() as db:
             await vectors.put(db, old.id, (await new.embed_passages([old.excerpt]))[0], new.name, seen=old.seen)
-            assert (await vectors.look(db, new.name, new.dimension)).waiting == 1, "a vector of the old text is dropped"
+            assert (await vectors.look(db, Missing(new.name, new.dimension))).waiting == 1, (
+                "a vector of the old text is dropped"
+            )
         await embed_missing(engine, new)
         async with engine.begin() as db:
             await db.execute(text("UPDATE knowledge_items SET excerpt = 'newer', updated_at = now()"))
