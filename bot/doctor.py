@@ -9,13 +9,16 @@ import aiohttp
 import httpx
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.program import open_database
 from bot.settings import Settings
 from bot.slack_app import make_client, preflight
-from bot.wiring import make_clients, read_policy
+from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, read_policy
 from knowledge.embedding.minilm import model_file
-from knowledge.errors import CodeHealerError
+from knowledge.errors import CodeHealerError, SettingsError
+from knowledge.recall import told
+from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
 from remediation.policy import Policy
 from remediation.ports import Clients
@@ -59,6 +62,7 @@ async def _database(settings: Settings) -> Finding:
                 version = (await db.execute(text("SHOW server_version"))).scalar_one()
                 query = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
                 vector = (await db.execute(query)).scalar_one_or_none()
+                remembered = await _remembered(db)
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
             return Finding("database", False, reason, "Check DATABASE_URL.")
@@ -67,7 +71,21 @@ async def _database(settings: Settings) -> Finding:
     where = "given by DATABASE_URL" if settings.database_url else f"embedded in {settings.data_dir}"
     if vector is None:
         return Finding("database", False, f"PostgreSQL {version}, without pgvector", "Run: codehealer migrate")
-    return Finding("database", True, f"PostgreSQL {version}, pgvector {vector}, {where}")
+    return Finding("database", True, f"PostgreSQL {version}, pgvector {vector}, {where}{remembered}")
+
+
+async def _remembered(db: AsyncConnection) -> str:
+    """How far each model has come through the past incidents; "" before there are tables."""
+    if (await db.execute(text("SELECT to_regclass('vector_models')"))).scalar_one() is None:
+        return ""
+    if not await memory.anything(db):
+        return "; nothing is remembered yet"
+    return "".join(
+        f"; {told(one)}{f' ({one.problem})' if one.problem else ''}"
+        if one.waiting
+        else f"; {one.embedded:,} vectors of {one.model}"
+        for one in await vectors.progress(db)
+    )
 
 
 async def _slack(settings: Settings) -> Finding:
@@ -115,15 +133,45 @@ async def _channel(settings: Settings) -> Finding:
     return Finding("channel", False, "no default channel: a card that no rule routes has nowhere to go", remedy)
 
 
-async def _embedder(_settings: Settings) -> Finding:
-    size = await asyncio.to_thread(lambda: model_file().stat().st_size)
-    return Finding("embedder", True, f"all-MiniLM-L6-v2, {size // 1_000_000} MB")
+async def _embedder(settings: Settings) -> Finding:
+    try:
+        size = await asyncio.to_thread(lambda: model_file().stat().st_size)
+        detail, remedy = f"all-MiniLM-L6-v2, {size // 1_000_000} MB", ""
+    except SettingsError as error:
+        detail, remedy = str(error), "Until then past incidents are found by their words alone."
+    async with httpx.AsyncClient() as http:
+        for said, ok in await _hosted_search(settings, http):
+            detail += f"; {said}"
+            remedy = remedy or ("" if ok else "Check the model's name and the key; searches do without it until then.")
+    return Finding("embedder", not remedy, detail, remedy)
+
+
+async def _hosted_search(settings: Settings, http: httpx.AsyncClient) -> list[tuple[str, bool]]:
+    """What the hosted embedder and the reranker, where they are set, answer to one small question each."""
+    said: list[tuple[str, bool]] = []
+    hosted, reranker = make_hosted_embedder(settings, http), make_reranker(settings, http)
+    try:
+        if hosted:
+            await hosted.embed_query("doctor")
+            said.append((f"{hosted.name} answers with {hosted.dimension} numbers", True))
+    except CodeHealerError as error:
+        said.append((str(error), False))
+    try:
+        if reranker:
+            await reranker.rank("doctor", ["a doctor", "a nurse"])
+            said.append((f"{reranker.name} ranks", True))
+    except CodeHealerError as error:
+        said.append((str(error), False))
+    return said
 
 
 async def _models(settings: Settings) -> Finding:
-    if not settings.nvidia_api_key.get_secret_value():
+    hops = [f"{wire.name} ({', '.join(models) or 'no model'})" for wire, _, models, _ in model_services(settings)]
+    if not hops:
         return Finding("models", True, "built-in diagnosis", "Set NVIDIA_API_KEY to ask NVIDIA's models first.")
-    return Finding("models", True, f"NVIDIA: {', '.join(settings.nvidia_models)}, then built-in")
+    empty = [wire.models_setting for wire, _, models, _ in model_services(settings) if not models]
+    remedy = f"Name at least one model in {', '.join(empty)}." if empty else ""
+    return Finding("models", not empty, f"{', then '.join(hops)}, then built-in", remedy)
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ from bot.settings import Settings, load_settings, source_tokens
 from bot.watch import Watch
 from bot.web import Metrics, WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import inbox
+from handlers import first_look, inbox
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import render
@@ -203,6 +203,7 @@ async def _serve(
     try:
         async with program.socket.connected(), asyncio.TaskGroup() as group:
             tasks = [
+                group.create_task(first_look.warm_up(), name="warm up"),
                 group.create_task(listen(program.database_url, wake), name="listen"),
                 group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
                 group.create_task(

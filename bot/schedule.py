@@ -9,8 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import decisions, flow
 from handlers.services import Services
+from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
-from knowledge.store import audit
+from knowledge.store import audit, vectors
+from remediation.policy import sendable
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +25,24 @@ async def seal_audit(services: Services) -> None:
         await audit.seal(db)
 
 
+async def keep_vectors(services: Services) -> None:
+    """Give the items that lack one their vectors, some each turn; what an earlier hosted model left goes at the end."""
+    await embed_missing(services.engine, services.embedder)
+    hosted = services.hosted_embedder
+    if hosted is None:
+        return  # vectors of a hosted model that is switched off stay: they were paid for
+    progress = await embed_missing(services.engine, hosted, may=sendable(services.policy), batches=HOSTED_BATCHES)
+    if progress is not None and progress.ready:
+        async with services.engine.begin() as db:
+            await vectors.drop_others(db, (services.embedder.name, hosted.name))
+
+
 # Name → function, seconds between two runs.
 TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
     "expire approvals": (decisions.expire, 5.0),
     "recheck incidents": (flow.recheck_open, 10.0),
+    "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
 }
 

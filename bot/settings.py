@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
 from knowledge.store.database import sqlalchemy_url
@@ -24,15 +25,15 @@ SECRETS_DIR = Path("/run/secrets")
 SECRETS = (
     "slack_bot_token",
     "slack_app_token",
-    "nvidia_api_key",
+    *MODEL_SECRETS,
     "github_token",
     "argocd_token",
     "pagerduty_routing_key",
 )
-ADDRESSES = ("slack_base_url", "nvidia_base_url", "github_base_url", "argocd_server", "pagerduty_base_url")
+ADDRESSES = ("slack_base_url", *MODEL_ADDRESSES, "github_base_url", "argocd_server", "pagerduty_base_url")
 
 
-class Settings(BaseSettings):
+class Settings(ModelSettings):
     """One field a variable; the alias is the variable's name. Secrets print as stars."""
 
     model_config = SettingsConfigDict(
@@ -56,21 +57,6 @@ class Settings(BaseSettings):
     )
     slack_base_url: str = Field(
         "https://slack.com/api/", alias="SLACK_BASE_URL", description="Slack's Web API; ends with /"
-    )
-    nvidia_api_key: SecretStr = Field(
-        SecretStr(""),
-        alias="NVIDIA_API_KEY",
-        description="Key of NVIDIA's hosted models; empty: the built-in diagnosis alone",
-    )
-    nvidia_base_url: str = Field(
-        "https://integrate.api.nvidia.com/v1",
-        alias="NVIDIA_BASE_URL",
-        description="OpenAI-shaped endpoint of the models",
-    )
-    nvidia_models: Names = Field(
-        ("nvidia/nemotron-3-super-120b-a12b", "nvidia/nemotron-3-nano-30b-a3b"),
-        alias="CODEHEALER_NVIDIA_MODELS",
-        description="Chat models in order of preference, comma-separated; one that is gone (410) is passed over",
     )
     github_token: SecretStr = Field(
         SecretStr(""), alias="GITHUB_TOKEN", description="Token with actions:write on the repositories"
@@ -145,7 +131,7 @@ class Settings(BaseSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
-    @field_validator("nvidia_models", "watch_namespaces", mode="before")
+    @field_validator("watch_namespaces", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

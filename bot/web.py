@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import flow
 from handlers.intake import MAX_BYTES, BadSignature, UnknownSource, read_webhook
 from handlers.services import Services
 from knowledge.errors import BadInput
+from knowledge.store import vectors
 
 log = structlog.get_logger(__name__)
 
 # A sender that trickles its body, and a database that hangs, are not waited for longer than this.
 READ_DEADLINE_S = 10.0
 STORE_DEADLINE_S = 10.0
+COUNT_DEADLINE_S = 2.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,6 +32,7 @@ class Metrics:
     registry: CollectorRegistry
     deliveries: Counter
     acknowledged: Histogram
+    vectors: Gauge
 
     @classmethod
     def make(cls) -> "Metrics":
@@ -46,6 +49,12 @@ class Metrics:
                 "codehealer_webhook_seconds",
                 "Receipt to acknowledgement of a webhook",
                 buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3),
+                registry=registry,
+            ),
+            Gauge(
+                "codehealer_remembered_items",
+                "Remembered incidents by embedding model, and whether they have its vector or wait for it",
+                ["model", "state"],
                 registry=registry,
             ),
         )
@@ -84,6 +93,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
+        await count_vectors(services, config.metrics.vectors)
         return web.Response(body=generate_latest(config.metrics.registry), headers={"Content-Type": METRICS_TYPE})
 
     app.add_routes(
@@ -95,6 +105,20 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         ]
     )
     return app
+
+
+async def count_vectors(services: Services, gauge: Gauge) -> None:
+    """As last counted; what was known stays where the database does not answer."""
+    try:
+        async with asyncio.timeout(COUNT_DEADLINE_S), services.engine.connect() as db:
+            models = await vectors.progress(db)
+    except (SQLAlchemyError, TimeoutError) as error:
+        log.warning("vectors_not_counted", error=type(error).__name__)
+        return
+    gauge.clear()
+    for one in models:
+        gauge.labels(one.model, "embedded").set(one.embedded)
+        gauge.labels(one.model, "waiting").set(one.waiting)
 
 
 async def _receive(

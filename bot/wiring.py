@@ -21,17 +21,28 @@ from handlers import flow, inbox
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
+from knowledge.cache import Cache, MemoryCache, open_cache
 from knowledge.diagnosis import Answerer, BuiltinAnswerer
+from knowledge.embedding.cached import CachedEmbedder
 from knowledge.embedding.child import ChildEmbedder
-from knowledge.language_models.nvidia import NvidiaAnswerer
-from knowledge.ports import Embedder
+from knowledge.embedding.nvidia import NvidiaEmbedder
+from knowledge.errors import SettingsError
+from knowledge.language_models.anthropic import ANTHROPIC
+from knowledge.language_models.hosted import HostedAnswerer, Options
+from knowledge.language_models.nvidia import NVIDIA
+from knowledge.language_models.openai import OPENAI
+from knowledge.language_models.wire import Wire
+from knowledge.ports import Embedder, Reranker
+from knowledge.recall import Means
+from knowledge.reranking import NvidiaReranker
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.executions import StoredExecutions
+from knowledge.store.model_calls import Ledger
 from remediation.argocd import ArgoCdServer
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.pager import PagerDuty
-from remediation.policy import Policy, default_policy, load_policy
+from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 
 HTTP_TIMEOUT_S = 15.0
@@ -87,7 +98,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         await check_access(cluster_access(settings, policy))
         clients = make_clients(settings, policy, http)
         stack.push_async_callback(_close, clients)
-        embedder = await stack.enter_async_context(ChildEmbedder())
+        hosted = make_hosted_embedder(settings, http)
+        cache = await stack.enter_async_context(open_cache(settings.redis_url, settings.cache_seconds))
+        embedder = CachedEmbedder(await stack.enter_async_context(ChildEmbedder()), cache)
 
         def bound(stage: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
             async def run(**arguments: Any) -> None:
@@ -104,8 +117,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             people=People(slack, me["team_id"], policy),
             clients=clients,
             policy=policy,
-            answerers=make_answerers(settings, http, embedder),
+            answerers=make_answerers(settings, http, embedder, cache),
+            ledger=Ledger(engine, settings.model_limits, settings.prices),
             embedder=embedder,
+            hosted_embedder=CachedEmbedder(hosted, cache) if hosted else None,
+            reranker=make_reranker(settings, http),
             executions=StoredExecutions(engine),
             channel=settings.channel,
             bot_user=me["user_id"],
@@ -153,14 +169,81 @@ def cluster_access(settings: Settings, policy: Policy) -> dict[str, ClusterAcces
     return access or ({"default": ClusterAccess(Path(settings.kubeconfig))} if settings.kubeconfig else {})
 
 
-def make_answerers(settings: Settings, http: httpx.AsyncClient, embedder: Embedder) -> tuple[Answerer, ...]:
+def make_answerers(
+    settings: Settings,
+    http: httpx.AsyncClient,
+    embedder: Embedder,
+    cache: Cache | None = None,
+    *,
+    per_minute: int | None = None,
+) -> tuple[Answerer, ...]:
     """Who is asked for a diagnosis, in order; the built-in one is always the last."""
-    builtin = BuiltinAnswerer(embedder)
+    options = Options(
+        temperature=settings.model_temperature,
+        max_tokens=settings.model_max_tokens,
+        deadline_s=settings.model_deadline_seconds,
+        per_minute=per_minute or settings.model_requests_per_minute,
+        second_look=settings.model_second_look,
+        prices=settings.prices,
+    )
+    cache = cache or MemoryCache(settings.cache_seconds)
+    hosted = [
+        HostedAnswerer(wire, http, key, models, base_url, options, cache)
+        for wire, key, models, base_url in model_services(settings)
+    ]
+    return (*hosted, BuiltinAnswerer(embedder))
+
+
+def model_services(settings: Settings) -> list[tuple[Wire, str, tuple[str, ...], str]]:
+    """(service, key, models, base address) of the hosted models that a key is set for, in the order of asking."""
+    services = [
+        (NVIDIA, settings.nvidia_api_key, settings.nvidia_models, settings.nvidia_base_url),
+        (OPENAI, settings.openai_api_key, settings.openai_models, settings.openai_base_url),
+        (ANTHROPIC, settings.anthropic_api_key, settings.anthropic_models, settings.anthropic_base_url),
+    ]
+    return [
+        (wire, key.get_secret_value(), models, base_url)
+        for wire, key, models, base_url in services
+        if key.get_secret_value()
+    ]
+
+
+def make_hosted_embedder(settings: Settings, http: httpx.AsyncClient) -> Embedder | None:
+    """The embedder beside the built-in one; None where none is set.
+
+    Raises:
+        SettingsError: it is set without a key, or the length of its vectors is not known.
+    """
+    if not settings.embedding_model:
+        return None
+    return NvidiaEmbedder(
+        http,
+        api_key=_nvidia_key(settings, "CODEHEALER_EMBEDDING_MODEL"),
+        model=settings.embedding_model,
+        base_url=settings.nvidia_base_url,
+        dimension=settings.embedding_dimension,
+    )
+
+
+def make_reranker(settings: Settings, http: httpx.AsyncClient) -> Reranker | None:
+    """Who looks closer at what a search found; None where none is set. Raises SettingsError without a key."""
+    if not settings.rerank_model:
+        return None
+    key = _nvidia_key(settings, "CODEHEALER_RERANK_MODEL")
+    return NvidiaReranker(http, api_key=key, model=settings.rerank_model, base_url=settings.nvidia_base_url)
+
+
+def make_means(settings: Settings, http: httpx.AsyncClient, builtin: Embedder) -> Means:
+    """What a search of the memory has at its disposal outside of the running bot."""
+    hosted, reranker = make_hosted_embedder(settings, http), make_reranker(settings, http)
+    return Means(builtin, hosted, reranker, sendable(read_policy(settings)))
+
+
+def _nvidia_key(settings: Settings, needed_by: str) -> str:
     key = settings.nvidia_api_key.get_secret_value()
     if not key:
-        return (builtin,)
-    nvidia = NvidiaAnswerer(http, api_key=key, models=settings.nvidia_models, base_url=settings.nvidia_base_url)
-    return (nvidia, builtin)
+        raise SettingsError(f"{needed_by} names a model of NVIDIA's: set NVIDIA_API_KEY, or leave {needed_by} empty.")
+    return key
 
 
 def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

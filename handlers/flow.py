@@ -17,14 +17,14 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, routing
+from handlers import cards, first_look, routing
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
-from knowledge import correlation, diagnosis, retrieval
+from knowledge import correlation, diagnosis
+from knowledge.errors import CodeHealerError
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
-    KIND_NAMES,
     Alert,
     AlertStatus,
     Ask,
@@ -46,6 +46,9 @@ from knowledge.model import (
     Unsure,
     Verification,
 )
+from knowledge.passages import passage
+from knowledge.ports import Vector
+from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
 from knowledge.reduction import reduce_log
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
@@ -260,31 +263,46 @@ async def _answer(
     services: Services, incident: Incident, collected: Sequence[Evidence]
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
+    answerers, notes = first_look.who_is_asked(services, incident)
+    await first_look.show(services, incident, collected, answerers=answerers)
     likeness = excerpt_of(collected, incident)
-    async with services.engine.connect() as db:
-        before = await retrieval.search(
-            db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
-        )
+    # The closer look of a reranker is for what people see: a model that is asked reads all of these anyway.
+    before = await recall(
+        services.engine,
+        likeness,
+        means=replace(services.means_for(incident), reranker=None),
+        now=services.now(),
+        service=incident.service,
+        not_incident=incident.id,
+    )
     answer = await diagnosis.diagnose(
         incident.title,
         collected,
-        answerers=services.answerers,
-        precedents=before,
+        answerers=answerers,
+        precedents=before.precedents,
         permitted_actions=tuple(REMEDIATORS),
+        notes=notes,
     )
     if isinstance(answer, Unsure):
-        return answer, before[:3]
-    async with services.engine.connect() as db:
-        found = await retrieval.search(
-            db,
-            _as_remembered(answer.kind, likeness),
-            embedder=services.embedder,
-            now=services.now(),
-            kind=answer.kind,
-            service=incident.service,
-            not_incident=incident.id,
-        )
-    return answer, found[:3]
+        return noted(answer, before.note), before.precedents[:3]
+    found = await recall(
+        services.engine,
+        passage(answer.kind, likeness),
+        means=services.means_for(incident),
+        now=services.now(),
+        kind=answer.kind,
+        service=incident.service,
+        not_incident=incident.id,
+    )
+    return noted(answer, found.note), found.precedents[:3]
+
+
+def noted(answer: Diagnosis | Unsure, note: str) -> Diagnosis | Unsure:
+    """The answer with what the search for precedents had to do without, for the card's last line."""
+    if not note:
+        return answer
+    source = answer.answered_by
+    return replace(answer, answered_by=replace(source, note="; ".join(filter(None, (source.note, note)))[:500]))
 
 
 async def _look(services: Services, incident: Incident, collected: Sequence[Evidence]) -> context.Context | None:
@@ -695,8 +713,7 @@ async def learn(services: Services, incident_id: int) -> None:
         incident_id=incident_id,
     )
     reason = approval.reason.split(":")[0] if approval and outcome == "rejected" else ""
-    text = _as_remembered(item.kind, item.excerpt, item.fix if outcome == "verified" else "")
-    vector = (await services.embedder.embed_passages([text]))[0]
+    vector = await _vector_of(services, item)
     async with services.engine.begin() as db:
         await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
         await audit.record(db, "lesson", incident_id=incident_id, outcome=outcome)
@@ -712,10 +729,13 @@ def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
     return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]
 
 
-def _as_remembered(kind: FailureKind | None, excerpt: str, fix: str = "") -> str:
-    """The text that is embedded: a sentence that names the kind, the excerpt, the resolution."""
-    named = f"{KIND_NAMES[kind]} ({kind})." if kind else ""
-    return "\n".join(part for part in (named, excerpt, f"Resolved by: {fix}" if fix else "") if part)
+async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
+    """The built-in vector; None where it cannot be had now: the lesson is kept, and the clock makes it up later."""
+    try:
+        return (await services.embedder.embed_passages([passage(item.kind, item.excerpt, item.fix, item.outcome)]))[0]
+    except CodeHealerError as error:
+        log.warning("lesson_without_vector", incident_id=item.incident_id, error=str(error))
+        return None
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.people import People
 from knowledge.diagnosis import Answerer
-from knowledge.ports import Embedder, Jobs
+from knowledge.model import Incident
+from knowledge.ports import Embedder, Jobs, Reranker
+from knowledge.recall import Means
 from knowledge.store.executions import StoredExecutions
-from remediation.policy import Policy
+from knowledge.store.model_calls import Ledger
+from remediation.policy import Policy, outside_forbidden, sendable
 from remediation.ports import Clients
 
 
@@ -44,7 +47,16 @@ class Services:
     channel: str
     bot_user: str
     holder: str
+    hosted_embedder: Embedder | None = None
+    reranker: Reranker | None = None
     actions: bool = True
     timing: Timing = field(default_factory=Timing)
     now: Callable[[], datetime] = utc_now
+    ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple
+
+    def means_for(self, incident: Incident) -> Means:
+        """What the memory is searched with for an incident: the built-in model alone where the policy says so."""
+        if outside_forbidden(self.policy, incident):
+            return Means(self.embedder)
+        return Means(self.embedder, self.hosted_embedder, self.reranker, sendable(self.policy))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from knowledge.budget import OverBudget
 from knowledge.case import Case, make_case
 from knowledge.causes import CAUSE_CHARS, cause_sentence, fixability_of, shortened, summary_of
-from knowledge.errors import BadInput, CodeHealerError
+from knowledge.errors import BadInput, CodeHealerError, Refused
 from knowledge.language_models.verdict import Verdict, judge, text_to_classify
 from knowledge.model import (
     AnswerSource,
@@ -29,6 +30,8 @@ MOST_QUOTES = 6
 _TEXT_SAMPLE = 64_000
 # A claim that no line of the evidence bears out keeps this much of its confidence.
 WITHOUT_QUOTE = 0.6
+# From here on the built-in diagnosis is not overruled by a model that sees nothing wrong.
+SURE_IT_FAILS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,24 @@ class Answer:
     prompt_version: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    usd: float = 0.0
 
 
 class Answerer(Protocol):
     """One who can be asked. `answer` raises a CodeHealerError when it has none: the next is asked then.
 
-    `name` is for people ("NVIDIA", "built-in"); `deadline_s` bounds the call from outside as well.
+    `name` is for people ("NVIDIA", "built-in"); `deadline_s` bounds the call from outside as well. `outside` says that
+    the case leaves this machine, which a service may forbid and limits may end.
     """
 
-    name: str
-    deadline_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def deadline_s(self) -> float: ...
+
+    @property
+    def outside(self) -> bool: ...
 
     async def answer(self, case: Case) -> Answer: ...
 
@@ -78,44 +89,74 @@ async def diagnose(
     answerers: Sequence[Answerer],
     precedents: Sequence[Precedent] = (),
     permitted_actions: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Diagnosis | Unsure:
     """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
 
-    A hop that fails, or does not answer before its deadline, is named in `answered_by.note`. When nobody answers the
-    result is Unsure, never an exception. `alert_title` may carry the alert's description. Reading large evidence runs
-    in a thread.
+    A hop that fails, or does not answer before its deadline, is named in `answered_by.note`, after `notes`. Where the
+    evidence holds orders, or once a limit is reached, nobody outside is asked. When nobody answers the result is
+    Unsure, never an exception. `alert_title` may carry the alert's description. Large evidence is read in a thread.
     """
     started = time.monotonic()
     case = await asyncio.to_thread(
         make_case, alert_title, evidence, precedents=precedents, permitted_actions=permitted_actions
     )
-    notes: list[str] = []
+    told = list(notes)
+    # What obeys the evidence's author would answer for him; the built-in diagnosis does not read orders.
+    if case.injection_suspected and any(answerer.outside for answerer in answerers):
+        answerers = [answerer for answerer in answerers if not answerer.outside]
+        told.append("no outside model was asked: the evidence addresses the bot")
+    answer = await _first_answer(case, answerers, told)
+    ms = round((time.monotonic() - started) * 1000)
+    if answer is not None:
+        return await asyncio.to_thread(settle, case, answer, ms=ms, notes=told)
+    return Unsure(
+        reason="Nobody could be asked for a diagnosis." if not told else "No answer: " + "; ".join(told)[:300],
+        missing=("a working model or the built-in classifier",),
+        answered_by=AnswerSource(name="nobody", ms=ms, note="; ".join(told)[:500]),
+        injection_suspected=case.injection_suspected,
+    )
+
+
+async def _first_answer(case: Case, answerers: Sequence[Answerer], told: list[str]) -> Answer | None:
+    """The first usable answer; why the hops before it gave none is added to `told`."""
+    over_budget = False
     for answerer in answerers:
+        if over_budget and answerer.outside:
+            continue
         try:
             async with asyncio.timeout(answerer.deadline_s):
                 answer = await answerer.answer(case)
+            if answer.kind is FailureKind.HEALTHY and answerer.outside and await _contradicted(case, answerers):
+                raise Refused("says that nothing is wrong, which the evidence contradicts")
         except TimeoutError:
-            notes.append(f"{answerer.name} did not answer in {answerer.deadline_s:g} s")
+            told.append(f"{answerer.name} did not answer in {answerer.deadline_s:g} s")
+        except OverBudget as error:
+            over_budget = True
+            told.append(str(error))
         except CodeHealerError as error:
-            notes.append(f"{answerer.name}: {error}")
+            told.append(f"{answerer.name}: {error}")
         else:
-            ms = round((time.monotonic() - started) * 1000)
-            return await asyncio.to_thread(settle, case, answer, ms=ms, notes=notes)
-    source = AnswerSource(name="nobody", ms=round((time.monotonic() - started) * 1000), note="; ".join(notes)[:500])
-    return Unsure(
-        reason="Nobody could be asked for a diagnosis." if not notes else "No answer: " + "; ".join(notes)[:300],
-        missing=("a working model or the built-in classifier",),
-        answered_by=source,
-        injection_suspected=case.injection_suspected,
-    )
+            return answer
+    return None
+
+
+async def _contradicted(case: Case, answerers: Sequence[Answerer]) -> bool:
+    """Whether one who is asked here is sure that something fails: a wrong "healthy" would silence an incident."""
+    for answerer in answerers:
+        if answerer.outside:
+            continue
+        answer = await answerer.answer(case)
+        fails = answer.kind not in {FailureKind.HEALTHY, FailureKind.UNKNOWN} and not answer.unsure_because
+        if fails and answer.confidence >= SURE_IT_FAILS:
+            return True
+    return False
 
 
 def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()) -> Diagnosis | Unsure:
     """Pure: an answer becomes a Diagnosis as far as the evidence bears it out, else an Unsure."""
     quotes = _borne_out(case, answer)
     note = "; ".join([*notes, *([answer.note] if answer.note else [])])
-    if note and notes:
-        note = f"{note}; {answer.name}"
     source = AnswerSource(
         name=answer.name,
         ms=ms,
@@ -123,6 +164,7 @@ def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()
         prompt_version=answer.prompt_version,
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
+        usd=answer.usd,
     )
     candidates = answer.candidates[:MOST_CANDIDATES]
     if answer.unsure_because or answer.kind is FailureKind.UNKNOWN:
@@ -199,6 +241,7 @@ class BuiltinAnswerer:
     """The built-in classifier behind the Answerer protocol; works without an embedder, a little less well."""
 
     name = "built-in"
+    outside = False
 
     def __init__(self, embedder: Embedder | None, *, deadline_s: float = 45.0) -> None:
         self._embedder = embedder

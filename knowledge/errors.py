@@ -17,6 +17,10 @@ class Refused(CodeHealerError):
     """The other side, or our policy, said no; repeating it will not help."""
 
 
+class WrongDimension(Refused):
+    """A model's vector has another length than that model's vectors have; it is neither kept nor searched with."""
+
+
 class NotFound(Refused):
     """The thing asked for is not there (any more)."""
 

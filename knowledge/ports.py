@@ -36,3 +36,11 @@ class Embedder(Protocol):
     async def embed_query(self, text: str) -> Vector: ...
 
     async def embed_passages(self, texts: Sequence[str]) -> list[Vector]: ...
+
+
+class Reranker(Protocol):
+    """Reads each passage beside the query. `rank` gives relevances from 0 to 1, in the order of the passages."""
+
+    name: str
+
+    async def rank(self, query: str, passages: Sequence[str]) -> list[float]: ...

@@ -24,8 +24,14 @@ class Prompt:
     user: str
     nonce: str
 
-    def messages(self) -> list[dict[str, str]]:
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+    @property
+    def system_without_nonce(self) -> str:
+        """Equal for equal questions. NUL stands for the nonce: no cleaned text holds one."""
+        return self.system.replace(self.nonce, "\0")
+
+    @property
+    def user_without_nonce(self) -> str:
+        return self.user.replace(self.nonce, "\0")
 
 
 _RULES = """You name the cause of a failed deployment for the team that runs it.
@@ -77,6 +83,20 @@ def build_prompt(case: Case, *, nonce: str, evidence_chars: int = EVIDENCE_CHARS
         "Answer now with the JSON object.",
     ]
     return Prompt(PROMPT_VERSION, system, "\n\n".join(part for part in parts if part), nonce)
+
+
+_SECOND_LOOK = """Look again as a sceptic. Search the evidence for what speaks against this answer: a rival cause, a quote that
+proves less than is claimed, a symptom taken for the cause. Answer with one JSON object and nothing else:
+{"confidence": 0 to 1 that kind is right after all, "objection": the strongest objection in one sentence, or ""}"""
+
+
+def second_look_turns(prompt: Prompt, reply: str) -> list[dict[str, str]]:
+    """The turns of a second look at `reply`, which is the model's own."""
+    return [
+        {"role": "user", "content": prompt.user},
+        {"role": "assistant", "content": reply},
+        {"role": "user", "content": _SECOND_LOOK},
+    ]
 
 
 def _evidence(case: Case, nonce: str, budget: int) -> list[str]:

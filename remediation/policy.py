@@ -17,6 +17,7 @@ from knowledge.model import (
     Decision,
     Diagnosis,
     Fixability,
+    Incident,
     Plan,
     Precedent,
     Risk,
@@ -25,6 +26,7 @@ from knowledge.model import (
     TrackRecord,
     Unsure,
 )
+from knowledge.passages import Sendable
 from remediation.policy_file import (
     DEFAULT_POLICY,
     Environment,
@@ -54,8 +56,10 @@ __all__ = [
     "loop_broken",
     "mode_of",
     "only_mode_stops",
+    "outside_forbidden",
     "parse_policy",
     "precedent_confidence",
+    "sendable",
     "service_of",
 ]
 
@@ -164,6 +168,38 @@ def is_dry_run(policy: Policy, target: Target | None) -> bool:
     if policy.dry_run is False or target is None:
         return False
     return target.environment in policy.dry_run.environments or target.service in policy.dry_run.services
+
+
+def outside_forbidden(policy: Policy, incident: Incident) -> str:
+    """Why nothing about the incident may be sent to an outside model, in words; "" where it may.
+
+    What an alert merely says of itself can only forbid more, never allow.
+    """
+    target = incident.target
+    spaces = {incident.namespace, target.namespace if target else ""} - {""}
+    if private := sorted(spaces.intersection(policy.private_namespaces)):
+        return f"the namespace {private[0]} is private"
+    names = {incident.service, target.service if target else ""} - {""}
+    rows = [row for row in policy.services if row.name in names]
+    # Without a target it is not known what the alert is about: a place in which one row forbids it will do.
+    near = rows if target else [*rows, *(row for row in policy.services if row.namespace in spaces)]
+    if closed := next((row for row in near if row.outside_models is False), None):
+        return f"outside models are forbidden for {closed.name}"
+    opened = bool(rows) and target is not None and all(row.outside_models for row in rows)
+    return "" if policy.outside_models or opened else "the policy forbids outside models"
+
+
+def sendable(policy: Policy) -> Sendable:
+    """The services whose remembered incidents may go to an outside model.
+
+    Of an incident without a service row it is not known where it happened: where anything is private, it stays here.
+    """
+    closed = {row.name for row in policy.services if row.outside_models is False}
+    closed |= {row.name for row in policy.services if row.namespace in policy.private_namespaces}
+    if policy.outside_models and not policy.private_namespaces:
+        return Sendable(tuple(sorted(closed)))
+    opened = {row.name for row in policy.services if row.outside_models or policy.outside_models}
+    return Sendable(tuple(sorted(opened - closed)), all_but=False)
 
 
 def precedent_confidence(precedents: Sequence[Precedent], action: str) -> float:

@@ -63,6 +63,7 @@ class Service(_Part):
     mode: Mode | None = None
     min_confidence: Share | None = None
     channel: str = ""
+    outside_models: bool | None = None  # None: as the whole policy says
 
     @model_validator(mode="after")
     def _findable(self) -> "Service":
@@ -139,6 +140,8 @@ class Policy(_Part):
     blacklist: tuple[Forbidden, ...] = ()
     protected_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
     freezes: tuple[Freeze, ...] = ()
+    outside_models: bool = True
+    private_namespaces: tuple[KubeName, ...] = ()
     read_only: bool = False
     dry_run: bool | DryRun = False
 

@@ -11,8 +11,7 @@ from bot.migrating import NO_EXTENSION, migrate
 from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
-
-REVISIONS = ["0001_procrastinate", "0002_main"]
+from tests.database import REVISIONS, run_migrations
 
 
 def _ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -45,9 +44,14 @@ def test_the_migrations_make_the_tables(database_url: str) -> None:
 
 
 def test_vectors_and_words_are_indexed_and_tokens_have_their_sequence(database_url: str) -> None:
-    indexes = scalars(database_url, "SELECT indexdef FROM pg_indexes WHERE tablename = 'knowledge_items'")
-    assert any("USING hnsw (vector vector_cosine_ops)" in str(index) for index in indexes)
-    assert any("USING gin (words)" in str(index) for index in indexes)
+    query = "SELECT indexdef FROM pg_indexes WHERE tablename IN ('knowledge_items', 'item_vectors')"
+    indexes = "\n".join(map(str, scalars(database_url, query)))
+    for dimension in (384, 2048):
+        assert (
+            f"USING hnsw (((vector)::halfvec({dimension})) halfvec_cosine_ops) WHERE (dimension = {dimension})"
+            in indexes
+        )
+    assert "USING gin (words)" in indexes
     assert scalars(database_url, "SELECT sequencename FROM pg_sequences WHERE sequencename = 'fencing_tokens'")
 
 
@@ -79,3 +83,25 @@ def test_a_database_that_refuses_the_extension_gets_an_instruction(empty_databas
     finally:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_vectors_that_were_kept_in_the_items_are_kept_beside_them_and_go_back(empty_database_url: str) -> None:
+    run_migrations(empty_database_url, to="0003_model_calls")
+    engine = create_engine(empty_database_url)
+    numbers = str([0.5] + [0.0] * 383)
+    with engine.begin() as db:
+        for name, vector in (("with", numbers), ("without", None)):
+            db.execute(
+                text(
+                    "INSERT INTO knowledge_items (id, source, occurred_at, vector, vector_model)"
+                    " VALUES (:id, 'incident', now(), CAST(:vector AS vector), :model)"
+                ),
+                {"id": name, "vector": vector, "model": "minilm-l6-int8" if vector else None},
+            )
+    engine.dispose()
+    run_migrations(empty_database_url, to="0004_vectors")
+    beside = "SELECT concat_ws(' ', item_id, model, dimension, made_of IS NOT NULL, l2_norm(vector)) FROM item_vectors"
+    assert scalars(empty_database_url, beside) == ["with minilm-l6-int8 384 t 0.5"]
+    run_migrations(empty_database_url, to="0003_model_calls", down=True)
+    inside = "SELECT concat_ws(' ', id, vector_model, vector_norm(vector)) FROM knowledge_items ORDER BY id"
+    assert scalars(empty_database_url, inside) == ["with minilm-l6-int8 0.5", "without"]

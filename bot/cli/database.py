@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,10 +18,11 @@ from bot.migrating import migrate as apply_revisions
 from bot.migrating import reason_of
 from bot.program import open_database
 from bot.settings import load_settings
-from knowledge import retrieval
+from bot.wiring import make_means
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, SettingsError
-from knowledge.model import FailureKind
+from knowledge.model import FailureKind, Precedent
+from knowledge.recall import Recalled, recall
 from knowledge.store import audit, incidents, switches
 from knowledge.store.codec import to_json
 from knowledge.store.database import libpq_url, open_engine
@@ -86,36 +88,43 @@ def search(  # noqa: PLR0917  one option a filter
         raise BadInput(f"--kind {kind}: not a kind of failure; known are {', '.join(FailureKind)}.")
     wanted = {"source": source, "service": service, "environment": environment, "kind": kind, "outcome": outcome}
 
-    async def work(db: AsyncConnection) -> list[dict[str, Any]]:
-        found = await retrieval.search(
-            db, query[:20_000], embedder=LocalEmbedder(), now=datetime.now(UTC), limit=top, filters=wanted
-        )
-        return [
-            {
-                "id": one.item.id,
-                "kind": one.item.kind,
-                "source": one.item.source,
-                "score": one.score,
-                "cause": one.item.cause,
-                "fix": one.item.fix,
-                "outcome": one.item.outcome,
-                "link": one.item.link,
-            }
-            for one in found
-        ]
+    async def work(db: AsyncConnection) -> Recalled:
+        async with httpx.AsyncClient() as http:
+            means = make_means(load_settings(), http, LocalEmbedder())
+            return await recall(
+                db.engine, query[:20_000], means=means, now=datetime.now(UTC), limit=top, filters=wanted
+            )
 
-    rows = _in_database(work)
+    found = _in_database(work)
+    if found.note:
+        words.print(f"Note: {found.note}.", markup=False)
+    rows = [_row(one) for one in found.precedents]
     if as_json:
         put(rows)
         return
     if not rows:
-        words.print("Nothing that resembles this is remembered yet.")
+        words.print("Nothing is remembered yet." if found.empty else "Nothing that resembles this is remembered yet.")
     for row in rows:
         fix = row["fix"] or "nothing was done"
         plain.print(
             f"{row['score']:.2f}  {row['id']}  {row['kind']}: {row['cause']}\n      {fix} — {row['outcome']}",
             markup=False,
         )
+
+
+def _row(one: Precedent) -> dict[str, Any]:
+    """What `search --json` tells of a find."""
+    item = one.item
+    return {
+        "id": item.id,
+        "kind": item.kind,
+        "source": item.source,
+        "score": one.score,
+        "cause": item.cause,
+        "fix": item.fix,
+        "outcome": item.outcome,
+        "link": item.link,
+    }
 
 
 def list_incidents(

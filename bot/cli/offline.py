@@ -59,7 +59,9 @@ class OfflineDiagnosis:
                 engine = open_engine(url, pool_size=1)
                 stack.push_async_callback(engine.dispose)
             embedder = LocalEmbedder()
-            offline = cls(make_answerers(settings, http, embedder), embedder, engine)
+            # Texts come one after the other, so a service sets the pace by itself.
+            answerers = make_answerers(settings, http, embedder, per_minute=10_000)
+            offline = cls(answerers, embedder, engine)
             # The model and the patterns are read at first use; `ms` is to be about the text alone.
             await diagnose("", (Evidence("logs", "text", "warm up"),), answerers=(BuiltinAnswerer(embedder),))
             yield offline

@@ -263,7 +263,9 @@ def _cause(view: CardView) -> list[str]:
 
 def _known(view: CardView, diagnosis: Diagnosis) -> list[str]:
     cause = m.inline(diagnosis.cause or diagnosis.summary, 320)
-    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure · {_basis(view)}"]
+    # Nobody has looked among past incidents yet when an answer is provisional.
+    basis = "" if diagnosis.answered_by.provisional else f" · {_basis(view)}"
+    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure{basis}"]
 
 
 def _unsure(unsure: Unsure) -> list[str]:
@@ -330,7 +332,9 @@ def _note(view: CardView, otherwise: str = "") -> str:
     return m.inline(reason_words(view.decided_note), 240, otherwise)
 
 
-def _nothing_yet(_: CardView) -> list[str]:
+def _nothing_yet(view: CardView) -> list[str]:
+    if view.diagnosis is not None and view.diagnosis.answered_by.provisional:
+        return ["First look: a model is still being asked. Nothing to decide yet."]
     return ["Collecting evidence. The cause will stand here."]
 
 
@@ -504,7 +508,7 @@ def _approval_id(view: CardView) -> int:
 
 def answered(view: CardView) -> bool:
     """Whether the card gives an answer that people can judge."""
-    return view.diagnosis is not None
+    return view.diagnosis is not None and not view.diagnosis.answered_by.provisional
 
 
 def _buttons(view: CardView) -> list[dict[str, Any]]:
@@ -594,10 +598,11 @@ def _small_print(view: CardView) -> str:
 
 
 def answered_by(diagnosis: Diagnosis | Unsure) -> str:
-    """Who answered, in how many milliseconds, and why not a better one; escaped."""
+    """Who answered, in how many milliseconds and for how much, and why not a better one; escaped."""
     source = diagnosis.answered_by
-    note = f" ({m.inline(source.note, 100)})" if source.note else ""
-    return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms, {MACHINE_MADE}"
+    note = f" ({m.inline(source.note, 240)})" if source.note else ""
+    cost = f" for ${source.usd:.4f}" if source.usd else ""
+    return f"Answered by {m.inline(source.name, 60)}{note} in {source.ms:,} ms{cost}, {MACHINE_MADE}"
 
 
 def card_lines(blocks: list[dict[str, Any]]) -> list[str]:

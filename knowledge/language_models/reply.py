@@ -88,6 +88,21 @@ def read_reply(content: str) -> Reply:
         raise UnreadableReply(f"{where}: {first['msg']}"[:300]) from None
 
 
+# What the prompt puts around a line: its number before it, how often it came behind it.
+_LINE_NUMBER = re.compile(r"^\s*\d{1,9}\|\s?")
+_MORE_LIKE_IT = re.compile(r"\s+\(and \d{1,9} more like it\)$")
+
+
+def quoted_lines(reply: Reply) -> tuple[tuple[int | None, str], ...]:
+    """(evidence index or None, line) for each line that is quoted, without what the prompt had put around it."""
+    return tuple(
+        (quote.evidence, _MORE_LIKE_IT.sub("", _LINE_NUMBER.sub("", line)))
+        for quote in reply.quotes
+        for line in quote.text.splitlines()
+        if line.strip()
+    )
+
+
 def answer_from(reply: Reply, *, name: str, prompt_version: str, input_tokens: int, output_tokens: int) -> Answer:
     unsure = "The model says that the evidence does not tell." if reply.kind is FailureKind.UNKNOWN else ""
     return Answer(
@@ -97,7 +112,7 @@ def answer_from(reply: Reply, *, name: str, prompt_version: str, input_tokens: i
         cause=reply.cause,
         summary=reply.summary,
         fixability=reply.fixability,
-        quotes=tuple((quote.evidence, quote.text) for quote in reply.quotes),
+        quotes=quoted_lines(reply),
         ruled_out=tuple(reply.ruled_out),
         preferred_action=reply.preferred_action,
         unsure_because=unsure,

@@ -23,7 +23,10 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSource:
-    """Who answered: `name` is "built-in" or "nvidia:<model>"; `ms` reading to answer; `note` why not a better one."""
+    """Who answered: `name` is "built-in" or "nvidia:<model>"; `ms` reading to answer; `note` why not a better one.
+
+    `usd` is what it cost in dollars, about. A provisional answer is shown while a better one is still asked for.
+    """
 
     name: str
     ms: int = 0
@@ -31,6 +34,8 @@ class AnswerSource:
     prompt_version: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    usd: float = 0.0
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
+from knowledge.store import vectors
 from knowledge.store.tables import feedback, knowledge_items
 
 # More words make the OR query slow and add nothing (facts: cap 60).
@@ -50,7 +51,7 @@ def _item(row: RowMapping) -> KnowledgeItem:
 async def remember(
     db: AsyncConnection, item: KnowledgeItem, *, vector: Vector | None, vector_model: str, reason: str = ""
 ) -> None:
-    """Insert or replace an item; without a vector it is found by its words alone."""
+    """Insert or replace an item; without a vector it is found by its words alone, until one is made for it."""
     values: dict[str, Any] = {
         "source": item.source,
         "incident_id": item.incident_id,
@@ -65,11 +66,10 @@ async def remember(
         "excerpt": item.excerpt,
         "link": item.link,
         "occurred_at": item.occurred_at,
-        "vector": vector.tolist() if vector is not None else None,
-        "vector_model": vector_model if vector is not None else None,
     }
     statement = insert(knowledge_items).values(id=item.id, **values)
     await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": func.now()}))
+    await vectors.replace(db, item.id, vector, vector_model)
 
 
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -103,12 +103,9 @@ async def search(
     ids: set[str] = set()
     # Strict filters over an HNSW index lose recall unless the scan goes on until enough rows pass.
     await db.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-    usable = and_(knowledge_items.c.vector.is_not(None), knowledge_items.c.vector_model == vector_model)
-    distance: ColumnElement[Any] = literal(1.0)
     if vector is not None:
-        distance = knowledge_items.c.vector.cosine_distance(vector.tolist())
-        near = await db.execute(select(knowledge_items.c.id).where(usable, *where).order_by(distance).limit(limit))
-        ids |= set(near.scalars())
+        near = vectors.nearest(vector, vector_model, where).limit(limit)
+        ids |= set((await db.execute(near)).scalars())
     query = _or_query(words)
     rank: ColumnElement[Any] = literal(0.0)
     if query is not None:
@@ -121,21 +118,15 @@ async def search(
             .limit(limit)
         )
         ids |= set(worded.scalars())
-    return await _found(
-        db,
-        ids,
-        similarity=func.coalesce(1 - distance, 0.0) if vector is not None else literal(0.0),
-        usable=usable,
-        rank=rank,
-    )
+    return await _found(db, ids, vector=vector, vector_model=vector_model, rank=rank)
 
 
 async def _found(
     db: AsyncConnection,
     ids: set[str],
     *,
-    similarity: ColumnElement[Any],
-    usable: ColumnElement[bool],
+    vector: Vector | None,
+    vector_model: str,
     rank: ColumnElement[Any],
 ) -> Sequence[Found]:
     if not ids:
@@ -147,12 +138,12 @@ async def _found(
         .group_by(feedback.c.incident_id)
         .subquery()
     )
-    shown = [column for column in knowledge_items.c if column.name not in {"words", "vector"}]
+    shown = [column for column in knowledge_items.c if column.name != "words"]
+    similarity = vectors.similarity(knowledge_items.c.id, vector, vector_model) if vector is not None else literal(0.0)
     rows = await db.execute(
         select(
             *shown,
             func.coalesce(similarity, 0.0).label("similarity"),
-            usable.label("usable"),
             rank.label("rank"),
             func.coalesce(opinions.c.ups, 0).label("ups"),
             func.coalesce(opinions.c.downs, 0).label("downs"),
@@ -163,7 +154,7 @@ async def _found(
     return [
         Found(
             item=_item(row),
-            similarity=max(0.0, float(row["similarity"])) if row["usable"] else 0.0,
+            similarity=max(0.0, float(row["similarity"])),
             rank=float(row["rank"]),
             thumbs_up=int(row["ups"]),
             thumbs_down=int(row["downs"]),
@@ -227,3 +218,8 @@ async def feedback_of(db: AsyncConnection, incident_id: int) -> Sequence[Feedbac
 
 async def count_items(db: AsyncConnection) -> int:
     return int((await db.execute(select(func.count()).select_from(knowledge_items))).scalar_one())
+
+
+async def anything(db: AsyncConnection) -> bool:
+    """Whether any item is remembered."""
+    return (await db.execute(select(knowledge_items.c.id).limit(1))).first() is not None

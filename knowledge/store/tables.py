@@ -3,7 +3,7 @@
 Values of knowledge.model that are read back whole are JSONB (`payload`), with columns only for what queries filter on.
 """
 
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
@@ -300,8 +301,6 @@ outbox = Table(
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
 )
 
-VECTOR_DIMENSION = 384
-
 knowledge_items = Table(
     "knowledge_items",
     metadata,
@@ -328,17 +327,60 @@ knowledge_items = Table(
             persisted=True,
         ),
     ),
-    Column("vector", Vector(VECTOR_DIMENSION)),
-    Column("vector_model", Text),
     Index("ix_knowledge_items_words", "words", postgresql_using="gin"),
-    Index(
-        "ix_knowledge_items_vector",
-        "vector",
-        postgresql_using="hnsw",
-        postgresql_ops={"vector": "vector_cosine_ops"},
-    ),
     Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
     Index("ix_knowledge_items_service", "service"),
+    Index("ix_knowledge_items_updated_at", "updated_at"),
+)
+
+# Vectors of these lengths have an index; of another length they are searched one by one.
+INDEXED_DIMENSIONS = (384, 1024, 2048)
+
+
+def _nearest(dimension: int) -> Index:
+    """An HNSW index over the vectors of one length: a column can hold several, an index only one."""
+    return Index(
+        f"ix_item_vectors_{dimension}",
+        literal_column(f"(vector::halfvec({dimension}))").label("of_one_length"),
+        postgresql_using="hnsw",
+        postgresql_ops={"of_one_length": "halfvec_cosine_ops"},
+        postgresql_where=text(f"dimension = {dimension}"),
+    )
+
+
+# Beside the items, so that models live side by side and a new vector rewrites neither the item nor its index of words.
+item_vectors = Table(
+    "item_vectors",
+    metadata,
+    Column("item_id", Text, ForeignKey("knowledge_items.id", ondelete="CASCADE"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("dimension", Integer, nullable=False),
+    Column("vector", HALFVEC, nullable=False),
+    # The item's updated_at when it was embedded: another one there now means that the text has changed since.
+    _moment("made_of"),
+    CheckConstraint("dimension = vector_dims(vector)", name="dimension"),
+    Index("ix_item_vectors_model", "model", "item_id", "made_of"),
+    *map(_nearest, INDEXED_DIMENSIONS),
+)
+
+# How far each model has come through the items; a model is searched with once it has had them all (`ready_at`).
+vector_models = Table(
+    "vector_models",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("dimension", Integer, nullable=False),
+    Column("embedded", Integer, nullable=False, server_default=text("0")),
+    Column("waiting", Integer, nullable=False, server_default=text("0")),
+    # Of which services it had items; another policy means that others may lack a vector.
+    _text("reach"),
+    # From this model's cosines to the built-in one's scale, which thresholds are made for; measured on so many items.
+    Column("slope", Float, nullable=False, server_default=text("1")),
+    Column("shift", Float, nullable=False, server_default=text("0")),
+    Column("measured", Integer, nullable=False, server_default=text("0")),
+    _moment("ready_at", nullable=True),
+    _moment("not_before", nullable=True),
+    _text("problem"),
+    _moment("looked_at", now=True),
 )
 
 feedback = Table(
@@ -350,6 +392,25 @@ feedback = Table(
     _text("comment"),
     _moment("at", now=True),
     CheckConstraint("value IN (-1, 1)", name="value"),
+)
+
+# One row a call of a hosted model; "reserved" until its cost is known, and it counts as reserved until then.
+model_calls = Table(
+    "model_calls",
+    metadata,
+    _id(),
+    # A deleted incident takes nothing back of what was spent: its calls stay in the month's sum.
+    Column("incident_id", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL"), autoincrement=False),
+    Column("hop", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False, server_default=text("0")),
+    Column("usd", Float, nullable=False),
+    Column("ms", Integer, nullable=False, server_default=text("0")),
+    _text("outcome", "reserved"),
+    _moment("called_at", now=True),
+    Index("ix_model_calls_called_at", "called_at"),
+    Index("ix_model_calls_incident_id", "incident_id"),
 )
 
 # Append-only: written unchained in the transaction of what it records, numbered and chained by the sealing job.

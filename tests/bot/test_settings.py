@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
+from bot.doctor import CHECKS
 from bot.settings import Settings, load_settings, source_tokens
 from bot.settings_page import page
-from bot.wiring import webhook_secrets
+from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
+from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +29,14 @@ WRONG = [
     ("SLACK_BASE_URL", "slack.com/api/", "must be an address such as https://"),
     ("ARGOCD_SERVER", "argocd.local:443", "must be an address such as https://"),
     ("GITHUB_BASE_URL", "https://host:99999", "must be an address such as https://"),
+    ("ANTHROPIC_BASE_URL", "host", "must be an address such as https://"),
+    ("OPENAI_API_KEY", f"{PASSWORD}\nsecond line", "paste it again"),
+    ("REDIS_URL", f"http://u:{PASSWORD}@host", "redis://host:6379/0"),
+    ("CODEHEALER_MODEL_PRICES", "gpt=1", "model=1.00/5.00"),
+    ("CODEHEALER_MODEL_PRICES", "gpt=1/nan", "model=1.00/5.00"),
+    ("CODEHEALER_MODEL_TEMPERATURE", "3", "less than or equal to 2"),
+    ("CODEHEALER_MODEL_USD_PER_MONTH", "-1", "greater than or equal to 0"),
+    ("CODEHEALER_EMBEDDING_DIMENSION", "16001", "less than or equal to 16000"),
     ("NVIDIA_BASE_URL", "ftp://host", "must be an address such as https://"),
     ("PAGERDUTY_BASE_URL", "https://", "must be an address such as https://"),
     ("SLACK_BOT_TOKEN", f"{PASSWORD}\nsecond line", "paste it again"),
@@ -52,6 +63,24 @@ def test_a_wrong_value_is_told_by_its_variable(
     assert said in str(told.value)
     assert str(told.value).endswith("Correct it in the environment or in .env.")
     assert PASSWORD not in str(told.value)
+
+
+async def test_models_are_asked_in_the_order_nvidia_openai_anthropic_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "NVIDIA_API_KEY"):
+        monkeypatch.setenv(name, PASSWORD)
+    monkeypatch.setenv("CODEHEALER_OPENAI_MODELS", "first, second")
+    monkeypatch.setenv("CODEHEALER_MODEL_PRICES", "first=1/2.5")
+    monkeypatch.setenv("CODEHEALER_MODEL_TOKENS_PER_HOUR", "7")
+    settings = load_settings()
+    async with httpx.AsyncClient() as http:
+        answerers = make_answerers(settings, http, LocalEmbedder())
+    assert [one.name for one in answerers] == ["NVIDIA", "OpenAI", "Anthropic", "built-in"]
+    assert [one.outside for one in answerers] == [True, True, True, False]
+    assert PASSWORD not in repr(answerers[:3])
+    assert settings.prices["first"] == (1.0, 2.5)
+    assert settings.model_limits.hour.tokens == 7
+    found = await CHECKS["models"](settings)
+    assert "OpenAI (first, second), then Anthropic" in found.detail
 
 
 def test_what_pasting_adds_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,3 +145,22 @@ def test_without_any_secret_every_source_is_off() -> None:
 
 def test_the_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page()
+
+
+async def test_a_model_of_nvidias_needs_its_key_and_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with httpx.AsyncClient() as http:
+        assert make_hosted_embedder(load_settings(), http) is None
+        assert make_reranker(load_settings(), http) is None
+        monkeypatch.setenv("CODEHEALER_EMBEDDING_MODEL", "nvidia/new")
+        with pytest.raises(SettingsError, match="set NVIDIA_API_KEY, or leave CODEHEALER_EMBEDDING_MODEL empty"):
+            make_hosted_embedder(load_settings(), http)
+        monkeypatch.setenv("CODEHEALER_RERANK_MODEL", "nvidia/ranks")
+        with pytest.raises(SettingsError, match="set NVIDIA_API_KEY, or leave CODEHEALER_RERANK_MODEL empty"):
+            make_reranker(load_settings(), http)
+        monkeypatch.setenv("NVIDIA_API_KEY", PASSWORD)
+        with pytest.raises(SettingsError, match="set CODEHEALER_EMBEDDING_DIMENSION to it"):
+            make_hosted_embedder(load_settings(), http)
+        monkeypatch.setenv("CODEHEALER_EMBEDDING_DIMENSION", "1024")
+        embedder = make_hosted_embedder(load_settings(), http)
+        assert embedder is not None
+        assert (embedder.name, embedder.dimension) == ("nvidia:nvidia/new", 1024)

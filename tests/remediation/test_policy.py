@@ -20,6 +20,8 @@ from knowledge.model import (
     Decision,
     FailureKind,
     Fixability,
+    Incident,
+    IncidentState,
     KnowledgeItem,
     Plan,
     Precedent,
@@ -41,6 +43,7 @@ from remediation.policy import (
     loop_broken,
     mode_of,
     only_mode_stops,
+    outside_forbidden,
     parse_policy,
 )
 from tests.remediation.site import diagnosis
@@ -154,6 +157,47 @@ def test_the_documentation_has_exactly_this_truth_table() -> None:
 def test_every_rule_is_in_the_truth_table() -> None:
     decision = verdict()
     assert {r.rule for r in decision.rules} == {rule for _, rule, _ in TRUTH.values() if rule}
+
+
+INCIDENT = Incident(
+    id=1, identity="i", title="t", state=IncidentState.DIAGNOSING, source="alertmanager", severity="", service="",
+    environment="", namespace="", workload="", cluster="", repository="", run_id="", channel="", thread_ts="",
+    trusted=True, flagged=False, target=None, kind=None, alert_count=1, opened_at=NOW, last_alert_at=NOW,
+    resolved_at=None, revision=1,
+)  # fmt: skip
+CLOSED = """
+version: 1
+private_namespaces: [vault]
+services:
+  - {name: pay, environment: prod, namespace: money, workload: {name: pay}, outside_models: false}
+  - {name: shop, environment: prod, namespace: shop, workload: {name: shop}}
+  - {name: open, environment: prod, namespace: shop, workload: {name: open}, outside_models: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "service", "namespace", "target", "why"),
+    [
+        ("true", "shop", "shop", None, ""),
+        ("true", "", "", None, ""),
+        ("true", "pay", "", None, "outside models are forbidden for pay"),
+        ("true", "", "money", None, "outside models are forbidden for pay"),
+        ("true", "shop", "shop", Target("Deployment", "pay", "money", "", "", "pay", "prod"), "forbidden for pay"),
+        ("true", "shop", "vault", None, "the namespace vault is private"),
+        ("false", "shop", "shop", None, "the policy forbids outside models"),
+        ("false", "", "", None, "the policy forbids outside models"),
+        ("false", "open", "shop", Target("Deployment", "open", "shop", "", "", "open", "prod"), ""),
+        ("false", "open", "shop", None, "the policy forbids outside models"),
+    ],
+)
+def test_what_forbids_outside_models_is_named_and_an_alert_cannot_allow_them(
+    everywhere: str, service: str, namespace: str, target: Target | None, why: str
+) -> None:
+    policy = parse_policy(CLOSED + f"outside_models: {everywhere}\n")
+    incident = replace(INCIDENT, service=service, namespace=namespace, target=target)
+    said = outside_forbidden(policy, incident)
+    assert bool(said) == bool(why)
+    assert why in said
 
 
 def test_an_empty_policy_allows_nothing() -> None:

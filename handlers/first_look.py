@@ -1,0 +1,81 @@
+"""Who is asked about an incident, and what is shown while a hosted model is still being asked."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from handlers import cards
+from handlers.services import Services
+from knowledge import diagnosis
+from knowledge.diagnosis import Answerer, BuiltinAnswerer
+from knowledge.errors import Unavailable
+from knowledge.language_models.hosted import metered
+from knowledge.model import Evidence, Incident, IncidentState
+from knowledge.ports import Embedder, Vector
+from knowledge.store import answers, incidents
+from remediation.policy import outside_forbidden
+
+# The first look is worth having within two seconds; an embedder that has to be started first is not waited for.
+EMBEDDING_S = 0.8
+
+
+@dataclass
+class _Hasty:
+    """An embedder that is left when it is not ready at once; what it began goes on, and is there for the next stage."""
+
+    inner: Embedder
+    name: str
+    dimension: int
+
+    async def embed_query(self, text: str) -> Vector:
+        try:
+            async with asyncio.timeout(EMBEDDING_S):
+                return await self.inner.embed_query(text)
+        except TimeoutError:
+            raise Unavailable(f"not ready within {EMBEDDING_S:g} s") from None
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
+        return [await self.embed_query(text) for text in texts]
+
+
+def who_is_asked(services: Services, incident: Incident) -> tuple[list[Answerer], tuple[str, ...]]:
+    """The answerers for this incident, counted for it, and why some are left out."""
+    outside = [one for one in services.answerers if one.outside]
+    why = outside_forbidden(services.policy, incident) if outside else ""
+    if why:
+        return [one for one in services.answerers if not one.outside], (why,)
+    if services.ledger is None:
+        return list(services.answerers), ()
+    return metered(services.answerers, services.ledger.meter(incident.id)), ()
+
+
+async def warm_up() -> None:
+    """Read weights and patterns before the first incident needs them: about half a second of work."""
+    await diagnosis.diagnose("", [Evidence("logs", "warm-up", "error: none")], answerers=[BuiltinAnswerer(None)])
+
+
+async def show(
+    services: Services, incident: Incident, collected: Sequence[Evidence], *, answerers: Sequence[Answerer]
+) -> None:
+    """Store and show what the built-in diagnosis says, where a hosted model is going to be asked as well.
+
+    Nothing is planned or asked for on the strength of it, and it may be shown twice: the final answer replaces it.
+    It comes before anything is looked up among past incidents.
+    """
+    outside = next((one.name for one in answerers if one.outside), "")
+    if not outside:
+        return
+    embedder = services.embedder
+    hasty = _Hasty(embedder, embedder.name, embedder.dimension) if embedder else None
+    answer = await diagnosis.diagnose(incident.title, collected, answerers=[BuiltinAnswerer(hasty)])
+    if answer.injection_suspected:
+        return  # nobody outside is going to be asked
+    source = answer.answered_by
+    note = "; ".join(part for part in (source.note, f"checking with {outside} …") if part)
+    provisional = replace(answer, answered_by=replace(source, note=note, provisional=True))
+    async with services.engine.begin() as db:
+        current = await incidents.get(db, incident.id, lock=True)
+        if current is None or current.state is not IncidentState.DIAGNOSING:
+            return
+        await answers.add_diagnosis(db, incident.id, provisional, ())
+        await cards.show(db, services, current)
