@@ -1,33 +1,37 @@
 """What is remembered: past incidents with their outcome, and what people thought of the answers."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, cast, func, literal, or_, select, text
-from sqlalchemy.dialects.postgresql import TSQUERY, insert
+from sqlalchemy import ColumnElement, RowMapping, and_, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge import wording
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
-from knowledge.store import vectors
-from knowledge.store.tables import feedback, knowledge_items
+from knowledge.store import legs, vectors
+from knowledge.store.tables import feedback, incidents, knowledge_items
 
-# More words make the OR query slow and add nothing (facts: cap 60).
-MAX_QUERY_WORDS = 60
-SEARCH_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{2,40}")
+# Up to so many items each is compared: a few milliseconds, and no neighbour is missed. At 1 in 100 an index over all
+# vectors finds 3 % of the nearest (docs/retrieval.md).
+EXACT_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A remembered item with each leg's opinion of it: cosine similarity and text rank, 0 where unseen."""
+    """A remembered item with each leg's opinion of it, 0 to 1, and 0 where unseen.
+
+    `similarity` is the vectors' cosine, `rank` the share of the query that the item's words cover (BM25).
+    """
 
     item: KnowledgeItem
     similarity: float
     rank: float
     thumbs_up: int
     thumbs_down: int
+    same_identity: bool = False
 
 
 def _item(row: RowMapping) -> KnowledgeItem:
@@ -76,16 +80,6 @@ def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
     return [knowledge_items.c[name] == value for name, value in filters.items() if value]
 
 
-def _or_query(words: str) -> ColumnElement[Any] | None:
-    """An OR query: PostgreSQL's own query functions join with AND, which finds nothing for a log."""
-    unique = list(dict.fromkeys(word.lower() for word in SEARCH_WORD.findall(words)))
-    rarest = sorted(unique, key=len, reverse=True)[:MAX_QUERY_WORDS]
-    if not rarest:
-        return None
-    lexemes = func.tsvector_to_array(func.to_tsvector("english", " ".join(rarest)))
-    return cast(func.array_to_string(lexemes, " | "), TSQUERY)
-
-
 async def search(
     db: AsyncConnection,
     *,
@@ -95,30 +89,52 @@ async def search(
     limit: int = 50,
     not_incident: int | None = None,
     filters: Mapping[str, str] | None = None,
+    identity: str = "",
 ) -> Sequence[Found]:
-    """The candidates of both legs, `limit` of each, filtered first."""
+    """The candidates of each leg, `limit` of each, filtered first; with those of the same identity, where one is given.
+
+    Args:
+        words: what is asked, as text; its rarest words are looked for.
+        vector: what is asked, as a vector of `vector_model`; None searches by words alone.
+        filters: columns of knowledge_items with the value that they must have; an empty value does not filter.
+    """
     where = _matches(filters or {})
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
-    ids: set[str] = set()
-    # Strict filters over an HNSW index lose recall unless the scan goes on until enough rows pass.
-    await db.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    few = await _are_few(db, where)
+    near: Sequence[str] = []
     if vector is not None:
-        near = vectors.nearest(vector, vector_model, where).limit(limit)
-        ids |= set((await db.execute(near)).scalars())
-    query = _or_query(words)
-    rank: ColumnElement[Any] = literal(0.0)
-    if query is not None:
-        # Normalisation 1 divides by the logarithm of the length: long logs must not win by length.
-        rank = func.ts_rank(knowledge_items.c.words, query, 1)
-        worded = await db.execute(
-            select(knowledge_items.c.id)
-            .where(knowledge_items.c.words.op("@@")(query), *where)
-            .order_by(rank.desc())
-            .limit(limit)
-        )
-        ids |= set(worded.scalars())
-    return await _found(db, ids, vector=vector, vector_model=vector_model, rank=rank)
+        near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=few)
+    asked, total = await legs.known(db, words)
+    # Among few items nothing has to be spared: every word is looked for.
+    lexemes = wording.sought(asked, total if few else legs.MOST_HITS)
+    worded = await legs.candidates(db, lexemes, where)
+    ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(asked, total))
+    best = sorted(worded, key=lambda one: (-ranks.get(one, 0.0), one))[:limit]
+    same = await _same_identity(db, identity, where)
+    return await _found(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
+
+
+async def _are_few(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> bool:
+    """Whether so few items pass that comparing each is quicker than an index, and certainly right."""
+    passing = select(literal(1)).select_from(knowledge_items).where(*where).limit(EXACT_ROWS + 1).subquery()
+    return int((await db.execute(select(func.count()).select_from(passing))).scalar_one()) <= EXACT_ROWS
+
+
+async def _same_identity(
+    db: AsyncConnection, identity: str, where: Sequence[ColumnElement[bool]], most: int = 5
+) -> frozenset[str]:
+    """The newest items that were learnt from the very same failure."""
+    if not identity:
+        return frozenset()
+    rows = await db.execute(
+        select(knowledge_items.c.id)
+        .join(incidents, incidents.c.id == knowledge_items.c.incident_id)
+        .where(incidents.c.identity == identity, *where)
+        .order_by(knowledge_items.c.occurred_at.desc())
+        .limit(most)
+    )
+    return frozenset(rows.scalars())
 
 
 async def _found(
@@ -127,7 +143,8 @@ async def _found(
     *,
     vector: Vector | None,
     vector_model: str,
-    rank: ColumnElement[Any],
+    ranks: Mapping[str, float],
+    same: Collection[str],
 ) -> Sequence[Found]:
     if not ids:
         return []
@@ -135,6 +152,8 @@ async def _found(
     downs = func.count().filter(feedback.c.value == -1)
     opinions = (
         select(feedback.c.incident_id, ups.label("ups"), downs.label("downs"))
+        .join(knowledge_items, knowledge_items.c.incident_id == feedback.c.incident_id)
+        .where(knowledge_items.c.id.in_(ids))
         .group_by(feedback.c.incident_id)
         .subquery()
     )
@@ -144,7 +163,6 @@ async def _found(
         select(
             *shown,
             func.coalesce(similarity, 0.0).label("similarity"),
-            rank.label("rank"),
             func.coalesce(opinions.c.ups, 0).label("ups"),
             func.coalesce(opinions.c.downs, 0).label("downs"),
         )
@@ -155,9 +173,10 @@ async def _found(
         Found(
             item=_item(row),
             similarity=max(0.0, float(row["similarity"])),
-            rank=float(row["rank"]),
+            rank=ranks.get(row["id"], 0.0),
             thumbs_up=int(row["ups"]),
             thumbs_down=int(row["downs"]),
+            same_identity=row["id"] in same,
         )
         for row in rows.mappings()
     ]
