@@ -15,9 +15,6 @@ class Sendable:
     def includes(self, service: str) -> bool:
         return (service in self.services) is not self.all_but
 
-    def __str__(self) -> str:
-        return f"{'all but' if self.all_but else 'only'} {', '.join(self.services) or 'none'}"
-
 
 EVERYTHING = Sendable()
 

@@ -90,6 +90,7 @@ async def search(
     not_incident: int | None = None,
     filters: Mapping[str, str] | None = None,
     identity: str = "",
+    not_item: str = "",
 ) -> Sequence[Found]:
     """The candidates of each leg, `limit` of each, filtered first; with those of the same identity, where one is given.
 
@@ -101,6 +102,8 @@ async def search(
     where = _matches(filters or {})
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
+    if not_item:
+        where.append(knowledge_items.c.id != not_item)
     few = await _are_few(db, where)
     near: Sequence[str] = []
     if vector is not None:

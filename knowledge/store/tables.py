@@ -27,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 
+from knowledge.kind_likeness import SENTENCES
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -310,6 +312,14 @@ def words_of(expression: str) -> str:
     return f"to_tsvector('simple', regexp_replace({expression}, '(\\W|_)+', ' ', 'g'))"
 
 
+def _kind_in_words() -> str:
+    """SQL for what a kind means in a person's words: a question shares these with an item, rarely those of its log."""
+    cases = " ".join(f"WHEN '{kind}' THEN '{said.replace(chr(39), chr(39) * 2)}'" for kind, said in SENTENCES.items())
+    return f"coalesce(CASE kind {cases} END, '')"
+
+
+_SAID = f"coalesce(kind, '') || ' ' || {_kind_in_words()} || ' ' || cause || ' ' || fix || ' ' || left(excerpt, 20000)"
+
 knowledge_items = Table(
     "knowledge_items",
     metadata,
@@ -331,9 +341,7 @@ knowledge_items = Table(
     Column(
         "words",
         TSVECTOR,
-        Computed(
-            words_of("coalesce(kind, '') || ' ' || cause || ' ' || fix || ' ' || left(excerpt, 20000)"), persisted=True
-        ),
+        Computed(words_of(_SAID), persisted=True),
     ),
     Index("ix_knowledge_items_words", "words", postgresql_using="gin"),
     Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
