@@ -33,13 +33,13 @@ def _weight(items: float, total: float) -> float:
 def sought(words: Sequence[Word], most_items: float) -> list[str]:
     """The words by which candidates are fetched: the rarest, while together they stand in at most `most_items`.
 
-    The three rarest are always among them. Stop words never are: they would fetch everything.
+    The rarest is always among them. Stop words never are: they would fetch everything.
     """
     chosen: list[str] = []
     fetched = 0.0
     for word in sorted((word for word in words if not word.stop), key=lambda word: (word.items, word.lexeme)):
         fetched += word.items
-        if len(chosen) >= MOST_SOUGHT or (len(chosen) >= 3 and fetched > most_items):
+        if len(chosen) >= MOST_SOUGHT or (chosen and fetched > most_items):
             break
         chosen.append(word.lexeme)
     return chosen

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, literal, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge import wording
@@ -104,13 +104,14 @@ async def search(
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
     if not_item:
         where.append(knowledge_items.c.id != not_item)
-    few = await _are_few(db, where)
+    passing = await _passing(db, where)
     near: Sequence[str] = []
     if vector is not None:
-        near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=few)
+        near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
     asked, total = await legs.known(db, words)
-    # Among few items nothing has to be spared: every word is looked for.
-    lexemes = wording.sought(asked, total if few else legs.MOST_HITS)
+    # Where a filter leaves few items, a word that is common elsewhere fetches few too.
+    most = legs.MOST_HITS * max(1.0, total / max(passing, 1)) if passing <= EXACT_ROWS else legs.MOST_HITS
+    lexemes = wording.sought(asked, most)
     worded = await legs.candidates(db, lexemes, where)
     ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(asked, total))
     best = sorted(worded, key=lambda one: (-ranks.get(one, 0.0), one))[:limit]
@@ -118,10 +119,10 @@ async def search(
     return await _found(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
 
 
-async def _are_few(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> bool:
-    """Whether so few items pass that comparing each is quicker than an index, and certainly right."""
+async def _passing(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> int:
+    """How many items pass, counted no further than to where comparing each is slower than an index."""
     passing = select(literal(1)).select_from(knowledge_items).where(*where).limit(EXACT_ROWS + 1).subquery()
-    return int((await db.execute(select(func.count()).select_from(passing))).scalar_one()) <= EXACT_ROWS
+    return int((await db.execute(select(func.count()).select_from(passing))).scalar_one())
 
 
 async def _same_identity(
@@ -151,12 +152,13 @@ async def _found(
 ) -> Sequence[Found]:
     if not ids:
         return []
+    chosen = knowledge_items.c.id == any_(literal(list(ids), ARRAY(Text)))
     ups = func.count().filter(feedback.c.value == 1)
     downs = func.count().filter(feedback.c.value == -1)
     opinions = (
         select(feedback.c.incident_id, ups.label("ups"), downs.label("downs"))
         .join(knowledge_items, knowledge_items.c.incident_id == feedback.c.incident_id)
-        .where(knowledge_items.c.id.in_(ids))
+        .where(chosen)
         .group_by(feedback.c.incident_id)
         .subquery()
     )
@@ -170,7 +172,7 @@ async def _found(
             func.coalesce(opinions.c.downs, 0).label("downs"),
         )
         .outerjoin(opinions, opinions.c.incident_id == knowledge_items.c.incident_id)
-        .where(knowledge_items.c.id.in_(ids))
+        .where(chosen)
     )
     return [
         Found(
