@@ -23,6 +23,8 @@ MIN_SIMILARITY, MIN_SIMILARITY_SAME_KIND, MIN_SCORE = 0.65, 0.25, 0.25
 OTHER_KIND = 0.5
 OUTCOME_WEIGHT = {"verified": 1.1, "resolved": 1.0, "": 0.9, "dismissed": 0.6, "rejected": 0.6,
                   "not_verified": 0.6, "failed": 0.55, "worse": 0.4}  # fmt: skip
+# Said by people of an item. A wrong one stays under MIN_SCORE whatever its outcome and thumbs are.
+STATUS_WEIGHT = {"old": 0.6, "wrong": 0.15}
 PER_THUMB_UP, PER_THUMB_DOWN = 0.05, 0.25
 HALF_LIFE_DAYS = 180.0
 LOG_MARKS = re.compile(r"\n|[{}\[\]=/:]{2}|\b[A-Z]{3,}\b|[a-z][A-Z]|\d{2}:\d{2}|::|->|\S+\.\S+\.\S+")
@@ -47,7 +49,8 @@ def _weight(found: Found, *, kind: FailureKind | None, now: datetime) -> float:
     decay = 0.6 + 0.4 * math.exp(-age_days * math.log(2) / HALF_LIFE_DAYS)
     thumbs = 1 + PER_THUMB_UP * min(found.thumbs_up, 6) - PER_THUMB_DOWN * found.thumbs_down
     same = 1.0 if kind in {None, FailureKind.UNKNOWN} or found.item.kind in {None, kind} else OTHER_KIND
-    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * max(0.15, thumbs) * same
+    said = STATUS_WEIGHT.get(found.item.status, 1.0)
+    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * max(0.15, thumbs) * same * said
 
 
 def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
@@ -56,6 +59,8 @@ def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
         reasons.append("same cause")
     if service and found.item.service == service:
         reasons.append("same service")
+    if found.item.status:
+        reasons.append(f"marked {found.item.status}")
     if found.thumbs_down:
         people = "1 person" if found.thumbs_down == 1 else f"{found.thumbs_down} people"
         reasons.append(f"ranked lower since {people} said it did not help")

@@ -11,8 +11,7 @@ from bot.migrating import NO_EXTENSION, migrate
 from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
-
-REVISIONS = ["0001_procrastinate", "0002_main"]
+from tests.database import REVISIONS
 
 
 def _ours(name: str | None, kind: str, _parents: object) -> bool:

@@ -9,6 +9,7 @@ import typer.main
 from bot.cli import app
 from tests.bot.conftest import Command
 from tests.bot.edge import ROOT, codehealer
+from tests.database import REVISIONS
 
 PAGE = (ROOT / "docs" / "commands.md").read_text()
 
@@ -93,12 +94,12 @@ def test_migrate_goes_up_down_and_up_again(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
     steps: list[tuple[list[str], list[str]]] = [
-        ([], ["0001_procrastinate", "0002_main"]),
+        ([], REVISIONS),
         ([], []),
-        (["--down"], ["0002_main"]),
-        (["--down", "--to", "base"], ["0001_procrastinate"]),
+        (["--down"], REVISIONS[-1:]),
+        (["--down", "--to", "base"], REVISIONS[-2::-1]),
         (["--down"], []),
-        (["--to", "head"], ["0001_procrastinate", "0002_main"]),
+        (["--to", "head"], REVISIONS),
     ]
     for arguments, applied in steps:
         ended = command("migrate", "--json", *arguments)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from bot.migrating import migrate
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
+from tests.database import REVISIONS
 
-REVISIONS = ["0001_procrastinate", "0002_main"]
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
 CHECKS = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
 COLUMNS = (
@@ -45,8 +45,8 @@ def test_migrations_and_tables_are_equal_in_postgresqls_own_words(
 
 def test_going_down_by_one_ends_where_nothing_is_left(empty_database_url: str) -> None:
     migrate(empty_database_url)
-    steps = [migrate(empty_database_url, to="-1", down=True) for _ in range(3)]
-    assert steps == [[REVISIONS[1]], [REVISIONS[0]], []]
+    steps = [migrate(empty_database_url, to="-1", down=True) for _ in (*REVISIONS, "one more")]
+    assert steps == [*([revision] for revision in reversed(REVISIONS)), []]
     assert migrate(empty_database_url) == REVISIONS
 
 
