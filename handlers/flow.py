@@ -22,9 +22,9 @@ from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_te
 from handlers.services import Services
 from handlers.sources import fields
 from knowledge import correlation, diagnosis, retrieval
+from knowledge.lessons import remembered_text
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
-    KIND_NAMES,
     Alert,
     AlertStatus,
     Ask,
@@ -277,7 +277,7 @@ async def _answer(
     async with services.engine.connect() as db:
         found = await retrieval.search(
             db,
-            _as_remembered(answer.kind, likeness),
+            remembered_text(answer.kind, likeness),
             embedder=services.embedder,
             now=services.now(),
             kind=answer.kind,
@@ -695,7 +695,7 @@ async def learn(services: Services, incident_id: int) -> None:
         incident_id=incident_id,
     )
     reason = approval.reason.split(":")[0] if approval and outcome == "rejected" else ""
-    text = _as_remembered(item.kind, item.excerpt, item.fix if outcome == "verified" else "")
+    text = remembered_text(item.kind, item.excerpt, item.fix if outcome == "verified" else "")
     vector = (await services.embedder.embed_passages([text]))[0]
     async with services.engine.begin() as db:
         await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
@@ -710,12 +710,6 @@ def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
             reduced = reduce_log(item.text, max_lines=12, max_chars=1_200)
             parts += [text for _, text in reduced.lines]
     return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]
-
-
-def _as_remembered(kind: FailureKind | None, excerpt: str, fix: str = "") -> str:
-    """The text that is embedded: a sentence that names the kind, the excerpt, the resolution."""
-    named = f"{KIND_NAMES[kind]} ({kind})." if kind else ""
-    return "\n".join(part for part in (named, excerpt, f"Resolved by: {fix}" if fix else "") if part)
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

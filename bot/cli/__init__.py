@@ -1,8 +1,10 @@
 """The command line; its contract is docs/commands.md."""
 
+from collections.abc import Callable
+
 import typer
 
-from bot.cli import bench, database, running, texts
+from bot.cli import bench, database, incidents, running, texts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,3 +16,15 @@ app = typer.Typer(
 )
 for module in (running, texts, database, bench):
     module.add_to(app)
+
+# Command group → what it is about, its verbs.
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "incidents": ("Past and present incidents.", incidents.COMMANDS),
+    "audit": ("The append-only log of all that was decided and done.", database.AUDIT),
+    "dead": ("Jobs that were given up.", database.DEAD),
+}
+for name, (about, commands) in GROUPS.items():
+    group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    for verb, function in commands.items():
+        group.command(verb)(function)
+    app.add_typer(group, name=name)

@@ -13,17 +13,15 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# A fix that "worked", and the same failure was back within this time, has not resolved it.
-BACK_WITHIN = "interval '24 hours'"
-
-_CASES = f"""
+# A fix that "worked", and the same failure was back within a day, has not resolved it.
+_CASES = """
     WITH cases AS (
         SELECT i.id, i.service, i.environment, i.state, i.opened_at, i.resolved_at,
             to_char(i.opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
             COALESCE(k.kind, i.kind, 'unknown') AS kind,
             CASE WHEN 'outcome' = ANY(k.corrected) THEN NULLIF(k.outcome, '') END AS said,
             EXISTS (SELECT FROM incidents AS later WHERE later.identity = i.identity AND later.id > i.id
-                AND later.opened_at BETWEEN i.resolved_at AND i.resolved_at + {BACK_WITHIN}) AS came_back
+                AND later.opened_at BETWEEN i.resolved_at AND i.resolved_at + interval '24 hours') AS came_back
         FROM incidents AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
         -- A question about pasted text is answered, not healed.
         WHERE i.opened_at >= :since AND i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted)
@@ -70,7 +68,8 @@ _FIXES = """
     SELECT {by} AS name, count(*) FILTER (WHERE outcome IS NOT NULL) AS fixes,
         count(*) FILTER (WHERE outcome = 'verified') AS verified,
         count(*) FILTER (WHERE outcome IS NULL) AS running,
-        count(*) FILTER (WHERE seen = 'worse' OR said IN ('worse', 'failed', 'not_verified', 'rejected')) AS wrong_actions,
+        count(*) FILTER (WHERE seen = 'worse' OR said IN ('worse', 'failed', 'not_verified', 'rejected'))
+            AS wrong_actions,
         count(*) FILTER (WHERE seen = 'verified') AS seen_verified,
         count(*) FILTER (WHERE seen = 'verified' AND (said <> 'verified' OR (newest AND came_back))) AS false_resolves
     FROM (SELECT *, COALESCE(said, seen) AS outcome FROM fixes) AS concluded GROUP BY 1 ORDER BY 1
@@ -191,7 +190,7 @@ async def opinions(db: AsyncConnection, *, since: datetime, until: datetime, by:
     """Thumbs given in [since, until), for all or for each value of `by`, one of FEEDBACK_GROUPS."""
     column = _FEEDBACK_GROUPS[by] if by else "''"
     query = (
-        f"SELECT {column} AS name, count(*) FILTER (WHERE f.value > 0) AS up, "  # noqa: S608  a column of ours
+        f"SELECT {column} AS name, count(*) FILTER (WHERE f.value > 0) AS up, "
         f"count(*) FILTER (WHERE f.value < 0) AS down {_FEEDBACK} GROUP BY 1 ORDER BY down DESC, up DESC, 1"
     )
     rows = await db.execute(text(query), {"since": since, "until": until})
@@ -202,7 +201,7 @@ async def comments(db: AsyncConnection, *, since: datetime, until: datetime, lim
     """The newest comments of the period."""
     columns = ", ".join(f"{expression} AS {name}" for name, expression in _FEEDBACK_GROUPS.items())
     query = (
-        f"SELECT i.id AS incident_id, {columns}, f.value, f.comment, f.at "  # noqa: S608  columns of ours
+        f"SELECT i.id AS incident_id, {columns}, f.value, f.comment, f.at "
         f"{_FEEDBACK} AND f.comment <> '' ORDER BY f.at DESC LIMIT :limit"
     )
     rows = await db.execute(text(query), {"since": since, "until": until, "limit": limit})

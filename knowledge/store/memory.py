@@ -29,7 +29,7 @@ class Found:
     thumbs_down: int
 
 
-def _item(row: RowMapping) -> KnowledgeItem:
+def item_of(row: RowMapping) -> KnowledgeItem:
     return KnowledgeItem(
         id=row["id"],
         source=row["source"],
@@ -187,7 +187,7 @@ async def _found(
     )
     return [
         Found(
-            item=_item(row),
+            item=item_of(row),
             similarity=max(0.0, float(row["similarity"])) if row["usable"] else 0.0,
             rank=float(row["rank"]),
             thumbs_up=int(row["ups"]),
