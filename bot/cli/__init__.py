@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from bot.cli import bench, database, incidents, running, texts
+from bot.cli import bench, database, importing, incidents, knowledge, running, texts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,12 +14,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
 )
-for module in (running, texts, database, bench):
+for module in (running, texts, database, importing, bench):
     module.add_to(app)
 
 # Command group → what it is about, its verbs.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "incidents": ("Past and present incidents.", incidents.COMMANDS),
+    "knowledge": ("What is remembered, as files that people review.", knowledge.COMMANDS),
     "audit": ("The append-only log of all that was decided and done.", database.AUDIT),
     "dead": ("Jobs that were given up.", database.DEAD),
 }
