@@ -46,7 +46,7 @@ def read_past_incident(line: Mapping[str, Any], *, now: datetime) -> PastInciden
     """
     said = {name: _words(name, value) for name in FIELDS if (value := line.get(name)) is not None}
     for name in REQUIRED:
-        if not said.get(name):
+        if not said.get(name, "").strip():
             raise BadInput(f"the field {name} is missing or empty; {_WHY[name]}")
     identifier = _identifier(said["id"])
     occurred_at = read_moment("occurred_at", said.get("occurred_at", ""), now=now)
@@ -113,7 +113,7 @@ def one_line(name: str, value: str) -> str:
 def one_of(name: str, value: str, known: "list[FailureKind] | tuple[str, ...]") -> str:
     """`value` when it is known or empty."""
     if value and value not in known:
-        near = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.75)
         guess = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         raise BadInput(f"the field {name}: {value[:60]!r} is not known; {guess}")
     return value

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from bot.cli import bench, database, importing, incidents, knowledge, running, texts
+from bot.cli import bench, database, importing, incidents, knowledge, policy, running, stats, texts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,13 +14,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
 )
-for module in (running, texts, database, importing, bench):
+for module in (running, texts, database, importing, stats, bench):
     module.add_to(app)
 
 # Command group → what it is about, its verbs.
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "incidents": ("Past and present incidents.", incidents.COMMANDS),
     "knowledge": ("What is remembered, as files that people review.", knowledge.COMMANDS),
+    "policy": ("What may run, and why a fix was allowed or not.", policy.COMMANDS),
     "audit": ("The append-only log of all that was decided and done.", database.AUDIT),
     "dead": ("Jobs that were given up.", database.DEAD),
 }

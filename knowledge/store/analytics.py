@@ -15,16 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 # A fix that "worked", and the same failure was back within a day, has not resolved it.
 _CASES = """
-    WITH cases AS (
+    WITH since AS (
+        SELECT *, lead(opened_at) OVER (PARTITION BY identity ORDER BY id) AS again_at
+        FROM incidents WHERE opened_at >= :since
+    ), cases AS (
         SELECT i.id, i.service, i.environment, i.state, i.opened_at, i.resolved_at,
             to_char(i.opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
             COALESCE(k.kind, i.kind, 'unknown') AS kind,
             CASE WHEN 'outcome' = ANY(k.corrected) THEN NULLIF(k.outcome, '') END AS said,
-            EXISTS (SELECT FROM incidents AS later WHERE later.identity = i.identity AND later.id > i.id
-                AND later.opened_at BETWEEN i.resolved_at AND i.resolved_at + interval '24 hours') AS came_back
-        FROM incidents AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
+            COALESCE(i.again_at <= i.resolved_at + interval '24 hours', false) AS came_back
+        FROM since AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
         -- A question about pasted text is answered, not healed.
-        WHERE i.opened_at >= :since AND i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted)
+        WHERE i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted)
     ), fixes AS (
         SELECT e.incident_id, e.action_name AS action, a.automatic, c.kind, c.service, c.environment, c.day,
             c.came_back, e.id = max(e.id) OVER (PARTITION BY e.incident_id) AS newest,
