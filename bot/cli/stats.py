@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import in_database, moment
@@ -15,6 +14,11 @@ from knowledge.redaction import redact
 from knowledge.store import analytics
 from knowledge.store.analytics import FEEDBACK_GROUPS, GROUPS, Figures
 from knowledge.store.codec import to_json
+
+HEADINGS = (
+    "environment", "incidents", "open", "by itself", "approved", "by people", "no fault", "fixes that worked", "wrong",
+    "came back", "detected in", "resolved in",
+)  # fmt: skip
 
 
 def stats(
@@ -64,15 +68,12 @@ def _show_figures(found: dict[str, Any], as_json: bool) -> None:
         words.print(f"No incident opened between {found['since']:%Y-%m-%d %H:%M} and {found['until']:%Y-%m-%d %H:%M}.")
         return
     by = found["by"]
-    table = Table(box=None, pad_edge=False)
-    table.add_column(by or "")
-    for heading in ("incidents", "open", "by itself", "approved", "by people", "no fault"):
-        table.add_column(heading, justify="right")
-    for heading in ("fixes that worked", "wrong", "came back", "detected in", "resolved in"):
-        table.add_column(heading, justify="right")
-    for row in (*found["groups"], {by: "all", **found["total"]}):
-        table.add_row(*_cells(row, by))
-    plain.print(table)
+    rows = [_cells(row, by) for row in (*found["groups"], {by: "all", **found["total"]})]
+    # Not a table of the terminal's width: piped into a file, it would be squeezed.
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    for cells in ((by or "", *HEADINGS[1:]), *rows):
+        first, *others = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        plain.print("  ".join((first, *others)).rstrip(), markup=False)
 
 
 def _cells(row: dict[str, Any], by: str | None) -> list[str]:

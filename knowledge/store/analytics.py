@@ -196,7 +196,8 @@ async def opinions(db: AsyncConnection, *, since: datetime, until: datetime, by:
         f"count(*) FILTER (WHERE f.value < 0) AS down {_FEEDBACK} GROUP BY 1 ORDER BY down DESC, up DESC, 1"
     )
     rows = await db.execute(text(query), {"since": since, "until": until})
-    return [Opinions(**row) for row in rows.mappings()]
+    found = [Opinions(**row) for row in rows.mappings()]
+    return found if found or by else [Opinions("", 0, 0)]
 
 
 async def comments(db: AsyncConnection, *, since: datetime, until: datetime, limit: int = 100) -> Sequence[Comment]:

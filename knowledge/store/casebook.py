@@ -73,7 +73,7 @@ async def correct(
     item: KnowledgeItem,
     fields: Collection[str],
     *,
-    vector: Vector,
+    vector: Vector | None,
     vector_model: str,
 ) -> None:
     """Store `item` in place of `before` (read with `lock`), of which a person set `fields` right.

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import NullPool
 
 from bot.settings import Settings, load_settings, source_tokens
 from bot.settings_page import page
 from bot.wiring import webhook_secrets
 from knowledge.errors import SettingsError
+from knowledge.store.database import open_engine, read_pool
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "swordfish"
@@ -17,6 +19,8 @@ WRONG = [
     ("CODEHEALER_HTTP_PORT", "99999", "65535"),
     ("CODEHEALER_HTTP_PORT", "-1", "greater than or equal to 0"),
     ("CODEHEALER_ACTIONS", "perhaps", "boolean"),
+    ("CODEHEALER_DB_POOL", "many", "on, off"),
+    ("CODEHEALER_DB_POOL", "0+4", "on, off"),
     ("CODEHEALER_LOG_LEVEL", "LOUD", "'DEBUG'"),
     ("CODEHEALER_LOG_FORMAT", "xml", "'json'"),
     ("CODEHEALER_VERIFY_EVERY_SECONDS", "0", "greater than 0"),
@@ -116,3 +120,14 @@ def test_without_any_secret_every_source_is_off() -> None:
 
 def test_the_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page()
+
+
+@pytest.mark.parametrize(
+    ("value", "pool"), [("on", (5, 10)), (" OFF ", (0, 0)), ("0", (0, 0)), ("8", (8, 0)), ("8 + 4", (8, 4))]
+)
+def test_the_pool_is_on_off_or_of_a_size(monkeypatch: pytest.MonkeyPatch, value: str, pool: tuple[int, int]) -> None:
+    monkeypatch.setenv("CODEHEALER_DB_POOL", value)
+    found = read_pool(load_settings().db_pool)
+    assert (found.size, found.overflow) == pool
+    engine = open_engine("postgresql://nobody@127.0.0.1:9/x", pool_size=found.size, max_overflow=found.overflow)
+    assert isinstance(engine.pool, NullPool) == (pool == (0, 0))
