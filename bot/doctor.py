@@ -51,7 +51,7 @@ async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
         return Finding(name, False, str(error), "Set it right as the sentence says, then run doctor again.")
     except OSError as error:
         # A file or an address of this machine; what else a check may meet is mapped where it is met.
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{str(error.filename)[:200]}: " if error.filename else ""
         return Finding(name, False, f"{where}{error.strerror or error}", "Check that file, its rights and the disk.")
 
 

@@ -7,6 +7,9 @@ import yaml
 
 from remediation.policy_file import Finding, Policy, line_of
 
+# The keys and indexes that lead to a value of the file.
+Place = list[str | int]
+
 
 def doubts(text: str, policy: Policy, actions: Collection[str], *, file: str) -> list[Finding]:
     """Findings about a file that is valid: names that nothing answers to, and modes that can come to nothing."""
@@ -23,11 +26,11 @@ def doubts(text: str, policy: Policy, actions: Collection[str], *, file: str) ->
     return sorted(found, key=lambda finding: finding.line)
 
 
-def _field(location: list[str | int]) -> str:
+def _field(location: Place) -> str:
     return ".".join(map(str, location))
 
 
-def _action_names(policy: Policy) -> Iterator[tuple[list[str | int], str]]:
+def _action_names(policy: Policy) -> Iterator[tuple[Place, str]]:
     for name, environment in policy.environments.items():
         for index, action in enumerate(environment.actions):
             yield ["environments", name, "actions", index], action
@@ -40,20 +43,18 @@ def _action_names(policy: Policy) -> Iterator[tuple[list[str | int], str]]:
         yield ["blacklist", index], entry.action
 
 
-def _modes(policy: Policy) -> Iterator[tuple[list[str | int], str, str]]:
+def _modes(policy: Policy) -> Iterator[tuple[Place, str, str]]:
     named = policy.approvers.users or policy.approvers.groups or policy.approvers.channels
-    modes: list[tuple[list[str | int], str | None]] = [
-        (["mode"], policy.mode),
-        *((["environments", name, "mode"], one.mode) for name, one in policy.environments.items()),
-        *((["services", index, "mode"], row.mode) for index, row in enumerate(policy.services)),
-    ]
+    modes: list[tuple[Place, str | None]] = [(["mode"], policy.mode)]
+    modes += [(["environments", name, "mode"], one.mode) for name, one in policy.environments.items()]
+    modes += [(["services", index, "mode"], row.mode) for index, row in enumerate(policy.services)]
     for location, mode in modes:
         if mode in {"approve", "automatic"} and not named:
             yield location, f"mode {mode}, and nobody may approve", "Name people, groups or channels under approvers"
             return
 
 
-def _services(policy: Policy) -> Iterator[tuple[list[str | int], str, str]]:
+def _services(policy: Policy) -> Iterator[tuple[Place, str, str]]:
     if not policy.services:
         yield ["services"], "no service is listed, so a failure is only diagnosed", "Add a row for each service"
     names = {row.name for row in policy.services}

@@ -1,10 +1,9 @@
 """The command line; its contract is docs/commands.md."""
 
-from collections.abc import Callable
-
 import typer
 
 from bot.cli import bench, database, importing, incidents, knowledge, policy, running, stats, texts
+from bot.cli.printing import Verbs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +17,7 @@ for module in (running, texts, database, importing, stats, bench):
     module.add_to(app)
 
 # Command group → what it is about, its verbs.
-GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+GROUPS: dict[str, tuple[str, Verbs]] = {
     "incidents": ("Past and present incidents.", incidents.COMMANDS),
     "knowledge": ("What is remembered, as files that people review.", knowledge.COMMANDS),
     "policy": ("What may run, and why a fix was allowed or not.", policy.COMMANDS),

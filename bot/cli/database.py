@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import Number, in_database, who, with_url
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.jobs import DurableJobs
 from bot.migrating import migrate as apply_revisions
 from bot.program import open_database
@@ -147,5 +147,5 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-AUDIT = {"verify": verify_audit}
-DEAD = {"list": list_dead, "retry": retry_dead}
+AUDIT: Verbs = {"verify": verify_audit}
+DEAD: Verbs = {"list": list_dead, "retry": retry_dead}

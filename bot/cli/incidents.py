@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import Number, YesOption, confirm, in_database, moment, who
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from handlers import cards, flow
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, Conflict
@@ -256,4 +256,4 @@ async def _delete(db: AsyncConnection, number: int) -> dict[str, int]:
     return rows
 
 
-COMMANDS = {"list": list_incidents, "show": show_incident, "update": update_incident, "delete": delete_incident}
+COMMANDS: Verbs = {"list": list_incidents, "show": show_incident, "update": update_incident, "delete": delete_incident}

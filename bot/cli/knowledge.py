@@ -12,7 +12,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bot.cli.opening import short_engine, who, with_url
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge import casebook as files
 from knowledge.casebook import CaseFile, Unreadable
 from knowledge.embedding.minilm import LocalEmbedder
@@ -154,7 +154,7 @@ async def _take(engine: AsyncEngine, embedder: LocalEmbedder, case: CaseFile) ->
 
 def _new_item(case: CaseFile) -> KnowledgeItem:
     """A case that a person wrote. Without an action, so it moves no track record."""
-    blank = dict.fromkeys(("service", "environment", "cause", "fix", "outcome", "excerpt", "link"), "")
+    blank: dict[str, Any] = dict.fromkeys(("service", "environment", "cause", "fix", "outcome", "excerpt", "link"), "")
     when = case.occurred_at or datetime.now(UTC)
     return KnowledgeItem(id=case.id, source=casebook.WRITTEN, kind=None, occurred_at=when, **blank)
 
@@ -186,4 +186,4 @@ async def _prune(engine: AsyncEngine, folder: Path) -> int:
         return await casebook.forget(db, ids)
 
 
-COMMANDS = {"export": export_cases, "import": import_cases}
+COMMANDS: Verbs = {"export": export_cases, "import": import_cases}

@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import Number, in_database
-from bot.cli.printing import JsonOption, plain, put
+from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.settings import load_settings
 from handlers.blocks.mrkdwn import counted
 from knowledge.errors import BadInput, NotFound
@@ -120,4 +120,4 @@ def _decided(planned: StoredPlan) -> dict[str, Any]:
     }
 
 
-COMMANDS = {"check": check, "explain": explain}
+COMMANDS: Verbs = {"check": check, "explain": explain}

@@ -54,7 +54,7 @@ async def _figures(db: AsyncConnection, begin: datetime, end: datetime, by: str)
 
 
 def _as_data(one: Figures) -> dict[str, Any]:
-    values = to_json(one)
+    values: dict[str, Any] = to_json(one)
     del values["name"]
     rates = {name: getattr(one, name) for name in ("success_rate", "wrong_action_rate", "false_resolve_rate")}
     return values | {name: rate if rate is None else round(rate, 4) for name, rate in rates.items()}
@@ -68,7 +68,7 @@ def _show_figures(found: dict[str, Any], as_json: bool) -> None:
         words.print(f"No incident opened between {found['since']:%Y-%m-%d %H:%M} and {found['until']:%Y-%m-%d %H:%M}.")
         return
     by = found["by"]
-    rows = [_cells(row, by) for row in (*found["groups"], {by: "all", **found["total"]})]
+    rows = [_cells(row, by) for row in (*found["groups"], {by or "": "all", **found["total"]})]
     # Not a table of the terminal's width: piped into a file, it would be squeezed.
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
     for cells in ((by or "", *HEADINGS[1:]), *rows):
@@ -80,7 +80,14 @@ def _cells(row: dict[str, Any], by: str | None) -> list[str]:
     counts = [str(row[name]) for name in ("incidents", "open", "agent_fixed", "assisted", "human", "no_fault")]
     worked = f"{row['verified']} of {row['fixes']}" if row["fixes"] else "no fix"
     times = ["" if row[name] is None else duration(row[name]) for name in ("detect_p50_s", "resolve_p50_s")]
-    return [str(row[by]) or "none", *counts, worked, str(row["wrong_actions"]), str(row["false_resolves"]), *times]
+    return [
+        str(row[by or ""]) or "none",
+        *counts,
+        worked,
+        str(row["wrong_actions"]),
+        str(row["false_resolves"]),
+        *times,
+    ]
 
 
 async def _opinions(db: AsyncConnection, begin: datetime, end: datetime, by: str) -> dict[str, Any]:

@@ -214,11 +214,12 @@ def test_doctor_names_what_is_wrong_and_what_to_do(
 def test_doctor_keeps_its_findings_when_a_check_meets_what_cannot_be_opened(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CODEHEALER_DATA_DIR", "/proc/nowhere")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/x")
+    monkeypatch.setenv("CODEHEALER_EMBED_MODEL_PATH", "x" * 5000)
     ended = command("doctor", "--json")
     assert ended.status == 1
     findings = {line["check"]: line for line in ended.lines}
-    assert "/proc/nowhere" in findings["database"]["detail"]
+    assert "File name too long" in findings["embedder"]["detail"]
     assert findings["policy"]["ok"]
 
 
