@@ -52,11 +52,15 @@ async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
         return Finding(name, False, f"no answer within {DEADLINE_S:.0f} s", "Check the address and the network.")
     except CodeHealerError as error:
         return Finding(name, False, str(error), "Set it right as the sentence says, then run doctor again.")
+    except OSError as error:
+        # A file or an address of this machine; what else a check may meet is mapped where it is met.
+        where = f"{str(error.filename)[:200]}: " if error.filename else ""
+        return Finding(name, False, f"{where}{error.strerror or error}", "Check that file, its rights and the disk.")
 
 
 async def _database(settings: Settings) -> Finding:
     async with open_database(settings, alone=False) as url:
-        engine = open_engine(url, pool_size=1)
+        engine = open_engine(url, pool_size=0)
         try:
             async with engine.connect() as db:
                 version = (await db.execute(text("SHOW server_version"))).scalar_one()

@@ -14,9 +14,16 @@ from knowledge.errors import SettingsError
 from knowledge.store.database import CONNECT_TIMEOUT_S, sqlalchemy_url
 
 NO_EXTENSION = (
-    "The database refuses CREATE EXTENSION vector. Ask its administrator to run it once in this database "
-    "(on managed servers: enable pgvector in the console first), then start again."
+    "The user {user} may not install pgvector in the database {database}. Have an administrator run once, connected to "
+    "{database}: CREATE EXTENSION vector; (on a managed server its administrator's account may, such as rds_superuser, "
+    "cloudsqlsuperuser or azure_pg_admin; Azure wants VECTOR in azure.extensions first). Then start again."
 )
+NOT_INSTALLED = (
+    "The database server has no pgvector. Install it there (Debian and Ubuntu: postgresql-{version}-pgvector; "
+    "elsewhere see github.com/pgvector/pgvector), then start again."
+)
+# Row K1; older ones are not tried.
+OLDEST_POSTGRES = 15
 # Any constant: replicas that start together migrate one after the other.
 _MIGRATION_LOCK = 7_305_003
 
@@ -70,13 +77,20 @@ def reason_of(error: DBAPIError) -> str:
 
 
 def _ensure_vector(connection: sa.Connection) -> None:
+    version = int(str(connection.scalar(sa.text("SHOW server_version_num")))) // 10_000
+    if version < OLDEST_POSTGRES:
+        raise SettingsError(f"The database is PostgreSQL {version}; CodeHealer needs {OLDEST_POSTGRES} or newer.")
     if connection.scalar(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'vector'")):
         return
+    user, database = connection.execute(sa.text("SELECT current_user, current_database()")).one()
     try:
         with connection.begin_nested():
             connection.execute(sa.text("CREATE EXTENSION vector"))
-    except DBAPIError:
-        raise SettingsError(NO_EXTENSION) from None
+    except DBAPIError as error:
+        # feature_not_supported: no such extension on this server (its control file is missing).
+        if getattr(error.orig, "sqlstate", "") in {"0A000", "58P01"}:
+            raise SettingsError(NOT_INSTALLED.format(version=version)) from None
+        raise SettingsError(NO_EXTENSION.format(user=user, database=database)) from None
 
 
 def _between(script: ScriptDirectory, before: str | None, after: str | None) -> list[str]:

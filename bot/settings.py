@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
-from knowledge.store.database import sqlalchemy_url
+from knowledge.store.database import read_pool, sqlalchemy_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
 SOURCE_TOKEN = "CODEHEALER_WEBHOOK_TOKEN_"  # noqa: S105  the beginning of a name
@@ -46,6 +46,11 @@ class Settings(ModelSettings):
 
     database_url: str = Field(
         "", alias="DATABASE_URL", description="PostgreSQL 15+ with pgvector; empty: the embedded one"
+    )
+    db_pool: str = Field(
+        "on",
+        alias="CODEHEALER_DB_POOL",
+        description="Connections of `run`: on (5 kept, 10 more), off (none, as behind a pooler), or sizes like 8+4",
     )
     slack_bot_token: SecretStr = Field(
         SecretStr(""), alias="SLACK_BOT_TOKEN", description="Bot token (xoxb-), from OAuth & Permissions"
@@ -172,6 +177,12 @@ class Settings(ModelSettings):
             make_url(sqlalchemy_url(value)) if value else None
         except (ArgumentError, ValueError, SettingsError):
             raise ValueError("is not a PostgreSQL URL; it looks like postgresql://user@host:5432/codehealer") from None
+        return value
+
+    @field_validator("db_pool")
+    @classmethod
+    def _is_a_pool(cls, value: str) -> str:
+        read_pool(value)
         return value
 
     @field_validator("slack_base_url")

@@ -35,7 +35,7 @@ from knowledge.language_models.wire import Wire
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
-from knowledge.store.database import libpq_url, open_engine
+from knowledge.store.database import libpq_url, open_engine, read_pool
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.argocd import ArgoCdServer
@@ -92,7 +92,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         slack = make_client(settings, session)
         me = await preflight(settings, slack)
         policy = read_policy(settings)
-        engine = open_engine(database_url)
+        pool = read_pool(settings.db_pool)
+        engine = open_engine(database_url, pool_size=pool.size, max_overflow=pool.overflow)
         stack.push_async_callback(engine.dispose)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=HTTP_TIMEOUT_S))
         await check_access(cluster_access(settings, policy))

@@ -1,6 +1,7 @@
 """/codehealer and the same words in a mention: short private answers from the database."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,16 +12,18 @@ from handlers.blocks.commands import (
     parse_command,
     show_answer,
     show_unknown_answer,
+    stats_answer,
     status_answer,
     unknown_answer,
 )
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import ApprovalState
-from knowledge.store import approvals, incidents, switches
+from knowledge.store import analytics, approvals, incidents, switches
 
 IN_MENTIONS = ("status", "help")
 MOST_INCIDENTS = 50
+STATS_DAYS = 30
 
 
 async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str, ...]) -> Card:
@@ -50,6 +53,14 @@ async def _show(db: AsyncConnection, services: Services, arguments: tuple[str, .
     return show_answer(await card_view(db, services, incident)) if incident else show_unknown_answer(arguments)
 
 
+async def _stats(db: AsyncConnection, services: Services, arguments: tuple[str, ...]) -> Card:
+    number = arguments[0].removesuffix("d") if arguments else ""
+    days = int(number) if number.isdecimal() and 0 < len(number) < 4 and int(number) else STATS_DAYS
+    now = services.now()
+    (found,) = await analytics.figures(db, since=now - timedelta(days=days), until=now)
+    return stats_answer(found, days)
+
+
 async def _help(_db: AsyncConnection, _services: Services, _arguments: tuple[str, ...]) -> Card:
     return help_answer()
 
@@ -57,6 +68,7 @@ async def _help(_db: AsyncConnection, _services: Services, _arguments: tuple[str
 ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, tuple[str, ...]], Awaitable[Card]]] = {
     "status": _status,
     "show": _show,
+    "stats": _stats,
     "help": _help,
 }
 

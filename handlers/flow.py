@@ -704,7 +704,8 @@ async def learn(services: Services, incident_id: int) -> None:
         service=incident.service,
         environment=incident.environment,
         cause=answer.answer.cause,
-        fix=plan.preview if plan.action else "",
+        # What ended by itself was not ended by the fix that was proposed.
+        fix=plan.preview if plan.action and outcome != "resolved" else "",
         action=plan.action.name if plan.action else "",
         outcome=outcome,
         excerpt=excerpt_of(collected, incident),

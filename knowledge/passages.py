@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from knowledge.model import KIND_NAMES, FailureKind
+from knowledge.model import KIND_NAMES, FailureKind, KnowledgeItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,17 @@ class Sendable:
 
 
 EVERYTHING = Sendable()
+# How a fix ended that belongs into the text: verified by us, or said to have resolved it by whoever wrote it down.
+HELPED = frozenset({"verified", "resolved"})
 
 
 def passage(kind: FailureKind | None, excerpt: str, fix: str = "", outcome: str = "") -> str:
-    """A sentence that names the kind, the excerpt, and the fix where it was verified."""
+    """A sentence that names the kind, the excerpt, and the fix where it helped."""
     named = f"{KIND_NAMES[kind]} ({kind})." if kind else ""
-    helped = f"Resolved by: {fix}" if fix and outcome == "verified" else ""
+    helped = f"Resolved by: {fix}" if fix and outcome in HELPED else ""
     return "\n".join(part for part in (named, excerpt, helped) if part)
+
+
+def passage_of(item: KnowledgeItem) -> str:
+    """The same of a whole item."""
+    return passage(item.kind, item.excerpt, item.fix, item.outcome)

@@ -30,6 +30,8 @@ MIN_COVERED, MIN_COVERED_SAME_KIND = 0.12, 0.05
 OTHER_KIND, SAME_SERVICE = 0.5, 1.05
 OUTCOME_WEIGHT = {"verified": 1.1, "resolved": 1.0, "": 0.9, "dismissed": 0.6, "rejected": 0.6,
                   "not_verified": 0.6, "failed": 0.55, "worse": 0.4}  # fmt: skip
+# Said by people of an item. A wrong one stays under MIN_SCORE whatever its outcome and thumbs are.
+STATUS_WEIGHT = {"old": 0.6, "wrong": 0.15}
 PER_THUMB_UP, PER_THUMB_DOWN = 0.05, 0.25
 HALF_LIFE_DAYS = 180.0
 
@@ -77,7 +79,8 @@ def _weight(found: Found, *, kind: FailureKind | None, service: str, now: dateti
     thumbs = 1 + PER_THUMB_UP * min(found.thumbs_up, 6) - PER_THUMB_DOWN * found.thumbs_down
     same = 1.0 if kind in {None, FailureKind.UNKNOWN} or found.item.kind in {None, kind} else OTHER_KIND
     here = SAME_SERVICE if service and found.item.service == service else 1.0
-    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * max(0.15, thumbs) * same * here
+    said = STATUS_WEIGHT.get(found.item.status, 1.0)
+    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * max(0.15, thumbs) * same * here * said
 
 
 def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
@@ -90,6 +93,8 @@ def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
         reasons.append("same service")
     if found.item.outcome in {"worse", "failed", "not_verified"}:
         reasons.append("ranked lower since its fix did not help")
+    if found.item.status:
+        reasons.append(f"marked {found.item.status}")
     if found.thumbs_down:
         people = "1 person" if found.thumbs_down == 1 else f"{found.thumbs_down} people"
         reasons.append(f"ranked lower since {people} said it did not help")

@@ -231,7 +231,7 @@ def default_policy() -> Policy:
 def _finding(file: str, root: Any, problem: Any) -> Finding:
     # Discriminator-like parts of a union ("bool", "DryRun") are no keys of the file and are passed over.
     location = [part for part in problem["loc"] if part not in {"bool", "DryRun"}]
-    line = _line_of(root, location)
+    line = line_of(root, location)
     field = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(location)
@@ -277,7 +277,7 @@ def _known_keys(location: list[Any]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _line_of(node: Any, location: list[Any]) -> int:
+def line_of(node: Any, location: list[Any]) -> int:
     """The 1-based line of the deepest part of `location` that the file has."""
     line = node.start_mark.line + 1 if node is not None else 0
     for part in location:

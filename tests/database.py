@@ -7,8 +7,8 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 ROOT = Path(__file__).parent.parent
-# In order: a revision's file begins with its number.
-REVISIONS = sorted(path.stem for path in (ROOT / "migrations" / "versions").glob("0*.py"))
+# The chain of migrations, oldest first; the files are numbered in their order.
+REVISIONS = sorted(path.stem for path in (ROOT / "migrations" / "versions").glob("[0-9]*.py"))
 
 
 def run_migrations(url: str, *, to: str = "head", down: bool = False) -> None:

@@ -79,7 +79,9 @@ def test_a_database_that_refuses_the_extension_gets_an_instruction(empty_databas
     try:
         with pytest.raises(SettingsError) as refused:
             migrate(make_url(empty_database_url).set(username=role).render_as_string(hide_password=False))
-        assert str(refused.value) == NO_EXTENSION
+        database = make_url(empty_database_url).database
+        assert str(refused.value) == NO_EXTENSION.format(user=role, database=database)
+        assert f"connected to {database}: CREATE EXTENSION vector;" in str(refused.value)
     finally:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

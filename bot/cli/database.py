@@ -1,56 +1,26 @@
-"""migrate, search, incidents, audit, pause and resume, dead: what looks into the database."""
+"""migrate, search, audit, pause and resume, dead: what looks into the database."""
 
 import asyncio
-import getpass
-import os
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import httpx
 import typer
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.opening import Number, in_database, who, with_url
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.jobs import DurableJobs
 from bot.migrating import migrate as apply_revisions
-from bot.migrating import reason_of
 from bot.program import open_database
 from bot.settings import load_settings
 from bot.wiring import make_means
 from knowledge.embedding.minilm import LocalEmbedder
-from knowledge.errors import BadInput, SettingsError
+from knowledge.errors import BadInput, NotFound
 from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
-from knowledge.store import audit, incidents, switches
-from knowledge.store.codec import to_json
+from knowledge.store import audit, switches
 from knowledge.store.database import libpq_url, open_engine
-
-T = TypeVar("T")
-Number = Annotated[int, typer.Argument(min=1, max=2**63 - 1, metavar="NUMBER")]
-
-
-async def _with_url(work: Callable[[str], Awaitable[T]]) -> T:
-    async with open_database(load_settings(), alone=False) as url:
-        await asyncio.to_thread(apply_revisions, url)
-        return await work(url)
-
-
-def _in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Run `work` in one transaction of the configured database."""
-
-    async def run(url: str) -> T:
-        engine = open_engine(url, pool_size=1)
-        try:
-            async with engine.begin() as db:
-                return await work(db)
-        except DBAPIError as error:
-            raise SettingsError(f"The database refuses this: {reason_of(error)}. Check DATABASE_URL.") from None
-        finally:
-            await engine.dispose()
-
-    return asyncio.run(_with_url(run))
 
 
 def migrate(
@@ -95,7 +65,7 @@ def search(  # noqa: PLR0917  one option a filter
                 db.engine, query[:20_000], means=means, now=datetime.now(UTC), limit=top, filters=wanted
             )
 
-    found = _in_database(work)
+    found = in_database(work)
     if found.note:
         words.print(f"Note: {found.note}.", markup=False)
     rows = [_row(one) for one in found.precedents]
@@ -127,58 +97,25 @@ def _row(one: Precedent) -> dict[str, Any]:
     }
 
 
-def list_incidents(
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
-    as_json: JsonOption = False,
-) -> None:
-    """List incidents, newest first."""
-    rows = _in_database(lambda db: incidents.listed(db, only_open=only_open, limit=limit))
-    for row in rows:
-        if as_json:
-            put(to_json(row))
-        else:
-            where = row.service or row.workload or row.repository
-            plain.print(f"{row.id:>6}  {row.state:<12}  {where:<24}  {row.title}", markup=False)
-
-
-def show_incident(number: Number, as_json: JsonOption = False) -> None:
-    """Show one incident."""
-    row = _in_database(lambda db: incidents.get(db, number))
-    if row is None:
-        raise BadInput(f"There is no incident {number}; `codehealer incidents list` shows them.")
-    values = to_json(row)
-    if as_json:
-        put(values)
-    else:
-        plain.print("\n".join(f"{name}: {value}" for name, value in values.items()), markup=False)
-
-
 def verify_audit(as_json: JsonOption = False) -> None:
     """Check that the audit log is whole."""
-    report = _in_database(audit.verify)
+    report = in_database(audit.verify)
     if as_json:
         put({"sealed": report.sealed, "unsealed": report.unsealed, "broken_at": report.broken_at})
     else:
         state = f"broken at row {report.broken_at}" if report.broken_at else "whole"
+        if report.cut_off:
+            state = f"{report.cut_off} rows are missing at the end, from row {report.broken_at}"
         plain.print(f"{report.sealed} sealed rows, {report.unsealed} waiting: {state}")
     raise typer.Exit(1 if report.broken_at else 0)
 
 
-def _who() -> str:
-    """The account's name, or its number where it has none, as in many containers: a pause must never fail on that."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
 def _switch(paused: bool, as_json: bool) -> None:
     async def work(db: AsyncConnection) -> None:
-        await switches.write(db, switches.PAUSED, paused, by=_who())
-        await audit.record(db, "switch.paused", actor=_who(), value=paused)
+        await switches.write(db, switches.PAUSED, paused, by=who())
+        await audit.record(db, "switch.paused", actor=who(), value=paused)
 
-    _in_database(work)
+    in_database(work)
     if as_json:
         put({"paused": paused})
     else:
@@ -197,7 +134,7 @@ def resume(as_json: JsonOption = False) -> None:
 
 def list_dead(as_json: JsonOption = False) -> None:
     """List the jobs that were given up."""
-    rows = asyncio.run(_with_url(lambda url: DurableJobs(libpq_url(url), {}).dead()))
+    rows = asyncio.run(with_url(lambda url: DurableJobs(libpq_url(url), {}).dead()))
     for row in rows:
         if as_json:
             put({"id": row.id, "stage": row.stage, "attempts": row.attempts, "reason": row.reason, "at": row.at})
@@ -207,24 +144,17 @@ def list_dead(as_json: JsonOption = False) -> None:
 
 def retry_dead(number: Number, as_json: JsonOption = False) -> None:
     """Give a dead job its attempts again."""
-    asyncio.run(_with_url(lambda url: DurableJobs(libpq_url(url), {}).retry(number)))
+    try:
+        asyncio.run(with_url(lambda url: DurableJobs(libpq_url(url), {}).retry(number)))
+    except NotFound as error:
+        raise BadInput(str(error)) from None
     put({"retried": number}) if as_json else plain.print(f"Job {number} will run again.")
 
 
-GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
-    ("incidents", "Past and present incidents.", {"list": list_incidents, "show": show_incident}),
-    ("audit", "The append-only log of all that was decided and done.", {"verify": verify_audit}),
-    ("dead", "Jobs that were given up.", {"list": list_dead, "retry": retry_dead}),
-)
-
-
 def add_to(app: typer.Typer) -> None:
-    app.command()(migrate)
-    app.command()(search)
-    app.command()(pause)
-    app.command()(resume)
-    for name, help_text, commands in GROUPS:
-        group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
-        for verb, function in commands.items():
-            group.command(verb)(function)
-        app.add_typer(group, name=name)
+    for command in (migrate, search, pause, resume):
+        app.command()(command)
+
+
+AUDIT: Verbs = {"verify": verify_audit}
+DEAD: Verbs = {"list": list_dead, "retry": retry_dead}

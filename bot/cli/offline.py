@@ -56,7 +56,7 @@ class OfflineDiagnosis:
             if precedents:
                 url = await stack.enter_async_context(open_database(settings, alone=False))
                 await asyncio.to_thread(migrate, url)
-                engine = open_engine(url, pool_size=1)
+                engine = open_engine(url, pool_size=0)
                 stack.push_async_callback(engine.dispose)
             embedder = LocalEmbedder()
             # Texts come one after the other, so a service sets the pace by itself.

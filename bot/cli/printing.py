@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+# A group's verbs: how they are typed → what they do.
+Verbs = dict[str, Callable[..., None]]
 JsonOption = Annotated[bool, typer.Option("--json", help="Data on standard output, words on standard error.")]
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)

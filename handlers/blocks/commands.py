@@ -8,6 +8,7 @@ from datetime import datetime
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
 from knowledge.model import Approval, Incident
+from knowledge.store.analytics import Figures
 
 COMMAND = "/codehealer"
 
@@ -15,6 +16,7 @@ COMMAND = "/codehealer"
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "open incidents, approvals that wait, mode and connection"),
     "show": ("show 12", "the card of one incident"),
+    "stats": ("stats", "how well it went in the last 30 days; `stats 7` for the last 7"),
     "help": ("help", "this list"),
 }
 
@@ -106,6 +108,39 @@ def unknown_answer(name: str) -> Card:
     near = difflib.get_close_matches(typed.lower()[:40], SUBCOMMANDS, n=1, cutoff=0.5)
     guess = f" Did you mean `{COMMAND} {SUBCOMMANDS[near[0]][0]}`?" if near else ""
     return _answer("unknown", [f"I do not know {m.code(typed, 60)}.{guess}", *_usage_lines()])
+
+
+def stats_answer(figures: Figures, days: int) -> Card:
+    """How well it went: counts, rates with what they are of, and times; an empty period says so."""
+    period = m.counted(days, "day")
+    if not figures.incidents:
+        return _answer("stats", [f"No incident opened in the last {period}."])
+    ended = [
+        (figures.agent_fixed, "fixed by itself"),
+        (figures.assisted, "fixed after an approval"),
+        (figures.human, "ended without a fix of mine"),
+        (figures.no_fault, "no fault"),
+        (figures.open, "open"),
+    ]
+    counts = " · ".join(f"{number:,} {what}" for number, what in ended if number)
+    lines = [f"*{m.counted(figures.incidents, 'incident')} in the last {period}*", f"• {counts}", _fixes_line(figures)]
+    if figures.turned_down:
+        lines.append(f"• {m.counted(figures.turned_down, 'proposal')} rejected as wrong")
+    times = [
+        (figures.detect_p50_s, "from the first signal to the incident"),
+        (figures.resolve_p50_s, "from there to its end"),
+    ]
+    half = " · ".join(f"{m.duration(seconds)} {what}" for seconds, what in times if seconds is not None)
+    return _answer("stats", [*lines, f"• Half of them took at most {half}"] if half else lines)
+
+
+def _fixes_line(figures: Figures) -> str:
+    if not figures.fixes:
+        return "• No fix was carried out"
+    worked = f"• {figures.verified} of {m.counted(figures.fixes, 'fix', 'fixes')} worked ({figures.success_rate:.0%})"
+    wrong = f"{figures.wrong_actions} made it worse or were wrong" if figures.wrong_actions else "none made it worse"
+    back = f" · {figures.false_resolves} looked fixed and was not" if figures.false_resolves else ""
+    return f"{worked} · {wrong}{back}"
 
 
 def show_answer(view: CardView) -> Card:

@@ -30,6 +30,7 @@ from knowledge.model.failing import (
 )
 from knowledge.model.kinds import BUILD_KINDS, KIND_NAMES, FailureKind
 from knowledge.model.knowing import (
+    OUTCOMES,
     AnswerSource,
     Diagnosis,
     Feedback,
@@ -45,6 +46,7 @@ from knowledge.model.knowing import (
 __all__ = [
     "BUILD_KINDS",
     "KIND_NAMES",
+    "OUTCOMES",
     "Action",
     "Alert",
     "AlertStatus",

@@ -97,11 +97,15 @@ class Feedback:
     at: datetime
 
 
+# Every word for how a remembered incident ended; "" is unknown.
+OUTCOMES = ("verified", "not_verified", "worse", "failed", "rejected", "dismissed", "resolved")
+
+
 @dataclass(frozen=True, slots=True)
 class KnowledgeItem:
     """A past incident as it is remembered: what it looked like, its cause, what was done and how that ended.
 
-    `outcome` is verified, not_verified, worse, failed, rejected, dismissed, resolved or "" (unknown).
+    `outcome` is one of OUTCOMES or "" (unknown).
     `excerpt` is the reduced, redacted evidence.
     """
 
@@ -118,6 +122,7 @@ class KnowledgeItem:
     occurred_at: datetime
     incident_id: int | None = None
     action: str = ""  # the catalogue's name of what was done or proposed
+    status: str = ""  # what people said of it: "wrong" (no precedent any more), "old" (weighs less), "" (stands)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The append-only audit log.
 
 Rows are written unchained, in the transaction of what they record. One sealing job numbers and chains them in batches
-over each payload's salted digest, so that a payload can be erased later and the chain still verifies.
+over each payload's salted digest, so that a payload can be erased later and the chain still verifies. The number and
+hash of the last sealed row are kept in a table of their own as well, so that rows cut off the end are missed.
 """
 
 import hashlib
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store.tables import audit
+from knowledge.store.tables import audit, audit_head
 
 GENESIS = b"\0" * 32
 # Any constant: it keeps two sealers apart.
@@ -50,15 +52,9 @@ async def record(
 async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
     """Number and chain the oldest unsealed rows; how many were sealed."""
     await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEALING_LOCK})
-    last = (
-        await db.execute(
-            select(audit.c.number, audit.c.chain)
-            .where(audit.c.number.is_not(None))
-            .order_by(audit.c.number.desc())
-            .limit(1)
-        )
-    ).one_or_none()
-    number, chain = (last.number, last.chain) if last else (0, GENESIS)
+    head = await _head(db) or await _last(db)
+    # From the head, not from the last row: where rows were cut off, the gap stays to be seen.
+    number, chain = (head.number, head.chain) if head else (0, GENESIS)
     rows = (
         await db.execute(
             select(audit.c.id, audit.c.digest).where(audit.c.number.is_(None)).order_by(audit.c.id).limit(batch)
@@ -68,20 +64,54 @@ async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
         number += 1
         chain = _link(chain, number, row.digest)
         await db.execute(update(audit).where(audit.c.id == row.id).values(number=number, chain=chain))
+    if rows:
+        await _keep_head(db, Head(number, chain))
     return len(rows)
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """Number and hash of the last sealed row."""
+
+    number: int
+    chain: bytes
+
+
+async def _head(db: AsyncConnection) -> Head | None:
+    row = (await db.execute(select(audit_head.c.number, audit_head.c.chain))).one_or_none()
+    return Head(row.number, row.chain) if row else None
+
+
+async def _last(db: AsyncConnection) -> Head | None:
+    """The last row itself: only for a database whose head was lost."""
+    query = select(audit.c.number, audit.c.chain).where(audit.c.number.is_not(None))
+    row = (await db.execute(query.order_by(audit.c.number.desc()).limit(1))).one_or_none()
+    return Head(row.number, row.chain) if row else None
+
+
+async def _keep_head(db: AsyncConnection, head: Head) -> None:
+    values = {"number": head.number, "chain": head.chain, "sealed_at": func.now()}
+    statement = insert(audit_head).values(one=True, **values)
+    await db.execute(statement.on_conflict_do_update(index_elements=["one"], set_=values))
+
+
+@dataclass(frozen=True, slots=True)
 class ChainReport:
-    """Rows of the chain that were checked, rows that wait, and the first wrong number (null: whole)."""
+    """Rows of the chain that were checked, rows that wait, and the first wrong number (null: whole).
+
+    `cut_off` counts the rows that are missing at the end.
+    """
 
     sealed: int
     unsealed: int
     broken_at: int | None
+    cut_off: int = 0
 
 
 async def verify(db: AsyncConnection) -> ChainReport:
-    """Recompute the chain, and each digest whose payload is still there."""
+    """Recompute the chain, each digest whose payload is still there, and compare its end with the head."""
+    # The head first: what is sealed meanwhile only makes the chain longer than it.
+    head = await _head(db) or Head(0, GENESIS)
     chain, expected, broken = GENESIS, 0, None
     rows = await db.stream(select(audit).where(audit.c.number.is_not(None)).order_by(audit.c.number))
     async for row in rows:
@@ -90,9 +120,14 @@ async def verify(db: AsyncConnection) -> ChainReport:
         whole = row.payload is None or row.digest == _digest(
             row.salt, row.what, row.actor, row.incident_id, row.payload
         )
-        if row.number != expected or row.chain != chain or not whole:
+        at_head = expected != head.number or chain == head.chain
+        if row.number != expected or row.chain != chain or not whole or not at_head:
             broken = expected
             await rows.close()
             break
+    cut_off = 0 if broken else max(0, head.number - expected)
+    if broken is None and (cut_off or (expected and not head.number)):
+        # Its end, or the record of where its end was, is gone.
+        broken = expected + 1
     unsealed = (await db.execute(text("SELECT count(*) FROM audit WHERE number IS NULL"))).scalar_one()
-    return ChainReport(sealed=expected, unsealed=unsealed, broken_at=broken)
+    return ChainReport(sealed=expected, unsealed=unsealed, broken_at=broken, cut_off=cut_off)

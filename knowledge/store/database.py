@@ -1,11 +1,14 @@
 """Opening PostgreSQL: the pool, and a connection that listens for news of other processes."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import NullPool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -33,16 +36,55 @@ def libpq_url(url: str) -> str:
     return make_url(sqlalchemy_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Connections that are kept, and how many more may be open for a moment."""
+
+    size: int = 5
+    overflow: int = 10
+
+
+NO_POOL = Pool(0, 0)
+
+
 def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> AsyncEngine:
-    """The pool of a long-lived process (row K1: 5 and 10 more); the caller disposes of it."""
+    """The engine of a long-lived process (row K1: 5 connections and 10 more); the caller disposes of it.
+
+    With `pool_size` 0, for short and serverless processes, none is kept: each use opens a connection and closes it, and
+    statements are not prepared on the server, which poolers such as PgBouncer would not survive.
+    """
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "options": "-c timezone=UTC -c statement_timeout=30000",
+    }
+    if not pool_size:
+        arguments["prepare_threshold"] = None
+        return create_async_engine(sqlalchemy_url(url), poolclass=NullPool, connect_args=arguments)
     return create_async_engine(
         sqlalchemy_url(url),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_pre_ping=True,
         pool_timeout=10,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC -c statement_timeout=30000"},
+        connect_args=arguments,
     )
+
+
+def read_pool(value: str) -> Pool:
+    """`on` (5+10), `off`, or sizes such as `8` or `8+4`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    word = value.strip().lower()
+    if word in {"off", "false", "no", "0"}:
+        return NO_POOL
+    if word in {"on", "true", "yes", ""}:
+        return Pool()
+    found = re.fullmatch(r"([1-9]\d{0,2})(?:\+(\d{1,3}))?", word.replace(" ", ""))
+    if found is None:
+        raise ValueError("must be on, off, or a number of connections such as 5+10 (kept + more for a moment)")
+    return Pool(int(found[1]), int(found[2] or 0))
 
 
 async def notify(db: AsyncConnection, channel: str) -> None:

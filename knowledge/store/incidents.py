@@ -1,9 +1,10 @@
 """Incidents, their alerts, keys and evidence."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, or_, select, text, update
+from sqlalchemy import RowMapping, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +13,7 @@ from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import alerts, cards, evidence, incident_keys, incidents
+from knowledge.store.tables import alerts, cards, evidence, incident_keys, incidents, metadata
 
 # Any constant: alerts of all replicas choose their incidents one transaction after the other.
 _CORRELATION_LOCK = 7_305_002
@@ -269,23 +270,59 @@ async def evidence_of(db: AsyncConnection, incident_id: int) -> Sequence[Evidenc
     return [from_json(Evidence, row.payload) for row in rows]
 
 
-def _filtered(filters: Mapping[str, str]) -> Select[Any]:
-    query = select(incidents)
+async def listed(
+    db: AsyncConnection,
+    *,
+    only_open: bool = False,
+    only_closed: bool = False,
+    limit: int = 100,
+    offset: int = 0,
+    before_id: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    **filters: str,
+) -> Sequence[Incident]:
+    """Incidents that opened in [since, until), newest first.
+
+    `filters` are of source, service, environment, state and kind.
+    """
+    query = select(incidents).order_by(incidents.c.id.desc()).limit(limit).offset(offset)
     for name, value in filters.items():
         query = query.where(incidents.c[name] == value)
-    return query
-
-
-async def listed(
-    db: AsyncConnection, *, only_open: bool = False, limit: int = 100, before_id: int | None = None, **filters: str
-) -> Sequence[Incident]:
-    """Incidents, newest first; `filters` are of source, service, environment, state and kind."""
-    query = _filtered(filters).order_by(incidents.c.id.desc()).limit(limit)
     if only_open:
         query = query.where(incidents.c.resolved_at.is_(None))
+    if only_closed:
+        query = query.where(incidents.c.resolved_at.is_not(None))
     if before_id is not None:
         query = query.where(incidents.c.id < before_id)
+    if since is not None:
+        query = query.where(incidents.c.opened_at >= since)
+    if until is not None:
+        query = query.where(incidents.c.opened_at < until)
     return [_incident(row) for row in (await db.execute(query)).mappings()]
+
+
+async def set_kind(db: AsyncConnection, incident_id: int, kind: FailureKind) -> None:
+    """What a person says the cause is; the card is another one now."""
+    await db.execute(
+        update(incidents)
+        .where(incidents.c.id == incident_id, incidents.c.kind.is_distinct_from(kind))
+        .values(kind=kind, revision=incidents.c.revision + 1)
+    )
+
+
+async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
+    """Delete an incident with everything that hangs on it; rows by table. The audit log keeps its rows."""
+    hanging = [
+        table for table in metadata.sorted_tables if "incident_id" in table.c and table.c.incident_id.foreign_keys
+    ]
+    counts = {}
+    for table in reversed(hanging):
+        gone = await db.execute(delete(table).where(table.c.incident_id == incident_id))
+        if gone.rowcount:
+            counts[table.name] = gone.rowcount
+    await db.execute(delete(incidents).where(incidents.c.id == incident_id))
+    return counts
 
 
 async def dismiss_open(db: AsyncConnection) -> None:

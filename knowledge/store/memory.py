@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, func, literal, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,7 +34,7 @@ class Found:
     same_identity: bool = False
 
 
-def _item(row: RowMapping) -> KnowledgeItem:
+def item_of(row: RowMapping) -> KnowledgeItem:
     return KnowledgeItem(
         id=row["id"],
         source=row["source"],
@@ -49,13 +49,28 @@ def _item(row: RowMapping) -> KnowledgeItem:
         occurred_at=row["occurred_at"],
         incident_id=row["incident_id"],
         action=row["action"],
+        status=row["status"],
     )
 
 
+# What a person may set right; a lesson that is stored again keeps it.
+CORRECTABLE = ("kind", "service", "environment", "cause", "fix", "outcome", "excerpt", "link")
+
+
 async def remember(
-    db: AsyncConnection, item: KnowledgeItem, *, vector: Vector | None, vector_model: str, reason: str = ""
+    db: AsyncConnection,
+    item: KnowledgeItem,
+    *,
+    vector: Vector | None,
+    vector_model: str,
+    reason: str = "",
+    digest: str = "",
 ) -> None:
-    """Insert or replace an item; without a vector it is found by its words alone, until one is made for it."""
+    """Insert or replace an item; without a vector it is found by its words alone, until one is made for it.
+
+    What people have corrected stays, except where the item comes from an import (`digest` of its line): a changed line
+    is newer than the correction.
+    """
     values: dict[str, Any] = {
         "source": item.source,
         "incident_id": item.incident_id,
@@ -71,9 +86,19 @@ async def remember(
         "link": item.link,
         "occurred_at": item.occurred_at,
     }
-    statement = insert(knowledge_items).values(id=item.id, **values)
-    await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": func.now()}))
+    statement = insert(knowledge_items).values(id=item.id, status=item.status, digest=digest, **values)
+    changes: dict[str, Any] = {**values, "updated_at": func.now()}
+    if digest:
+        changes |= {"digest": digest, "status": item.status, "corrected": []}
+    else:
+        changes |= {name: _unless_corrected(name, values[name]) for name in CORRECTABLE}
+    await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes))
     await vectors.replace(db, item.id, vector, vector_model)
+
+
+def _unless_corrected(name: str, value: Any) -> ColumnElement[Any]:
+    column = knowledge_items.c[name]
+    return case((knowledge_items.c.corrected.contains([name]), column), else_=literal(value, column.type))
 
 
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -176,7 +201,7 @@ async def _found(
     )
     return [
         Found(
-            item=_item(row),
+            item=item_of(row),
             similarity=max(0.0, float(row["similarity"])),
             rank=ranks.get(row["id"], 0.0),
             thumbs_up=int(row["ups"]),
@@ -205,6 +230,7 @@ async def track_record(
         )
         .where(
             knowledge_items.c.kind == kind,
+            knowledge_items.c.status != "wrong",
             knowledge_items.c.action.not_in(["", "noop"]),
             *_matches({"environment": environment, "service": service}),
         )

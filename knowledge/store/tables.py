@@ -338,11 +338,17 @@ knowledge_items = Table(
     _text("link"),
     _moment("occurred_at"),
     _moment("updated_at", now=True),
+    # What people said of the item: that it is wrong or old, and which columns they set right (a lesson keeps those).
+    _text("status"),
+    Column("corrected", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # Of the line that it was imported from: the same line again changes nothing.
+    _text("digest"),
     Column(
         "words",
         TSVECTOR,
         Computed(words_of(_SAID), persisted=True),
     ),
+    CheckConstraint("status IN ('', 'old', 'wrong')", name="status"),
     Index("ix_knowledge_items_words", "words", postgresql_using="gin"),
     Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
     Index("ix_knowledge_items_service", "service"),
@@ -448,6 +454,17 @@ audit = Table(
     Column("chain", LargeBinary),
     Index("ix_audit_unsealed", "id", postgresql_where=text("number IS NULL")),
     Index("ix_audit_incident_id", "incident_id"),
+)
+
+# The last sealed row, kept apart from the log: rows that are cut off its end are missed here.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=text("true"), autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    _moment("sealed_at", now=True),
+    CheckConstraint("one", name="one"),
 )
 
 switches = Table(

@@ -66,6 +66,15 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["incidents", "show", "0"],
         ["incidents", "show", "99999999999999999999"],
         ["incidents", "list", "--limit", "0"],
+        ["incidents", "list", "--status", "nonsense"],
+        ["incidents", "list", "--from", "the beginning"],
+        ["incidents", "list", "--page", "2", "--after", "7"],
+        ["incidents", "update", "7"],
+        ["incidents", "update", "7", "--outcome", "nonsense"],
+        ["knowledge", "import", "/nowhere"],
+        ["stats", "--by", "nonsense"],
+        ["stats", "--since", "1d", "--until", "2d"],
+        ["policy", "check", "/nowhere"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
         ["normalize", "body.json"],
@@ -122,12 +131,16 @@ def test_nothing_found_is_no_failure(command: Command, database: str, arguments:
     assert (ended.status, ended.out, ended.words) == (0, empty, "")
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["incidents", "show", "7"], 2), (["dead", "retry", "7"], 1)])
+@pytest.mark.parametrize(
+    "arguments",
+    [["incidents", "show", "7"], ["incidents", "update", "7", "--cause", "x"], ["dead", "retry", "7"]],
+    ids=" ".join,
+)
 def test_what_is_not_there_is_named_with_the_command_that_lists(
-    command: Command, database: str, arguments: list[str], status: int
+    command: Command, database: str, arguments: list[str]
 ) -> None:
     ended = command(*arguments, "--json")
-    assert (ended.status, ended.out) == (status, "")
+    assert (ended.status, ended.out) == (2, "")
     assert "7" in ended.words
     assert f"codehealer {arguments[0]} list" in ended.words
 
@@ -140,7 +153,9 @@ def test_an_incident_is_listed_and_shown(command: Command, database: str, connin
         )
     (row,) = command("incidents", "list", "--json").lines
     assert (row["title"], row["state"]) == ("A title with [brackets]", "detected")
-    assert command("incidents", "show", str(row["id"]), "--json").json == row
+    shown = command("incidents", "show", str(row["id"]), "--json").json
+    assert {name: shown[name] for name in row} == row
+    assert (shown["evidence"], shown["diagnosis"], shown["remembered"]) == ([], None, None)
     assert "A title with [brackets]" in command("incidents", "list").out
     assert command("incidents", "list", "--open", "--json").lines == [row]
 
@@ -194,6 +209,18 @@ def test_doctor_names_what_is_wrong_and_what_to_do(
     assert check in bad
     assert bad[check]["detail"]
     assert bad[check]["remedy"]
+
+
+def test_doctor_keeps_its_findings_when_a_check_meets_what_cannot_be_opened(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/x")
+    monkeypatch.setenv("CODEHEALER_EMBED_MODEL_PATH", "x" * 5000)
+    ended = command("doctor", "--json")
+    assert ended.status == 1
+    findings = {line["check"]: line for line in ended.lines}
+    assert "File name too long" in findings["embedder"]["detail"]
+    assert findings["policy"]["ok"]
 
 
 def test_doctor_survives_systems_that_do_not_answer(

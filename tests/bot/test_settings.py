@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import NullPool
 
 from bot.doctor import CHECKS
 from bot.settings import Settings, load_settings, source_tokens
@@ -11,6 +12,7 @@ from bot.settings_page import page
 from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import SettingsError
+from knowledge.store.database import open_engine, read_pool
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "swordfish"
@@ -20,6 +22,8 @@ WRONG = [
     ("CODEHEALER_HTTP_PORT", "99999", "65535"),
     ("CODEHEALER_HTTP_PORT", "-1", "greater than or equal to 0"),
     ("CODEHEALER_ACTIONS", "perhaps", "boolean"),
+    ("CODEHEALER_DB_POOL", "many", "on, off"),
+    ("CODEHEALER_DB_POOL", "0+4", "on, off"),
     ("CODEHEALER_LOG_LEVEL", "LOUD", "'DEBUG'"),
     ("CODEHEALER_LOG_FORMAT", "xml", "'json'"),
     ("CODEHEALER_VERIFY_EVERY_SECONDS", "0", "greater than 0"),
@@ -164,3 +168,14 @@ async def test_a_model_of_nvidias_needs_its_key_and_its_length(monkeypatch: pyte
         embedder = make_hosted_embedder(load_settings(), http)
         assert embedder is not None
         assert (embedder.name, embedder.dimension) == ("nvidia:nvidia/new", 1024)
+
+
+@pytest.mark.parametrize(
+    ("value", "pool"), [("on", (5, 10)), (" OFF ", (0, 0)), ("0", (0, 0)), ("8", (8, 0)), ("8 + 4", (8, 4))]
+)
+def test_the_pool_is_on_off_or_of_a_size(monkeypatch: pytest.MonkeyPatch, value: str, pool: tuple[int, int]) -> None:
+    monkeypatch.setenv("CODEHEALER_DB_POOL", value)
+    found = read_pool(load_settings().db_pool)
+    assert (found.size, found.overflow) == pool
+    engine = open_engine("postgresql://nobody@127.0.0.1:9/x", pool_size=found.size, max_overflow=found.overflow)
+    assert isinstance(engine.pool, NullPool) == (pool == (0, 0))

@@ -18,6 +18,7 @@ from handlers.blocks import card, commands, modals, mrkdwn, thread
 from handlers.blocks.limits import validate_message, validate_view
 from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
 from knowledge.model import ApprovalState, FailureKind, IncidentState, Plan, Quote, RejectReason, Risk, Unsure
+from knowledge.store.analytics import Figures
 from tests.handlers import card_states as states
 
 S = IncidentState
@@ -740,6 +741,22 @@ def test_help_lists_every_subcommand() -> None:
 def test_status_of_nothing_is_said_in_words() -> None:
     text = commands.status_answer(commands.StatusView(states.NOW, mode="observe")).text
     assert text == "No open incidents\nNo approval waits.\nMode: observe"
+
+
+def test_stats_say_what_a_rate_is_of_and_when_there_is_none() -> None:
+    figures = Figures(
+        incidents=9, agent_fixed=3, assisted=2, human=4, fixes=7, verified=5, wrong_actions=1, seen_verified=5,
+        false_resolves=1, turned_down=1, detect_known=9, detect_p50_s=42.0, resolve_p50_s=300.0,
+    )  # fmt: skip
+    assert commands.stats_answer(figures, 30).text.split("\n") == [
+        "9 incidents in the last 30 days",
+        "• 3 fixed by itself · 2 fixed after an approval · 4 ended without a fix of mine",
+        "• 5 of 7 fixes worked (71%) · 1 made it worse or were wrong · 1 looked fixed and was not",
+        "• 1 proposal rejected as wrong",
+        "• Half of them took at most 42 s from the first signal to the incident · 5 min from there to its end",
+    ]
+    assert commands.stats_answer(Figures(), 7).text == "No incident opened in the last 7 days."
+    assert "No fix was carried out" in commands.stats_answer(Figures(incidents=1, open=1), 1).text
 
 
 def test_show_answers_one_person_without_buttons_that_decide() -> None:

@@ -126,3 +126,10 @@ def test_a_persons_words_are_a_question(text: str) -> None:
 )
 def test_a_pasted_log_is_none(text: str) -> None:
     assert not is_question(text)
+
+
+def test_what_people_marked_old_weighs_less_and_what_they_marked_wrong_is_no_precedent() -> None:
+    wrong = found("wrong", similarity=0.99, rank=1.0, up=9, status="wrong")
+    assert names(ranked(found("old", status="old"), found("stands"), wrong)) == ["stands", "old"]
+    assert names(ranked(wrong)) == [], "even where it is the only one, and everybody liked it"
+    assert "marked old" in ranked(found("old", status="old"))[0].why

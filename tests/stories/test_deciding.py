@@ -60,5 +60,7 @@ async def test_the_command_answers_privately(stage: Stage) -> None:
     assert answer["acknowledged"]
     assert answer["response"]["response_type"] == "ephemeral"
     assert "No open incidents" in text_of(answer["response"])
+    answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stats 7")
+    assert "in the last 7 days" in str(answer)
     answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stauts")
     assert "status" in text_of(answer["response"])

@@ -43,6 +43,27 @@ async def test_a_row_that_was_changed_is_found(db: AsyncConnection, tampering: s
     assert (await audit.verify(db)).broken_at == 3
 
 
+@pytest.mark.parametrize("sealed_after", [0, 2])
+async def test_rows_cut_off_the_end_are_missed_also_when_more_were_sealed_since(
+    db: AsyncConnection, sealed_after: int
+) -> None:
+    await recorded(db, 5)
+    await audit.seal(db)
+    await db.execute(text("DELETE FROM audit WHERE number > 3"))
+    await recorded(db, sealed_after)
+    await audit.seal(db)
+    found = await audit.verify(db)
+    assert (found.broken_at, found.cut_off) == (4, 0 if sealed_after else 2)
+
+
+@pytest.mark.parametrize("tampering", ["DELETE FROM audit_head", "UPDATE audit_head SET chain = sha256('x')"])
+async def test_a_head_that_does_not_fit_the_chain_is_found(db: AsyncConnection, tampering: str) -> None:
+    await recorded(db, 3)
+    await audit.seal(db)
+    await db.execute(text(tampering))
+    assert (await audit.verify(db)).broken_at is not None
+
+
 async def test_an_erased_payload_leaves_the_chain_whole(db: AsyncConnection) -> None:
     await recorded(db, 3)
     await audit.seal(db)

@@ -2,13 +2,16 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from knowledge.model import Alert, Evidence, Incident, IncidentState
-from knowledge.store import incidents
-from tests.rows import NOW, S, a_plan, alert, an_approval, an_incident, ended
+from knowledge.model import Alert, Evidence, Incident, IncidentState, Verification
+from knowledge.store import audit, executions, incidents, memory, outbox
+from knowledge.store.tables import metadata, verifications
+from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, ended, item
 
 
 async def test_only_open_incidents_that_hold_a_key_are_candidates_each_with_all_its_keys(db: AsyncConnection) -> None:
@@ -178,3 +181,52 @@ async def test_a_list_is_filtered_and_paged_newest_first(db: AsyncConnection) ->
     newest = await incidents.listed(db, limit=2, service="a")
     assert [one.id for one in newest] == [made[5].id, made[3].id]
     assert [one.id for one in await incidents.listed(db, before_id=made[3].id, service="a")] == [made[1].id]
+
+
+async def test_the_list_is_filtered_and_paged(db: AsyncConnection) -> None:
+    names = {}
+    for number, (service, state) in enumerate([("a", S.DETECTED), ("b", S.HEALED), ("a", S.HEALED), ("a", S.RESOLVED)]):
+        found = await an_incident(db, state=state, title=str(number), service=service)
+        await db.execute(
+            text("UPDATE incidents SET opened_at = :at WHERE id = :id"),
+            {"at": NOW + timedelta(hours=number), "id": found.id},
+        )
+        names[found.id] = number
+
+    async def shown(**filters: Any) -> list[int]:
+        return [names[one.id] for one in await incidents.listed(db, **filters)]
+
+    assert await shown() == [3, 2, 1, 0]
+    assert await shown(service="a", state=S.HEALED) == [2]
+    assert await shown(only_open=True) == [0]
+    assert await shown(only_closed=True, service="a") == [3, 2]
+    assert await shown(since=NOW + timedelta(hours=1), until=NOW + timedelta(hours=3)) == [2, 1]
+    assert await shown(limit=2, offset=2) == [1, 0]
+    assert await shown(limit=2, before_id=next(number for number, name in names.items() if name == 2)) == [1, 0]
+
+
+async def test_nothing_is_left_of_a_deleted_incident_but_the_audit_log(db: AsyncConnection) -> None:
+    incident, other = await an_incident(db, title="gone"), await an_incident(db, title="stays")
+    for one in (incident, other):
+        execution = await an_execution(db, one)
+        await executions.add_verification(db, execution, Verification("verified", (), ""))
+        await incidents.hold_keys(db, one.id, [f"key:{one.id}"])
+        await incidents.keep_evidence(db, one.id, [Evidence("logs", "pod", "panic")])
+        await memory.remember(db, item(f"incident-{one.id}", incident_id=one.id), vector=None, vector_model="")
+        await memory.put_feedback(db, one.id, "U1", 1)
+        await outbox.new_card(db, one.id, "C1")
+        await outbox.put_card(db, one.id, "C1", payload={}, priority=outbox.CHANGED)
+        await audit.record(db, "incident.opened", incident_id=one.id)
+    await audit.seal(db)
+    rows = await incidents.erase(db, incident.id)
+    assert set(rows) >= {
+        "alerts", "approvals", "cards", "decisions", "diagnoses", "evidence", "executions", "feedback", "incident_keys",
+        "knowledge_items", "outbox", "plans",
+    }  # fmt: skip
+    for table in metadata.sorted_tables:
+        if "incident_id" in table.c and table.name != "audit":
+            left = (await db.execute(select(table.c.incident_id).distinct())).scalars().all()
+            assert set(left) <= {other.id}, table.name
+    assert len((await db.execute(select(verifications))).all()) == 1
+    assert await incidents.get(db, incident.id) is None
+    assert (await audit.verify(db)).broken_at is None

@@ -1,12 +1,14 @@
 """What is remembered is found by its words and its meaning, and counted as it ended."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
-from knowledge.store import memory
+from knowledge.store import casebook, memory
 from knowledge.store.memory import Found
 from tests.rows import an_incident, item
 
@@ -126,3 +128,33 @@ async def test_the_track_record_counts_how_it_ended_here(db: AsyncConnection) ->
     everywhere = await memory.track_record(db, kind=FailureKind.CRASHLOOP)
     assert everywhere["k8s_rollback"].verified == 3
     assert not await memory.track_record(db, kind=FailureKind.CRASHLOOP, service="orders")
+
+
+async def test_what_is_marked_wrong_is_in_no_track_record(db: AsyncConnection) -> None:
+    await remember(db, item("right"), item("wrong", status="wrong"))
+    record = await memory.track_record(db, kind=FailureKind.CRASHLOOP, environment="prod")
+    assert record["k8s_rollback"].verified == 1
+    listed = [(one.item.id, one.record and one.record.verified) async for one in casebook.reviewed(db)]
+    assert listed == [("right", 1), ("wrong", 1)]
+
+
+# --- corrections -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_lesson_that_is_stored_again_keeps_what_a_person_set_right(db: AsyncConnection) -> None:
+    await remember(db, item(outcome="rejected"), reason="right_cause_wrong_fix")
+    before = await casebook.get(db, "past-1", lock=True)
+    assert before is not None
+    said = replace(before.item, cause="A bad node.", outcome="worse", status="old")
+    await casebook.correct(db, before, said, ["cause", "status"], vector=direction(1), vector_model=MODEL)
+    await remember(db, item(cause="It panics.", outcome="verified", fix="Another."))
+    after = await casebook.get(db, "past-1")
+    assert after is not None
+    assert (after.item.cause, after.item.status) == ("A bad node.", "old")
+    assert (after.item.outcome, after.item.fix) == ("verified", "Another.")
+    assert after.corrected == ("cause",)
+    again = replace(after.item, cause="A bad disk.")
+    await casebook.correct(db, after, again, ["cause"], vector=direction(1), vector_model=MODEL)
+    found = await casebook.get(db, "past-1")
+    assert found is not None
+    assert found.item.cause == "A bad disk."

@@ -1,0 +1,123 @@
+"""policy check and explain."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.cli.opening import Number, in_database
+from bot.cli.printing import JsonOption, Verbs, plain, put
+from bot.settings import load_settings
+from handlers.blocks.mrkdwn import counted
+from knowledge.errors import BadInput, NotFound
+from knowledge.model import Ask, Blocked
+from knowledge.store import answers, incidents
+from knowledge.store.answers import StoredPlan
+from remediation.policy import DEFAULT_POLICY, Finding, check_policy
+from remediation.policy_check import doubts
+from remediation.policy_file import MAX_BYTES
+from remediation.remediators import REMEDIATORS
+
+
+def check(
+    file: Annotated[str, typer.Argument(metavar="[FILE]", help="By default the policy in force.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a policy file; says which line, what is wrong and what to do."""
+    path = Path(file or load_settings().policy or DEFAULT_POLICY)
+    text = _read(path)
+    policy, errors = check_policy(text, file=str(path))
+    warnings = doubts(text, policy, tuple(REMEDIATORS), file=str(path)) if policy else []
+    if as_json:
+        found = [*(_as_data(one, "error") for one in errors), *(_as_data(one, "warning") for one in warnings)]
+        put({"file": str(path), "valid": policy is not None, "findings": found})
+    else:
+        for one in (*errors, *warnings):
+            plain.print(str(one), markup=False)
+        if policy:
+            services = counted(len(policy.services), "service")
+            plain.print(f"{path} is valid: mode {policy.mode}, {services}.", markup=False)
+    raise typer.Exit(0 if policy else 2)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            # One byte more than is taken, so that what is too long is told and never read whole.
+            return stream.read(MAX_BYTES + 1).decode()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}. Give a policy file that can be read.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} is not UTF-8. Save it as UTF-8 text.") from None
+
+
+def _as_data(one: Finding, severity: str) -> dict[str, Any]:
+    return {
+        "severity": severity,
+        "line": one.line,
+        "field": one.field,
+        "problem": one.problem,
+        "remedy": one.remedy,
+    }
+
+
+def explain(number: Number, as_json: JsonOption = False) -> None:
+    """Show the decision about an incident's fix, with every rule's limit and actual value."""
+    values = in_database(lambda db: _explain(db, number))
+    if as_json:
+        put(values)
+        return
+    plain.print(f"Incident {number}: {values['action'] or 'no action'} → {values['verdict']}", markup=False)
+    for name in ("why", "override", "no_action_because"):
+        if values[name]:
+            plain.print(f"  {name.replace('_', ' ')}: {values[name]}", markup=False)
+    plain.print(f"  mode {values['mode']}, strategy {values['strategy']}", markup=False)
+    for rule in values["rules"]:
+        sign = "✓" if rule["passed"] else "✗"
+        failing = "" if rule["passed"] else f" → {rule['otherwise']}"
+        plain.print(f"  {sign} {rule['rule']}: limit {rule['limit']}, actual {rule['actual']}{failing}", markup=False)
+
+
+async def _explain(db: AsyncConnection, number: int) -> dict[str, Any]:
+    if await incidents.get(db, number) is None:
+        raise BadInput(f"There is no incident {number}; `codehealer incidents list` shows them.")
+    planned = await answers.latest_plan(db, number)
+    if planned is None:
+        raise NotFound(f"Nothing was decided about incident {number} yet. Look again when it is diagnosed.")
+    return {"incident": number, **_decided(planned)}
+
+
+def _decided(planned: StoredPlan) -> dict[str, Any]:
+    plan, decision = planned.plan, planned.decision
+    verdict = decision.verdict
+    asked = verdict if isinstance(verdict, Ask) else None
+    blocked = verdict if isinstance(verdict, Blocked) else None
+    return {
+        "action": plan.action.name if plan.action else None,
+        "target": plan.action.target.key if plan.action else None,
+        "parameters": dict(plan.action.parameters) if plan.action else {},
+        "no_action_because": plan.no_action_because,
+        "verdict": decision.name,
+        "mode": decision.mode,
+        "strategy": decision.strategy,
+        "who": list(asked.who) if asked else [],
+        "how_many": asked.how_many if asked else 0,
+        "until": asked.until.isoformat() if asked else None,
+        "why": blocked.why if blocked else "",
+        "override": blocked.override if blocked else "",
+        "rules": [
+            {
+                "rule": rule.rule,
+                "limit": rule.limit,
+                "actual": rule.actual,
+                "passed": rule.passed,
+                "otherwise": rule.otherwise,
+                "override": rule.override,
+            }
+            for rule in decision.rules
+        ],
+    }
+
+
+COMMANDS: Verbs = {"check": check, "explain": explain}

@@ -1,0 +1,123 @@
+"""stats: how well it goes in a period, and what people thought of the answers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.cli.opening import in_database, moment
+from bot.cli.printing import JsonOption, plain, put, words
+from handlers.blocks.mrkdwn import duration
+from knowledge.errors import BadInput
+from knowledge.redaction import redact
+from knowledge.store import analytics
+from knowledge.store.analytics import FEEDBACK_GROUPS, GROUPS, Figures
+from knowledge.store.codec import to_json
+
+HEADINGS = (
+    "environment", "incidents", "open", "by itself", "approved", "by people", "no fault", "fixes that worked", "wrong",
+    "came back", "detected in", "resolved in",
+)  # fmt: skip
+
+
+def stats(
+    since: Annotated[str, typer.Option(metavar="TIME", help="How far back, as 30d, or from when.")] = "30d",
+    until: Annotated[str, typer.Option(metavar="TIME")] = "",
+    by: Annotated[str, typer.Option(help=f"{', '.join(GROUPS)}; with --feedback {', '.join(FEEDBACK_GROUPS)}.")] = "",
+    feedback: Annotated[bool, typer.Option("--feedback", help="People's thumbs and comments instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many failures were fixed, by whom, how fast and how often wrongly."""
+    known = FEEDBACK_GROUPS if feedback else GROUPS
+    if by and by not in known:
+        raise BadInput(f"--by {by}: not known; write one of {', '.join(known)}.")
+    end = moment("--until", until) or datetime.now(UTC)
+    begin = moment("--since", since) or end - timedelta(days=30)
+    if begin >= end:
+        raise BadInput("--since must be before --until.")
+    show = _show_feedback if feedback else _show_figures
+    show(in_database(lambda db: (_opinions if feedback else _figures)(db, begin, end, by)), as_json)
+
+
+async def _figures(db: AsyncConnection, begin: datetime, end: datetime, by: str) -> dict[str, Any]:
+    (total,) = await analytics.figures(db, since=begin, until=end)
+    groups = await analytics.figures(db, since=begin, until=end, by=by) if by else []
+    return {
+        "since": begin,
+        "until": end,
+        "empty": not total.incidents,
+        "total": _as_data(total),
+        "by": by or None,
+        "groups": [{by: one.name, **_as_data(one)} for one in groups],
+    }
+
+
+def _as_data(one: Figures) -> dict[str, Any]:
+    values: dict[str, Any] = to_json(one)
+    del values["name"]
+    rates = {name: getattr(one, name) for name in ("success_rate", "wrong_action_rate", "false_resolve_rate")}
+    return values | {name: rate if rate is None else round(rate, 4) for name, rate in rates.items()}
+
+
+def _show_figures(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        put({**found, "since": found["since"].isoformat(), "until": found["until"].isoformat()})
+        return
+    if found["empty"]:
+        words.print(f"No incident opened between {found['since']:%Y-%m-%d %H:%M} and {found['until']:%Y-%m-%d %H:%M}.")
+        return
+    by = found["by"]
+    rows = [_cells(row, by) for row in (*found["groups"], {by or "": "all", **found["total"]})]
+    # Not a table of the terminal's width: piped into a file, it would be squeezed.
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    for cells in ((by or "", *HEADINGS[1:]), *rows):
+        first, *others = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        plain.print("  ".join((first, *others)).rstrip(), markup=False)
+
+
+def _cells(row: dict[str, Any], by: str | None) -> list[str]:
+    counts = [str(row[name]) for name in ("incidents", "open", "agent_fixed", "assisted", "human", "no_fault")]
+    worked = f"{row['verified']} of {row['fixes']}" if row["fixes"] else "no fix"
+    times = ["" if row[name] is None else duration(row[name]) for name in ("detect_p50_s", "resolve_p50_s")]
+    return [
+        str(row[by or ""]) or "none",
+        *counts,
+        worked,
+        str(row["wrong_actions"]),
+        str(row["false_resolves"]),
+        *times,
+    ]
+
+
+async def _opinions(db: AsyncConnection, begin: datetime, end: datetime, by: str) -> dict[str, Any]:
+    (total,) = await analytics.opinions(db, since=begin, until=end)
+    groups = await analytics.opinions(db, since=begin, until=end, by=by) if by else []
+    said = await analytics.comments(db, since=begin, until=end)
+    return {
+        "up": total.up,
+        "down": total.down,
+        "by": by or None,
+        "groups": [{by: one.name, "up": one.up, "down": one.down} for one in groups],
+        # Redacted when they were stored; once more, for the formats that are known by now.
+        "comments": [{**to_json(one), "comment": redact(one.comment)} for one in said],
+    }
+
+
+def _show_feedback(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        put(found)
+        return
+    if not found["up"] + found["down"]:
+        words.print("Nobody gave feedback in this period.")
+        return
+    plain.print(f"{found['up']} up, {found['down']} down")
+    for row in found["groups"]:
+        plain.print(f"  {row[found['by']] or 'none':<28} {row['up']:>4} up {row['down']:>4} down", markup=False)
+    for one in found["comments"]:
+        sign = "+" if one["value"] > 0 else "-"
+        plain.print(f"  {sign} incident {one['incident_id']} ({one['kind']}): {one['comment']}", markup=False)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(stats)
