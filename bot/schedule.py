@@ -7,7 +7,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow
+from handlers import decisions, flow, thread_backfill
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.store import audit
@@ -29,6 +29,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "expire approvals": (decisions.expire, 5.0),
     "recheck incidents": (flow.recheck_open, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
+    "tend remembered threads": (thread_backfill.tend, 30.0),
 }
 
 

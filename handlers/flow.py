@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, routing
+from handlers import cards, routing, slack_search, threads
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
@@ -204,6 +204,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
         await incidents.keep_evidence(db, incident_id, collected)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
         await enqueue(db, services, "diagnose", incident_id)
+        await slack_search.ask(db, services, incident)
 
 
 async def _resolve(services: Services, incident: Incident) -> Target | None:
@@ -262,8 +263,9 @@ async def _answer(
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     likeness = excerpt_of(collected, incident)
     async with services.engine.connect() as db:
+        asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
         before = await retrieval.search(
-            db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
+            db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id, asked=asked
         )
     answer = await diagnosis.diagnose(
         incident.title,
@@ -283,6 +285,7 @@ async def _answer(
             kind=answer.kind,
             service=incident.service,
             not_incident=incident.id,
+            asked=asked,
         )
     return answer, found[:3]
 

@@ -16,7 +16,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, replies, routing
+from handlers import commands, flow, replies, routing, threads
 from handlers.blocks import modals
 from handlers.blocks.card import APPROVE, DETAILS, FEEDBACK, REJECT, decode_feedback, decode_incident, decode_value
 from handlers.feedback import thumb_of
@@ -67,7 +67,21 @@ def _question(event: Body) -> dict[str, str]:
 
 
 def _message(event: Body, services: Services) -> Stored:
-    """A direct question, or the post of another app that tells of a failure."""
+    """A direct question, the post of another app that tells of a failure, or what a thread's readers must look at."""
+    return _question_or_alert(event, services) or _thread(event, services)
+
+
+def _thread(event: Body, services: Services) -> Stored:
+    touched = threads.touched(event, services)
+    return (threads.THREAD, touched) if touched else None
+
+
+def _channel(event: Body, services: Services) -> Stored:
+    about = threads.channel_event(event, services)
+    return (threads.CHANNEL, about) if about else None
+
+
+def _question_or_alert(event: Body, services: Services) -> Stored:
     inner = event.get("message") if event.get("subtype") == "message_changed" else event
     if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user:
         return None
@@ -114,6 +128,13 @@ EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
     "message": _message,
     "reaction_added": _reaction,
     "reaction_removed": _reaction,
+    "member_joined_channel": _channel,
+    "channel_left": _channel,
+    "group_left": _channel,
+    "channel_deleted": _channel,
+    "group_deleted": _channel,
+    "app_uninstalled": _channel,
+    "tokens_revoked": _channel,
 }
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.ports import Embedder, Jobs
+from knowledge.slack_threads import ThreadRules
 from knowledge.store.executions import StoredExecutions
 from remediation.policy import Policy
 from remediation.ports import Clients
@@ -46,5 +47,8 @@ class Services:
     holder: str
     actions: bool = True
     timing: Timing = field(default_factory=Timing)
+    threads: ThreadRules = field(default_factory=ThreadRules)
+    # Slack's own search, as the user whose token this is; None: not asked.
+    searcher: AsyncWebClient | None = None
     now: Callable[[], datetime] = utc_now
     connections: Callable[[], Sequence[str]] = tuple

@@ -16,6 +16,7 @@ from knowledge.model import FailureKind, Precedent
 from knowledge.ports import Vector
 from knowledge.store import memory
 from knowledge.store.memory import Found
+from knowledge.store.threads import NOBODY, Asked
 
 LOG_WEIGHT, QUESTION_WEIGHT = 0.5, 2.0
 # Below these an item merely shares words; "no precedent" is the better answer.
@@ -116,8 +117,12 @@ async def search(
     limit: int = 5,
     not_incident: int | None = None,
     filters: Mapping[str, str] | None = None,
+    asked: Asked = NOBODY,
 ) -> tuple[Precedent, ...]:
-    """Search what is remembered; `query` is a question or reduced, redacted evidence."""
+    """Search what is remembered; `query` is a question or reduced, redacted evidence.
+
+    Of Slack's threads only those are found that may be read where it is `asked`.
+    """
     vector = await embedder.embed_query(query) if embedder else None
     found = await memory.search(
         db,
@@ -126,5 +131,6 @@ async def search(
         vector_model=embedder.name if embedder else "",
         not_incident=not_incident,
         filters=filters,
+        asked=asked,
     )
     return rank(found, question=is_question(query), now=now, kind=kind, service=service, limit=limit)

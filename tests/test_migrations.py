@@ -12,7 +12,7 @@ from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
 
-REVISIONS = ["0001_procrastinate", "0002_main"]
+REVISIONS = ["0001_procrastinate", "0002_main", "0006_threads"]
 
 
 def _ours(name: str | None, kind: str, _parents: object) -> bool:

@@ -113,6 +113,7 @@ class KnowledgeItem:
     occurred_at: datetime
     incident_id: int | None = None
     action: str = ""  # the catalogue's name of what was done or proposed
+    channel: str = ""  # of a Slack thread: who may read it is decided by its channel
 
 
 @dataclass(frozen=True, slots=True)

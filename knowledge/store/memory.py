@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
+from knowledge.store import threads
 from knowledge.store.tables import feedback, knowledge_items
+from knowledge.store.threads import NOBODY, Asked
 
 # More words make the OR query slow and add nothing (facts: cap 60).
 MAX_QUERY_WORDS = 60
@@ -44,6 +46,7 @@ def _item(row: RowMapping) -> KnowledgeItem:
         occurred_at=row["occurred_at"],
         incident_id=row["incident_id"],
         action=row["action"],
+        channel=row["channel"] or "",
     )
 
 
@@ -64,12 +67,19 @@ async def remember(
         "reason": reason,
         "excerpt": item.excerpt,
         "link": item.link,
+        "channel": item.channel or None,
         "occurred_at": item.occurred_at,
         "vector": vector.tolist() if vector is not None else None,
         "vector_model": vector_model if vector is not None else None,
     }
     statement = insert(knowledge_items).values(id=item.id, **values)
     await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": func.now()}))
+
+
+async def get(db: AsyncConnection, item_id: str) -> KnowledgeItem | None:
+    columns = [column for column in knowledge_items.c if column.name not in {"words", "vector"}]
+    row = (await db.execute(select(*columns).where(knowledge_items.c.id == item_id))).mappings().one_or_none()
+    return _item(row) if row else None
 
 
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -95,9 +105,10 @@ async def search(
     limit: int = 50,
     not_incident: int | None = None,
     filters: Mapping[str, str] | None = None,
+    asked: Asked = NOBODY,
 ) -> Sequence[Found]:
-    """The candidates of both legs, `limit` of each, filtered first."""
-    where = _matches(filters or {})
+    """The candidates of both legs, `limit` of each, filtered first; of Slack's threads those that `asked` may see."""
+    where = [*_matches(filters or {}), *await threads.readable(db, asked)]
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
     ids: set[str] = set()

@@ -300,6 +300,19 @@ outbox = Table(
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
 )
 
+# The channels that the bot is in. Who may read a channel's threads is decided by this row alone, so a channel that
+# becomes private, or that the bot leaves, takes effect at once.
+slack_channels = Table(
+    "slack_channels",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    _text("name"),
+    Column("audience", Text, nullable=False),
+    Column("backfill", JSONB, nullable=False, server_default=text("'{}'")),
+    _moment("looked_at", now=True),
+    CheckConstraint("audience IN ('all', 'members', 'outside')", name="audience"),
+)
+
 VECTOR_DIMENSION = 384
 
 knowledge_items = Table(
@@ -318,6 +331,8 @@ knowledge_items = Table(
     _text("reason"),
     _text("excerpt"),
     _text("link"),
+    # Of a Slack thread; without its channel nothing of it is left.
+    Column("channel", Text, ForeignKey("slack_channels.channel", ondelete="CASCADE")),
     _moment("occurred_at"),
     _moment("updated_at", now=True),
     Column(
@@ -339,6 +354,7 @@ knowledge_items = Table(
     ),
     Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
     Index("ix_knowledge_items_service", "service"),
+    Index("ix_knowledge_items_threads", "channel", "occurred_at", postgresql_where=text("channel IS NOT NULL")),
 )
 
 feedback = Table(

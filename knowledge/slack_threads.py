@@ -1,0 +1,280 @@
+"""Which of a team's Slack threads are worth remembering, and what of them is kept. Pure.
+
+Kept is a thread in which something technical fails and somebody answers or says what helped; ordinary talk is not. Of
+a kept thread only its telling lines stay, redacted and without people's names.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from knowledge.language_models.rules import Marks, agreement, mark
+from knowledge.model import KIND_NAMES, FailureKind, KnowledgeItem, Precedent
+from knowledge.redaction import redact
+from knowledge.reduction import reduce_log
+
+SOURCE = "slack"
+SENTENCE_CHARS, EXCERPT_CHARS = 200, 2_000
+MESSAGE_CHARS = 12_000
+# A rule of this weight names a symptom or a cause; a lighter one only a hint.
+SURE = 2
+
+# People's own words. An error line (knowledge/language_models/data/rules.toml) counts as much.
+_FAILS = re.compile(
+    r"(?i)\b(?:fail\w*|broke|broken|breaks|crash\w*|outage|down|stuck|hang(?:s|ing)?|hung|flaky|red|unhealthy|degraded"
+    r"|not (?:start|work|deploy|respond|com)\w*|(?:does|do|did|wo|ca)n[’']t (?:\w+ )?(?:start|work|deploy|build|connect"
+    r"|reach|pull|push|sync|come up)|(?:5\d\d|4\d\d)s?|restarting|evicted|throttl\w*|spik(?:e|es|ed|ing)|slow)\b"
+)
+_SUBJECT = re.compile(
+    r"(?i)\b(?:pods?|deploy\w*|builds?|pipelines?|ci|workflows?|runners?|releases?|rollouts?|clusters?|nodes?|namespaces?"
+    r"|containers?|images?|registry|services?|api|endpoints?|databases?|db|postgres\w*|redis|kafka|queues?|replicas?"
+    r"|helm|kubectl|kubernetes|k8s|argo\w*|terraform|docker\w*|ingress|dns|tls|certs?|certificates?|secrets?|configmaps?"
+    r"|migrations?|prod\w*|staging|servers?|requests?|latency|memory|cpu|disk|volumes?|pvc|probes?|jobs?|cronjobs?"
+    r"|webhooks?|tokens?|quota|branch|commits?|checkout|tests?|lint\w*|npm|pip|maven|gradle|artifacts?|logs?|alerts?)\b"
+)
+_HELPED = re.compile(
+    r"(?i)\b(?:fix(?:ed|es)|resolved|solved|work(?:s|ed|ing)(?: (?:now|again|fine))?|helped|did the trick|recovered"
+    r"|rolled (?:it |this |that )?back|rollback|reverted|restarted|redeployed|re-?ran|re-?run|scaled|bumped|raised"
+    r"|increased|lowered|upgraded|downgraded|pinned|rotated|renewed|re-?issued|cleared|deleted|recreated|drained"
+    r"|cordoned|reapplied|re-?synced|added the missing|removed the|set it to|merged the fix|(?:is|are|it[’']s) back"
+    r"|back (?:up|to normal)|green again|healthy again)\b"
+)
+_CAUSE = re.compile(
+    r"(?i)\b(?:because|root cause|caused by|turn(?:ed|s) out|culprit|due to|(?:issue|problem|reason|cause) (?:was|is)"
+    r"|was missing|had expired|ran out of|(?:some|no)body (?:had )?(?:changed|deleted|removed))\b"
+)
+# A plan, a wish, a doubt or a denial is no fix.
+_NOT_DONE = re.compile(
+    r"(?i)\?|\b(?:should|could|can|may|might|will|would|let[’']?s|try(?:ing)?|going to|want to|need to|needs to|please"
+    r"|maybe|perhaps|if|not|never|no|isn[’']t|wasn[’']t|didn[’']t|doesn[’']t|hasn[’']t|haven[’']t)\b"
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_PERSON = re.compile(r"@[UW][A-Z0-9]{5,}\b")
+_WORD = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRules:
+    """Which threads are remembered. No `channels`: those of every channel that the bot is in.
+
+    `retention_days` 0 remembers none. `since_days` is how far back a channel is read that the bot has just joined;
+    `pace_s` the least time between two of its calls.
+    """
+
+    retention_days: int = 365
+    channels: frozenset[str] = frozenset()
+    since_days: int = 90
+    pace_s: float = 1.5
+
+    def wants(self, channel: str) -> bool:
+        return self.retention_days > 0 and (not self.channels or channel in self.channels)
+
+    def oldest(self, now: datetime) -> datetime:
+        """Nothing from before this is kept."""
+        return now - timedelta(days=self.retention_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message: its decoded text, and whether a person wrote it (an app else)."""
+
+    ts: str
+    text: str
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread without the bot's own messages; `ts` is its parent's, `said` oldest first."""
+
+    channel: str
+    ts: str
+    said: tuple[Said, ...]
+
+
+def item_id(channel: str, thread_ts: str) -> str:
+    return f"{SOURCE}-{channel}-{thread_ts}"
+
+
+def moment(ts: str) -> datetime:
+    """When a message was written: its ts is seconds with six decimals. ValueError for what is no ts."""
+    return datetime.fromtimestamp(float(ts), UTC)
+
+
+def as_ts(at: datetime) -> str:
+    return f"{at.timestamp():017.6f}"
+
+
+# --- what a message tells ----------------------------------------------------------------------------------------
+
+
+def tells_of_failure(text: str) -> bool:
+    """A known symptom, or words of failure about something technical."""
+    marks = mark(text[:MESSAGE_CHARS] + "\n")
+    return _sure(marks) or bool((marks.error_lines or _FAILS.search(text)) and _SUBJECT.search(text))
+
+
+def _sure(marks: Marks) -> bool:
+    return any(hit.rule.weight >= SURE for hit in marks.hits)
+
+
+def tells(text: str) -> bool:
+    """Whether a message alone makes its thread worth a look: it tells of a failure or of a fix."""
+    return tells_of_failure(text) or bool(_SUBJECT.search(text) and next(_fixes(text), ""))
+
+
+def about_something(text: str) -> bool:
+    """Whether a first message may begin a thread worth reading: it names something technical, or fails."""
+    return bool(_SUBJECT.search(text)) or tells_of_failure(text)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    return (part.strip() for part in _SENTENCE_END.split(text) if len(part.strip()) > 3)
+
+
+def _fixes(text: str) -> Iterator[str]:
+    return (one for one in _sentences(text) if _HELPED.search(one) and not _NOT_DONE.search(one))
+
+
+def _causes(text: str) -> Iterator[str]:
+    return (one for one in _sentences(text) if _CAUSE.search(one) and "?" not in one)
+
+
+# --- what of a thread is kept ------------------------------------------------------------------------------------
+
+
+def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "") -> KnowledgeItem | None:
+    """The thread as it is remembered, redacted; None when it is not worth it.
+
+    Args:
+        services: the names that the policy knows; one that is named alone becomes the item's service.
+    """
+    said = [replace(one, text=_without_names(redact(one.text[:MESSAGE_CHARS]))) for one in thread.said]
+    begin = next((place for place, one in enumerate(said) if tells_of_failure(one.text)), None)
+    if begin is None:
+        return None
+    failing, people = said[begin], [one.text for one in said[begin:] if one.by_person]
+    fixes = [fix for text in people for fix in _fixes(text)]
+    answered = any(one.by_person for one in said[begin + 1 :])
+    if not fixes and not answered:
+        return None
+    causes = [cause for text in people for cause in _causes(text)]
+    symptom = [text.strip() for _, text in reduce_log(failing.text, max_lines=12, max_chars=1_200).lines]
+    cause = causes[-1] if causes else next(iter(symptom), failing.text)
+    opening = next((one for one in _sentences(said[0].text) if not any(one in line for line in symptom)), "")
+    excerpt = "\n".join(dict.fromkeys(part for part in (opening, *symptom, *causes, *fixes) if part))
+    return KnowledgeItem(
+        id=item_id(thread.channel, thread.ts),
+        source=SOURCE,
+        kind=_kind("\n".join([failing.text, *causes])),
+        service=_service_named("\n".join(one.text for one in said), services),
+        environment="",
+        cause=cause[:SENTENCE_CHARS],
+        fix=fixes[-1][:SENTENCE_CHARS] if fixes else "",
+        # A thread proves nothing: what people say worked counts less than what was verified here.
+        outcome="resolved" if fixes else "",
+        excerpt=excerpt[:EXCERPT_CHARS],
+        link=link,
+        occurred_at=moment(thread.ts),
+        channel=thread.channel,
+    )
+
+
+def _without_names(text: str) -> str:
+    return _PERSON.sub("@someone", text)
+
+
+def _kind(text: str) -> FailureKind | None:
+    """The one kind that the rules are sure of; None where none or several are."""
+    sure = [kind for kind, share in agreement(mark(text + "\n")).items() if share >= SURE / 3]
+    return sure[0] if len(sure) == 1 else None
+
+
+def _service_named(text: str, services: Collection[str]) -> str:
+    words = set(_WORD.findall(text.lower()))
+    named = [service for service in services if service.lower() in words]
+    return named[0] if len(named) == 1 else ""
+
+
+def embedded_text(item: KnowledgeItem) -> str:
+    """What a thread's vector is made of: the kind in a sentence, the excerpt, the resolution."""
+    named = f"{KIND_NAMES[item.kind]} ({item.kind})." if item.kind else ""
+    return "\n".join(part for part in (named, item.excerpt, f"Resolved by: {item.fix}" if item.fix else "") if part)
+
+
+def same_lesson(one: KnowledgeItem, other: KnowledgeItem) -> bool:
+    """Whether nothing that was said has changed; a link is not said."""
+    return replace(one, link="") == replace(other, link="")
+
+
+def without_text(precedent: Precedent) -> Precedent:
+    """A thread's precedent as it is stored beside a diagnosis: a reference, so that a deleted thread is gone there."""
+    if precedent.item.source != SOURCE:
+        return precedent
+    return replace(precedent, item=replace(precedent.item, cause="", fix="", excerpt=""))
+
+
+# --- how far a channel's history has been read -------------------------------------------------------------------
+
+# What was read less long ago than this is read again: events get lost, and old threads are still answered.
+AGAIN = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """All of `read_from` to `read_to` has been read (a ts each, "" for nothing yet).
+
+    `oldest` to `latest` is the window under way, read from its end: `cursor` is Slack's own place in what was asked for
+    up to `asked`; `reached` is the oldest message seen, from where is asked anew when Slack no longer takes the cursor.
+    """
+
+    read_from: str = ""
+    read_to: str = ""
+    oldest: str = ""
+    latest: str = ""
+    asked: str = ""
+    cursor: str = ""
+    reached: str = ""
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self.latest)
+
+
+def with_window(state: Backfill, since: str, now: str) -> Backfill | None:
+    """The state with a window to read: the one under way, else what is new, else what is older; None: all is read."""
+    if state.under_way:
+        return state
+    if not state.read_to:
+        return _window(state, since, now)
+    if state.read_to < now:
+        again = as_ts(moment(state.read_to) - AGAIN)
+        return _window(state, min(max(since, again), state.read_to), now)
+    return _window(state, since, state.read_from) if since < state.read_from else None
+
+
+def _window(state: Backfill, oldest: str, latest: str) -> Backfill:
+    return replace(state, oldest=oldest, latest=latest, asked=latest)
+
+
+def after_page(state: Backfill, *, cursor: str, reached: str) -> Backfill:
+    """The state after a page; without a further cursor the window is read."""
+    if cursor:
+        return replace(state, cursor=cursor, reached=reached or state.reached)
+    if not state.read_to:
+        return Backfill(read_from=state.oldest, read_to=state.latest)
+    return Backfill(read_from=min(state.oldest, state.read_from), read_to=max(state.latest, state.read_to))
+
+
+def without_cursor(state: Backfill) -> Backfill:
+    """Slack no longer takes the cursor: go on from the oldest message seen."""
+    return replace(state, asked=state.reached or state.asked, cursor="")
+
+
+def share_read(state: Backfill) -> float:
+    """How much of the window under way is read, 0 to 1, by time."""
+    if not state.under_way or not state.reached:
+        return 0.0
+    length = float(state.latest) - float(state.oldest)
+    return max(0.0, min(1.0, (float(state.latest) - float(state.reached)) / length)) if length > 0 else 1.0
