@@ -148,10 +148,10 @@ async def _drop_missing(
     """
     if reached == "-":
         return 0
-    after, until = reached or state.oldest, state.reached or state.asked
+    after, before = reached or state.oldest, state.reached or state.asked
     still = [item_id(channel, str(one["ts"])) for one in parents if one.get("subtype") != "tombstone"]
     async with services.engine.begin() as db:
-        return await threads.drop_between(db, channel, after=after, until=until, but=still)
+        return await threads.drop_between(db, channel, after=after, before=before, but=still)
 
 
 async def _save(services: Services, channel: str, state: Backfill) -> None:

@@ -188,14 +188,13 @@ async def keep(services: Services, channel: str, ts: str, messages: Sequence[Bod
     if old and same_lesson(old, lesson):
         return "same"
     link = old.link if old and old.link else await slack_calls.permalink(services.slack, channel, ts)
-    vector = (await services.embedder.embed_passages([embedded_text(lesson)]))[0] if services.embedder else None
-    name = services.embedder.name if services.embedder else ""
+    vector = (await services.embedder.embed_passages([embedded_text(lesson)]))[0]
     async with services.engine.begin() as db:
         # The bot may be out of the channel by now, or other companies in it.
         place = await threads.channel(db, channel, share=True)
         if place is None or place.audience == "outside":
             return "not kept"
-        await memory.remember(db, replace(lesson, link=link), vector=vector, vector_model=name)
+        await memory.remember(db, replace(lesson, link=link), vector=vector, vector_model=services.embedder.name)
     return "changed" if old else "new"
 
 

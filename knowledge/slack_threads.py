@@ -5,7 +5,7 @@ a kept thread only its telling lines stay, redacted and without people's names.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -33,12 +33,16 @@ _SUBJECT = re.compile(
     r"|migrations?|prod\w*|staging|servers?|requests?|latency|memory|cpu|disk|volumes?|pvc|probes?|jobs?|cronjobs?"
     r"|webhooks?|tokens?|quota|branch|commits?|checkout|tests?|lint\w*|npm|pip|maven|gradle|artifacts?|logs?|alerts?)\b"
 )
-_HELPED = re.compile(
-    r"(?i)\b(?:fix(?:ed|es)|resolved|solved|work(?:s|ed|ing)(?: (?:now|again|fine))?|helped|did the trick|recovered"
-    r"|rolled (?:it |this |that )?back|rollback|reverted|restarted|redeployed|re-?ran|re-?run|scaled|bumped|raised"
-    r"|increased|lowered|upgraded|downgraded|pinned|rotated|renewed|re-?issued|cleared|deleted|recreated|drained"
-    r"|cordoned|reapplied|re-?synced|added the missing|removed the|set it to|merged the fix|(?:is|are|it[’']s) back"
-    r"|back (?:up|to normal)|green again|healthy again)\b"
+# What somebody did, and that it is well again.
+_DID = re.compile(
+    r"(?i)\b(?:fixed|resolved|solved|rolled (?:it |this |that )?back|rollback|reverted|restarted|redeployed|re-?ran"
+    r"|re-?run|scaled|bumped|raised|increased|lowered|upgraded|downgraded|pinned|rotated|renewed|re-?issued|cleared"
+    r"|deleted|recreated|restored|drained|cordoned|reapplied|re-?synced|added the|removed the|set it to|merged the fix"
+    r"|did the trick|helped)\b"
+)
+_WELL = re.compile(
+    r"(?i)\b(?:works|working again|worked|recovered|fixed|resolved|(?:is|are|it[’']s) back|back (?:up|to normal)"
+    r"|green again|healthy again)\b"
 )
 _CAUSE = re.compile(
     r"(?i)\b(?:because|root cause|caused by|turn(?:ed|s) out|culprit|due to|(?:issue|problem|reason|cause) (?:was|is)"
@@ -134,7 +138,15 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _fixes(text: str) -> Iterator[str]:
-    return (one for one in _sentences(text) if _HELPED.search(one) and not _NOT_DONE.search(one))
+    """The sentences that say what was done, or that it is well again."""
+    said = (one for one in _sentences(text) if _DID.search(one) or _WELL.search(one))
+    return (one for one in said if not _NOT_DONE.search(one))
+
+
+def _best_fix(fixes: Sequence[str]) -> str:
+    """The last that says what was done, in more than a word or two; else the last that says it is well."""
+    telling = [fix for fix in fixes if _DID.search(fix) and len(fix.split()) > 2]
+    return next(iter([*telling[-1:], *fixes[-1:]]), "")
 
 
 def _causes(text: str) -> Iterator[str]:
@@ -171,7 +183,7 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
         service=_service_named("\n".join(one.text for one in said), services),
         environment="",
         cause=cause[:SENTENCE_CHARS],
-        fix=fixes[-1][:SENTENCE_CHARS] if fixes else "",
+        fix=_best_fix(fixes)[:SENTENCE_CHARS],
         # A thread proves nothing: what people say worked counts less than what was verified here.
         outcome="resolved" if fixes else "",
         excerpt=excerpt[:EXCERPT_CHARS],

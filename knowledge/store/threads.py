@@ -122,11 +122,11 @@ async def drop_older(db: AsyncConnection, oldest: datetime) -> int:
     return len((await db.execute(gone.returning(knowledge_items.c.id))).all())
 
 
-async def drop_between(db: AsyncConnection, channel_id: str, *, after: str, until: str, but: Collection[str]) -> int:
-    """Forget the threads of a channel that began within two ts values, both included, and are none of `but` (ids)."""
+async def drop_between(db: AsyncConnection, channel_id: str, *, after: str, before: str, but: Collection[str]) -> int:
+    """Forget the threads of a channel that began at or after one ts and before another, and are none of `but` (ids)."""
     ts = func.substr(knowledge_items.c.id, len(item_id(channel_id, "")) + 1)
     gone = delete(knowledge_items).where(
-        knowledge_items.c.channel == channel_id, ts >= after, ts <= until, knowledge_items.c.id.not_in(list(but))
+        knowledge_items.c.channel == channel_id, ts >= after, ts < before, knowledge_items.c.id.not_in(list(but))
     )
     return len((await db.execute(gone.returning(knowledge_items.c.id))).all())
 
