@@ -210,9 +210,8 @@ def _service_named(text: str, services: Collection[str]) -> str:
 
 
 def embedded_text(item: KnowledgeItem) -> str:
-    """What a thread's vector is made of: the kind in a sentence, the excerpt, the resolution."""
-    named = f"{KIND_NAMES[item.kind]} ({item.kind})." if item.kind else ""
-    return "\n".join(part for part in (named, item.excerpt, f"Resolved by: {item.fix}" if item.fix else "") if part)
+    """What a thread's vector is made of: the kind in a sentence, and the excerpt, which has what people say helped."""
+    return f"{KIND_NAMES[item.kind]} ({item.kind}).\n{item.excerpt}" if item.kind else item.excerpt
 
 
 def same_lesson(one: KnowledgeItem, other: KnowledgeItem) -> bool:

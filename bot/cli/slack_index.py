@@ -5,7 +5,7 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import typer
@@ -35,7 +35,7 @@ def since_when(text: str, now: datetime) -> datetime | None:
     if age := _DAYS.fullmatch(text):
         return now - timedelta(days=int(age[1]))
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
     except ValueError:
         raise BadInput(f"--since {text}: write a day such as 2026-05-12, or an age such as 90d.") from None
 

@@ -67,6 +67,7 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["incidents", "list", "--limit", "0"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
+        ["index-slack", "--since", "soon"],
         ["normalize", "body.json"],
         ["correlate"],
         ["bench", "nonsense"],
@@ -93,12 +94,12 @@ def test_migrate_goes_up_down_and_up_again(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database_url)
     steps: list[tuple[list[str], list[str]]] = [
-        ([], ["0001_procrastinate", "0002_main"]),
+        ([], ["0001_procrastinate", "0002_main", "0006_threads"]),
         ([], []),
-        (["--down"], ["0002_main"]),
-        (["--down", "--to", "base"], ["0001_procrastinate"]),
+        (["--down"], ["0006_threads"]),
+        (["--down", "--to", "base"], ["0002_main", "0001_procrastinate"]),
         (["--down"], []),
-        (["--to", "head"], ["0001_procrastinate", "0002_main"]),
+        (["--to", "head"], ["0001_procrastinate", "0002_main", "0006_threads"]),
     ]
     for arguments, applied in steps:
         ended = command("migrate", "--json", *arguments)
