@@ -68,17 +68,7 @@ def _question(event: Body) -> dict[str, str]:
 
 def _message(event: Body, services: Services) -> Stored:
     """A direct question, the post of another app that tells of a failure, or what a thread's readers must look at."""
-    return _question_or_alert(event, services) or _thread(event, services)
-
-
-def _thread(event: Body, services: Services) -> Stored:
-    touched = threads.touched(event, services)
-    return (threads.THREAD, touched) if touched else None
-
-
-def _channel(event: Body, services: Services) -> Stored:
-    about = threads.channel_event(event, services)
-    return (threads.CHANNEL, about) if about else None
+    return _question_or_alert(event, services) or threads.read_message(event, services)
 
 
 def _question_or_alert(event: Body, services: Services) -> Stored:
@@ -128,13 +118,13 @@ EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
     "message": _message,
     "reaction_added": _reaction,
     "reaction_removed": _reaction,
-    "member_joined_channel": _channel,
-    "channel_left": _channel,
-    "group_left": _channel,
-    "channel_deleted": _channel,
-    "group_deleted": _channel,
-    "app_uninstalled": _channel,
-    "tokens_revoked": _channel,
+    "member_joined_channel": threads.read_channel,
+    "channel_left": threads.read_channel,
+    "group_left": threads.read_channel,
+    "channel_deleted": threads.read_channel,
+    "group_deleted": threads.read_channel,
+    "app_uninstalled": threads.read_channel,
+    "tokens_revoked": threads.read_channel,
 }
 
 
@@ -192,7 +182,9 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
     """(delivery id, what is stored) of any payload."""
     kind = body.get("type")
     if kind == "event_callback":
-        return str(body.get("event_id", "")), read_event(body["event"], services)
+        # Slack says beside the event whether other companies are in its channel.
+        outside = {"is_ext_shared_channel": True} if body.get("is_ext_shared_channel") is True else {}
+        return str(body.get("event_id", "")), read_event({**body["event"], **outside}, services)
     if kind == "block_actions":
         return _digest("action", str(body.get("trigger_id", "")), str(body["user"]["id"])), read_action(body)
     if kind == "view_submission":

@@ -18,18 +18,9 @@ from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
 from handlers.threads import GONE, WORDS, Body, Kept, keep, look_at, may_keep, note_channel, replies_of
+from knowledge.backfill import Backfill, after_page, share_read, with_window, without_cursor
 from knowledge.errors import Unavailable
-from knowledge.slack_threads import (
-    Backfill,
-    about_something,
-    after_page,
-    as_ts,
-    item_id,
-    moment,
-    share_read,
-    with_window,
-    without_cursor,
-)
+from knowledge.slack_threads import about_something, as_ts, item_id, moment
 from knowledge.store import audit, switches, threads
 from knowledge.store.threads import Channel
 
@@ -206,7 +197,13 @@ async def tend(services: Services) -> None:
         looked = await switches.read(db, LOOKED)
     if looked and now - datetime.fromisoformat(str(looked.value)) < TURN:
         return
-    wanted = await look_at_channels(services, Pace(0.0))
+    try:
+        wanted = await look_at_channels(services, Pace(0.0))
+    except Refusal:
+        # Asking again soon changes nothing; a busy Slack is asked again at the next tick.
+        async with services.engine.begin() as db:
+            await switches.write(db, LOOKED, now.isoformat(), by="clock")
+        raise
     async with services.engine.begin() as db:
         await switches.write(db, LOOKED, now.isoformat(), by="clock")
         for channel in wanted:
@@ -231,7 +228,12 @@ async def look_at_channel(services: Services, channel: str) -> None:
 
 async def index_channel(services: Services, channel: str, since: str, now: str) -> None:
     """One page of a channel as a job, and the next page as the next job."""
-    page = await read_page(services, channel, since=since, now=now, pace=Pace(services.threads.pace_s), size=JOB_PAGE)
+    pace = Pace(services.threads.pace_s)
+    try:
+        page = await read_page(services, channel, since=since, now=now, pace=pace, size=JOB_PAGE)
+    except Refusal as refusal:
+        log.warning("channel_not_read", channel=channel, error=str(refusal))
+        return
     if page is not None:
         async with services.engine.begin() as db:
             await _ask(db, services, channel, since=since, now=now)

@@ -3,6 +3,7 @@
 Events name a thread and nothing more, so their order and their repeats do not matter and no talk is stored on the way.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +25,8 @@ from knowledge.store.threads import Asked, Audience
 log = structlog.get_logger(__name__)
 
 Body = Mapping[str, Any]
+# (kind, body) as the inbox keeps it; None for what is not kept.
+Stored = tuple[str, dict[str, Any]] | None
 Kept = Literal["new", "changed", "same", "dropped", "not kept"]
 
 THREAD, CHANNEL = "thread", "slack_channel"
@@ -42,9 +45,21 @@ NO_THREAD = frozenset({"thread_not_found", "message_not_found"})
 # --- pure: from an event to what is stored of it -----------------------------------------------------------------
 
 
+def read_message(event: Body, services: Services) -> Stored:
+    """The thread that a message event is about, where it may have become, or ceased to be, worth remembering.
+
+    Where other companies read along, that is all there is to know: nothing of the channel may be kept.
+    """
+    if event.get("channel_type") not in INDEXED:
+        return None
+    if event.get("is_ext_shared_channel"):
+        return CHANNEL, {CHANNEL: {"id": str(event["channel"]), "now": "shared"}}
+    thread = touched(event, services)
+    return (THREAD, {THREAD: thread}) if thread else None
+
+
 def touched(event: Body, services: Services) -> dict[str, Any] | None:
-    """The thread that a message event is about, where it may have become, or ceased to be, worth remembering."""
-    if not services.threads.wants(str(event.get("channel", ""))) or event.get("channel_type") not in INDEXED:
+    if not services.threads.wants(str(event.get("channel", ""))):
         return None
     subtype = event.get("subtype") or ""
     if subtype == "message_deleted":
@@ -74,19 +89,19 @@ def _edited(event: Body, services: Services) -> dict[str, Any] | None:
 
 def _thread(event: Body, message: Body, *, gone: bool = False, telling: bool = False) -> dict[str, Any] | None:
     ts = str(message.get("thread_ts") or message.get("ts") or "")
-    where = {"channel": str(event["channel"]), "ts": ts, "gone": gone, "telling": telling}
-    return {THREAD: where} if ts else None
+    return {"channel": str(event["channel"]), "ts": ts, "gone": gone, "telling": telling} if ts else None
 
 
-def channel_event(event: Body, services: Services) -> dict[str, Any] | None:
+def read_channel(event: Body, services: Services) -> Stored:
     """That the bot came into a channel or is out of one, or of all ("")."""
     kind = event.get("type")
     if kind == "member_joined_channel":
-        joined = event.get("user") == services.bot_user
-        return {CHANNEL: {"id": str(event["channel"]), "joined": True}} if joined else None
+        if event.get("user") != services.bot_user:
+            return None
+        return CHANNEL, {CHANNEL: {"id": str(event["channel"]), "now": "joined"}}
     if kind == "tokens_revoked" and not (event.get("tokens") or {}).get("bot"):
         return None
-    return {CHANNEL: {"id": str(event.get("channel") or ""), "joined": False}}
+    return CHANNEL, {CHANNEL: {"id": str(event.get("channel") or ""), "now": "left"}}
 
 
 def asked_by(services: Services, incident: Incident, alerts: Sequence[Alert]) -> Asked:
@@ -114,7 +129,13 @@ async def on_thread(db: AsyncConnection, services: Services, thread: Body) -> No
 
 async def on_channel(db: AsyncConnection, services: Services, channel: Body) -> None:
     """The bot was invited, or is out: then nothing of the channel is left. Without an id it is out of all."""
-    if channel["joined"]:
+    if channel["now"] == "shared":
+        place = await threads.channel(db, channel["id"])
+        if place is None or place.audience != "outside":
+            name = place.name if place else ""
+            await threads.put_channel(db, channel["id"], name=name, audience="outside", now=services.now())
+        return
+    if channel["now"] == "joined":
         await services.jobs.enqueue(
             db, "look_at_channel", lock=f"channel:{channel['id']}", once=f"look:{channel['id']}", channel=channel["id"]
         )
@@ -178,7 +199,7 @@ async def keep(services: Services, channel: str, ts: str, messages: Sequence[Bod
     """Remember a thread by what it says now, or forget it. Doing so again changes nothing."""
     thread = thread_of(messages, channel, ts, services.bot_user)
     names = [row.name for row in services.policy.services]
-    lesson = lesson_of(thread, services=names) if thread else None
+    lesson = await asyncio.to_thread(lesson_of, thread, services=names) if thread else None
     if lesson and lesson.occurred_at < services.threads.oldest(services.now()):
         lesson = None
     async with services.engine.begin() as db:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from knowledge.language_models.rules import Marks, agreement, mark
 from knowledge.model import KIND_NAMES, FailureKind, KnowledgeItem, Precedent
@@ -16,7 +17,9 @@ from knowledge.reduction import reduce_log
 
 SOURCE = "slack"
 SENTENCE_CHARS, EXCERPT_CHARS = 200, 2_000
-MESSAGE_CHARS = 12_000
+# Of the first message, of each later one, and of the beginning and the end of a thread together.
+FIRST_CHARS, MESSAGE_CHARS, BEGIN_CHARS, END_CHARS = 12_000, 4_000, 30_000, 70_000
+GLANCE_CHARS = 2_000
 # A rule of this weight names a symptom or a cause; a lighter one only a hint.
 SURE = 2
 
@@ -47,6 +50,11 @@ _WELL = re.compile(
 _CAUSE = re.compile(
     r"(?i)\b(?:because|root cause|caused by|turn(?:ed|s) out|culprit|due to|(?:issue|problem|reason|cause) (?:was|is)"
     r"|was missing|had expired|ran out of|(?:some|no)body (?:had )?(?:changed|deleted|removed))\b"
+)
+# What programs say when something fails, for a glance at a message.
+_ERROR = re.compile(
+    r"(?i)errors?\b|exception\b|back-?off\b|\b(?:panic|fatal|traceback|oom\w*|timed? ?out|denied|refused|forbidden"
+    r"|unauthorized|unreachable|no such|not found|exit (?:code|status) [1-9]|firing)\b"
 )
 # A plan, a wish, a doubt or a denial is no fix.
 _NOT_DONE = re.compile(
@@ -115,7 +123,7 @@ def as_ts(at: datetime) -> str:
 
 def tells_of_failure(text: str) -> bool:
     """A known symptom, or words of failure about something technical."""
-    marks = mark(text[:MESSAGE_CHARS] + "\n")
+    marks = mark(text + "\n")
     return _sure(marks) or bool((marks.error_lines or _FAILS.search(text)) and _SUBJECT.search(text))
 
 
@@ -124,13 +132,19 @@ def _sure(marks: Marks) -> bool:
 
 
 def tells(text: str) -> bool:
-    """Whether a message alone makes its thread worth a look: it tells of a failure or of a fix."""
-    return tells_of_failure(text) or bool(_SUBJECT.search(text) and next(_fixes(text), ""))
+    """Whether a message seems to tell of a failure or a fix, so that its thread is worth a look: a glance.
+
+    It is cast while Slack waits, so it is quicker than what decides later, and lets more pass.
+    """
+    seen = text[:GLANCE_CHARS]
+    told = _FAILS.search(seen) or _DID.search(seen) or _WELL.search(seen)
+    return bool(_ERROR.search(seen) or (told and _SUBJECT.search(seen)))
 
 
 def about_something(text: str) -> bool:
-    """Whether a first message may begin a thread worth reading: it names something technical, or fails."""
-    return bool(_SUBJECT.search(text)) or tells_of_failure(text)
+    """Whether a first message may begin a thread worth reading: it names something technical, or an error."""
+    seen = text[:GLANCE_CHARS]
+    return bool(_SUBJECT.search(seen) or _ERROR.search(seen))
 
 
 def _sentences(text: str) -> Iterator[str]:
@@ -162,7 +176,7 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
     Args:
         services: the names that the policy knows; one that is named alone becomes the item's service.
     """
-    said = [replace(one, text=_without_names(redact(one.text[:MESSAGE_CHARS]))) for one in thread.said]
+    said = [replace(one, text=_without_names(redact(one.text))) for one in _bounded(thread.said)]
     begin = next((place for place, one in enumerate(said) if tells_of_failure(one.text)), None)
     if begin is None:
         return None
@@ -191,6 +205,18 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
         occurred_at=moment(thread.ts),
         channel=thread.channel,
     )
+
+
+def _bounded(said: Sequence[Said]) -> list[Said]:
+    """A long thread's beginning and end, and of each message its first characters."""
+    cut = [replace(one, text=one.text[: MESSAGE_CHARS if place else FIRST_CHARS]) for place, one in enumerate(said)]
+    lengths = list(accumulate(len(one.text) for one in cut))
+    total = lengths[-1] if lengths else 0
+    return [
+        one
+        for one, until in zip(cut, lengths, strict=True)
+        if until <= BEGIN_CHARS or total - until + len(one.text) <= END_CHARS
+    ]
 
 
 def _without_names(text: str) -> str:
@@ -224,68 +250,3 @@ def without_text(precedent: Precedent) -> Precedent:
     if precedent.item.source != SOURCE:
         return precedent
     return replace(precedent, item=replace(precedent.item, cause="", fix="", excerpt=""))
-
-
-# --- how far a channel's history has been read -------------------------------------------------------------------
-
-# What was read less long ago than this is read again: events get lost, and old threads are still answered.
-AGAIN = timedelta(hours=48)
-
-
-@dataclass(frozen=True, slots=True)
-class Backfill:
-    """All of `read_from` to `read_to` has been read (a ts each, "" for nothing yet).
-
-    `oldest` to `latest` is the window under way, read from its end: `cursor` is Slack's own place in what was asked for
-    up to `asked`; `reached` is the oldest message seen, from where is asked anew when Slack no longer takes the cursor.
-    """
-
-    read_from: str = ""
-    read_to: str = ""
-    oldest: str = ""
-    latest: str = ""
-    asked: str = ""
-    cursor: str = ""
-    reached: str = ""
-
-    @property
-    def under_way(self) -> bool:
-        return bool(self.latest)
-
-
-def with_window(state: Backfill, since: str, now: str) -> Backfill | None:
-    """The state with a window to read: the one under way, else what is new, else what is older; None: all is read."""
-    if state.under_way:
-        return state
-    if not state.read_to:
-        return _window(state, since, now)
-    if state.read_to < now:
-        again = as_ts(moment(state.read_to) - AGAIN)
-        return _window(state, min(max(since, again), state.read_to), now)
-    return _window(state, since, state.read_from) if since < state.read_from else None
-
-
-def _window(state: Backfill, oldest: str, latest: str) -> Backfill:
-    return replace(state, oldest=oldest, latest=latest, asked=latest)
-
-
-def after_page(state: Backfill, *, cursor: str, reached: str) -> Backfill:
-    """The state after a page; without a further cursor the window is read."""
-    if cursor:
-        return replace(state, cursor=cursor, reached=reached or state.reached)
-    if not state.read_to:
-        return Backfill(read_from=state.oldest, read_to=state.latest)
-    return Backfill(read_from=min(state.oldest, state.read_from), read_to=max(state.latest, state.read_to))
-
-
-def without_cursor(state: Backfill) -> Backfill:
-    """Slack no longer takes the cursor: go on from the oldest message seen."""
-    return replace(state, asked=state.reached or state.asked, cursor="")
-
-
-def share_read(state: Backfill) -> float:
-    """How much of the window under way is read, 0 to 1, by time."""
-    if not state.under_way or not state.reached:
-        return 0.0
-    length = float(state.latest) - float(state.oldest)
-    return max(0.0, min(1.0, (float(state.latest) - float(state.reached)) / length)) if length > 0 else 1.0

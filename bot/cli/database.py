@@ -77,6 +77,7 @@ def search(  # noqa: PLR0917  one option a filter
     environment: str = "",
     kind: str = "",
     outcome: str = "",
+    channel: Annotated[str, typer.Option(help="Only Slack threads of this channel id, if all may read it.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Find past incidents that resemble a text, with what was done and how it ended."""
@@ -84,7 +85,14 @@ def search(  # noqa: PLR0917  one option a filter
         raise BadInput("TEXT is empty: give a question or an error to search for.")
     if kind and kind not in list(FailureKind):
         raise BadInput(f"--kind {kind}: not a kind of failure; known are {', '.join(FailureKind)}.")
-    wanted = {"source": source, "service": service, "environment": environment, "kind": kind, "outcome": outcome}
+    wanted = {
+        "channel": channel,
+        "source": source,
+        "service": service,
+        "environment": environment,
+        "kind": kind,
+        "outcome": outcome,
+    }
 
     async def work(db: AsyncConnection) -> list[dict[str, Any]]:
         found = await retrieval.search(

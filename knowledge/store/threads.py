@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.backfill import Backfill
 from knowledge.model import Precedent
-from knowledge.slack_threads import SOURCE, Backfill, item_id
+from knowledge.slack_threads import SOURCE, item_id
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import knowledge_items, slack_channels
 

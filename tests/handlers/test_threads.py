@@ -336,13 +336,14 @@ def test_events_name_a_thread_and_keep_no_word_of_it(services: Services) -> None
         ),
     ]  # fmt: skip
     for event, expected in cases:
-        stored = threads.touched(event, services)
-        assert stored == ({"thread": {"channel": "C1", **expected}} if expected else None), event
-    assert threads.channel_event({"type": "app_uninstalled"}, services) == {
-        "slack_channel": {"id": "", "joined": False}
-    }
-    assert threads.channel_event({"type": "tokens_revoked", "tokens": {"oauth": ["U1"]}}, services) is None
-    assert threads.channel_event({"type": "member_joined_channel", "user": "U1", "channel": "C1"}, services) is None
+        stored = threads.read_message(event, services)
+        assert stored == (("thread", {"thread": {"channel": "C1", **expected}}) if expected else None), event
+    shared = {**base, "text": "hello", "is_ext_shared_channel": True}
+    assert threads.read_message(shared, services) == ("slack_channel", {"slack_channel": {"id": "C1", "now": "shared"}})
+    out = ("slack_channel", {"slack_channel": {"id": "", "now": "left"}})
+    assert threads.read_channel({"type": "app_uninstalled"}, services) == out
+    assert threads.read_channel({"type": "tokens_revoked", "tokens": {"oauth": ["U1"]}}, services) is None
+    assert threads.read_channel({"type": "member_joined_channel", "user": "U1", "channel": "C1"}, services) is None
 
 
 def test_a_threads_line_on_the_card_says_where_and_when(services: Services) -> None:

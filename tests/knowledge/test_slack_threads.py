@@ -4,27 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from knowledge.backfill import Backfill, after_page, share_read, with_window, without_cursor
 from knowledge.model import FailureKind, KnowledgeItem
-from knowledge.slack_threads import (
-    Backfill,
-    Said,
-    Thread,
-    after_page,
-    as_ts,
-    lesson_of,
-    moment,
-    share_read,
-    tells,
-    with_window,
-    without_cursor,
-)
+from knowledge.slack_threads import Said, Thread, as_ts, lesson_of, moment, tells
 
 SECRET = "ghp_" + "a1B2c3D4e5" * 3 + "F6g7H8"
 
 
 def thread(*said: str) -> Thread:
     """What people said; a line that begins with [ is an app's."""
-    messages = (Said(f"17000000{n:02}.000100", text, not text.startswith("[")) for n, text in enumerate(said))
+    messages = (Said(f"1700000{n:03}.000100", text, not text.startswith("[")) for n, text in enumerate(said))
     return Thread("C1", "1700000000.000100", tuple(messages))
 
 
@@ -105,8 +94,14 @@ def test_secrets_are_cut_out_before_anything_is_picked() -> None:
 
 
 def test_a_message_is_worth_a_look_for_a_failure_or_a_fix() -> None:
-    assert tells("the deploy failed")
-    assert tells("I restarted the pods")
+    for text in (
+        "the deploy failed",
+        "I restarted the pods",
+        "panic: nil map",
+        "ErrImagePullBackOff",
+        "npm error ERESOLVE",
+    ):
+        assert tells(text)
     assert not tells("thanks, works")
     assert not tells("see you at the meeting")
 
@@ -114,6 +109,12 @@ def test_a_message_is_worth_a_look_for_a_failure_or_a_fix() -> None:
 def test_any_text_is_survived() -> None:
     for text in ("", "\x00", "?" * 20_000, "failed " * 5_000, "\u202e pods down \U0001f4a5", "a" * 100_000):
         lesson_of(thread(text, text))
+
+
+def test_of_a_very_long_thread_the_beginning_and_the_end_are_read() -> None:
+    lesson = kept("the deploy is stuck", *["still looking " * 300] * 80, "I rolled back the image")
+    assert lesson.fix == "I rolled back the image"
+    assert "deploy is stuck" in lesson.cause
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------

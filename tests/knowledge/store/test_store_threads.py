@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.backfill import Backfill
 from knowledge.model import KnowledgeItem, Precedent
-from knowledge.slack_threads import Backfill, without_text
+from knowledge.slack_threads import without_text
 from knowledge.store import answers, memory, threads
 from knowledge.store.threads import NOBODY, Asked, Audience
 from tests.rows import NOW, an_incident, diagnosis, item
