@@ -18,7 +18,7 @@ from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
 from knowledge.model import Alert, Incident
-from knowledge.slack_threads import Said, Thread, embedded_text, item_id, lesson_of, same_lesson, tells
+from knowledge.slack_threads import Said, Thread, adds, embedded_text, item_id, lesson_of, same_lesson, tells
 from knowledge.store import audit, memory, threads
 from knowledge.store.threads import Asked, Audience
 
@@ -69,9 +69,18 @@ def touched(event: Body, services: Services) -> dict[str, Any] | None:
         return _edited(event, services)
     if subtype not in WORDS or event.get("user") == services.bot_user:
         return None
-    reply = bool(event.get("thread_ts")) and event.get("thread_ts") != event.get("ts")
-    telling = tells(message_text(event, quoted=False))
-    return _thread(event, event, telling=telling) if reply or telling else None
+    telling = _telling(event)
+    return _thread(event, event, telling=telling) if telling or _is_reply(event) else None
+
+
+def _telling(message: Body) -> bool:
+    """A first message has to tell of a failure or a fix; a reply only adds something: its thread tells the rest."""
+    said = message_text(message, quoted=False)
+    return adds(said) if _is_reply(message) else tells(said)
+
+
+def _is_reply(message: Body) -> bool:
+    return bool(message.get("thread_ts")) and message.get("thread_ts") != message.get("ts")
 
 
 def _edited(event: Body, services: Services) -> dict[str, Any] | None:
@@ -81,10 +90,9 @@ def _edited(event: Body, services: Services) -> dict[str, Any] | None:
     if new.get("subtype") == "tombstone":
         return _thread(event, new, gone=True)
     # Slack also sends this for link previews and reply counts.
-    said = message_text(new, quoted=False)
-    if said == message_text(old, quoted=False):
+    if message_text(new, quoted=False) == message_text(old, quoted=False):
         return None
-    return _thread(event, new, telling=tells(said))
+    return _thread(event, new, telling=_telling(new))
 
 
 def _thread(event: Body, message: Body, *, gone: bool = False, telling: bool = False) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Which of a team's Slack threads are worth remembering, and what of them is kept. Pure.
 
-Kept is a thread in which something technical fails and somebody answers or says what helped; ordinary talk is not. Of
-a kept thread only its telling lines stay, redacted and without people's names.
+Kept is a thread in which something technical fails and somebody adds to it or says what helped; ordinary talk is not.
+Of a kept thread only its telling lines stay, redacted and without people's names.
 """
 
 import re
@@ -141,6 +141,12 @@ def tells(text: str) -> bool:
     return bool(_ERROR.search(seen) or (told and _SUBJECT.search(seen)))
 
 
+def adds(text: str) -> bool:
+    """Whether a reply says something that may matter, more than "on it" or "thanks": a glance too."""
+    seen = text[:GLANCE_CHARS]
+    return any(words.search(seen) for words in (_SUBJECT, _ERROR, _FAILS, _DID, _WELL, _CAUSE))
+
+
 def about_something(text: str) -> bool:
     """Whether a first message may begin a thread worth reading: it names something technical, or an error."""
     seen = text[:GLANCE_CHARS]
@@ -182,7 +188,7 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
         return None
     failing, people = said[begin], [one.text for one in said[begin:] if one.by_person]
     fixes = [fix for text in people for fix in _fixes(text)]
-    answered = any(one.by_person for one in said[begin + 1 :])
+    answered = any(one.by_person and adds(one.text) for one in said[begin + 1 :])
     if not fixes and not answered:
         return None
     causes = [cause for text in people for cause in _causes(text)]

@@ -124,7 +124,7 @@ async def test_a_thread_is_followed_from_its_first_reply_to_its_deletion(connect
     thread = say(sandbox, FAILING)
     await settled(connected, sandbox)
     assert await kept(connected) == {}, "nobody has answered yet"
-    say(sandbox, "looking", to=thread)
+    say(sandbox, "looking at the pods", to=thread)
     reply = say(sandbox, FIXED, to=thread)
     await settled(connected, sandbox)
     assert await kept(connected) == {"C0DEPLOY": "I rolled back to 1.4 and it works now"}

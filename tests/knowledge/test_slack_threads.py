@@ -26,7 +26,7 @@ def kept(*said: str) -> KnowledgeItem:
 @pytest.mark.parametrize(
     "said",
     [
-        ("payments api answers 503 since the deploy", "on it"),
+        ("payments api answers 503 since the deploy", "that is the db again"),
         ("[FIRING:1] KubePodCrashLooping: pod shop/cart-7 is in CrashLoopBackOff", "that is the bad image again"),
         ("anybody else seeing the staging build stuck?", "yes", "cancelled it and restarted the runner"),
         ("FYI the nightly migration failed on a lock, rerun went through after I restarted the worker pods",),
@@ -46,6 +46,7 @@ def test_a_failure_that_somebody_answers_or_mends_is_kept(said: tuple[str, ...])
         ("deployed 1.5 to production, all good", "nice"),
         ("[FIRING:1] KubePodCrashLooping: pod shop/cart-7 is in CrashLoopBackOff",),
         ("payments api answers 503 since the deploy",),
+        ("payments api answers 503 since the deploy", "on it", "thanks!"),
         ("who broke my chair?", "not me"),
         (),
     ],
