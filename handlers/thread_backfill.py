@@ -97,8 +97,9 @@ async def read_page(services: Services, channel: str, *, since: str, now: str, p
         if _worth_reading(parent, services):
             found[await _read(services, channel, parent, pace)] += 1
     cursor, reached = slack_calls.next_cursor(page), min((str(one["ts"]) for one in page["messages"]), default="")
-    found["dropped"] += await _drop_missing(services, channel, state, cursor and (reached or "-"), parents)
-    after = after_page(state, cursor=cursor, reached=reached)
+    after = after_page(state, cursor=cursor, reached=reached, more=bool(page.get("has_more")))
+    down_to = reached if after.under_way else state.oldest
+    found["dropped"] += await _drop_missing(services, channel, state, down_to, parents)
     await _save(services, channel, after)
     return Page(channel, found, share_read(after) if after.under_way else 1.0)
 
@@ -131,18 +132,17 @@ async def _read(services: Services, channel: str, parent: Body, pace: Pace) -> K
 
 
 async def _drop_missing(
-    services: Services, channel: str, state: Backfill, reached: str, parents: Sequence[Body]
+    services: Services, channel: str, state: Backfill, down_to: str, parents: Sequence[Body]
 ) -> int:
     """Threads that are kept and no longer in the part of the history that this page covers: their deletion was missed.
 
-    `reached` is the page's oldest message, "-" for a page without one, "" for the last page of a window.
+    The page covers what is older than the last one, down to `down_to`; "" is an empty page, which covers nothing.
     """
-    if reached == "-":
+    if not down_to:
         return 0
-    after, before = reached or state.oldest, state.reached or state.asked
     still = [item_id(channel, str(one["ts"])) for one in parents if one.get("subtype") != "tombstone"]
     async with services.engine.begin() as db:
-        return await threads.drop_between(db, channel, after=after, before=before, but=still)
+        return await threads.drop_between(db, channel, after=down_to, before=state.reached or state.asked, but=still)
 
 
 async def _save(services: Services, channel: str, state: Backfill) -> None:

@@ -46,10 +46,15 @@ def _window(state: Backfill, oldest: str, latest: str) -> Backfill:
     return replace(state, oldest=oldest, latest=latest, asked=latest)
 
 
-def after_page(state: Backfill, *, cursor: str, reached: str) -> Backfill:
-    """The state after a page; without a further cursor the window is read."""
+def after_page(state: Backfill, *, cursor: str, reached: str, more: bool = False) -> Backfill:
+    """The state after a page whose oldest message is `reached` ("" for none).
+
+    The window is read when there is no further cursor; unless Slack says that there is `more` all the same.
+    """
     if cursor:
         return replace(state, cursor=cursor, reached=reached or state.reached)
+    if more and reached and reached < state.asked:
+        return replace(state, asked=reached, cursor="", reached=reached)
     if not state.read_to:
         return Backfill(read_from=state.oldest, read_to=state.latest)
     return Backfill(read_from=min(state.oldest, state.read_from), read_to=max(state.latest, state.read_to))

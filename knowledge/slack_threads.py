@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
+from knowledge.injection import injection_suspected
 from knowledge.language_models.rules import Marks, agreement, mark
 from knowledge.model import KIND_NAMES, FailureKind, KnowledgeItem, Precedent
 from knowledge.redaction import redact
@@ -179,6 +180,8 @@ def _causes(text: str) -> Iterator[str]:
 def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "") -> KnowledgeItem | None:
     """The thread as it is remembered, redacted; None when it is not worth it.
 
+    Where what would be kept is addressed to the bot, nothing is: models read it.
+
     Args:
         services: the names that the policy knows; one that is named alone becomes the item's service.
     """
@@ -196,6 +199,8 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
     cause = causes[-1] if causes else next(iter(symptom), failing.text)
     opening = next((one for one in _sentences(said[0].text) if not any(one in line for line in symptom)), "")
     excerpt = "\n".join(dict.fromkeys(part for part in (opening, *symptom, *causes, *fixes) if part))
+    if injection_suspected(excerpt):
+        return None
     return KnowledgeItem(
         id=item_id(thread.channel, thread.ts),
         source=SOURCE,
