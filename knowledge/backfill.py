@@ -49,7 +49,7 @@ def _window(state: Backfill, oldest: str, latest: str) -> Backfill:
 def after_page(state: Backfill, *, cursor: str, reached: str, more: bool = False) -> Backfill:
     """The state after a page whose oldest message is `reached` ("" for none).
 
-    The window is read when there is no further cursor; unless Slack says that there is `more` all the same.
+    The window is read when there is no further cursor, unless Slack says that there is `more` all the same.
     """
     if cursor:
         return replace(state, cursor=cursor, reached=reached or state.reached)
