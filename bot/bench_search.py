@@ -136,7 +136,7 @@ async def search(count: int = 10_000) -> dict[str, Any]:
 
 async def _measure(db: AsyncConnection, count: int, vectors: Vectors, asked: Vectors) -> dict[str, Any]:
     texts = [_text((number * 7919) % count) for number in range(len(asked))]
-    queries = [retrieval.asked(text) for text in texts]
+    queries = [retrieval.searched_for(text) for text in texts]
     await _search(db, queries[0], asked[0], {})
     filters = {"service": RARE_SERVICE}
     of_rare = np.arange(0, count, SERVICES)

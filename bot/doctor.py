@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.program import open_database
 from bot.settings import Settings
-from bot.slack_app import make_client, preflight
+from bot.slack_app import make_client, make_searcher, preflight
 from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, read_policy
+from handlers import slack_search
 from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
@@ -98,6 +99,18 @@ async def _slack(settings: Settings) -> Finding:
     async with aiohttp.ClientSession() as session:
         me = await preflight(settings, make_client(settings, session))
     return Finding("slack", True, f"connected to {me['team']} as {me['user_id']}")
+
+
+async def _search(settings: Settings) -> Finding:
+    async with aiohttp.ClientSession() as session:
+        searcher = make_searcher(settings, session)
+        found = await slack_search.search(searcher, "deployment") if searcher else None
+    if found is None:
+        return Finding("search", True, "Slack's own search is not asked", "Set SLACK_USER_TOKEN to ask it as well.")
+    if found.could_not:
+        remedy = "It takes a user token with search:read.public, and a plan that has the search."
+        return Finding("search", False, found.could_not, remedy)
+    return Finding("search", True, "Slack's own search answers")
 
 
 async def _policy(settings: Settings) -> Finding:
@@ -193,6 +206,7 @@ async def _clients(settings: Settings, policy: Policy) -> AsyncIterator[Clients]
 CHECKS: dict[str, Check] = {
     "database": _database,
     "slack": _slack,
+    "search": _search,
     "channel": _channel,
     "policy": _policy,
     "kubernetes": _kubernetes,

@@ -7,7 +7,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow
+from handlers import decisions, flow, thread_backfill
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -44,6 +44,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "recheck incidents": (flow.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
+    "tend remembered threads": (thread_backfill.tend, 30.0),
 }
 
 

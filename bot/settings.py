@@ -25,6 +25,7 @@ SECRETS_DIR = Path("/run/secrets")
 SECRETS = (
     "slack_bot_token",
     "slack_app_token",
+    "slack_user_token",
     *MODEL_SECRETS,
     "github_token",
     "argocd_token",
@@ -59,6 +60,11 @@ class Settings(ModelSettings):
         SecretStr(""),
         alias="SLACK_APP_TOKEN",
         description="App-level token (xapp-) with connections:write, from Basic Information",
+    )
+    slack_user_token: SecretStr = Field(
+        SecretStr(""),
+        alias="SLACK_USER_TOKEN",
+        description="User token (xoxp-) with search:read.public, for Slack's own search; empty: it is not asked",
     )
     slack_base_url: str = Field(
         "https://slack.com/api/", alias="SLACK_BASE_URL", description="Slack's Web API; ends with /"
@@ -108,6 +114,18 @@ class Settings(ModelSettings):
     channel: str = Field(
         "", alias="CODEHEALER_CHANNEL", description="Slack channel id for cards that no rule routes elsewhere"
     )
+    thread_channels: Names = Field(
+        (),
+        alias="CODEHEALER_THREAD_CHANNELS",
+        description="Channel ids whose threads are remembered, comma-separated; empty: all that the bot is in",
+    )
+    thread_retention_days: int = Field(
+        365,
+        alias="CODEHEALER_THREAD_RETENTION_DAYS",
+        ge=0,
+        le=3650,
+        description="How long a Slack thread is remembered; 0: none is, and those that are go",
+    )
     policy: str = Field(
         "",
         alias="CODEHEALER_POLICY",
@@ -136,7 +154,7 @@ class Settings(ModelSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
-    @field_validator("watch_namespaces", mode="before")
+    @field_validator("watch_namespaces", "thread_channels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

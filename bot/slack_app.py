@@ -26,6 +26,7 @@ PING_INTERVAL_S = 10
 STALE_TICKET_S = 3.0
 REQUEST_TIMEOUT_S = 10
 PREFLIGHT_TIMEOUT_S = 4
+SEARCH_TIMEOUT_S = 5
 # Without any of these the bot does nothing useful, so it does not start; the manifest asks for more, for each a reason.
 NEEDED_SCOPES = frozenset(
     {
@@ -51,6 +52,16 @@ def make_client(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebC
         user_agent_prefix="CodeHealer/0.1",
         # A write that failed may have happened, so the outbox decides about repeats; only a refused connection is safe.
         retry_handlers=[AsyncConnectionErrorRetryHandler(max_retry_count=1)],
+    )
+
+
+def make_searcher(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebClient | None:
+    """Slack as the user of SLACK_USER_TOKEN, for its search alone; None without one."""
+    token = settings.slack_user_token.get_secret_value()
+    if not token:
+        return None
+    return AsyncWebClient(
+        token=token, base_url=settings.slack_base_url, session=session, timeout=SEARCH_TIMEOUT_S, retry_handlers=[]
     )
 
 

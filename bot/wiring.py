@@ -16,8 +16,8 @@ from slack_bolt.async_app import AsyncApp
 
 from bot.jobs import DurableJobs
 from bot.settings import SOURCE_TOKEN, Settings, split_secrets
-from bot.slack_app import SocketMode, make_app, make_client, preflight
-from handlers import flow, inbox
+from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
+from handlers import flow, inbox, slack_search, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -35,6 +35,7 @@ from knowledge.language_models.wire import Wire
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
+from knowledge.slack_threads import ThreadRules
 from knowledge.store.database import libpq_url, open_engine, read_pool
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
@@ -71,7 +72,7 @@ class Program:
 
 
 # Stage name → function of flow or inbox; the jobs' arguments are passed by name.
-STAGES: Mapping[str, Callable[..., Awaitable[None]]] = {
+STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "gather_evidence": flow.gather_evidence,
     "diagnose": flow.diagnose,
     "execute": flow.execute,
@@ -81,6 +82,10 @@ STAGES: Mapping[str, Callable[..., Awaitable[None]]] = {
     "stand_down": flow.stand_down,
     "approve": inbox.on_approve,
     "reject": inbox.on_reject,
+    "read_thread": threads.read_thread,
+    "look_at_channel": thread_backfill.look_at_channel,
+    "index_channel": thread_backfill.index_channel,
+    "search_slack": slack_search.answer,
 }
 
 
@@ -103,7 +108,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         cache = await stack.enter_async_context(open_cache(settings.redis_url, settings.cache_seconds))
         embedder = CachedEmbedder(await stack.enter_async_context(ChildEmbedder()), cache)
 
-        def bound(stage: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        def bound(stage: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[None]]:
             async def run(**arguments: Any) -> None:
                 await stage(services, **arguments)
 
@@ -129,11 +134,17 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
             timing=Timing(verify_every=settings.verify_every_seconds),
+            threads=thread_rules(settings),
+            searcher=make_searcher(settings, session),
             connections=health.lines,
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
         yield Program(services, jobs, app, link, health, database_url)
+
+
+def thread_rules(settings: Settings) -> ThreadRules:
+    return ThreadRules(settings.thread_retention_days, frozenset(settings.thread_channels))
 
 
 def read_policy(settings: Settings) -> Policy:

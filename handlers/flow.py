@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, routing
+from handlers import cards, first_look, routing, slack_search, threads
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
@@ -207,6 +207,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
         await incidents.keep_evidence(db, incident_id, collected)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
         await enqueue(db, services, "diagnose", incident_id)
+        await slack_search.ask(db, services, incident)
 
 
 async def _resolve(services: Services, incident: Incident) -> Target | None:
@@ -266,6 +267,8 @@ async def _answer(
     answerers, notes = first_look.who_is_asked(services, incident)
     await first_look.show(services, incident, collected, answerers=answerers)
     likeness = excerpt_of(collected, incident)
+    async with services.engine.connect() as db:
+        asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
     # The closer look of a reranker is for what people see: a model that is asked reads all of these anyway.
     before = await recall(
         services.engine,
@@ -274,6 +277,8 @@ async def _answer(
         now=services.now(),
         service=incident.service,
         not_incident=incident.id,
+        identity=incident.identity,
+        asked=asked,
     )
     answer = await diagnosis.diagnose(
         incident.title,
@@ -293,6 +298,8 @@ async def _answer(
         kind=answer.kind,
         service=incident.service,
         not_incident=incident.id,
+        identity=incident.identity,
+        asked=asked,
     )
     return noted(answer, found.note), found.precedents[:3]
 

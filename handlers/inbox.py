@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow
+from handlers import cards, commands, decisions, feedback, flow, threads
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question, subcommand_of
 from handlers.services import Services
@@ -54,6 +54,16 @@ async def _reaction(db: AsyncConnection, services: Services, delivery: Delivery)
     return set()
 
 
+async def _thread(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await threads.on_thread(db, services, delivery.body[threads.THREAD])
+    return set()
+
+
+async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await threads.on_channel(db, services, delivery.body[threads.CHANNEL])
+    return set()
+
+
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     body = delivery.body
     approval_id = body["click"]["approval_id"]
@@ -83,6 +93,8 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "reaction": _reaction,
     "approve": _later,
     "reject": _later,
+    threads.THREAD: _thread,
+    threads.CHANNEL: _channel,
 }
 
 

@@ -16,7 +16,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, replies, routing
+from handlers import commands, flow, replies, routing, threads
 from handlers.blocks import modals
 from handlers.blocks.card import APPROVE, DETAILS, FEEDBACK, REJECT, decode_feedback, decode_incident, decode_value
 from handlers.feedback import thumb_of
@@ -67,7 +67,11 @@ def _question(event: Body) -> dict[str, str]:
 
 
 def _message(event: Body, services: Services) -> Stored:
-    """A direct question, or the post of another app that tells of a failure."""
+    """A direct question, the post of another app that tells of a failure, or what a thread's readers must look at."""
+    return _question_or_alert(event, services) or threads.read_message(event, services)
+
+
+def _question_or_alert(event: Body, services: Services) -> Stored:
     inner = event.get("message") if event.get("subtype") == "message_changed" else event
     if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user:
         return None
@@ -114,6 +118,13 @@ EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
     "message": _message,
     "reaction_added": _reaction,
     "reaction_removed": _reaction,
+    "member_joined_channel": threads.read_channel,
+    "channel_left": threads.read_channel,
+    "group_left": threads.read_channel,
+    "channel_deleted": threads.read_channel,
+    "group_deleted": threads.read_channel,
+    "app_uninstalled": threads.read_channel,
+    "tokens_revoked": threads.read_channel,
 }
 
 
@@ -171,7 +182,9 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
     """(delivery id, what is stored) of any payload."""
     kind = body.get("type")
     if kind == "event_callback":
-        return str(body.get("event_id", "")), read_event(body["event"], services)
+        # Slack says beside the event whether other companies are in its channel.
+        outside = {"is_ext_shared_channel": True} if body.get("is_ext_shared_channel") is True else {}
+        return str(body.get("event_id", "")), read_event({**body["event"], **outside}, services)
     if kind == "block_actions":
         return _digest("action", str(body.get("trigger_id", "")), str(body["user"]["id"])), read_action(body)
     if kind == "view_submission":

@@ -1,12 +1,13 @@
 """What a person who mentions @codehealer wants: pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from knowledge.model import Alert, AlertStatus, Incident, IncidentState
 
 QUESTION_SOURCE = "question"
+CHANNEL = re.compile(r"<#([CG][A-Z0-9]{2,20})(?:\|[^>]*)?>")
 MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^>]*)?>")
 FENCE = "```"
 MAX_TITLE = 80
@@ -43,6 +44,11 @@ def subcommand_of(question: Question, known: Sequence[str]) -> str:
     if not words:
         return "" if question.thread_ts else "help"
     return words[0] if len(words) <= 2 and words[0] in known else ""
+
+
+def channels_named(texts: Iterable[str]) -> frozenset[str]:
+    """The channels that a question names (#ops): past threads are then looked for in these alone."""
+    return frozenset(channel for text in texts for channel in CHANNEL.findall(text))
 
 
 def service_named(question: Question, services: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from knowledge.diagnosis import Answerer
 from knowledge.model import Incident
 from knowledge.ports import Embedder, Jobs, Reranker
 from knowledge.recall import Means
+from knowledge.slack_threads import ThreadRules
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
@@ -51,6 +52,9 @@ class Services:
     reranker: Reranker | None = None
     actions: bool = True
     timing: Timing = field(default_factory=Timing)
+    threads: ThreadRules = field(default_factory=ThreadRules)
+    # Slack's own search, as the user whose token this is; None: not asked.
+    searcher: AsyncWebClient | None = None
     now: Callable[[], datetime] = utc_now
     ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple

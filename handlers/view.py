@@ -7,7 +7,8 @@ from handlers.blocks.thread import question_answer
 from handlers.mentions import asked_with_text
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
-from knowledge.store import answers, approvals, executions, incidents, memory
+from knowledge.store import answers, approvals, executions, incidents, memory, threads
+from knowledge.store.threads import Asked
 
 
 async def card_view(db: AsyncConnection, services: Services, incident: Incident) -> CardView:
@@ -30,7 +31,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         approval=approval,
         execution=execution,
         verification=verification,
-        precedents=answer.precedents if answer else (),
+        precedents=await threads.with_text(db, answer.precedents, Asked(incident.channel)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
         feedback_counts=(ups, len(opinions) - ups),
         responsible=tuple(services.policy.approvers.users),

@@ -18,6 +18,7 @@ from knowledge.passages import EVERYTHING, Sendable
 from knowledge.ports import Embedder, Reranker, Vector
 from knowledge.reranking import CANDIDATES, rerank
 from knowledge.store import memory, vectors
+from knowledge.store.threads import NOBODY, Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +62,29 @@ async def recall(
     limit: int = 5,
     not_incident: int | None = None,
     filters: Mapping[str, str] | None = None,
+    identity: str = "",
+    asked: Asked = NOBODY,
 ) -> Recalled:
     """The precedents of `query`, best first. Raises nothing for what a model does or does not answer."""
     async with engine.connect() as db:
         if not await memory.anything(db):
             return Recalled((), empty=True)
         hosted, waits = await _usable(db, means.hosted)
-    asked, note = await _embedded(query, hosted, means.builtin)
+    embedded, note = await _embedded(query, hosted, means.builtin)
     notes = [waits, note]
     async with engine.connect() as db:
         found = await retrieval.search(
             db,
             query,
-            embedder=asked,
+            embedder=embedded,
             now=now,
             kind=kind,
             service=service,
             limit=max(limit, CANDIDATES) if means.reranker else limit,
             not_incident=not_incident,
             filters=filters,
+            identity=identity,
+            asked=asked,
         )
     if means.reranker:
         again = await rerank(query, found, means.reranker, may=means.may)

@@ -19,6 +19,7 @@ from knowledge.model import FailureKind, Precedent
 from knowledge.ports import Vector
 from knowledge.store import memory
 from knowledge.store.memory import Found
+from knowledge.store.threads import NOBODY, Asked
 
 LOG_WEIGHT, QUESTION_WEIGHT = 1.0, 2.0
 LOG_KIND, QUESTION_KIND = 0.3, 0.5
@@ -68,7 +69,7 @@ def is_question(text: str) -> bool:
     return machine < (0.25 if _PERSON.search(text) else 0.1)
 
 
-def asked(text: str) -> str:
+def searched_for(text: str) -> str:
     """What to search for: a question as it is, of a pasted log the telling lines."""
     return text if is_question(text) else excerpt(text)
 
@@ -184,10 +185,12 @@ async def search(
     filters: Mapping[str, str] | None = None,
     identity: str = "",
     not_item: str = "",
+    asked: Asked = NOBODY,
 ) -> tuple[Precedent, ...]:
-    """Search what is remembered; `query` is a question, or an excerpt of redacted evidence (see `asked`).
+    """Search what is remembered; `query` is a question, or an excerpt of redacted evidence (see `searched_for`).
 
-    `identity` is that of the incident which asks: what was learnt from the very same failure comes first.
+    `identity` is that of the incident which asks: what was learnt from the very same failure comes first. Of Slack's
+    threads only those are found that may be read where it is `asked`.
     """
     question = is_question(query)
     vector = await embedder.embed_query(query) if embedder else None
@@ -200,6 +203,7 @@ async def search(
         filters=filters,
         identity=identity,
         not_item=not_item,
+        asked=asked,
     )
     kinds = kinds_like(vector, embedder.name) if question and vector is not None and embedder else None
     return rank(found, question=question, now=now, kind=kind, service=service, limit=limit, kinds=kinds)

@@ -1,7 +1,7 @@
 """How well past incidents are found again: leave one out over labelled texts, through the store as it is in use.
 
-Two texts of one group have the same problem and fix, so a hit is another text of the query's group. Beside the product's
-figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's cosine, both
+Two texts of one group have the same problem and fix, so a hit is another text of the query's group. Beside the
+product's figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's cosine, both
 scaled to 0 … 1 for each query, over the whole texts.
 """
 
@@ -167,7 +167,7 @@ async def leave_one_out(
     places: dict[str, list[int | None]] = {}
     async with engine.connect() as db:
         for query in repeated(examples):
-            query_text = retrieval.asked(query.text)
+            query_text = retrieval.searched_for(query.text)
             vector = await embedder.embed_query(query_text)
             found = await memory.search(
                 db, words=query_text, vector=vector, vector_model=embedder.name, not_item=query.id

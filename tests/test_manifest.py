@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from bot.slack_app import NEEDED_SCOPES
-from handlers import listeners
+from handlers import listeners, slack_search
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +16,7 @@ IN_THE_MANIFEST = {"message": {"message.channels", "message.groups", "message.im
 
 # Scopes by Web API method (docs.slack.dev/reference/methods) and by event; empty where a method needs none.
 HISTORY = {"channels:history", "groups:history", "im:history"}
+READ = {"channels:read", "groups:read"}
 METHOD_SCOPES: dict[str, set[str]] = {
     "auth_test": set(),
     "apps_connections_open": set(),  # the app-level token's connections:write
@@ -24,10 +25,12 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "chat_postMessage": {"chat:write"},
     "chat_update": {"chat:write"},
     "conversations_history": HISTORY,
-    "conversations_members": {"channels:read", "groups:read"},
+    "conversations_info": READ,
+    "conversations_members": READ,
     "conversations_replies": HISTORY,
     "reactions_add": {"reactions:write"},
     "usergroups_users_list": {"usergroups:read"},
+    "users_conversations": READ,
     "users_info": {"users:read"},
     "views_open": set(),
 }
@@ -36,8 +39,20 @@ EVENT_SCOPES: dict[str, set[str]] = {
     "message": HISTORY,
     "reaction_added": {"reactions:read"},
     "reaction_removed": {"reactions:read"},
+    "member_joined_channel": READ,
+    "channel_left": {"channels:read"},
+    "channel_deleted": {"channels:read"},
+    "group_left": {"groups:read"},
+    "group_deleted": {"groups:read"},
+    "app_uninstalled": set(),
+    "tokens_revoked": set(),
 }
-CALL = re.compile(r"(?:slack|client)\.((?:auth|apps|chat|conversations|reactions|usergroups|users|views|files)_\w+)\(")
+# Called, or handed on to be called.
+CALL = re.compile(
+    r"(?:slack|client)\.((?:auth|apps|chat|conversations|reactions|usergroups|users|views|files)_\w+)[(,]"
+)
+# With a user's token, where there is one (docs.slack.dev/reference/methods).
+SEARCH_SCOPES = {"assistant.search.context": {"search:read.public"}}
 
 
 def manifest() -> dict[str, Any]:
@@ -72,6 +87,12 @@ def test_the_scopes_are_those_that_calls_and_events_take_and_no_other() -> None:
     assert set(listeners.EVENTS) == set(EVENT_SCOPES)
     needed = set().union(*METHOD_SCOPES.values(), *EVENT_SCOPES.values(), {"commands"})
     assert set(manifest()["oauth_config"]["scopes"]["bot"]) == needed
+
+
+def test_the_user_scopes_are_those_that_slacks_search_takes() -> None:
+    scopes = manifest()["oauth_config"]["scopes"]
+    assert set(scopes["user_optional"]) == SEARCH_SCOPES[slack_search.METHOD]
+    assert "user" not in scopes, "nobody has to grant it"
 
 
 def test_the_scopes_that_the_start_insists_on_are_asked_for() -> None:

@@ -20,7 +20,7 @@ from knowledge.errors import BadInput, NotFound
 from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
 from knowledge.store import audit, switches
-from knowledge.store.database import libpq_url, open_engine
+from knowledge.store.database import libpq_url
 
 
 def migrate(
@@ -49,6 +49,7 @@ def search(  # noqa: PLR0917  one option a filter
     environment: str = "",
     kind: str = "",
     outcome: str = "",
+    channel: Annotated[str, typer.Option(help="Only Slack threads of this channel id, if all may read it.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Find past incidents that resemble a text, with what was done and how it ended."""
@@ -56,7 +57,14 @@ def search(  # noqa: PLR0917  one option a filter
         raise BadInput("TEXT is empty: give a question or an error to search for.")
     if kind and kind not in list(FailureKind):
         raise BadInput(f"--kind {kind}: not a kind of failure; known are {', '.join(FailureKind)}.")
-    wanted = {"source": source, "service": service, "environment": environment, "kind": kind, "outcome": outcome}
+    wanted = {
+        "channel": channel,
+        "source": source,
+        "service": service,
+        "environment": environment,
+        "kind": kind,
+        "outcome": outcome,
+    }
 
     async def work(db: AsyncConnection) -> Recalled:
         async with httpx.AsyncClient() as http:

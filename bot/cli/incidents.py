@@ -12,9 +12,9 @@ from handlers import cards, flow
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, Conflict
 from knowledge.importing import LONGEST_WORDS
-from knowledge.passages import passage_of
 from knowledge.lifecycle import UNDER_WAY
 from knowledge.model import OUTCOMES, Diagnosis, FailureKind, Incident, IncidentState, KnowledgeItem
+from knowledge.passages import passage_of
 from knowledge.redaction import clean, redact
 from knowledge.store import answers, approvals, audit, casebook, executions, incidents, memory
 from knowledge.store.casebook import Remembered

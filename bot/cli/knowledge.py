@@ -17,8 +17,8 @@ from knowledge import casebook as files
 from knowledge.casebook import CaseFile, Unreadable
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
-from knowledge.passages import passage_of
 from knowledge.model import FailureKind, KnowledgeItem
+from knowledge.passages import passage_of
 from knowledge.store import audit, casebook
 from knowledge.store.casebook import Remembered
 

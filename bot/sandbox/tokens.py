@@ -15,6 +15,7 @@ class Tokens:
     """One secret for each thing a bot signs in to; the prefixes are those that the real services use."""
 
     slack_bot: str = field(default_factory=lambda: "xoxb-" + _random())
+    slack_user: str = field(default_factory=lambda: "xoxp-" + _random())
     slack_app: str = field(default_factory=lambda: "xapp-" + _random())
     slack_signing_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     github: str = field(default_factory=lambda: "ghp" + "_" + secrets.token_hex(18))

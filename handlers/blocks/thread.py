@@ -29,12 +29,15 @@ from knowledge.model import (
     ExecutionState,
     Incident,
     IncidentState,
+    KnowledgeItem,
     Precedent,
     Quote,
     RuleResult,
     Unsure,
     Verification,
 )
+
+_CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 
 NEEDS_PERSON = frozenset(
     {IncidentState.WAITING, IncidentState.NOT_VERIFIED, IncidentState.UNDONE, IncidentState.ESCALATED}
@@ -196,6 +199,8 @@ def _precedent_lines(precedents: Sequence[Precedent], now: datetime) -> list[str
 def precedent_line(precedent: Precedent, now: datetime) -> str:
     """One remembered incident: when and where, its cause, what was done, how that ended, what people said; escaped."""
     item = precedent.item
+    if item.channel:
+        return _thread_line(item)
     place = f"{item.service or item.source} {item.environment}".strip()
     title = f"{item.occurred_at:%Y-%m-%d} {place}"
     done = FIXES.get(item.fix) or m.inline(m.plain_sentences(item.fix, 120), 160).rstrip(".")
@@ -209,6 +214,14 @@ def precedent_line(precedent: Precedent, now: datetime) -> str:
     cause = m.inline(item.cause, 200, "cause not known")
     ago = f"{m.counted(days, 'day')} ago" if days else "less than a day ago"
     return f"• {m.link(item.link, title, 100)} ({ago}): {cause}{fix} · *{outcome}*{said}{why}"
+
+
+def _thread_line(item: KnowledgeItem) -> str:
+    """A thread of the team's: people's words, so what helped is what they say helped; escaped."""
+    when = m.link(item.link, f"{item.occurred_at:%-d %b %Y}", 100)
+    place = f"<#{item.channel}>" if _CHANNEL.fullmatch(item.channel) else m.inline(item.channel, 40)
+    helped = f" · they say: “{m.inline(item.fix, 200)}”" if item.fix and item.fix != item.cause else ""
+    return f"• in {place}, {when}: “{m.inline(item.cause, 200, 'what it was is not said')}”{helped}"
 
 
 def _left_out(have: int, most: int, what: str) -> list[str]:

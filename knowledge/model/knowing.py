@@ -123,6 +123,7 @@ class KnowledgeItem:
     incident_id: int | None = None
     action: str = ""  # the catalogue's name of what was done or proposed
     status: str = ""  # what people said of it: "wrong" (no precedent any more), "old" (weighs less), "" (stands)
+    channel: str = ""  # of a Slack thread: who may read it is decided by its channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import Decision, Diagnosis, Plan, Precedent, Unsure
+from knowledge.slack_threads import without_text
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import decisions, diagnoses, plans
 
@@ -40,7 +41,7 @@ async def add_diagnosis(
         confidence=answer.confidence if isinstance(answer, Diagnosis) else 0.0,
         unsure=not known,
         payload=to_json(answer),
-        precedents=[to_json(precedent) for precedent in precedents],
+        precedents=[to_json(without_text(precedent)) for precedent in precedents],
     )
     return int((await db.execute(statement.returning(diagnoses.c.id))).scalar_one())
 

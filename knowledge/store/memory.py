@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge import wording
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
-from knowledge.store import legs, vectors
+from knowledge.store import legs, threads, vectors
 from knowledge.store.tables import feedback, incidents, knowledge_items
+from knowledge.store.threads import NOBODY, Asked
 
 # Up to so many items each is compared: a few milliseconds, and no neighbour is missed. At 1 in 100 an index over all
 # vectors finds 3 % of the nearest (docs/retrieval.md).
@@ -50,6 +51,7 @@ def item_of(row: RowMapping) -> KnowledgeItem:
         incident_id=row["incident_id"],
         action=row["action"],
         status=row["status"],
+        channel=row["channel"] or "",
     )
 
 
@@ -84,6 +86,7 @@ async def remember(
         "reason": reason,
         "excerpt": item.excerpt,
         "link": item.link,
+        "channel": item.channel or None,
         "occurred_at": item.occurred_at,
     }
     statement = insert(knowledge_items).values(id=item.id, status=item.status, digest=digest, **values)
@@ -101,6 +104,12 @@ def _unless_corrected(name: str, value: Any) -> ColumnElement[Any]:
     return case((knowledge_items.c.corrected.contains([name]), column), else_=literal(value, column.type))
 
 
+async def get(db: AsyncConnection, item_id: str) -> KnowledgeItem | None:
+    columns = [column for column in knowledge_items.c if column.name not in {"words", "vector"}]
+    row = (await db.execute(select(*columns).where(knowledge_items.c.id == item_id))).mappings().one_or_none()
+    return item_of(row) if row else None
+
+
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
     return [knowledge_items.c[name] == value for name, value in filters.items() if value]
 
@@ -116,6 +125,7 @@ async def search(
     filters: Mapping[str, str] | None = None,
     identity: str = "",
     not_item: str = "",
+    asked: Asked = NOBODY,
 ) -> Sequence[Found]:
     """The candidates of each leg, `limit` of each, filtered first; with those of the same identity, where one is given.
 
@@ -123,8 +133,9 @@ async def search(
         words: what is asked, as text; its rarest words are looked for.
         vector: what is asked, as a vector of `vector_model`; None searches by words alone.
         filters: columns of knowledge_items with the value that they must have; an empty value does not filter.
+        asked: where, which decides whose threads of Slack may be found.
     """
-    where = _matches(filters or {})
+    where = [*_matches(filters or {}), *await threads.readable(db, asked)]
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
     if not_item:

@@ -303,6 +303,19 @@ outbox = Table(
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
 )
 
+# The channels that the bot is in. Who may read a channel's threads is decided by this row alone, so a channel that
+# becomes private, or that the bot leaves, takes effect at once.
+slack_channels = Table(
+    "slack_channels",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    _text("name"),
+    Column("audience", Text, nullable=False),
+    Column("backfill", JSONB, nullable=False, server_default=text("'{}'")),
+    _moment("looked_at", now=True),
+    CheckConstraint("audience IN ('all', 'members', 'outside')", name="audience"),
+)
+
 
 def words_of(expression: str) -> str:
     """SQL for the words of a text: as they are written, lower case, split at everything but letters and digits.
@@ -336,6 +349,8 @@ knowledge_items = Table(
     _text("reason"),
     _text("excerpt"),
     _text("link"),
+    # Of a Slack thread; without its channel nothing of it is left.
+    Column("channel", Text, ForeignKey("slack_channels.channel", ondelete="CASCADE")),
     _moment("occurred_at"),
     _moment("updated_at", now=True),
     # What people said of the item: that it is wrong or old, and which columns they set right (a lesson keeps those).
@@ -356,6 +371,7 @@ knowledge_items = Table(
     Index("ix_knowledge_items_outcome", "outcome"),
     Index("ix_knowledge_items_source", "source"),
     Index("ix_knowledge_items_updated_at", "updated_at"),
+    Index("ix_knowledge_items_threads", "channel", "occurred_at", postgresql_where=text("channel IS NOT NULL")),
 )
 
 # Vectors of these lengths have an index; of another length they are searched one by one.

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0007_memory"
-down_revision = "0005_search"
+down_revision = "0006_threads"
 branch_labels = None
 depends_on = None
 

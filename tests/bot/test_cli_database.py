@@ -77,6 +77,7 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["policy", "check", "/nowhere"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
+        ["index-slack", "--since", "soon"],
         ["normalize", "body.json"],
         ["correlate"],
         ["bench", "nonsense"],

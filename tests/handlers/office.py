@@ -19,7 +19,21 @@ from remediation.ports import Clients
 
 POLICY = Path(__file__).parents[2] / "bot/sandbox/policy.yaml"
 TEAM, BOT = "T0SANDBOX", "U0CODEHEALER"
-STAGES = ("gather_evidence", "diagnose", "execute", "verify", "learn", "page", "stand_down", "approve", "reject")
+STAGES = (
+    "gather_evidence",
+    "diagnose",
+    "execute",
+    "verify",
+    "learn",
+    "page",
+    "stand_down",
+    "approve",
+    "reject",
+    "read_thread",
+    "look_at_channel",
+    "index_channel",
+    "search_slack",
+)
 
 
 async def _left(**_: Any) -> None:

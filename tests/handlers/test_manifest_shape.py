@@ -67,7 +67,10 @@ RULES = of(
             ),
         },
     ),
-    oauth_config=of(("scopes",), scopes=of(("bot",), bot={**NAMES, "maxItems": 255})),
+    oauth_config=of(
+        ("scopes",),
+        scopes=of(("bot",), bot={**NAMES, "maxItems": 255}, user_optional={**NAMES, "maxItems": 255}),
+    ),
     settings=of(
         ("event_subscriptions", "interactivity", "socket_mode_enabled"),
         event_subscriptions=of(("bot_events",), bot_events={**NAMES, "maxItems": 100}),

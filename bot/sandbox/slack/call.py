@@ -14,6 +14,7 @@ from .state import BOT_USER, Channel, decode_cursor, encode_cursor
 Json = dict[str, Any]
 
 TIER_2, TIER_3, TIER_4, SPECIAL = 20, 50, 100, 600
+SEARCHER = "bot or user"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Call:
 class Method:
     """A Web API method: what it does, the scope it needs ("" for none), its calls a minute, and its token.
 
-    ``kind`` is the kind of token: ``bot``, ``app``, or "" for none at all.
+    ``kind`` is the kind of token: ``bot``, ``app``, SEARCHER for a bot's or a user's, or "" for none at all.
     """
 
     run: Callable[[Call], Awaitable[Json]]

@@ -68,6 +68,8 @@ class Slack:
     tokens: Tokens
     limits: RateLimits
     optional_scopes: bool = False
+    # Slack's search is off, as on plans without it; a bot must get by with what it indexed itself.
+    search: bool = False
     base_url: str = ""
     log: RequestLog = field(default_factory=RequestLog)
     triggers: dict[str, tuple[float, str]] = field(default_factory=dict)

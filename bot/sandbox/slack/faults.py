@@ -10,6 +10,8 @@ from typing import Any
 class SlackFaults:
     """Faults in force.
 
+    ``short_pages`` is the most messages that history and replies give at once, 0 for no such limit.
+
     ``*_next`` count calls down. ``methods`` narrows ``*_next`` to those Web API methods; when it is empty they strike
     methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
     connection without an answer. ``without_scopes`` takes scopes away from the bot's token.
@@ -21,6 +23,7 @@ class SlackFaults:
     refuse_connections: bool = False
     link_disabled: bool = False
     slow_ms: int = 0
+    short_pages: int = 0
     rate_limit_next: int = 0
     error_after_write_next: int = 0
     error_before_write_next: int = 0

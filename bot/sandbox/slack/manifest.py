@@ -38,6 +38,7 @@ OPTIONAL_SCOPES = [
     "search:read.public",
     "users:read.email",
 ]
+USER_SCOPES = ["search:read.public"]
 BOT_EVENTS = [
     "agent_session_stopped",
     "app_context_changed",
@@ -50,6 +51,7 @@ BOT_EVENTS = [
     "channel_left",
     "channel_rename",
     "channel_unarchive",
+    "group_deleted",
     "group_archive",
     "group_left",
     "member_joined_channel",
@@ -80,6 +82,7 @@ class Manifest:
 
     scopes: frozenset[str]
     optional_scopes: frozenset[str]
+    user_scopes: frozenset[str]
     bot_events: frozenset[str]
     commands: tuple[dict[str, Any], ...]
     shortcuts: tuple[dict[str, str], ...]
@@ -93,7 +96,14 @@ def load_manifest(path: Path = MANIFEST) -> Manifest:
 
 def full_manifest() -> Manifest:
     """Return an app with every scope, event and command known here."""
-    return Manifest(frozenset(SCOPES), frozenset(OPTIONAL_SCOPES), frozenset(BOT_EVENTS), (COMMAND,), SHORTCUTS)
+    return Manifest(
+        frozenset(SCOPES),
+        frozenset(OPTIONAL_SCOPES),
+        frozenset(USER_SCOPES),
+        frozenset(BOT_EVENTS),
+        (COMMAND,),
+        SHORTCUTS,
+    )
 
 
 def parse_manifest(document: dict[str, Any]) -> Manifest:
@@ -104,6 +114,7 @@ def parse_manifest(document: dict[str, Any]) -> Manifest:
     return Manifest(
         scopes=frozenset(scopes.get("bot", ())),
         optional_scopes=frozenset(scopes.get("bot_optional", ())),
+        user_scopes=frozenset([*scopes.get("user", ()), *scopes.get("user_optional", ())]),
         bot_events=frozenset(subscriptions.get("bot_events", ())),
         commands=tuple(features.get("slash_commands", ())),
         shortcuts=tuple(features.get("shortcuts", ())),

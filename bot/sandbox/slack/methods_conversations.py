@@ -40,6 +40,12 @@ def _limit(call: Call, default: int) -> int:
     return integer(call.args, "limit", default, 1, MAX_PAGE)
 
 
+def _messages_limit(call: Call, default: int) -> int:
+    """Like ``_limit``; pages may also be shorter than what was asked for, as they are for some apps."""
+    limit = _limit(call, default)
+    return min(limit, call.slack.faults.short_pages or limit)
+
+
 async def history(call: Call) -> Json:
     """conversations.history: newest first; the cursor is the oldest ts already given."""
     channel = joined_channel(call)
@@ -51,7 +57,7 @@ async def history(call: Call) -> Json:
         except ValueError as error:
             raise SlackError("invalid_cursor") from error
     found = channel.between(channel.top, _bound(call, "oldest"), latest, inclusive)
-    page = found[-_limit(call, 100) :]
+    page = found[-_messages_limit(call, 100) :]
     more = len(found) > len(page)
     answer: Json = {
         "messages": [shown(call, channel.messages[ts]) for ts in reversed(page)],
@@ -74,7 +80,7 @@ async def replies(call: Call) -> Json:
     thread = channel.threads.get(parent_ts, [])
     inclusive = flag(call.args, "inclusive")
     found = channel.between(thread, _bound(call, "oldest"), _bound(call, "latest"), inclusive)
-    page, cursor = page_of(found, text(call.args, "cursor"), _limit(call, 1000))
+    page, cursor = page_of(found, text(call.args, "cursor"), _messages_limit(call, 1000))
     parent = [channel.messages[parent_ts]] if parent_ts in channel.messages else []
     messages = [shown(call, entry) for entry in (*parent, *(channel.messages[ts] for ts in page))]
     answer: Json = {"messages": messages, "has_more": bool(cursor)}

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from . import methods_chat, methods_conversations, methods_other, methods_people, methods_views
+from . import methods_chat, methods_conversations, methods_other, methods_people, methods_search, methods_views
 from .arguments import read_arguments
 from .blocks import check_message
-from .call import Call, Method
+from .call import SEARCHER, Call, Method
 from .core import RESPONSE_USES, ResponseUrl, Slack
 from .errors import SlackError
 from .posting import Content, change, delete, new_content, post_as_bot, post_ephemeral
@@ -28,11 +28,11 @@ METHODS: dict[str, Method] = {
     **methods_people.METHODS,
     **methods_views.METHODS,
     **methods_other.METHODS,
+    **methods_search.METHODS,
 }
 # Long enough that a caller which does not wait is seen to call again, short enough for a person who tries it.
 LIMITED_SECONDS = 2
 APP_SCOPES = frozenset({"connections:write"})
-# Search is off in this workspace, as on plans without it; a bot must get by with what it indexed itself.
 SEARCH_METHODS = frozenset({"assistant.search.context", "assistant.search.info", "search.messages"})
 
 
@@ -74,7 +74,7 @@ async def _answer(slack: Slack, request: web.Request) -> web.StreamResponse:
     try:
         args = await read_arguments(request)
         method = METHODS.get(name)
-        if method is None:
+        if method is None or (name in SEARCH_METHODS and not slack.search):
             body = _unknown(name)
         else:
             scopes = authenticate(slack, request, args, method.kind)
@@ -151,8 +151,16 @@ def authenticate(slack: Slack, request: web.Request, args: Json, kind: str) -> f
     token = given.encode()
     is_bot = hmac.compare_digest(token, slack.tokens.slack_bot.encode())
     is_app = hmac.compare_digest(token, slack.tokens.slack_app.encode())
-    if not is_bot and not is_app:
+    is_user = hmac.compare_digest(token, slack.tokens.slack_user.encode())
+    if not is_bot and not is_app and not is_user:
         raise SlackError("invalid_auth")
+    if is_user:
+        if kind != SEARCHER:
+            raise SlackError("not_allowed_token_type")
+        return slack.manifest.user_scopes
+    if kind == SEARCHER and is_bot:
+        # A bot searches with the token of a person's question, which only agent apps are given; this is none.
+        raise SlackError("invalid_action_token")
     if is_bot != (kind == "bot"):
         raise SlackError("not_allowed_token_type")
     return slack.scopes if is_bot else APP_SCOPES
