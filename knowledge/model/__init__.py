@@ -19,6 +19,7 @@ from knowledge.model.acting import (
     action_digest,
 )
 from knowledge.model.failing import (
+    CONTEXT_KINDS,
     Alert,
     AlertStatus,
     Evidence,
@@ -44,6 +45,7 @@ from knowledge.model.knowing import (
 
 __all__ = [
     "BUILD_KINDS",
+    "CONTEXT_KINDS",
     "KIND_NAMES",
     "Action",
     "Alert",
