@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.ports import Embedder, Jobs
+from knowledge.runbooks import Shelf
 from knowledge.store.executions import StoredExecutions
 from remediation.policy import Policy
 from remediation.ports import Clients
@@ -48,3 +49,4 @@ class Services:
     timing: Timing = field(default_factory=Timing)
     now: Callable[[], datetime] = utc_now
     connections: Callable[[], Sequence[str]] = tuple
+    runbooks: Shelf = field(default_factory=Shelf)

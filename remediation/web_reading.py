@@ -60,9 +60,7 @@ async def _once(  # noqa: PLR0917  one request in full
     try:
         async with (
             asyncio.timeout(deadline_s),
-            http.stream(
-                "GET", url, params=query, headers=headers, timeout=deadline_s, follow_redirects=False
-            ) as reply,
+            http.stream("GET", url, params=query, headers=headers, timeout=deadline_s, follow_redirects=False) as reply,
         ):
             data = bytearray()
             async for chunk in reply.aiter_bytes():
@@ -101,5 +99,7 @@ def _said(data: bytes) -> str:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
         return ""
-    found = body if isinstance(body, str) else (body.get("error") or body.get("message")) if isinstance(body, dict) else ""
+    found = (
+        body if isinstance(body, str) else (body.get("error") or body.get("message")) if isinstance(body, dict) else ""
+    )
     return " ".join(str(found or "").split())[:200].rstrip(".")
