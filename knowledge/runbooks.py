@@ -34,7 +34,7 @@ _ALERT_NAME = re.compile(r"\b(?:[A-Z][a-z0-9]+){2,}[A-Z]*\b")
 
 @dataclass(frozen=True, slots=True)
 class Runbook:
-    """`path` is relative to the folder; `services` and `keywords` in lower case. Without a `url` only the path is shown."""
+    """`path` is relative to the folder; `services` and `keywords` in lower case. Without a `url` the path is shown."""
 
     path: str
     title: str

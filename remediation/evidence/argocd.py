@@ -7,6 +7,7 @@ from typing import Any
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import EvidenceKind
+from remediation import kube
 from remediation.evidence import changes
 from remediation.evidence.piece import Piece, Pieces, Subject
 from remediation.ports import ArgoCd, CodeHost, Json
@@ -22,7 +23,8 @@ NAMES_ONLY = frozenset({"Secret", "ConfigMap"})
 async def collect(subject: Subject) -> Pieces:
     """For incidents that Argo CD reported, by the application's name, and for services that name an application.
 
-    Of the latter only what changed is told: an application that is degraded says no more than its pods do.
+    Of the latter only what changed is told, unless a sync failed: that an application is degraded says no more than
+    its pods do.
     """
     incident, argocd = subject.incident, subject.clients.argocd
     reported = incident.source == "argocd"
@@ -37,14 +39,17 @@ async def collect(subject: Subject) -> Pieces:
         application = await argocd.application(name)
     except CodeHealerError as error:
         return [Piece(kind, name, could_not=str(error))]
-    told, changed = await asyncio.gather(
-        _told(argocd, name, application) if reported else _nothing(), _changes(argocd, subject, name, application)
-    )
-    return [*told, *changed]
+    parts = [_changes(argocd, subject, name, application)]
+    if reported or _sync_failed(application):
+        parts.insert(0, _told(argocd, name, application))
+    return [piece for part in await asyncio.gather(*parts) for piece in part]
 
 
-async def _nothing() -> Pieces:
-    return []
+def _sync_failed(application: Json) -> bool:
+    status = application.get("status") or {}
+    conditions = status.get("conditions") or []
+    phase = (status.get("operationState") or {}).get("phase")
+    return phase in {"Failed", "Error"} or any(str(c.get("type", "")).endswith("Error") for c in conditions)
 
 
 # --- the application ----------------------------------------------------------------------------------------------
@@ -99,12 +104,12 @@ async def _unwell(argocd: ArgoCd, name: str, application: Json) -> list[str]:
     except CodeHealerError as error:
         return [f"  Its resources could not be had: {error}"]
     bad = [node for node in nodes if str((node.get("health") or {}).get("status") or "") not in WELL]
-    return [
-        f"  {node.get('kind')}/{node.get('name')} is {node['health']['status']}: {node['health'].get('message', '')}".rstrip(
-            ": "
-        )
-        for node in bad[:MAX_RESOURCES]
-    ]
+    return [_unwell_line(node) for node in bad[:MAX_RESOURCES]]
+
+
+def _unwell_line(node: Json) -> str:
+    why = f": {node['health']['message']}" if node["health"].get("message") else ""
+    return f"  {node.get('kind')}/{node.get('name')} is {node['health']['status']}{why}"
 
 
 async def _drift(argocd: ArgoCd, name: str, application: Json) -> list[str]:
@@ -150,8 +155,12 @@ async def _changes(argocd: ArgoCd, subject: Subject, name: str, application: Jso
     """From the revision that was deployed before to the newest one, with the subject of its commit and all commits."""
     status = application.get("status") or {}
     old, new = _revisions(status)
-    if not old or not new or old == new:
+    if not old or not new:
         return []
+    deployed = kube.when(str(((status.get("history") or [{}])[-1]).get("deployedAt") or ""))
+    if changes.is_old(deployed, subject.incident.opened_at) and not _sync_failed(application):
+        text = f"Argo CD: the last revision is from {changes.before(deployed, subject.incident.opened_at)}"
+        return [Piece(EvidenceKind.CHANGES, f"Argo CD {name}", text)]
     head, compared = await asyncio.gather(_subject_of(argocd, name, new), _compared(subject, old, new))
     sync, health = (status.get("sync") or {}).get("status"), (status.get("health") or {}).get("status")
     lines = [
@@ -193,7 +202,8 @@ async def _compared(subject: Subject, old: str, new: str) -> list[str]:
     if host is None or not subject.repository:
         return []
     try:
-        return changes.commits_change(await host.compare(subject.repository, old, new)).splitlines()
+        compared = await host.compare(subject.repository, old, new)
+        return changes.commits_change(compared, newest=False).splitlines()
     except CodeHealerError as error:
         # Manifests are often in another repository than the service's.
         return ["", f"  the commits could not be compared in {subject.repository}: {error}"]

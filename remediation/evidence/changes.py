@@ -7,7 +7,7 @@ named: they may be secrets.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from remediation.ports import Json
@@ -16,6 +16,7 @@ MAX_NAMED = 12
 MAX_COMMITS = 10
 MAX_FILES = 20
 MAX_DIFFERENCES = 20
+RECENT = timedelta(days=1)
 _VALUE_CHARS = 120
 # Parts of a container that explain a failure when they change, beside image and environment.
 _PARTS = ("command", "args", "resources", "readinessProbe", "livenessProbe", "startupProbe", "ports", "securityContext")
@@ -153,10 +154,13 @@ def rollout_change(current: Revision, older: Sequence[Revision], failing_since: 
         return ""
     healthy = next((one for one in older if one.served), older[0])
     parts = template_changes(healthy.template, current.template) or ["the same template"]
-    when = _when(current.created_at, failing_since)
+    when = before(current.created_at, failing_since)
     known = "" if healthy.served else " (not known to have been healthy)"
     back = healthy.created_at is not None and current.created_at is not None and current.created_at < healthy.created_at
-    lines = [f"{', '.join(parts[:3])}{_more(parts, 3)}; revision {healthy.number} → {current.number}, {when}"]
+    if is_old(current.created_at, failing_since):
+        lines = [f"nothing was rolled out: revision {current.number} is from {when}", "  what it changed then:"]
+    else:
+        lines = [f"{', '.join(parts[:3])}{_more(parts, 3)}; revision {healthy.number} → {current.number}, {when}"]
     lines += [f"  {part}" for part in parts]
     lines.append(f"  last healthy: revision {healthy.number}{known}, {stamp(healthy.created_at)}")
     lines.append(
@@ -167,7 +171,12 @@ def rollout_change(current: Revision, older: Sequence[Revision], failing_since: 
     return "\n".join(lines)
 
 
-def _when(changed_at: datetime | None, failing_since: datetime) -> str:
+def is_old(changed_at: datetime | None, failing_since: datetime) -> bool:
+    """Whether a change is too long ago to be what made something fail that ran since."""
+    return changed_at is not None and failing_since - changed_at > RECENT
+
+
+def before(changed_at: datetime | None, failing_since: datetime) -> str:
     if changed_at is None:
         return "at an unknown time"
     seconds = (failing_since - changed_at).total_seconds()
@@ -193,16 +202,19 @@ def _more(found: Sequence[Any], shown: int) -> str:
 # --- two commits ------------------------------------------------------------------------------------------------------
 
 
-def commits_change(comparison: Json) -> str:
-    """GitHub's comparison of two commits: how many, whose, which files. "" where they are the same."""
+def commits_change(comparison: Json, *, newest: bool = True) -> str:
+    """GitHub's comparison of two commits: how many, whose, which files. "" where they are the same.
+
+    `newest` names the newest commit's subject in the first line.
+    """
     commits = [row for row in comparison.get("commits") or [] if isinstance(row, dict)]
     files = [row for row in comparison.get("files") or [] if isinstance(row, dict)]
     total = int(comparison.get("total_commits") or len(commits))
     if not total and not files:
         return ""
-    newest = f', newest "{subject(_message(commits[-1]))}"' if commits else ""
+    last = f', newest "{subject(_message(commits[-1]))}"' if commits and newest else ""
     touched = ", ".join(str(row.get("filename", "")) for row in files[:3])
-    head = f"{total} commit{'' if total == 1 else 's'}{newest}"
+    head = f"{total} commit{'' if total == 1 else 's'}{last}"
     lines = [f"{head}; {touched}{_more(files, 3)}" if files else head]
     lines += [_commit_line(row) for row in reversed(commits[-MAX_COMMITS:])]
     if total > MAX_COMMITS:

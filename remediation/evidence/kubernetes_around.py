@@ -44,7 +44,10 @@ async def _node(place: Place, name: str) -> list[str]:
             place.name, "Event", "default", fields=f"involvedObject.kind=Node,involvedObject.name={name}"
         ),
     )
+    # A node that is well is nothing to read about.
     recent = [event for event in events if event.get("type") == "Warning" and _recent(event, place.now)]
+    if texts.takes_pods(node) and not recent:
+        return []
     rows = texts.event_table(recent, place.now, most=MAX_EVENTS).split("\n") if recent else []
     return [*texts.node_lines(node), *(f"  {row}" for row in rows)]
 

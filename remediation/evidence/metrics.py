@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from knowledge.errors import CodeHealerError
@@ -12,6 +13,8 @@ from remediation.ports import Metrics, Sample
 
 BEFORE = timedelta(minutes=15)
 MAX_SHOWN = 5
+# A smaller difference, as a share of the greater value, is none.
+NOISE = 0.1
 
 
 async def collect(subject: Subject) -> Pieces:
@@ -25,26 +28,35 @@ async def collect(subject: Subject) -> Pieces:
     found = await asyncio.gather(
         *(_measured(subject.clients.metrics, name, query, subject.now, before) for name, query in queries.items())
     )
-    lines = [line for shown, _ in found for line in shown]
-    pieces = [Piece(EvidenceKind.METRICS, source, _text(lines, before, subject.now))] if lines else []
+    rows = [row for shown, _ in found for row in shown]
+    pieces = [Piece(EvidenceKind.METRICS, source, _text(rows))] if rows else []
     return [
         *pieces,
         *(Piece(EvidenceKind.METRICS, f"{source} {name}", could_not=why) for _, (name, why) in found if why),
     ]
 
 
-def _text(lines: list[str], before: datetime, now: datetime) -> str:
-    ago = span((now - before).total_seconds())
-    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-    return "\n".join(
-        [f"{'; '.join(lines[:3])}{more} (the first is now, the other {ago} ago)", *(f"  {one}" for one in lines)]
-    )
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the text, and whether the value differs from before."""
+
+    text: str
+    changed: bool
+
+
+def _text(rows: list[_Row]) -> str:
+    """What changed first, in one line; then all of it."""
+    telling = [row.text for row in rows if row.changed]
+    ago = f"{span(BEFORE.total_seconds())} before the failure"
+    more = f" and {len(telling) - 3} more" if len(telling) > 3 else ""
+    head = f"{'; '.join(telling[:3])}{more} ({ago})" if telling else f"all as {ago}"
+    return "\n".join([head, *(f"  {row.text}" for row in rows)])
 
 
 async def _measured(
     metrics: Metrics, name: str, query: str, now: datetime, before: datetime
-) -> tuple[list[str], tuple[str, str]]:
-    """The series as lines, and (name, why not)."""
+) -> tuple[list[_Row], tuple[str, str]]:
+    """The series that changed most, and (name, why not)."""
     try:
         today, then = await asyncio.gather(metrics.query(query, now), metrics.query(query, before))
     except CodeHealerError as error:
@@ -53,10 +65,10 @@ async def _measured(
     # What differs between the series tells them apart; what all have in common is noise.
     common = set.intersection(*(set(sample.labels.items()) for sample in today)) if len(today) > 1 else None
     ranked = sorted(today, key=lambda sample: _distance(sample.value, old.get(_key(sample))), reverse=True)
-    lines = [_line(name, sample, old.get(_key(sample)), common) for sample in ranked[:MAX_SHOWN]]
+    rows = [_row(name, sample, old.get(_key(sample)), common) for sample in ranked[:MAX_SHOWN]]
     if len(ranked) > MAX_SHOWN:
-        lines.append(f"{name}: {len(ranked) - MAX_SHOWN} more series that changed less")
-    return lines or [f"{name}: no data"], (name, "")
+        rows.append(_Row(f"{name}: {len(ranked) - MAX_SHOWN} more series that changed less", changed=False))
+    return rows or [_Row(f"{name}: no data", changed=bool(then))], (name, "")
 
 
 def _key(sample: Sample) -> tuple[tuple[str, str], ...]:
@@ -70,10 +82,11 @@ def _distance(now: float, before: float | None) -> float:
     return abs(now - before) / max(abs(now), abs(before), 1e-9)
 
 
-def _line(name: str, sample: Sample, before: float | None, common: set[tuple[str, str]] | None) -> str:
+def _row(name: str, sample: Sample, before: float | None, common: set[tuple[str, str]] | None) -> _Row:
     telling = [] if common is None else [f"{k}={v}" for k, v in _key(sample) if (k, v) not in common]
     labels = f"{{{', '.join(telling)[:120]}}}" if telling else ""
-    return f"{name}{labels} {_shown(sample.value)}, was {_shown(before)}"
+    text = f"{name}{labels} {_shown(sample.value)}, was {_shown(before)}"
+    return _Row(text, changed=_distance(sample.value, before) > NOISE)
 
 
 def _shown(value: float | None) -> str:
