@@ -73,7 +73,10 @@ def _lines(application: Json) -> list[str]:
     if operation:
         retries = f" after {operation['retryCount']} retries" if operation.get("retryCount") else ""
         lines.append(f"  Last operation: {operation.get('phase', '')}{retries}: {operation.get('message', '')}")
-    lines += [f"  Condition {c.get('type')}: {c.get('message')}" for c in status.get("conditions") or []]
+    # The condition of a failed sync repeats what the operation says.
+    said = str(operation.get("message") or "") or None
+    conditions = [c for c in status.get("conditions") or [] if not (said and said in str(c.get("message")))]
+    lines += [f"  Condition {c.get('type')}: {c.get('message')}" for c in conditions]
     results = (operation.get("syncResult") or {}).get("resources") or []
     lines += [_result(r) for r in results if _failed(r)][:MAX_RESOURCES]
     out = [r for r in status.get("resources") or [] if r.get("status") not in {*SYNCED, None}]

@@ -123,7 +123,10 @@ def parse_matchers(text: str) -> list[tuple[str, str, str]]:
         found = _MATCHER.match(text, position)
         if found is None:
             raise QueryError(400, "bad_data", 'invalid parameter "query": parse error: unexpected character')
-        matchers.append((found[1], found[2], re.sub(r"\\(.)", r"\1", found[3])))
+        value = re.sub(r"\\(.)", r"\1", found[3])
+        if "~" in found[2]:
+            checked_expression(value)
+        matchers.append((found[1], found[2], value))
         position = found.end()
     return matchers
 
@@ -131,9 +134,12 @@ def parse_matchers(text: str) -> list[tuple[str, str, str]]:
 def holds(value: str, how: str, text: str) -> bool:
     """Whether a label's value satisfies a matcher; expressions are anchored, as Prometheus has it."""
     if how in {"=~", "!~"}:
-        try:
-            matches = re.fullmatch(text, value) is not None
-        except re.error as error:
-            raise QueryError(400, "bad_data", f"error parsing regexp: {error}") from None
-        return matches is (how == "=~")
+        return (re.fullmatch(text, value) is not None) is (how == "=~")
     return (value == text) is (how == "=")
+
+
+def checked_expression(text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise QueryError(400, "bad_data", f"error parsing regexp: {error}") from None
