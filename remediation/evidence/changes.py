@@ -152,7 +152,7 @@ def rollout_change(current: Revision, older: Sequence[Revision], failing_since: 
     """The change from the last healthy revision (`older` has the newest first); "" where there is only one revision."""
     if not older:
         return ""
-    healthy = next((one for one in older if one.served), older[0])
+    healthy = healthy_of(older)
     parts = template_changes(healthy.template, current.template) or ["the same template"]
     when = before(current.created_at, failing_since)
     known = "" if healthy.served else " (not known to have been healthy)"
@@ -169,6 +169,11 @@ def rollout_change(current: Revision, older: Sequence[Revision], failing_since: 
     if back:
         lines.append("  the present revision is the older one: it was rolled back to")
     return "\n".join(lines)
+
+
+def healthy_of(older: Sequence[Revision]) -> Revision:
+    """The newest that is known to have served, else the newest; there must be one."""
+    return next((one for one in older if one.served), older[0])
 
 
 def is_old(changed_at: datetime | None, failing_since: datetime) -> bool:

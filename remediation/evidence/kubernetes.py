@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
 
 from knowledge.errors import CodeHealerError, Refused
 from knowledge.model import EvidenceKind
 from remediation import kube
-from remediation.evidence import changes, kubernetes_around
+from remediation.evidence import kubernetes_around
 from remediation.evidence import kubernetes_texts as texts
+from remediation.evidence.kubernetes_history import history
 from remediation.evidence.kubernetes_place import Place, find
 from remediation.evidence.piece import Piece, Pieces, Subject
 from remediation.ports import Json
@@ -17,7 +17,6 @@ PART_DEADLINE_S = 8.0
 MAX_PODS = 3
 MAX_EVENTS = 40
 LOG_LINES = 300
-MAX_REVISIONS = 6
 
 
 async def collect(subject: Subject) -> Pieces:
@@ -38,7 +37,7 @@ async def collect(subject: Subject) -> Pieces:
             group.create_task(_part(EvidenceKind.POD_STATUS, place, pods, _pod_status)),
             group.create_task(_part(EvidenceKind.EVENTS, place, pods, _events)),
             *(group.create_task(_logs(place, pod, previous)) for pod in pods[:1] for previous in (True, False)),
-            group.create_task(_history(place, pods, incident.opened_at)),
+            group.create_task(history(place, subject, deadline_s=PART_DEADLINE_S)),
             *(group.create_task(_part(kind, place, pods, part)) for kind, part in _AROUND),
         ]
     return [piece for task in tasks for piece in task.result()]
@@ -64,7 +63,7 @@ _AROUND: tuple[tuple[EvidenceKind, _Part], ...] = (
 
 
 async def _part(kind: EvidenceKind, place: Place, pods: Sequence[Json], part: _Part) -> Pieces:
-    source = _source(place, pods)
+    source = place.source if place.workload else f"{place.namespace}/{kube.name_of(pods[0])}"
     try:
         async with asyncio.timeout(PART_DEADLINE_S):
             text = await part(place, pods)
@@ -73,10 +72,6 @@ async def _part(kind: EvidenceKind, place: Place, pods: Sequence[Json], part: _P
     except CodeHealerError as error:
         return [Piece(kind, source, could_not=str(error))]
     return [Piece(kind, source, text)] if text else []
-
-
-def _source(place: Place, pods: Sequence[Json]) -> str:
-    return f"{place.namespace}/{kube.name_of(place.workload) if place.workload else kube.name_of(pods[0])}"
 
 
 async def _pod_status(place: Place, pods: Sequence[Json]) -> str:
@@ -133,78 +128,3 @@ def _worst_container(pod: Json) -> str:
         return ""
     worst = max(statuses, key=lambda c: (not c.get("ready", False), int(c.get("restartCount", 0))))
     return str(worst.get("name", ""))
-
-
-# --- rollout history and what it changed --------------------------------------------------------------------------
-
-
-async def _history(place: Place, pods: Sequence[Json], failing_since: datetime) -> Pieces:
-    """The revisions, and what the present one changed since the last that is known to have served."""
-    if place.workload is None:
-        return []
-    source = _source(place, pods)
-    try:
-        async with asyncio.timeout(PART_DEADLINE_S):
-            rows = place.replica_sets or await _controller_revisions(place, place.workload)
-    except TimeoutError:
-        return [Piece(EvidenceKind.ROLLOUT, source, could_not=f"no answer within {PART_DEADLINE_S:.0f} s")]
-    except CodeHealerError as error:
-        return [Piece(EvidenceKind.ROLLOUT, source, could_not=str(error))]
-    if not rows:
-        return []
-    current, older = _revisions(place.workload, rows)
-    pieces = [Piece(EvidenceKind.ROLLOUT, source, _rollout(place.workload, rows, current.number))]
-    changed = changes.rollout_change(current, older, failing_since)
-    return [*pieces, Piece(EvidenceKind.CHANGES, source, changed)] if changed else pieces
-
-
-async def _controller_revisions(place: Place, workload: Json) -> tuple[Json, ...]:
-    """What stateful and daemon sets keep instead of replica sets, in the same shape."""
-    found = await place.cluster.list(
-        place.name, "ControllerRevision", place.namespace, labels=kube.selector(workload)
-    )  # fmt: skip
-    mine = [row for row in found if kube.controller_uid(row) == kube.uid_of(workload)]
-    return tuple({**row, "spec": {"template": _template_in(row)}} for row in mine)
-
-
-def _template_in(row: Json) -> Json:
-    """The pod template in a controller revision, which is kept there as a patch."""
-    template = ((row.get("data") or {}).get("spec") or {}).get("template") or {}
-    return {key: value for key, value in template.items() if key != "$patch"}
-
-
-def _revisions(workload: Json, rows: Sequence[Json]) -> tuple[changes.Revision, list[changes.Revision]]:
-    """The present revision and the earlier ones with another template, newest first."""
-    current = max([r for r in rows if kube.same_template(r, workload)] or rows, key=_number)
-    older = [r for r in rows if _number(r) < _number(current) and not kube.same_template(r, current)]
-    older.sort(key=_number, reverse=True)
-    return _revision(current, rows), [_revision(row, rows) for row in older]
-
-
-def _revision(row: Json, rows: Sequence[Json]) -> changes.Revision:
-    newer = [other for other in rows if _number(other) > _number(row)]
-    return changes.Revision(
-        number=_number(row),
-        template=kube.template_of(row),
-        created_at=kube.created_at(row),
-        cause=kube.annotations(row).get("kubernetes.io/change-cause", ""),
-        served=kube.ran_healthy(row, newer, least_seconds=kube.STOOD_SECONDS),
-    )
-
-
-def _number(row: Json) -> int:
-    return int(row["revision"]) if "revision" in row else kube.revision_of(row)
-
-
-def _rollout(workload: Json, rows: Sequence[Json], current: int) -> str:
-    lines = [f"Rollout history of {workload['kind'].lower()}/{kube.name_of(workload)}"]
-    for row in sorted(rows, key=_number)[-MAX_REVISIONS:]:
-        status = row.get("status") or {}
-        ready = f"{status.get('readyReplicas', 0) or 0}/{(row.get('spec') or {}).get('replicas', 0)} ready; "
-        cause = kube.annotations(row).get("kubernetes.io/change-cause", "")
-        lines.append(
-            f"  revision {_number(row)}{' (current)' if _number(row) == current else ''}: "
-            f"{', '.join(kube.images(kube.template_of(row)))}; {ready if 'status' in row else ''}"
-            f"created {changes.stamp(kube.created_at(row))}{f'; {cause}' if cause else ''}"
-        )
-    return "\n".join(lines)

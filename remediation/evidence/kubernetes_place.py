@@ -25,6 +25,11 @@ class Place:
     replica_sets: tuple[Json, ...]
     now: datetime
 
+    @property
+    def source(self) -> str:
+        """The workload as evidence names it."""
+        return f"{self.namespace}/{kube.name_of(self.workload)}" if self.workload else self.namespace
+
 
 async def find(incident: Incident, cluster: Cluster, namespace: str, now: datetime) -> Place | None:
     """None when nothing of that name is there."""

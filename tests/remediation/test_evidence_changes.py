@@ -11,6 +11,7 @@ from remediation.evidence.changes import (
     rollout_change,
     template_changes,
 )
+from remediation.evidence.kubernetes_history import commit_of
 
 NOW = datetime(2026, 3, 2, 14, 0, tzinfo=UTC)
 
@@ -85,3 +86,14 @@ def test_drift_names_paths_and_hides_values_of_secrets_and_variables() -> None:
     assert found == ["spec.replicas: 3 → 2", "spec.containers[app].env[TOKEN].value"]
     assert differences({"data": {"k": "one"}}, {"data": {"k": "two"}}, names_only=True) == ["data.k"]
     assert len(differences({}, {str(n): n for n in range(99)}, names_only=False)) == 20
+
+
+def test_an_image_names_its_commit_by_a_note_or_by_its_tag() -> None:
+    def of(tag: str, **notes: str) -> str:
+        spec = {"containers": [{"image": f"registry.example:5000/shop/app:{tag}"}]}
+        return commit_of({"metadata": {"annotations": notes}, "spec": spec})
+
+    assert of("1.4", **{"org.opencontainers.image.revision": "ab" * 20}) == "ab" * 20
+    assert of("sha-4fe827e") == "4fe827e"
+    assert of("4fe827e648") == "4fe827e648"
+    assert of("20260302") == of("2.14.1") == of("main") == ""

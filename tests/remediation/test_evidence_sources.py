@@ -53,6 +53,10 @@ async def test_a_release_is_named_as_what_changed_with_its_commit_and_its_effect
     assert '"Release checkout 2.14.2" (1 commit; deploy/kustomization.yaml)' in deployed
     assert "release checkout 2.14.2" in found["rollout"][0].text
     assert not any(item.could_not for items in found.values() for item in items if item.kind != "logs")
+    # Without Argo CD the images name their commits.
+    site.clients = replace(site.clients, argocd=None)
+    (rollout,) = first_lines((await look(site, "checkout"))["changes"])
+    assert rollout.endswith('1 commit, newest "Release checkout 2.14.2"; deploy/kustomization.yaml')
 
 
 async def test_nodes_autoscaler_volumes_and_quota_are_looked_at_where_the_symptom_points(site: Site) -> None:

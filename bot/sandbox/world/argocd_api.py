@@ -236,11 +236,11 @@ class ArgoApi:
         live = self.cluster.store.get("deployments", service.namespace, service.name)
         wanted = copy.deepcopy(live)
         if wanted is not None:
-            _, head = sync_status(self.store, self.cluster, app)
+            head = sync_status(self.store, self.cluster, app)[1]
             image = service.image(self.store.version_at(service, head))
             wanted["spec"]["template"]["spec"]["containers"][0]["image"] = image
         live_text, wanted_text = (orjson.dumps(state).decode() for state in (live, wanted))
-        item = {
+        item: Json = {
             "group": "apps",
             "kind": "Deployment",
             "namespace": service.namespace,
