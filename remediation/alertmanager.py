@@ -30,13 +30,13 @@ class AlertmanagerServer:
         query = {"filter": f"alertname={_quoted(alertname)}", "silenced": "true", "inhibited": "true", "active": "true"}
         rows = await self._get("/api/v2/alerts", query)
         found = next((row for row in _objects(rows) if row.get("fingerprint") == fingerprint), {})
-        ids = [str(one) for one in (found.get("status") or {}).get("silencedBy") or []]
-        return [one for silence_id in ids[:MAX_SILENCES] if (one := await self._silence(silence_id))]
+        ids = _dict(found.get("status")).get("silencedBy")
+        muting = [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else []
+        return [one for silence_id in muting[:MAX_SILENCES] if (one := await self._silence(silence_id))]
 
     async def version(self) -> str:
         found = await self._get("/api/v2/status", {})
-        info = found.get("versionInfo") if isinstance(found, dict) else None
-        return str((info or {}).get("version", ""))
+        return str(_dict(_dict(found).get("versionInfo")).get("version", ""))
 
     async def _silence(self, silence_id: str) -> Silence | None:
         try:
@@ -59,6 +59,10 @@ def _read(body: Json) -> Silence:
     except ValueError:
         ends_at = None
     return Silence(str(body.get("id", "")), str(body.get("createdBy", "")), str(body.get("comment", "")), ends_at)
+
+
+def _dict(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _objects(rows: Any) -> list[Json]:

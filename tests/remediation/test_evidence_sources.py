@@ -1,10 +1,11 @@
 """What each source adds to the evidence, on the sandbox's world and through the real clients."""
 
 import asyncio
+import contextlib
 import copy
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,16 +14,18 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import stamina
 
 from bot.sandbox.world.github_store import Failure
-from knowledge.errors import NotFound, Refused, SettingsError, Unavailable
+from knowledge.errors import CodeHealerError, NotFound, Refused, SettingsError, Unavailable
 from knowledge.model import Alert, AlertStatus, Evidence
 from remediation.alertmanager import AlertmanagerServer
+from remediation.argocd import ArgoCdServer
 from remediation.evidence import collect
 from remediation.evidence.piece import Piece
 from remediation.evidence.status_pages import symptoms_of
 from remediation.prometheus import PrometheusServer
-from remediation.status_pages import parse_pages
+from remediation.status_pages import StatusPageReader, parse_pages
 from tests.programs import need_program
 from tests.remediation.site import Site
 
@@ -213,6 +216,28 @@ async def test_a_metrics_answer_is_bounded_and_one_value_a_series(peer: "Peer") 
     peer.status = 404
     with pytest.raises(NotFound):
         await server.query("x", now)
+
+
+ODD = [None, [], {}, "x", 7, [7], {"status": 7}, {"status": "success", "data": 7}, {"status": {"indicator": 7}},
+       {"status": {"indicator": "none"}, "incidents": [7, {"incident_updates": [7]}], "nodes": 7, "items": {}},
+       {"status": "success", "data": {"resultType": "vector", "result": [7, {"value": 7}, {"metric": 7, "value": []}]}},
+       [{"fingerprint": "f", "status": 7}], [{"fingerprint": "f", "status": {"silencedBy": [7, "a/b?c"]}}]]  # fmt: skip
+
+
+async def test_answers_of_any_shape_end_in_a_value_or_in_a_sentence(peer: "Peer") -> None:
+    argocd = ArgoCdServer(peer.http, peer.url, "t")
+    metrics, silences = PrometheusServer(peer.http, peer.url), AlertmanagerServer(peer.http, peer.url)
+    asked: list[Callable[[], Awaitable[object]]] = [
+        lambda: metrics.query("x", datetime.now(UTC)), metrics.version, silences.version,
+        lambda: silences.silences_of("a", "f"), lambda: argocd.resource_tree("a"), lambda: argocd.managed_resources("a"),
+        lambda: StatusPageReader(peer.http, parse_pages([f"X:ci={peer.url}"])).ask("X"),
+    ]  # fmt: skip
+    with stamina.set_testing(True):  # one attempt each
+        for odd in ODD:
+            peer.answer = json.dumps(odd)
+            for ask in asked:
+                with contextlib.suppress(CodeHealerError):
+                    await ask()
 
 
 class Peer:
