@@ -7,11 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, Evidence, EvidenceKind, Incident
 from knowledge.redaction import clean, redact
 from remediation.evidence import argocd, github_actions, kubernetes, metrics, silences, status_pages
-from remediation.evidence.piece import Piece, Pieces, Subject
+from remediation.evidence.piece import Piece, Pieces, Subject, within
 from remediation.policy import Policy, service_of
 from remediation.ports import Clients
 
@@ -50,25 +49,16 @@ async def collect(
     ends = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_one(name, collector(subject), deadline_s), name=f"evidence {name}")
+            group.create_task(within(deadline_s, collector(subject), name, name), name=f"evidence {name}")
             for name, collector in COLLECTORS
         ]
     pieces = [piece for task in tasks for piece in task.result()]
     # Providers are asked only about what the evidence looks like, so this comes after it.
     left_s = max(0.0, ends - asyncio.get_running_loop().time())
     seen = [*pieces, *(Piece(EvidenceKind.ALERT, alert.source, f"{alert.title}\n{alert.log}") for alert in alerts)]
-    pieces += await _one("status pages", status_pages.collect(clients.status_pages, seen), left_s)
+    name = "status pages"
+    pieces += await within(left_s, status_pages.collect(clients.status_pages, seen), name, name)
     return [finished(piece) for piece in pieces]
-
-
-async def _one(name: str, asked: Awaitable[Pieces], deadline_s: float) -> Pieces:
-    try:
-        async with asyncio.timeout(deadline_s):
-            return await asked
-    except TimeoutError:
-        return [Piece(name, name, could_not=f"no answer within {deadline_s:.0f} s")]
-    except CodeHealerError as error:
-        return [Piece(name, name, could_not=str(error))]
 
 
 def finished(piece: Piece, *, max_chars: int = MAX_CHARS) -> Evidence:

@@ -9,11 +9,13 @@ from knowledge.errors import CodeHealerError
 from knowledge.model import EvidenceKind
 from remediation import kube
 from remediation.evidence import changes
-from remediation.evidence.piece import Piece, Pieces, Subject
+from remediation.evidence.piece import Piece, Pieces, Subject, within
 from remediation.ports import ArgoCd, CodeHost, Json
 
 MAX_RESOURCES = 20
 MAX_HISTORY = 5
+# Of its parts; what the application says of itself stays when one of them takes longer.
+PART_DEADLINE_S = 8.0
 SYNCED = frozenset({"Synced", "Pruned"})
 WELL = frozenset({"Healthy", "Suspended", ""})
 # Their values are configuration or secrets: differences are named by key alone.
@@ -39,7 +41,8 @@ async def collect(subject: Subject) -> Pieces:
         application = await argocd.application(name)
     except CodeHealerError as error:
         return [Piece(kind, name, could_not=str(error))]
-    parts = [_changes(argocd, subject, name, application)]
+    changed = _changes(argocd, subject, name, application)
+    parts = [within(PART_DEADLINE_S, changed, EvidenceKind.CHANGES, name)]
     if reported or _sync_failed(application):
         parts.insert(0, _told(argocd, name, application))
     return [piece for part in await asyncio.gather(*parts) for piece in part]
@@ -103,9 +106,10 @@ async def _unwell(argocd: ArgoCd, name: str, application: Json) -> list[str]:
     if str(((application.get("status") or {}).get("health") or {}).get("status") or "") in WELL:
         return []
     try:
-        nodes = await argocd.resource_tree(name)
-    except CodeHealerError as error:
-        return [f"  Its resources could not be had: {error}"]
+        async with asyncio.timeout(PART_DEADLINE_S):
+            nodes = await argocd.resource_tree(name)
+    except (CodeHealerError, TimeoutError) as error:
+        return [f"  Its resources could not be had: {str(error) or 'no answer in time'}"]
     bad = [node for node in nodes if str((node.get("health") or {}).get("status") or "") not in WELL]
     return [_unwell_line(node) for node in bad[:MAX_RESOURCES]]
 
@@ -120,9 +124,10 @@ async def _drift(argocd: ArgoCd, name: str, application: Json) -> list[str]:
     if ((application.get("status") or {}).get("sync") or {}).get("status") != "OutOfSync":
         return []
     try:
-        resources = await argocd.managed_resources(name)
-    except CodeHealerError as error:
-        return [f"  The difference to Git could not be had: {error}"]
+        async with asyncio.timeout(PART_DEADLINE_S):
+            resources = await argocd.managed_resources(name)
+    except (CodeHealerError, TimeoutError) as error:
+        return [f"  The difference to Git could not be had: {str(error) or 'no answer in time'}"]
     lines: list[str] = []
     for resource in resources:
         found = _differences(resource)

@@ -2,16 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import EvidenceKind
 from remediation.evidence import changes
-from remediation.evidence.piece import Piece, Pieces, Subject
+from remediation.evidence.piece import Piece, Pieces, Subject, within
 from remediation.ports import CodeHost, Json
 
 LOG_BYTES = 400_000
 MAX_LOGS = 2
+# Of the run's parts; what the run says of itself stays when a log takes longer.
+PART_DEADLINE_S = 9.0
 MAX_NOTES = 30
 FAILED = frozenset({"failure", "timed_out", "startup_failure", "cancelled"})
 # What the runner notes on every failed step; the log says it as well.
@@ -37,9 +39,16 @@ async def collect(subject: Subject) -> Pieces:
     failed = [job for job in jobs if job.get("conclusion") in FAILED]
     worst = sorted(failed, key=lambda job: job.get("conclusion") == "cancelled")[:MAX_LOGS]
     summary = Piece(EvidenceKind.WORKFLOW_RUN, source, _summary(run, jobs), link=str(run.get("html_url", "")))
-    parts: list[Awaitable[Pieces]] = [_log(host, repository, job) for job in worst]
-    parts += [_annotations(host, repository, worst), _changes(host, repository, run)]
-    return [summary, *(piece for part in await asyncio.gather(*parts) for piece in part)]
+    parts = [
+        *(
+            (EvidenceKind.JOB_LOG, f"{repository} job {job.get('name', '?')}", _log(host, repository, job))
+            for job in worst
+        ),
+        (EvidenceKind.ANNOTATIONS, repository, _annotations(host, repository, worst)),
+        (EvidenceKind.CHANGES, repository, _changes(host, repository, run)),
+    ]
+    found = await asyncio.gather(*(within(PART_DEADLINE_S, part, kind, source) for kind, source, part in parts))
+    return [summary, *(piece for part in found for piece in part)]
 
 
 def _summary(run: Json, jobs: list[Json]) -> str:
@@ -60,7 +69,7 @@ async def _log(host: CodeHost, repository: str, job: Json) -> Pieces:
     source, link = f"{repository} job {job.get('name', '?')}", str(job.get("html_url") or "")
     try:
         text, left_out = await host.job_log(repository, int(job["id"]), limit_bytes=LOG_BYTES)
-    except CodeHealerError as error:
+    except CodeHealerError as error:  # said here for the sake of the link
         return [Piece(EvidenceKind.JOB_LOG, source, could_not=str(error), link=link)]
     return [Piece(EvidenceKind.JOB_LOG, source, text, left_out=left_out, link=link)]
 
@@ -71,11 +80,8 @@ async def _log(host: CodeHost, repository: str, job: Json) -> Pieces:
 async def _annotations(host: CodeHost, repository: str, jobs: Sequence[Json]) -> Pieces:
     """What tools noted at a file and line; nothing where they only say that the step failed."""
     lines: list[str] = []
-    try:
-        # A job's check run bears its id.
-        found = await asyncio.gather(*(host.annotations(repository, int(job["id"])) for job in jobs))
-    except CodeHealerError as error:
-        return [Piece(EvidenceKind.ANNOTATIONS, repository, could_not=str(error))]
+    # A job's check run bears its id.
+    found = await asyncio.gather(*(host.annotations(repository, int(job["id"])) for job in jobs))
     for job, notes in zip(jobs, found, strict=True):
         rows = [row for note in notes if (row := _note(note))]
         lines += [f"Job {job.get('name', '?')}:", *rows[:MAX_NOTES]] if rows else []
@@ -100,17 +106,14 @@ def _note(note: Json) -> str:
 
 async def _changes(host: CodeHost, repository: str, run: Json) -> Pieces:
     """The commits between the workflow's last success on this branch and this run, and their files."""
-    try:
-        before = await host.last_success(repository, run)
-        if before is None:
-            return [Piece(EvidenceKind.CHANGES, repository, _never(run))]
-        base, head = str(before.get("head_sha", "")), str(run.get("head_sha", ""))
-        if base == head:
-            text = f"no commit: the same commit {head[:10]} passed in run {before.get('run_number')} of this workflow"
-            return [Piece(EvidenceKind.CHANGES, repository, text, link=str(before.get("html_url") or ""))]
-        compared = await host.compare(repository, base, head)
-    except CodeHealerError as error:
-        return [Piece(EvidenceKind.CHANGES, repository, could_not=str(error))]
+    before = await host.last_success(repository, run)
+    if before is None:
+        return [Piece(EvidenceKind.CHANGES, repository, _never(run))]
+    base, head = str(before.get("head_sha", "")), str(run.get("head_sha", ""))
+    if base == head:
+        text = f"no commit: the same commit {head[:10]} passed in run {before.get('run_number')} of this workflow"
+        return [Piece(EvidenceKind.CHANGES, repository, text, link=str(before.get("html_url") or ""))]
+    compared = await host.compare(repository, base, head)
     text = changes.commits_change(compared) or f"no file differs between {base[:10]} and {head[:10]}"
     last = f"  last success: run {before.get('run_number')} of {before.get('created_at', '')}, commit {base[:10]}"
     return [Piece(EvidenceKind.CHANGES, repository, f"{text}\n{last}", link=str(compared.get("html_url") or ""))]

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from knowledge.errors import CodeHealerError, Refused
+from knowledge.errors import Refused
 from knowledge.model import EvidenceKind
 from remediation import kube
 from remediation.evidence import kubernetes_around
 from remediation.evidence import kubernetes_texts as texts
 from remediation.evidence.kubernetes_history import history
 from remediation.evidence.kubernetes_place import Place, find
-from remediation.evidence.piece import Piece, Pieces, Subject
+from remediation.evidence.piece import Piece, Pieces, Subject, within
 from remediation.ports import Json
 
 PART_DEADLINE_S = 8.0
@@ -37,7 +37,7 @@ async def collect(subject: Subject) -> Pieces:
             group.create_task(_part(EvidenceKind.POD_STATUS, place, pods, _pod_status)),
             group.create_task(_part(EvidenceKind.EVENTS, place, pods, _events)),
             *(group.create_task(_logs(place, pod, previous)) for pod in pods[:1] for previous in (True, False)),
-            group.create_task(history(place, subject, deadline_s=PART_DEADLINE_S)),
+            group.create_task(within(PART_DEADLINE_S, history(place, subject), EvidenceKind.ROLLOUT, place.source)),
             *(group.create_task(_part(kind, place, pods, part)) for kind, part in _AROUND),
         ]
     return [piece for task in tasks for piece in task.result()]
@@ -64,14 +64,12 @@ _AROUND: tuple[tuple[EvidenceKind, _Part], ...] = (
 
 async def _part(kind: EvidenceKind, place: Place, pods: Sequence[Json], part: _Part) -> Pieces:
     source = place.source if place.workload else f"{place.namespace}/{kube.name_of(pods[0])}"
-    try:
-        async with asyncio.timeout(PART_DEADLINE_S):
-            text = await part(place, pods)
-    except TimeoutError:
-        return [Piece(kind, source, could_not=f"no answer within {PART_DEADLINE_S:.0f} s")]
-    except CodeHealerError as error:
-        return [Piece(kind, source, could_not=str(error))]
-    return [Piece(kind, source, text)] if text else []
+
+    async def told() -> Pieces:
+        text = await part(place, pods)
+        return [Piece(kind, source, text)] if text else []
+
+    return await within(PART_DEADLINE_S, told(), kind, source)
 
 
 async def _pod_status(place: Place, pods: Sequence[Json]) -> str:
@@ -108,18 +106,19 @@ async def _logs(place: Place, pod: Json, previous: bool) -> Pieces:
     kind = EvidenceKind.PREVIOUS_LOGS if previous else EvidenceKind.LOGS
     source = f"{place.namespace}/{kube.name_of(pod)}"
     container = _worst_container(pod)
-    try:
-        async with asyncio.timeout(PART_DEADLINE_S):
+
+    async def told() -> Pieces:
+        try:
             text = await place.cluster.logs(
                 place.name, place.namespace, kube.name_of(pod), container, previous=previous, tail_lines=LOG_LINES
             )
-    except TimeoutError:
-        return [Piece(kind, source, could_not=f"no answer within {PART_DEADLINE_S:.0f} s")]
-    except Refused as error:
-        return [] if previous and "not found" in str(error) else [Piece(kind, source, could_not=str(error))]
-    except CodeHealerError as error:
-        return [Piece(kind, source, could_not=str(error))]
-    return [Piece(kind, source, text)] if text.strip() else []
+        except Refused as error:
+            if previous and "not found" in str(error):
+                return []
+            raise
+        return [Piece(kind, source, text)] if text.strip() else []
+
+    return await within(PART_DEADLINE_S, told(), kind, source)
 
 
 def _worst_container(pod: Json) -> str:

@@ -1,6 +1,5 @@
 """A workload's revisions, and what the present one changed since the last that is known to have served."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 
@@ -18,22 +17,16 @@ COMMIT_NOTES = ("org.opencontainers.image.revision", "app.kubernetes.io/commit",
 _COMMIT = re.compile(r"(?=.*[a-f])[0-9a-f]{7,40}|[0-9a-f]{40}")
 
 
-async def history(place: Place, subject: Subject, *, deadline_s: float) -> Pieces:
+async def history(place: Place, subject: Subject) -> Pieces:
     """The rollout history, and the change, each in a piece of its own; nothing without a workload."""
     if place.workload is None:
         return []
-    try:
-        async with asyncio.timeout(deadline_s):
-            rows = place.replica_sets or await _controller_revisions(place, place.workload)
-            if not rows:
-                return []
-            current, older = _revisions(place.workload, rows)
-            told = Piece(EvidenceKind.ROLLOUT, place.source, _rollout(place.workload, rows, current.number))
-            return [told, *await _changed(place, subject, current, older)]
-    except TimeoutError:
-        return [Piece(EvidenceKind.ROLLOUT, place.source, could_not=f"no answer within {deadline_s:.0f} s")]
-    except CodeHealerError as error:
-        return [Piece(EvidenceKind.ROLLOUT, place.source, could_not=str(error))]
+    rows = place.replica_sets or await _controller_revisions(place, place.workload)
+    if not rows:
+        return []
+    current, older = _revisions(place.workload, rows)
+    told = Piece(EvidenceKind.ROLLOUT, place.source, _rollout(place.workload, rows, current.number))
+    return [told, *await _changed(place, subject, current, older)]
 
 
 async def _changed(

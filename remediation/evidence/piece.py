@@ -1,9 +1,11 @@
 """What collectors are given and what they hand back, still raw."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, Incident
 from remediation.policy_file import Service
 from remediation.ports import Clients
@@ -45,3 +47,14 @@ class Piece:
 
 
 Pieces = Sequence[Piece]
+
+
+async def within(seconds: float, part: Awaitable[Pieces], kind: str, source: str) -> Pieces:
+    """What one part of a collector has to say in time; one that is too slow takes no other with it."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await part
+    except TimeoutError:
+        return [Piece(kind, source, could_not=f"no answer within {seconds:.0f} s")]
+    except CodeHealerError as error:
+        return [Piece(kind, source, could_not=str(error))]

@@ -21,7 +21,8 @@ from knowledge.errors import CodeHealerError, NotFound, Refused, SettingsError, 
 from knowledge.model import Alert, AlertStatus, Evidence
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
-from remediation.evidence import collect
+from remediation.code_host import GitHubHost
+from remediation.evidence import collect, github_actions
 from remediation.evidence.piece import Piece
 from remediation.evidence.status_pages import symptoms_of
 from remediation.prometheus import PrometheusServer
@@ -135,7 +136,9 @@ async def test_a_stateful_set_has_its_history_in_controller_revisions(site: Site
 # --- GitHub Actions -----------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_run_has_its_commits_since_the_last_success_and_its_annotations(site: Site) -> None:
+async def test_a_failed_run_has_its_commits_since_the_last_success_and_its_annotations(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = site.world.github.store.repositories["acme/orders"]
     noted = Failure("Run tests", ("FAILED tests/test_a.py",), path="src/totals.py", line=12, note="0.26 is not 0.24")
     site.world.github.store.causes["test"] = lambda where, run, _, job: (
@@ -154,6 +157,12 @@ async def test_a_failed_run_has_its_commits_since_the_last_success_and_its_annot
     # Not the runner's own note that the step failed: the log says that too, and more.
     assert found["annotations"].text == "Job test:\n  failure src/totals.py:12: 0.26 is not 0.24"
     assert "Failed step 4: Run tests" in found["workflow_run"].text
+    # A log that does not come takes nothing else with it.
+    monkeypatch.setattr(github_actions, "PART_DEADLINE_S", 0.5)
+    monkeypatch.setattr(GitHubHost, "job_log", lambda *_, **__: asyncio.Event().wait())
+    found = {e.kind: e for e in await collect(incident, site.clients, policy=site.policy)}
+    assert found["job_log"].could_not.startswith("no answer within")
+    assert {"workflow_run", "changes"} <= found.keys()
 
 
 # --- Argo CD ------------------------------------------------------------------------------------------------------
@@ -229,7 +238,8 @@ async def test_answers_of_any_shape_end_in_a_value_or_in_a_sentence(peer: "Peer"
     metrics, silences = PrometheusServer(peer.http, peer.url), AlertmanagerServer(peer.http, peer.url)
     asked: list[Callable[[], Awaitable[object]]] = [
         lambda: metrics.query("x", datetime.now(UTC)), metrics.version, silences.version,
-        lambda: silences.silences_of("a", "f"), lambda: argocd.resource_tree("a"), lambda: argocd.managed_resources("a"),
+        lambda: silences.silences_of("a", "f"),
+        lambda: argocd.resource_tree("a"), lambda: argocd.managed_resources("a"),
         lambda: StatusPageReader(peer.http, parse_pages([f"X:ci={peer.url}"])).ask("X"),
     ]  # fmt: skip
     with stamina.set_testing(True):  # one attempt each
