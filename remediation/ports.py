@@ -83,7 +83,10 @@ class CodeHost(Protocol):
         ...
 
     async def last_success(self, repository: str, run: Json) -> Json | None:
-        """The workflow's newest successful run on the run's branch before it, among the last ten that succeeded."""
+        """The workflow's newest successful run before this one, on its `head_branch` unless that is empty.
+
+        Looked for among the last ten that succeeded.
+        """
         ...
 
     async def compare(self, repository: str, base: str, head: str) -> Json:

@@ -105,19 +105,20 @@ def _note(note: Json) -> str:
 
 
 async def _changes(host: CodeHost, repository: str, run: Json) -> Pieces:
-    """The commits between the workflow's last success on this branch and this run, and their files."""
+    """The commits between the workflow's last success on this branch, else anywhere, and this run, and their files."""
     before = await host.last_success(repository, run)
+    # A branch's first run is compared with what it came from.
+    before = before or await host.last_success(repository, {**run, "head_branch": ""})
     if before is None:
-        return [Piece(EvidenceKind.CHANGES, repository, _never(run))]
+        return [Piece(EvidenceKind.CHANGES, repository, "this workflow has not succeeded before")]
     base, head = str(before.get("head_sha", "")), str(run.get("head_sha", ""))
     if base == head:
         text = f"no commit: the same commit {head[:10]} passed in run {before.get('run_number')} of this workflow"
         return [Piece(EvidenceKind.CHANGES, repository, text, link=str(before.get("html_url") or ""))]
     compared = await host.compare(repository, base, head)
     text = changes.commits_change(compared) or f"no file differs between {base[:10]} and {head[:10]}"
-    last = f"  last success: run {before.get('run_number')} of {before.get('created_at', '')}, commit {base[:10]}"
+    last = (
+        f"  last success: run {before.get('run_number')} of {before.get('created_at', '')}, "
+        f"branch {before.get('head_branch', '')}, commit {base[:10]}"
+    )
     return [Piece(EvidenceKind.CHANGES, repository, f"{text}\n{last}", link=str(compared.get("html_url") or ""))]
-
-
-def _never(run: Json) -> str:
-    return f"this workflow has not succeeded before on branch {run.get('head_branch') or 'of this run'}"

@@ -146,6 +146,7 @@ async def test_a_failed_run_has_its_commits_since_the_last_success_and_its_annot
     )
     commit = site.world.github.store.commit(repository, "Round halves up", {"src/totals.py": "x\n"})
     run = site.world.github.store.start(repository, commit.sha, commit.message)
+    run.branch = "rounding"
     await site.until(lambda: run.last.conclusion == "failure", "the run failed")
     incident = site.incident(
         "orders", namespace="", workload="", repository="acme/orders", run_id=str(run.id), target=None
@@ -153,6 +154,7 @@ async def test_a_failed_run_has_its_commits_since_the_last_success_and_its_annot
     found = {e.kind: e for e in await collect(incident, site.clients, policy=site.policy)}
     assert found["changes"].text.startswith('1 commit, newest "Round halves up"; src/totals.py\n')
     assert "last success: run 2 " in found["changes"].text
+    assert ", branch main, commit " in found["changes"].text
     assert found["changes"].link.endswith(f"...{commit.sha}")
     # Not the runner's own note that the step failed: the log says that too, and more.
     assert found["annotations"].text == "Job test:\n  failure src/totals.py:12: 0.26 is not 0.24"
