@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.program import open_database
 from bot.settings import Settings
 from bot.slack_app import make_client, make_searcher, preflight
-from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, read_policy
+from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, open_shelf, read_policy
 from handlers import slack_search
 from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError, SettingsError
@@ -143,6 +143,27 @@ async def _argocd(settings: Settings) -> Finding:
         return Finding("argocd", True, await clients.argocd.version())
 
 
+async def _prometheus(settings: Settings) -> Finding:
+    async with _clients(settings, read_policy(settings)) as clients:
+        if clients.metrics is None:
+            return Finding("prometheus", True, "not set up", "Set PROMETHEUS_URL to read the policy's metrics.")
+        return Finding("prometheus", True, await clients.metrics.version())
+
+
+async def _alertmanager(settings: Settings) -> Finding:
+    async with _clients(settings, read_policy(settings)) as clients:
+        if clients.silences is None:
+            return Finding("alertmanager", True, "not set up", "Set ALERTMANAGER_URL to see silences.")
+        return Finding("alertmanager", True, await clients.silences.version())
+
+
+async def _runbooks(settings: Settings) -> Finding:
+    if not settings.runbooks:
+        return Finding("runbooks", True, "not set up", "Set CODEHEALER_RUNBOOKS to link the team's runbooks.")
+    shelf = await asyncio.to_thread(open_shelf, settings)
+    return Finding("runbooks", True, f"{len(shelf.runbooks)} in {settings.runbooks}")
+
+
 async def _channel(settings: Settings) -> Finding:
     if settings.in_sandbox or settings.channel:
         return Finding("channel", True, settings.channel or "the sandbox's")
@@ -212,6 +233,9 @@ CHECKS: dict[str, Check] = {
     "kubernetes": _kubernetes,
     "github": _github,
     "argocd": _argocd,
+    "prometheus": _prometheus,
+    "alertmanager": _alertmanager,
+    "runbooks": _runbooks,
     "models": _models,
     "embedder": _embedder,
 }

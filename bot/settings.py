@@ -30,8 +30,19 @@ SECRETS = (
     "github_token",
     "argocd_token",
     "pagerduty_routing_key",
+    "prometheus_token",
+    "alertmanager_token",
 )
-ADDRESSES = ("slack_base_url", *MODEL_ADDRESSES, "github_base_url", "argocd_server", "pagerduty_base_url")
+ADDRESSES = (
+    "slack_base_url",
+    *MODEL_ADDRESSES,
+    "github_base_url",
+    "argocd_server",
+    "pagerduty_base_url",
+    "prometheus_url",
+    "alertmanager_url",
+    "runbooks_url",
+)
 
 
 class Settings(ModelSettings):
@@ -86,6 +97,32 @@ class Settings(ModelSettings):
     argocd_token: SecretStr = Field(SecretStr(""), alias="ARGOCD_TOKEN", description="Argo CD API token")
     kubeconfig: str = Field(
         "", alias="KUBECONFIG", description="Kubeconfig of the cluster that is watched; empty: none"
+    )
+    prometheus_url: str = Field(
+        "", alias="PROMETHEUS_URL", description="Prometheus, for the metrics that the policy names; empty: not asked"
+    )
+    prometheus_token: SecretStr = Field(
+        SecretStr(""), alias="PROMETHEUS_TOKEN", description="Bearer token for Prometheus; empty: none is sent"
+    )
+    alertmanager_url: str = Field(
+        "", alias="ALERTMANAGER_URL", description="Alertmanager, asked whether an alert is silenced; empty: not asked"
+    )
+    alertmanager_token: SecretStr = Field(
+        SecretStr(""), alias="ALERTMANAGER_TOKEN", description="Bearer token for Alertmanager; empty: none is sent"
+    )
+    status_pages: Names = Field(
+        ("GitHub:ci+registry=https://www.githubstatus.com", "Cloudflare:network=https://www.cloudflarestatus.com"),
+        alias="CODEHEALER_STATUS_PAGES",
+        description="Providers' status pages, NAME:SYMPTOM+SYMPTOM=ADDRESS (ci, registry, network), comma-separated; "
+        "asked only for these symptoms; none: no page",
+    )
+    runbooks: str = Field(
+        "", alias="CODEHEALER_RUNBOOKS", description="Folder of the team's runbooks in Markdown; empty: none are linked"
+    )
+    runbooks_url: str = Field(
+        "",
+        alias="CODEHEALER_RUNBOOKS_URL",
+        description="Where that folder can be read in a browser; empty: paths are shown",
     )
     pagerduty_routing_key: SecretStr = Field(
         SecretStr(""),
@@ -154,7 +191,7 @@ class Settings(ModelSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
-    @field_validator("watch_namespaces", "thread_channels", mode="before")
+    @field_validator("watch_namespaces", "thread_channels", "status_pages", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

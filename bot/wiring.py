@@ -35,16 +35,20 @@ from knowledge.language_models.wire import Wire
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
+from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
 from knowledge.store.database import libpq_url, open_engine, read_pool
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
+from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.pager import PagerDuty
 from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
+from remediation.prometheus import PrometheusServer
+from remediation.status_pages import StatusPageReader, parse_pages
 
 HTTP_TIMEOUT_S = 15.0
 
@@ -137,6 +141,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
             connections=health.lines,
+            runbooks=open_shelf(settings),
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
@@ -168,7 +173,41 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
     access = cluster_access(settings, policy)
-    return Clients(KubernetesCluster(access) if access else None, code_host, argocd, pager)
+    return Clients(
+        cluster=KubernetesCluster(access) if access else None,
+        code_host=code_host,
+        argocd=argocd,
+        pager=pager,
+        metrics=_metrics(settings, http),
+        silences=_silences(settings, http),
+        status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
+    )
+
+
+def _metrics(settings: Settings, http: httpx.AsyncClient) -> PrometheusServer | None:
+    token = settings.prometheus_token.get_secret_value()
+    return PrometheusServer(http, settings.prometheus_url, token) if settings.prometheus_url else None
+
+
+def _silences(settings: Settings, http: httpx.AsyncClient) -> AlertmanagerServer | None:
+    token = settings.alertmanager_token.get_secret_value()
+    return AlertmanagerServer(http, settings.alertmanager_url, token) if settings.alertmanager_url else None
+
+
+def open_shelf(settings: Settings) -> Shelf:
+    """The team's runbooks.
+
+    Raises:
+        SettingsError: the folder is not there.
+    """
+    if not settings.runbooks:
+        return Shelf()
+    folder = Path(settings.runbooks)
+    if not folder.is_dir():
+        raise SettingsError(f"CODEHEALER_RUNBOOKS: there is no folder {folder}. Name one, or unset it.")
+    shelf = Shelf(folder, settings.runbooks_url)
+    shelf.refresh()
+    return shelf
 
 
 def cluster_access(settings: Settings, policy: Policy) -> dict[str, ClusterAccess]:

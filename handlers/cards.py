@@ -1,6 +1,7 @@
 """What the stages put into the outbox: the card, and what is said in its thread."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -26,6 +27,7 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.redaction import redact
+from knowledge.runbooks import Runbook, best_runbook
 from knowledge.store import incidents, outbox
 from knowledge.store.outbox import CardPlace
 
@@ -81,10 +83,23 @@ async def explain(db: AsyncConnection, services: Services, incident: Incident) -
     if asked_with_text(incident):
         return
     view = await card_view(db, services, incident)
-    reply = thread.evidence_reply(view, await incidents.evidence_of(db, incident.id))
+    collected = await incidents.evidence_of(db, incident.id)
+    reply = thread.evidence_reply(view, collected, runbook=await _runbook(services, incident, collected))
     if reply and not view.observing:
         await _reply(db, services, incident, f"evidence:{incident.revision}", reply)
     await call_people(db, services, incident)
+
+
+async def _runbook(services: Services, incident: Incident, collected: Sequence[Evidence]) -> Runbook | None:
+    """The team's runbook for this, by the folder as it is now."""
+    await asyncio.to_thread(services.runbooks.refresh)
+    said = [item.text for item in collected if item.kind in {EvidenceKind.ALERT, EvidenceKind.MESSAGE}]
+    return best_runbook(
+        services.runbooks.runbooks,
+        kind=incident.kind,
+        service=incident.service,
+        text="\n".join([incident.title, *said]),
+    )
 
 
 async def call_people(db: AsyncConnection, services: Services, incident: Incident) -> None:

@@ -25,6 +25,7 @@ from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
+    CONTEXT_KINDS,
     Alert,
     AlertStatus,
     Ask,
@@ -198,7 +199,13 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
     collected = [
         *_from_alerts(alerts),
         *await cards.read_thread(services, incident),
-        *await evidence.collect(replace(incident, target=target), services.clients),
+        *await evidence.collect(
+            replace(incident, target=target),
+            services.clients,
+            policy=services.policy,
+            alerts=alerts,
+            now=services.now(),
+        ),
     ]
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
@@ -731,7 +738,7 @@ def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
     """The lines that matter of all evidence: what similar incidents are recognised by."""
     parts = [incident.title]
     for item in collected:
-        if item.text:
+        if item.text and item.kind not in CONTEXT_KINDS:
             reduced = reduce_log(item.text, max_lines=12, max_chars=1_200)
             parts += [text for _, text in reduced.lines]
     return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]

@@ -12,6 +12,7 @@ from knowledge.diagnosis import Answerer
 from knowledge.model import Incident
 from knowledge.ports import Embedder, Jobs, Reranker
 from knowledge.recall import Means
+from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
@@ -58,6 +59,7 @@ class Services:
     now: Callable[[], datetime] = utc_now
     ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple
+    runbooks: Shelf = field(default_factory=Shelf)
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

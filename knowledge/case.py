@@ -7,7 +7,7 @@ from functools import cached_property
 from knowledge.injection import injection_suspected
 from knowledge.language_models.rules import Marks, mark
 from knowledge.live_state import LiveState, read_state
-from knowledge.model import Evidence, Precedent, Quote
+from knowledge.model import CONTEXT_KINDS, Evidence, Precedent, Quote
 from knowledge.parsers import Parsed, parse
 from knowledge.redaction import clean, redact, redact_stream
 from knowledge.reduction import Reduction, reduce_log
@@ -36,16 +36,22 @@ class Case:
     permitted_actions: tuple[str, ...] = ()
 
     @cached_property
+    def symptoms(self) -> tuple[str, ...]:
+        """`cleaned` without what only surrounds the failure: what signs of the cause are looked for in."""
+        pairs = zip(self.evidence, self.cleaned, strict=True)
+        return tuple("" if item.kind in CONTEXT_KINDS else text for item, text in pairs)
+
+    @cached_property
     def reductions(self) -> tuple[Reduction, ...]:
-        return tuple(reduce_log(text) for text in self.cleaned)
+        return tuple(reduce_log(text) for text in self.symptoms)
 
     @cached_property
     def marks(self) -> tuple[Marks, ...]:
-        return tuple(mark(text[:_MARKED]) for text in self.cleaned)
+        return tuple(mark(text[:_MARKED]) for text in self.symptoms)
 
     @cached_property
     def parsed(self) -> tuple[Parsed, ...]:
-        return tuple(parse(text, item.kind) for text, item in zip(self.cleaned, self.evidence, strict=True))
+        return tuple(parse(text, item.kind) for text, item in zip(self.symptoms, self.evidence, strict=True))
 
     @cached_property
     def state(self) -> LiveState:
@@ -54,7 +60,7 @@ class Case:
             "\n".join(line for _, line in parsed.error_lines) if parsed.format == "github_actions" else None
             for parsed in self.parsed
         ]
-        return read_state(self.title, self.cleaned, kinds, steps)
+        return read_state(self.title, self.symptoms, kinds, steps)
 
     def entity(self, *names: str) -> str:
         """The first value that any evidence names for the first of these entities, else ""."""

@@ -114,7 +114,7 @@ class _Told:
     @property
     def who(self) -> str:
         """The workload's name as people use it, "" if nothing names one."""
-        for text in self.case.cleaned:
+        for text in self.case.symptoms:
             if match := _WORKLOAD.search(text):
                 return match.group(1) or match.group(2)
         return self.case.entity("container") or _POD_HASH.sub("", self.case.entity("pod"))
@@ -171,7 +171,7 @@ def _memory(told: _Told) -> str:
     case = told.case
     who = told.who or "The container"
     if case.state.strength().get(K.OOMKILLED, 0) >= 4:
-        limit = next((m.group(1) or m.group(2) for text in case.cleaned if (m := _LIMIT.search(text))), "")
+        limit = next((m.group(1) or m.group(2) for text in case.symptoms if (m := _LIMIT.search(text))), "")
         of = f" of {limit}" if limit else ""
         return f"{who} needs more memory than its limit{of} and is OOMKilled (exit code {case.exit_code() or 137})"
     return f"{who} ran out of memory: {told.said}"
@@ -334,7 +334,7 @@ def _passing(told: _Told) -> str:
     line = next((_said(q.text) for q in told.quotes if names_passing_fault(q.text)), told.said)
     parsed = next((p for p in told.case.parsed if p.format == "github_actions"), None)
     tool = next((name for name, expression in _TOOL_WORDS if expression.search(line)), parsed.tool if parsed else "")
-    named = next((m.group(1).strip() for text in told.case.cleaned if (m := _FAILED_STEP.search(text))), "")
+    named = next((m.group(1).strip() for text in told.case.symptoms if (m := _FAILED_STEP.search(text))), "")
     step = _CI_TOOLS.get(tool, "") or named or (parsed.step if parsed else "")
     phrase, host = _PHRASE.search(line), _HOST.search(line)
     if phrase is None:

@@ -1,17 +1,17 @@
-"""Argo CD's REST API, reading only: what an application is, and whether it would undo a direct change."""
+"""Argo CD's REST API, reading only: what an application is, why it is out of sync, and what its revisions were."""
 
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import stamina
 
-from knowledge.errors import NotFound, Refused, Unavailable
+from knowledge.errors import Unavailable
 from remediation.ports import Json
+from remediation.web_reading import Peer, read_json
 
 DEADLINE_S = 10.0
-ATTEMPTS = 3
+PEER = Peer("Argo CD", "ARGOCD_SERVER and argocd_app in policy.yaml", "ARGOCD_TOKEN and its role")
 
 
 @dataclass(frozen=True)
@@ -23,40 +23,39 @@ class ArgoCdServer:
     token: str
 
     async def application(self, name: str) -> Json:
-        found: Json = await self._get(f"/api/v1/applications/{quote(name, safe='')}")
-        return found
+        return await self._object(f"/api/v1/applications/{_part(name)}")
+
+    async def managed_resources(self, name: str) -> list[Json]:
+        """The application's resources with their live and wanted state as JSON texts; Argo CD masks Secrets itself."""
+        found = await self._object(f"/api/v1/applications/{_part(name)}/managed-resources")
+        return _rows(found.get("items"))
+
+    async def resource_tree(self, name: str) -> list[Json]:
+        found = await self._object(f"/api/v1/applications/{_part(name)}/resource-tree")
+        return _rows(found.get("nodes"))
+
+    async def revision(self, name: str, revision: str) -> Json:
+        return await self._object(f"/api/v1/applications/{_part(name)}/revisions/{_part(revision)}/metadata")
 
     async def version(self) -> str:
-        found: Json = await self._get("/api/version")
-        return str(found.get("Version", ""))
+        return str((await self._object("/api/version")).get("Version", ""))
 
     async def aclose(self) -> None:
         await self.http.aclose()
 
-    async def _get(self, path: str) -> Any:
-        async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=ATTEMPTS, wait_initial=0.2, wait_max=2.0, timeout=3 * DEADLINE_S
-        ):
-            with attempt:
-                return await self._once(path)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _once(self, path: str) -> Any:
+    async def _object(self, path: str) -> Json:
         headers = {"Authorization": f"Bearer {self.token}"}
-        try:
-            reply = await self.http.get(f"{self.server.rstrip('/')}{path}", headers=headers, timeout=DEADLINE_S)
-        except httpx.HTTPError as error:
-            text = f"Argo CD did not answer ({type(error).__name__}). Check ARGOCD_SERVER and the network."
-            raise Unavailable(text) from error
-        if reply.status_code == 404:
-            raise NotFound(f"Argo CD has no {path.rsplit('/', 1)[-1]}. Check argocd_app in policy.yaml.")
-        if reply.status_code in {401, 403}:
-            raise Refused(f"Argo CD forbids it ({reply.status_code}). Check ARGOCD_TOKEN and its role.")
-        if reply.status_code == 429 or reply.status_code >= 500:
-            raise Unavailable(f"Argo CD answered {reply.status_code}; it is usually passing.")
-        if reply.status_code >= 400:
-            raise Refused(f"Argo CD refused the request ({reply.status_code}).")
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise Unavailable("Argo CD answered with something that is not JSON. Check ARGOCD_SERVER.") from error
+        found: Any = await read_json(
+            self.http, f"{self.server.rstrip('/')}{path}", PEER, headers=headers, deadline_s=DEADLINE_S
+        )
+        if not isinstance(found, dict):
+            raise Unavailable("Argo CD answered with something else than an object. Check ARGOCD_SERVER.")
+        return found
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _rows(found: Any) -> list[Json]:
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []

@@ -39,10 +39,13 @@ _PATHS = {
     "Pod": ("/api/v1", "v1", "pods"),
     "Event": ("/api/v1", "v1", "events"),
     "Node": ("/api/v1", "v1", "nodes"),
+    "PersistentVolumeClaim": ("/api/v1", "v1", "persistentvolumeclaims"),
+    "ResourceQuota": ("/api/v1", "v1", "resourcequotas"),
     "Deployment": ("/apis/apps/v1", "apps/v1", "deployments"),
     "ReplicaSet": ("/apis/apps/v1", "apps/v1", "replicasets"),
     "StatefulSet": ("/apis/apps/v1", "apps/v1", "statefulsets"),
     "DaemonSet": ("/apis/apps/v1", "apps/v1", "daemonsets"),
+    "ControllerRevision": ("/apis/apps/v1", "apps/v1", "controllerrevisions"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "autoscaling/v2", "horizontalpodautoscalers"),
 }
 

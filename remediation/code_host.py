@@ -27,6 +27,10 @@ THREADS = 6
 LOG_DEADLINE_S = 45.0
 MAX_LOG_BYTES = 200_000_000
 MAX_JOBS = 200
+MAX_ANNOTATIONS = 50
+RUNS_BEFORE = 10
+MAX_COMPARED = 50
+_SHA = re.compile(r"[0-9a-f]{7,64}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 
 
@@ -67,6 +71,26 @@ class GitHubHost:
                 return await self._tail(location, limit_bytes)
         except (TimeoutError, httpx.HTTPError) as error:
             raise Unavailable(f"The job's log could not be read ({type(error).__name__}).") from error
+
+    async def annotations(self, repository: str, check_run_id: int) -> list[Json]:
+        path = f"{_repo(repository)}/check-runs/{int(check_run_id)}/annotations"
+        found: list[Json] = await self._read(path, {"per_page": MAX_ANNOTATIONS})
+        return found[:MAX_ANNOTATIONS]
+
+    async def last_success(self, repository: str, run: Json) -> Json | None:
+        path = f"{_repo(repository)}/actions/workflows/{int(run['workflow_id'])}/runs"
+        query = {"status": "success", "per_page": RUNS_BEFORE, "exclude_pull_requests": "true"}
+        if branch := str(run.get("head_branch") or ""):
+            query["branch"] = branch
+        body = await self._read(path, query)
+        number = int(run.get("run_number") or 0)
+        earlier = (one for one in body.get("workflow_runs") or [] if int(one.get("run_number") or 0) < number)
+        return next(earlier, None)
+
+    async def compare(self, repository: str, base: str, head: str) -> Json:
+        span = f"{_commit(base)}...{_commit(head)}"
+        found: Json = await self._read(f"{_repo(repository)}/compare/{span}", {"per_page": MAX_COMPARED})
+        return found
 
     async def _tail(self, url: str, limit_bytes: int) -> tuple[str, int]:
         """The last bytes of a log of any size, holding no more than twice as many."""
@@ -162,7 +186,7 @@ def github_error(error: Any, *, write: bool) -> CodeHealerError:
         return Refused("GitHub does not accept the token (401). Renew GITHUB_TOKEN.")
     if status == 404:
         return NotFound(
-            "GitHub has no such run or repository, or the token may not see it. Check GITHUB_TOKEN's access."
+            "GitHub has no such run, commit or repository, or the token may not see it. Check GITHUB_TOKEN's access."
         )
     if status == 409:
         return Conflict(f"GitHub: {message}. Look again before deciding.")
@@ -171,6 +195,12 @@ def github_error(error: Any, *, write: bool) -> CodeHealerError:
     if status >= 500 or status == 0:
         return Unavailable(f"GitHub answered {status}; it is usually passing.", maybe_done=write)
     return Refused(f"GitHub refused it ({status}): {message}.")
+
+
+def _commit(sha: str) -> str:
+    if not _SHA.fullmatch(sha):
+        raise Refused(f"'{sha[:80]}' is no commit's id.")
+    return sha
 
 
 def _repo(repository: str) -> str:

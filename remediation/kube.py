@@ -12,6 +12,9 @@ REVISION = "deployment.kubernetes.io/revision"
 HASH_LABEL = "pod-template-hash"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
+# A revision that was replaced sooner than this is not known to have run well (nothing in a cluster records health).
+STOOD_SECONDS = 300
+
 # Waiting and terminated reasons with which a container will not get ready by waiting.
 FAILING_REASONS = frozenset(
     {

@@ -20,6 +20,8 @@ Strategy = Literal["slack_first", "vector", "hybrid", "conservative"]
 ActionName = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_]{1,60})$")]
 KubeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 Repository = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
+MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.%/-]{0,59}$")]
+PromQl = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -64,6 +66,8 @@ class Service(_Part):
     min_confidence: Share | None = None
     channel: str = ""
     outside_models: bool | None = None  # None: as the whole policy says
+    # What to ask Prometheus when the service fails: a name for people and a query that gives one value a series.
+    metrics: Annotated[dict[MetricName, PromQl], Field(max_length=8)] = {}
 
     @model_validator(mode="after")
     def _findable(self) -> "Service":

@@ -4,8 +4,9 @@ Every method has a deadline of its own and raises only our errors: NotFound, Con
 `maybe_done` tells whether a write may have taken effect. Objects of the outside are plain JSON dictionaries.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from knowledge.model import Execution, ExecutionState, Outcome
@@ -77,6 +78,21 @@ class CodeHost(Protocol):
         """The log's last `limit_bytes`, and how many characters were left out before them."""
         ...
 
+    async def annotations(self, repository: str, check_run_id: int) -> list[Json]:
+        """What was noted on a check run; a job's is its own id. At most 50."""
+        ...
+
+    async def last_success(self, repository: str, run: Json) -> Json | None:
+        """The workflow's newest successful run before this one, on its `head_branch` unless that is empty.
+
+        Looked for among the last ten that succeeded.
+        """
+        ...
+
+    async def compare(self, repository: str, base: str, head: str) -> Json:
+        """The commits from one to the other (oldest first, at most 50) and the files that they change."""
+        ...
+
     async def rerun_failed_jobs(self, repository: str, run_id: int) -> None: ...
 
     async def login(self) -> str:
@@ -88,6 +104,16 @@ class CodeHost(Protocol):
 
 class ArgoCd(Protocol):
     async def application(self, name: str) -> Json: ...
+
+    async def managed_resources(self, name: str) -> list[Json]:
+        """Each with its live and wanted state as JSON text; Secrets' values are masked."""
+        ...
+
+    async def resource_tree(self, name: str) -> list[Json]: ...
+
+    async def revision(self, name: str, revision: str) -> Json:
+        """Author, date and message of a revision."""
+        ...
 
     async def version(self) -> str: ...
 
@@ -110,6 +136,64 @@ class Pager(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """One series of a query's answer at one moment. `value` may be NaN or infinite."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+class Metrics(Protocol):
+    """Prometheus, or what answers like it."""
+
+    async def query(self, promql: str, at: datetime) -> list[Sample]:
+        """An instant query; at most 20 series."""
+        ...
+
+    async def version(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Why nobody is told of an alert; all text is people's."""
+
+    id: str
+    created_by: str
+    comment: str
+    ends_at: datetime | None
+
+
+class Silences(Protocol):
+    """Alertmanager, reading only."""
+
+    async def silences_of(self, alertname: str, fingerprint: str) -> list[Silence]:
+        """The silences that mute the alert with this fingerprint now; empty where it is not known there."""
+        ...
+
+    async def version(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What a provider's status page says. `trouble` is its incidents, one a line; "" while all is well."""
+
+    name: str
+    description: str
+    trouble: str
+    link: str
+
+
+class StatusPages(Protocol):
+    """Status pages of providers, each for the symptoms (ci, registry, network) that its failure would cause."""
+
+    def names(self, symptoms: Collection[str]) -> list[str]:
+        """The pages that are for one of the symptoms."""
+        ...
+
+    async def ask(self, name: str) -> PageState: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Clients:
     """What is connected. None: not configured, which a collector or remediator says in words."""
 
@@ -117,6 +201,9 @@ class Clients:
     code_host: CodeHost | None = None
     argocd: ArgoCd | None = None
     pager: Pager | None = None
+    metrics: Metrics | None = None
+    silences: Silences | None = None
+    status_pages: StatusPages | None = None
 
 
 class ExecutionStore(Protocol):

@@ -223,6 +223,17 @@ def environment(root: str, tokens: Tokens, bot_port: int, kubeconfig: Path) -> d
         "PAGERDUTY_ROUTING_KEY": tokens.pagerduty_routing_key,
         "PAGERDUTY_BASE_URL": f"{root}/pagerduty",
         "PAGERDUTY_WEBHOOK_SECRET": tokens.pagerduty_webhook_secret,
+        "PROMETHEUS_URL": f"{root}/prometheus",
+        "ALERTMANAGER_URL": f"{root}/alertmanager",
+        "CODEHEALER_STATUS_PAGES": ",".join(
+            f"{name}:{symptoms}={root}/status/{page}"
+            for name, symptoms, page in (
+                ("GitHub", "ci+registry", "github"),
+                ("Registry", "ci+registry", "registry"),
+                ("Cloud", "network", "cloud"),
+            )
+        ),
+        "CODEHEALER_RUNBOOKS": str(PACKAGE / "runbooks"),
         "CODEHEALER_WEBHOOK_TOKEN": tokens.webhook,
         "CODEHEALER_CHANNEL": "C0DEPLOY",
         "CODEHEALER_HTTP_PORT": str(bot_port),

@@ -36,6 +36,7 @@ from knowledge.model import (
     Unsure,
     Verification,
 )
+from knowledge.runbooks import Runbook
 
 _CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 
@@ -53,6 +54,24 @@ EVIDENCE_NAMES: dict[str, str] = {
     "rollout": "Rollout",
     "job_log": "Job log",
     "argocd": "Argo CD",
+    "workflow_run": "Workflow run",
+    "annotations": "Annotations",
+    "node": "Node",
+    "autoscaler": "Autoscaler",
+    "volumes": "Volumes",
+    "quota": "Quota",
+    "changes": "What changed",
+    "metrics": "Metrics",
+    "status_page": "Status page",
+    "silence": "Silence",
+}
+
+# Evidence whose first line is worth one in the thread, and what it is called there.
+SURROUNDINGS: dict[str, str] = {
+    "changes": "Since the last healthy state",
+    "silence": "Silenced",
+    "metrics": "Metrics",
+    "status_page": "Providers",
 }
 
 OUTCOMES: dict[str, str] = {
@@ -103,22 +122,50 @@ CALLS: dict[IncidentState, str] = {
 
 _MOST_SOURCES, _MOST_QUOTES, _MOST_PRECEDENTS, _MOST_OTHERS = 5, 3, 5, 6
 _QUOTE_CHARS = 200
+_SURROUNDING_CHARS = 400
 _WORTH_NAMING = 0.05  # the share under which a cause that was considered tells nobody anything
 # What Kubernetes generates: the ends of pods' names (it leaves out vowels and what looks alike) and uids.
 _GENERATED = re.compile(r"(?<![0-9a-z])(?:[bcdfghjklmnpqrstvwxz2-9]{5,10}|[0-9a-f]{8}-[0-9a-f-]{27})(?![0-9a-z])")
 
 
 def evidence_reply(
-    view: CardView, evidence: Sequence[Evidence], precedents: Sequence[Precedent] | None = None
+    view: CardView,
+    evidence: Sequence[Evidence],
+    precedents: Sequence[Precedent] | None = None,
+    *,
+    runbook: Runbook | None = None,
 ) -> Card | None:
     """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's."""
     diagnosis = view.diagnosis
     if diagnosis is None:
         return None
     shown = view.precedents if precedents is None else precedents
-    lines = [*_answer_lines(diagnosis, evidence), *_precedent_lines(shown, view.now), answered_by(diagnosis)]
+    lines = [
+        *_surrounding_lines(evidence),
+        *_answer_lines(diagnosis, evidence),
+        *_runbook_lines(runbook),
+        *_precedent_lines(shown, view.now),
+        answered_by(diagnosis),
+    ]
     name = f"evidence-{view.incident.id}"
     return _card(f"Evidence for incident {view.incident.id}", m.sections(name, lines), lines)
+
+
+def _surrounding_lines(evidence: Sequence[Evidence]) -> list[str]:
+    """A line each on what changed, silences, metrics and providers: the first lines of that evidence."""
+    lines = []
+    for kind, title in SURROUNDINGS.items():
+        said = [item.text.partition("\n")[0] for item in evidence if item.kind == kind and item.text]
+        if said:
+            lines.append(f"*{title}:* {m.inline('; '.join(said), _SURROUNDING_CHARS)}")
+    return lines
+
+
+def _runbook_lines(runbook: Runbook | None) -> list[str]:
+    if runbook is None:
+        return []
+    link = runbook.link
+    return [f"*Runbook:* {m.link(link.url, link.title, 160) if link.url else m.inline(link.title, 240)}"]
 
 
 def _answer_lines(diagnosis: Diagnosis | Unsure, evidence: Sequence[Evidence]) -> list[str]:

@@ -19,6 +19,7 @@ from knowledge.model.acting import (
     action_digest,
 )
 from knowledge.model.failing import (
+    CONTEXT_KINDS,
     Alert,
     AlertStatus,
     Evidence,
@@ -45,6 +46,7 @@ from knowledge.model.knowing import (
 
 __all__ = [
     "BUILD_KINDS",
+    "CONTEXT_KINDS",
     "KIND_NAMES",
     "OUTCOMES",
     "Action",

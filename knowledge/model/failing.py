@@ -158,8 +158,25 @@ class EvidenceKind(StrEnum):
     LOGS = "logs"
     PREVIOUS_LOGS = "previous_logs"
     ROLLOUT = "rollout"
+    NODE = "node"
+    AUTOSCALER = "autoscaler"
+    VOLUMES = "volumes"
+    QUOTA = "quota"
+    WORKFLOW_RUN = "workflow_run"
     JOB_LOG = "job_log"
+    ANNOTATIONS = "annotations"
     ARGOCD = "argocd"
+    CHANGES = "changes"
+    METRICS = "metrics"
+    STATUS_PAGE = "status_page"
+    SILENCE = "silence"
+
+
+# What surrounds a failure rather than being part of it: people and models read it, but its words (a commit's subject,
+# a metric's name) say nothing about the cause by themselves. Its first line sums it up.
+CONTEXT_KINDS: frozenset[str] = frozenset(
+    {EvidenceKind.CHANGES, EvidenceKind.METRICS, EvidenceKind.STATUS_PAGE, EvidenceKind.SILENCE}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,20 @@ Every text is cleaned, redacted and bounded before it is returned: nothing raw l
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
-from knowledge.errors import CodeHealerError
-from knowledge.model import Evidence, Incident
+from knowledge.model import Alert, Evidence, EvidenceKind, Incident
 from knowledge.redaction import clean, redact
-from remediation.evidence import argocd, github_actions, kubernetes
-from remediation.evidence.piece import Piece, Pieces
+from remediation.evidence import argocd, github_actions, kubernetes, metrics, silences, status_pages
+from remediation.evidence.piece import Piece, Pieces, Subject, within
+from remediation.policy import Policy, service_of
 from remediation.ports import Clients
 
+# For everything together; what has no answer by then is given up.
 DEADLINE_S = 12.0
 MAX_CHARS = 60_000
 
-Collector = Callable[[Incident, Clients], Awaitable[Pieces]]
+Collector = Callable[[Subject], Awaitable[Pieces]]
 
 # Each entry: what it is called when it fails as a whole, and the function. One that does not concern the incident
 # answers with nothing.
@@ -24,29 +26,38 @@ COLLECTORS: tuple[tuple[str, Collector], ...] = (
     ("kubernetes", kubernetes.collect),
     ("github actions", github_actions.collect),
     ("argocd", argocd.collect),
+    ("metrics", metrics.collect),
+    ("silences", silences.collect),
 )
 
 
-async def collect(incident: Incident, clients: Clients, *, deadline_s: float = DEADLINE_S) -> list[Evidence]:
-    """All evidence that can be had within the deadline. Never raises for what the outside says or does not say."""
+async def collect(
+    incident: Incident,
+    clients: Clients,
+    *,
+    policy: Policy | None = None,
+    alerts: Sequence[Alert] = (),
+    now: datetime | None = None,
+    deadline_s: float = DEADLINE_S,
+) -> list[Evidence]:
+    """All evidence that can be had within the deadline. Never raises for what the outside says or does not say.
+
+    `policy` names the service's metrics and application; `alerts` are the incident's, for silences.
+    """
+    service = service_of(policy, incident.target) if policy and incident.target else None
+    subject = Subject(incident, clients, now or datetime.now(UTC), service, tuple(alerts))
+    ends = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_one(name, collector, incident, clients, deadline_s), name=f"evidence {name}")
+            group.create_task(within(deadline_s, collector(subject), name, name), name=f"evidence {name}")
             for name, collector in COLLECTORS
         ]
-    return [evidence for task in tasks for evidence in task.result()]
-
-
-async def _one(
-    name: str, collector: Collector, incident: Incident, clients: Clients, deadline_s: float
-) -> Sequence[Evidence]:  # fmt: skip
-    try:
-        async with asyncio.timeout(deadline_s):
-            pieces = await collector(incident, clients)
-    except TimeoutError:
-        pieces = [Piece(name, name, could_not=f"no answer within {deadline_s:.0f} s")]
-    except CodeHealerError as error:
-        pieces = [Piece(name, name, could_not=str(error))]
+    pieces = [piece for task in tasks for piece in task.result()]
+    # Providers are asked only about what the evidence looks like, so this comes after it.
+    left_s = max(0.0, ends - asyncio.get_running_loop().time())
+    seen = [*pieces, *(Piece(EvidenceKind.ALERT, alert.source, f"{alert.title}\n{alert.log}") for alert in alerts)]
+    name = "status pages"
+    pieces += await within(left_s, status_pages.collect(clients.status_pages, seen), name, name)
     return [finished(piece) for piece in pieces]
 
 

@@ -27,8 +27,6 @@ from remediation.registry import (
 )
 from remediation.remediators._workload import cluster_of, fetch, health_checks, mark_of, marked, snapshot_of, unchanged
 
-# A revision that was replaced sooner than this is not known to have run well (nothing in a cluster records health).
-STOOD_SECONDS = 300
 MAX_DIFF_LINES = 40
 
 
@@ -46,7 +44,7 @@ def _goal(workload: Json, replica_sets: list[Json]) -> Json | None:
     """The newest older revision with another template that ran healthy."""
     for revision in kube.older_revisions(workload, replica_sets):
         newer = [r for r in replica_sets if kube.revision_of(r) > kube.revision_of(revision)]
-        if kube.ran_healthy(revision, newer, least_seconds=STOOD_SECONDS):
+        if kube.ran_healthy(revision, newer, least_seconds=kube.STOOD_SECONDS):
             return revision
     return None
 

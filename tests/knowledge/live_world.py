@@ -20,13 +20,10 @@ from knowledge.diagnosis import Answerer, diagnose
 from knowledge.errors import BadInput
 from knowledge.model import Alert, Diagnosis, Evidence, EvidenceKind, Incident, IncidentState, Plan, Unsure
 from remediation import context, evidence, planning, recovery, targets
-from remediation.argocd import ArgoCdServer
-from remediation.cluster import ClusterAccess, KubernetesCluster
-from remediation.code_host import GitHubHost
 from remediation.policy import Policy, load_policy
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS
-from tests.remediation.site import POLICY, kubeconfig
+from tests.remediation.site import POLICY, sandbox_clients
 from tests.sandbox.world_fixtures import Running, running_world
 
 Json = dict[str, Any]
@@ -129,7 +126,7 @@ class LiveWorld:
         collected = [Evidence(EvidenceKind.ALERT, alert.source, words)]
         if alert.log:
             collected.append(Evidence(EvidenceKind.MESSAGE, alert.source, alert.log))
-        collected += await evidence.collect(incident, self.clients)
+        collected += await evidence.collect(incident, self.clients, policy=self.policy, alerts=[alert])
         answer = await diagnose(
             incident.title, collected, answerers=answerers, permitted_actions=tuple(REMEDIATORS)
         )  # fmt: skip
@@ -168,12 +165,7 @@ def incident_of(alert: Alert) -> Incident:
 async def live_world(folder: Path, scale: float = SCALE) -> AsyncIterator[LiveWorld]:
     """One world for many scenarios, with the clients that the bot itself uses."""
     async with running_world(scale) as running, httpx.AsyncClient() as http:
-        file = kubeconfig(folder, f"{running.url}/k8s", running.tokens.kubernetes)
-        clients = Clients(
-            cluster=KubernetesCluster({"sandbox": ClusterAccess(file)}),
-            code_host=GitHubHost(running.tokens.github, http, f"{running.url}/github"),
-            argocd=ArgoCdServer(http, f"{running.url}/argocd", running.tokens.argocd),
-        )
+        clients = sandbox_clients(running.url, running.tokens, http, folder)
         yield LiveWorld(running, clients, load_policy(POLICY))
         for client in (clients.cluster, clients.code_host, clients.argocd):
             assert client is not None

@@ -11,13 +11,8 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
-from remediation.argocd import ArgoCdServer
-from remediation.cluster import ClusterAccess, KubernetesCluster
-from remediation.code_host import GitHubHost
-from remediation.pager import PagerDuty
 from remediation.policy import load_policy
-from remediation.ports import Clients
-from tests.remediation.site import POLICY, SCALE, Site, kubeconfig
+from tests.remediation.site import POLICY, SCALE, Site, sandbox_clients
 
 
 async def _no_post(*_: Any, **__: Any) -> str:
@@ -41,12 +36,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await world.start()
-    clients = Clients(
-        cluster=KubernetesCluster({"sandbox": ClusterAccess(kubeconfig(tmp_path, f"{base}/k8s", tokens.kubernetes))}),
-        code_host=GitHubHost(tokens.github, httpx.AsyncClient(), f"{base}/github"),
-        argocd=ArgoCdServer(httpx.AsyncClient(), f"{base}/argocd", tokens.argocd),
-        pager=PagerDuty(httpx.AsyncClient(), tokens.pagerduty_routing_key, f"{base}/pagerduty"),
-    )
+    clients = sandbox_clients(base, tokens, httpx.AsyncClient(), tmp_path)
     yield Site(world, clients, load_policy(POLICY), tokens)
     for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):
         assert client is not None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -32,10 +33,17 @@ from knowledge.model import (
 from knowledge.signs import Sign, signs_in
 from remediation import context as contexts
 from remediation import planning, targets
+from remediation.alertmanager import AlertmanagerServer
+from remediation.argocd import ArgoCdServer
+from remediation.cluster import ClusterAccess, KubernetesCluster
+from remediation.code_host import GitHubHost
 from remediation.evidence import collect
 from remediation.execution import ExecutionServices
+from remediation.pager import PagerDuty
 from remediation.policy import Policy
 from remediation.ports import Clients
+from remediation.prometheus import PrometheusServer
+from remediation.status_pages import StatusPageReader, parse_pages
 
 POLICY = Path("bot/sandbox/policy.yaml")
 SCALE = 0.05
@@ -192,6 +200,20 @@ class MemoryStore:
 
 def services(site: Site, store: MemoryStore, **changes: Any) -> ExecutionServices:
     return replace(ExecutionServices(store, site.clients, "worker-1"), **changes)
+
+
+def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: Path) -> Clients:
+    """The bot's own clients on a sandbox's world at `base`."""
+    pages = [f"GitHub:ci+registry={base}/status/github", f"Cloud:network={base}/status/cloud"]
+    return Clients(
+        cluster=KubernetesCluster({"sandbox": ClusterAccess(kubeconfig(folder, f"{base}/k8s", tokens.kubernetes))}),
+        code_host=GitHubHost(tokens.github, http, f"{base}/github"),
+        argocd=ArgoCdServer(http, f"{base}/argocd", tokens.argocd),
+        pager=PagerDuty(http, tokens.pagerduty_routing_key, f"{base}/pagerduty"),
+        metrics=PrometheusServer(http, f"{base}/prometheus"),
+        silences=AlertmanagerServer(http, f"{base}/alertmanager"),
+        status_pages=StatusPageReader(http, parse_pages(pages)),
+    )
 
 
 def kubeconfig(folder: Path, server: str, token: str) -> Path:

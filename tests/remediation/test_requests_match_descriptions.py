@@ -67,6 +67,7 @@ async def test_github_requests_are_described(site: Site) -> None:
         "catalog", namespace="", workload="", repository="acme/catalog", run_id=str(repository.runs[-1].id)
     )
     await collect(incident, site.clients)
+    await collect(site.incident("catalog", target=site.target("catalog")), site.clients, policy=site.policy)
     plan = await site.plan(FailureKind.GITHUBACTION_TRANSIENT, incident)
     store = MemoryStore(execution(plan.action))
     await run(store.rows[7], services(site, store))
@@ -80,12 +81,13 @@ async def test_github_requests_are_described(site: Site) -> None:
         assert not request["body"], template  # none of them takes a body that we send
         seen.add((request["method"], template.rsplit("/", 1)[-1]))
     assert {("POST", "rerun-failed-jobs"), ("GET", "jobs"), ("GET", "logs"), ("GET", "{run_id}")} <= seen
+    assert {("GET", "annotations"), ("GET", "{basehead}"), ("GET", "runs")} <= seen
 
 
 KUBERNETES_PATHS = re.compile(
     r"/(?:api/v1|apis/apps/v1|apis/autoscaling/v2)(?:/namespaces/[a-z0-9-]+)?"
-    r"/(?:pods|events|deployments|replicasets|statefulsets|daemonsets|horizontalpodautoscalers)"
-    r"(?:/[a-z0-9.-]+(?:/log)?)?"
+    r"/(?:pods|events|nodes|deployments|replicasets|statefulsets|daemonsets|horizontalpodautoscalers"
+    r"|persistentvolumeclaims|resourcequotas|controllerrevisions)(?:/[a-z0-9.-]+(?:/log)?)?"
 )
 KUBERNETES_QUERY = {
     "GET": {"labelSelector", "fieldSelector", "limit", "continue", "container", "previous", "tailLines", "limitBytes"},
@@ -165,10 +167,15 @@ async def test_argocd_requests_are_described(site: Site) -> None:
     assert argocd is not None
     application = await argocd.application("checkout")
     assert application["metadata"]["name"] == "checkout"
+    site.store().delete("deployments", "shop", "checkout")
     incident = site.incident("checkout", source="argocd", namespace="")
     found = await collect(incident, site.clients)
-    assert [e.kind for e in found] == ["argocd"]
-    assert "sync" in found[0].text
+    assert [e.kind for e in found] == ["argocd", "changes"]
+    assert "Deployment/checkout is OutOfSync" in found[0].text
+    await argocd.revision("checkout", application["status"]["sync"]["revision"])
+    seen = set()
     for request in sent(site, "argocd"):
-        operation(document, request["method"], request["path"].removeprefix("/argocd"))
+        template, _ = operation(document, request["method"], request["path"].removeprefix("/argocd"))
         assert request["query"] == {}
+        seen.add(template.rsplit("/", 1)[-1])
+    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata"}

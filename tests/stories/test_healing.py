@@ -100,6 +100,8 @@ async def test_the_same_cause_in_another_service_brings_the_first_back_as_a_prec
     reply = await stage.thread(second, "Similar incidents")
     assert "checkout" in text_of(reply)
     assert "worked, verified" in text_of(reply)
+    assert "Since the last healthy state" in text_of(reply)
+    assert "A pod that crash-loops" in text_of(reply), "the runbook of the sandbox"
 
 
 async def test_a_mention_with_a_pasted_log_gets_a_diagnosis_and_no_action(stage: Stage) -> None:

@@ -234,7 +234,7 @@ const SYSTEM_FAULTS = [
   ["status", "… with status", "number"],
   ["after_write", "Fail after the write took place", "switch"],
 ];
-const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS], ["pagerduty", "PagerDuty", SYSTEM_FAULTS]];
+const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS], ["pagerduty", "PagerDuty", SYSTEM_FAULTS], ["prometheus", "Prometheus", SYSTEM_FAULTS], ["alertmanager", "Alertmanager", SYSTEM_FAULTS], ["status", "Status pages", SYSTEM_FAULTS]];
 
 function createFaults(hooks) {
   const body = h("div", { class: "fault-body" });
@@ -274,7 +274,7 @@ function faultField(system, [name, label, kind, value], now, hooks) {
 
 function createRequests(hooks) {
   const list = h("ol", { class: "requests", tabindex: "0", "aria-label": "Requests, newest first" });
-  const system = h("select", { "aria-label": "System" }, ["k8s", "github", "argocd", "pagerduty", "slack"].map((one) => h("option", { value: one }, one)));
+  const system = h("select", { "aria-label": "System" }, ["k8s", "github", "argocd", "pagerduty", "prometheus", "alertmanager", "status", "slack"].map((one) => h("option", { value: one }, one)));
   const load = async () => {
     try {
       const answer = await get("requests", { system: system.value });

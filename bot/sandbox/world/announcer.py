@@ -12,6 +12,7 @@ from bot.sandbox.world.alerts import (
     alertmanager_attachments,
     alertmanager_body,
     argocd_attachments,
+    labels_of,
 )
 from bot.sandbox.world.github_shapes import Shapes
 from bot.sandbox.world.scenarios.table import Scenario
@@ -35,11 +36,12 @@ def is_well(state: State, scenario: Scenario) -> bool:
 
 @dataclass
 class Announcer:
-    """`firing` holds the alerts between a break and their end."""
+    """`firing` holds the alerts between a break and their end; `muting` names the silences of an alert's labels."""
 
     sender: Sender
     post: Post
     shapes: Shapes
+    muting: Callable[[dict[str, str]], list[str]] = lambda _: []
     firing: list[Firing] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -91,6 +93,8 @@ class Announcer:
 
     def _send(self, firing: Firing, now: float) -> None:
         firing.sent_at = now
+        if self.muting(labels_of(firing)):
+            return
         if firing.scenario.source == "alertmanager":
             self.sender.alertmanager(alertmanager_body(firing))
         else:

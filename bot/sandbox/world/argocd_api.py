@@ -1,5 +1,6 @@
 """The part of Argo CD's API that a bot needs: applications, sync, rollback, resource tree, revision metadata."""
 
+import copy
 import hmac
 import re
 from collections.abc import Callable
@@ -229,6 +230,30 @@ class ArgoApi:
                 nodes += [tree_node("", p, [body], "Healthy" if is_ready(p) else "Degraded") for p in mine]
         return {"nodes": nodes}
 
+    def managed(self, app: App, _: Json) -> Json:
+        """The Deployment as it is and as the repository's head wants it; both as JSON in a text, as Argo CD has it."""
+        service = app.service
+        live = self.cluster.store.get("deployments", service.namespace, service.name)
+        wanted = copy.deepcopy(live)
+        if wanted is not None:
+            head = sync_status(self.store, self.cluster, app)[1]
+            image = service.image(self.store.version_at(service, head))
+            wanted["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        live_text, wanted_text = (orjson.dumps(state).decode() for state in (live, wanted))
+        item: Json = {
+            "group": "apps",
+            "kind": "Deployment",
+            "namespace": service.namespace,
+            "name": service.name,
+            "liveState": live_text,
+            "targetState": wanted_text,
+            "normalizedLiveState": live_text,
+            "predictedLiveState": wanted_text,
+            "resourceVersion": live["metadata"]["resourceVersion"] if live else "",
+            "modified": live_text != wanted_text,
+        }
+        return {"items": [item]}
+
     def revision(self, app: App, revision: str) -> Json:
         commit = self.store.hub.repositories[app.service.repository].commit(revision)
         if commit is None:
@@ -269,4 +294,5 @@ ROUTES: dict[tuple[str, str], Callable[[ArgoApi, App, Json], Json]] = {
     ("POST", "sync"): ArgoApi.sync,
     ("POST", "rollback"): ArgoApi.rollback,
     ("GET", "resource-tree"): ArgoApi.tree,
+    ("GET", "managed-resources"): ArgoApi.managed,
 }

@@ -28,6 +28,7 @@ class Timings:
     alert_for: float = 3.0
     alert_repeat: float = 30.0
     alert_resolve: float = 5.0
+    scrape: float = 5.0
 
     def of(self, name: str) -> float:
         """The named duration in seconds of the process's clock."""

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 Answer = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 MAX_REQUESTS = 5000
 MAX_BODY_KEPT = 20_000
-SYSTEMS = ("k8s", "github", "argocd", "pagerduty")
+SYSTEMS = ("k8s", "github", "argocd", "pagerduty", "prometheus", "alertmanager", "status")
 
 
 def no_faults() -> dict[str, Json]:

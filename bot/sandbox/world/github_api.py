@@ -217,6 +217,13 @@ class GithubApi:
     def workflows(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         return 200, {"total_count": 1, "workflows": [self.shapes.workflow(call.repository)]}, {}
 
+    def workflow_runs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        """The runs of the one workflow, which has a number and a file name."""
+        workflow = self.shapes.workflow(call.repository)
+        if call.parts["workflow"] not in {str(workflow["id"]), workflow["path"].rpartition("/")[2]}:
+            raise GithubError(404, "Not Found")
+        return self.runs(call)
+
     def check_run(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         run, _, job = self.job_of(call)
         return 200, self.shapes.check_run(call.repository, run, job), {}
@@ -328,6 +335,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
     for method, pattern, handler in (
         ("GET", r"", GithubApi.repo),
         ("GET", r"actions/workflows", GithubApi.workflows),
+        ("GET", r"actions/workflows/(?P<workflow>[^/]+)/runs", GithubApi.workflow_runs),
         ("GET", r"actions/runs", GithubApi.runs),
         ("GET", RUN, GithubApi.run),
         ("GET", RUN + r"/attempts/(?P<attempt>\d+)", GithubApi.attempt),

@@ -331,20 +331,24 @@ class Shapes:
         if job.failure is None:
             return []
         closing = f"Process completed with exit code {job.failure.exit_code}."
-        href = f"{self.html}/{repository.name}/blob/{run.sha}/{job.failure.path}"
+        # The runner's own error has no place in the code.
+        places = [(".github", 1, closing)]
+        if job.failure.note:
+            places.append((job.failure.path, job.failure.line, job.failure.note))
         return [
             {
-                "path": job.failure.path,
-                "blob_href": href,
-                "start_line": job.failure.line,
-                "end_line": job.failure.line,
+                "path": path,
+                "blob_href": f"{self.html}/{repository.name}/blob/{run.sha}/{path}",
+                "start_line": line,
+                "end_line": line,
                 "start_column": None,
                 "end_column": None,
                 "annotation_level": "failure",
                 "title": "",
-                "message": closing,
+                "message": message,
                 "raw_details": "",
             }
+            for path, line, message in places
         ]
 
     def check_run(self, repository: Repository, run: Run, job: Job) -> Json:
@@ -366,7 +370,7 @@ class Shapes:
                 "title": None,
                 "summary": None,
                 "text": None,
-                "annotations_count": 1 if job.failure else 0,
+                "annotations_count": len(self.annotations(repository, run, job)),
                 "annotations_url": f"{url}/annotations",
             },
             "name": job.name,

@@ -30,13 +30,17 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a job fails: in which step, with which lines before GitHub's closing error, and the annotation's place."""
+    """How a job fails: in which step, with which lines before GitHub's closing error, and the annotation's place.
+
+    `note` is what a problem matcher found there, "" where none looks at that tool's output.
+    """
 
     step: str
     lines: tuple[str, ...]
     exit_code: int = 1
     path: str = ".github"
     line: int = 1
+    note: str = ""
 
 
 @dataclass

@@ -47,6 +47,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("apps", "v1", "replicasets", "ReplicaSet"),
     Resource("apps", "v1", "statefulsets", "StatefulSet"),
     Resource("apps", "v1", "daemonsets", "DaemonSet"),
+    Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
     Resource("batch", "v1", "jobs", "Job"),
     Resource("rbac.authorization.k8s.io", "v1", "roles", "Role"),

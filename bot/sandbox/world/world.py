@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
-from bot.sandbox.world.alerts import Sender
+from bot.sandbox.world.alertmanager_api import AlertmanagerApi
+from bot.sandbox.world.alerts import Firing, Sender
 from bot.sandbox.world.announcer import Announcer, is_well
 from bot.sandbox.world.argocd_api import ArgoApi, health, sync_status
 from bot.sandbox.world.clockwork import Timings
@@ -23,9 +24,11 @@ from bot.sandbox.world.github_shapes import Shapes
 from bot.sandbox.world.kubernetes_api import KubernetesApi
 from bot.sandbox.world.objects import is_ready
 from bot.sandbox.world.pagerduty_api import PagerdutyApi
+from bot.sandbox.world.prometheus_api import PrometheusApi
 from bot.sandbox.world.scenarios import BY_ID, SCENARIOS
 from bot.sandbox.world.services import SERVICES
 from bot.sandbox.world.state import State
+from bot.sandbox.world.status_api import StatusApi
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -55,11 +58,15 @@ class World:
         self._state = self._fresh()
         shapes = Shapes(api=f"{base}/github", html=f"{base}/github/html")
         self._sender = Sender(bot_url.rstrip("/"), tokens)
-        self._announcer = Announcer(self._sender, post_app_message, shapes)
+        self.alertmanager = AlertmanagerApi(self._sent_alerts, clock)
+        self._announcer = Announcer(self._sender, post_app_message, shapes, self.alertmanager.muting)
         self.kubernetes = KubernetesApi(self._state.cluster, tokens.kubernetes)
         self.github = GithubApi(self._state.hub, tokens.github, shapes, clock)
         self.argocd = ArgoApi(self._state.argo, self._state.cluster, tokens.argocd, clock)
         self.pagerduty = PagerdutyApi(tokens.pagerduty_routing_key)
+        self.prometheus = PrometheusApi(self._state.cluster, self._timings.of("scrape"))
+        self.prometheus.look()
+        self.status_pages = StatusApi(clock)
         self._loop_task: asyncio.Task[None] | None = None
         self.passes = 0
 
@@ -70,6 +77,9 @@ class World:
     @property
     def faults(self) -> dict[str, Json]:
         return self._door.faults
+
+    def _sent_alerts(self) -> list[Firing]:
+        return [one for one in self._announcer.firing if one.sent_at is not None]
 
     def _fresh(self) -> State:
         cluster = Cluster(self._clock, self._timings, self._rng)
@@ -83,6 +93,9 @@ class World:
             ("github", self.github),
             ("argocd", self.argocd),
             ("pagerduty", self.pagerduty),
+            ("prometheus", self.prometheus),
+            ("alertmanager", self.alertmanager),
+            ("status", self.status_pages),
         )
         for name, api in apis:
             app.router.add_route("*", f"/{name}/{{tail:.*}}", self._door.guard(name, api.handle))
@@ -109,6 +122,7 @@ class World:
             try:
                 reconcile(self._state.cluster)
                 self._announcer.look(self._state)
+                self.prometheus.look()
                 self.passes += 1
             except Exception:
                 log.exception("the controller loop stumbled over an object")
@@ -135,7 +149,11 @@ class World:
         store.compact()
         self._announcer.firing.clear()
         self.pagerduty.alerts.clear()
-        self.kubernetes.cluster = self.argocd.cluster = self._state.cluster
+        self.alertmanager.silences.clear()
+        self.status_pages.pages = StatusApi(self._clock).pages
+        self.kubernetes.cluster = self.argocd.cluster = self.prometheus.cluster = self._state.cluster
+        self.prometheus.samples.clear()
+        self.prometheus.look()
         self.github.store, self.argocd.store = self._state.hub, self._state.argo
         old.cluster.store.changed.set()
 
