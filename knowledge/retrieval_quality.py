@@ -1,8 +1,8 @@
 """How well past incidents are found again: leave one out over labelled texts, through the store as it is in use.
 
 Two texts of one group have the same problem and fix, so a hit is another text of the query's group. Beside the
-product's figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's cosine, both
-scaled to 0 … 1 for each query, over the whole texts.
+product's figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's
+cosine, both scaled to 0 … 1 for each query, over the whole texts.
 """
 
 import math

@@ -144,12 +144,12 @@ async def search(
     near: Sequence[str] = []
     if vector is not None:
         near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
-    asked, total = await legs.known(db, words)
+    known, total = await legs.known(db, words)
     # Where a filter leaves few items, a word that is common elsewhere fetches few too.
     most = legs.MOST_HITS * max(1.0, total / max(passing, 1)) if passing <= EXACT_ROWS else legs.MOST_HITS
-    lexemes = wording.sought(asked, most)
+    lexemes = wording.sought(known, most)
     worded = await legs.candidates(db, lexemes, where)
-    ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(asked, total))
+    ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total))
     best = sorted(worded, key=lambda one: (-ranks.get(one, 0.0), one))[:limit]
     same = await _same_identity(db, identity, where)
     return await _found(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
