@@ -22,7 +22,7 @@ NOT_INSTALLED = (
     "The database server has no pgvector. Install it there (Debian and Ubuntu: postgresql-{version}-pgvector; "
     "elsewhere see github.com/pgvector/pgvector), then start again."
 )
-# Row K1; older ones are not tried.
+# Older ones are not tried.
 OLDEST_POSTGRES = 15
 # Any constant: replicas that start together migrate one after the other.
 _MIGRATION_LOCK = 7_305_003

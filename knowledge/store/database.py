@@ -48,7 +48,7 @@ NO_POOL = Pool(0, 0)
 
 
 def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> AsyncEngine:
-    """The engine of a long-lived process (row K1: 5 connections and 10 more); the caller disposes of it.
+    """The engine of a long-lived process (5 connections and 10 more); the caller disposes of it.
 
     With `pool_size` 0, for short and serverless processes, none is kept: each use opens a connection and closes it, and
     statements are not prepared on the server, which poolers such as PgBouncer would not survive.
