@@ -166,8 +166,9 @@ async def test_hopeless_service_hands_over_to_the_next_and_at_last_to_the_built_
     assert problem in result.answered_by.note
     assert {asked.model for asked in server.asked if asked.wire == wire} == {"model-a", "model-b"}
 
-    result, _ = await ask(script, wire)
-    assert problem in built_in(result)
+    if wire == "nvidia":  # nobody is left to ask
+        result, _ = await ask(script, wire)
+        assert problem in built_in(result)
 
 
 async def test_late_service_is_left_at_its_deadline_and_each_hop_is_named() -> None:
