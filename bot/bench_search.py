@@ -190,8 +190,9 @@ async def _found(db: AsyncConnection, asked: Vectors, count: int, filters: dict[
 
 
 def _exact(vectors: Vectors, asked: Vectors, among: NDArray[np.int64]) -> list[list[str]]:
-    """The ten nearest by comparing all, in single precision."""
-    similar = asked @ vectors[among].T
+    """The ten nearest by comparing all, in the half precision in which they are stored."""
+    stored = vectors[among].astype(np.float16).astype(np.float32)
+    similar = asked.astype(np.float16).astype(np.float32) @ stored.T
     return [[f"item-{among[index]}" for index in np.argsort(-row)[:10]] for row in similar]
 
 

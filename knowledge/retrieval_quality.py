@@ -161,19 +161,31 @@ async def fill(engine: AsyncEngine, examples: Sequence[Example], embedder: Embed
 
 
 async def leave_one_out(
-    engine: AsyncEngine, examples: Sequence[Example], embedder: Embedder, *, now: datetime
+    engine: AsyncEngine,
+    examples: Sequence[Example],
+    embedder: Embedder,
+    *,
+    now: datetime,
+    kinds: Mapping[str, FailureKind] | None = None,
 ) -> dict[str, Figures]:
-    """Each text of a group that has others, searched for among all others as a pasted log; its kind is not told."""
+    """Each text of a group that has others, searched for among all others.
+
+    Without `kinds` it is searched for as a pasted log whose kind nobody knows. With them it is searched for as an
+    incident after its diagnosis is; they must come from a classifier that has not seen the texts.
+    """
     places: dict[str, list[int | None]] = {}
     async with engine.connect() as db:
         for query in repeated(examples):
             query_text = retrieval.searched_for(query.text)
+            kind = kinds.get(query.id) if kinds else None
+            if kind:
+                query_text = passage(kind, query_text)
             vector = await embedder.embed_query(query_text)
             found = await memory.search(
                 db, words=query_text, vector=vector, vector_model=embedder.name, not_item=query.id
             )
             right = _in_group(examples, query.group)
-            for leg, ids in _orders(found, query_text, vector, embedder.name, now).items():
+            for leg, ids in _orders(found, query_text, vector, embedder.name, now, kind).items():
                 places.setdefault(leg, []).append(place_of(ids, right))
     return {leg: figures(found) for leg, found in places.items()}
 
@@ -196,11 +208,13 @@ async def questions(
     return {leg: figures(found) for leg, found in places.items()}
 
 
-def _orders(found: Sequence[Found], query: str, vector: Vector, model: str, now: datetime) -> dict[str, list[str]]:
+def _orders(
+    found: Sequence[Found], query: str, vector: Vector, model: str, now: datetime, kind: FailureKind | None = None
+) -> dict[str, list[str]]:
     """The ids as each leg alone, and all together, would show them."""
     question = retrieval.is_question(query)
     kinds = kinds_like(vector, model) if question else None
-    shown = retrieval.rank(found, question=question, now=now, kinds=kinds, limit=10)
+    shown = retrieval.rank(found, question=question, now=now, kind=kind, kinds=kinds, limit=10)
     return {
         "words": [one.item.id for one in sorted(found, key=lambda one: (-one.rank, one.item.id))],
         "vectors": [one.item.id for one in sorted(found, key=lambda one: (-one.similarity, one.item.id))],

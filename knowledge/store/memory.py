@@ -146,7 +146,7 @@ async def search(
         near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
     known, total = await legs.known(db, words)
     # Where a filter leaves few items, a word that is common elsewhere fetches few too.
-    most = legs.MOST_HITS * max(1.0, total / max(passing, 1)) if passing <= EXACT_ROWS else legs.MOST_HITS
+    most = legs.MOST_HITS * (min(4.0, max(1.0, total / max(passing, 1))) if passing <= EXACT_ROWS else 1.0)
     lexemes = wording.sought(known, most)
     worded = await legs.candidates(db, lexemes, where)
     ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total))
