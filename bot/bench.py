@@ -17,6 +17,7 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot import bench_search
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
@@ -238,6 +239,7 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "redaction": redaction,
     "storm": storm,
     "ramp": ramp,
+    "search": bench_search.search,
 }
 
 
@@ -283,7 +285,9 @@ def children(pid: int) -> list[int]:
         return []
 
 
-async def measure(names: Sequence[str]) -> AsyncIterator[tuple[str, Figures]]:
+async def measure(
+    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS
+) -> AsyncIterator[tuple[str, Figures]]:
     yield "machine", machine()
     for name in names:
-        yield name, await BENCHES[name]()
+        yield name, await (bench_search.search(incidents) if name == "search" else BENCHES[name]())

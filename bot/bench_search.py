@@ -36,6 +36,7 @@ from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.tables import knowledge_items
 
 Vectors = NDArray[np.float32]
+INCIDENTS = 10_000
 DIMENSION, CENTRES, SEARCHES, SEED = 384, 400, 200, 7
 MODEL = "bench"
 # One item in a hundred is of this service.
@@ -115,7 +116,7 @@ def _place() -> Iterator[str]:
         yield directory
 
 
-async def search(count: int = 10_000) -> dict[str, Any]:
+async def search(count: int = INCIDENTS) -> dict[str, Any]:
     """Times of a hybrid search and of its legs, and how many of the ten nearest are found, also with a filter."""
     with _place() as directory:
         async with EmbeddedPostgres(Path(directory) / "data") as server:

@@ -24,6 +24,7 @@ from handlers.sources import fields
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
 from knowledge.lifecycle import closes_by_itself
+from knowledge.likeness import excerpt
 from knowledge.model import (
     CONTEXT_KINDS,
     Alert,
@@ -51,7 +52,6 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
-from knowledge.reduction import reduce_log
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, targets, verification
@@ -739,8 +739,7 @@ def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
     parts = [incident.title]
     for item in collected:
         if item.text and item.kind not in CONTEXT_KINDS:
-            reduced = reduce_log(item.text, max_lines=12, max_chars=1_200)
-            parts += [text for _, text in reduced.lines]
+            parts += excerpt(item.text).split("\n")
     return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]
 
 

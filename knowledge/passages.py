@@ -15,6 +15,9 @@ class Sendable:
     def includes(self, service: str) -> bool:
         return (service in self.services) is not self.all_but
 
+    def __str__(self) -> str:
+        return f"{'all but' if self.all_but else 'only'} {', '.join(self.services) or 'none'}"
+
 
 EVERYTHING = Sendable()
 # How a fix ended that belongs into the text: verified by us, or said to have resolved it by whoever wrote it down.

@@ -167,7 +167,7 @@ def _weak(found: Found, *, question: bool, kind: FailureKind | None) -> bool:
     if kind is not None and found.item.kind is kind:
         return found.similarity < MIN_SIMILARITY_SAME_KIND and found.rank < MIN_COVERED_SAME_KIND
     similar = MIN_SIMILARITY
-    if kind is None:
+    if kind in {None, FailureKind.UNKNOWN}:
         similar = MIN_SIMILARITY_QUESTION if question else MIN_SIMILARITY_LOG
     return found.similarity < similar and found.rank < MIN_COVERED
 

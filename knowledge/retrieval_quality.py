@@ -1,8 +1,8 @@
 """How well past incidents are found again: leave one out over labelled texts, through the store as it is in use.
 
-Two texts of one group have the same problem and fix, so a hit is another text of the query's group. Beside the
-product's figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's
-cosine, both scaled to 0 … 1 for each query, over the whole texts.
+Two texts of one group have the same problem and fix, so a hit is another text of the query's group. Beside these
+figures stand those of its legs alone, and of the baseline that it has to beat: BM25 plus half of MiniLM's cosine, both
+scaled to 0 … 1 for each query, over the whole texts.
 """
 
 import math
@@ -208,7 +208,7 @@ async def questions(
     return {leg: figures(found) for leg, found in places.items()}
 
 
-def _orders(
+def _orders(  # noqa: PLR0917  all that a search knows
     found: Sequence[Found], query: str, vector: Vector, model: str, now: datetime, kind: FailureKind | None = None
 ) -> dict[str, list[str]]:
     """The ids as each leg alone, and all together, would show them."""

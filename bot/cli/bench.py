@@ -6,22 +6,24 @@ from typing import Annotated
 import typer
 
 from bot import bench as benches
+from bot.bench_search import INCIDENTS
 from bot.cli.printing import JsonOption, plain, put, words
 from knowledge.errors import BadInput
 
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
+    incidents: Annotated[int, typer.Option(min=1_000, help="How many the search is measured over.")] = INCIDENTS,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this program on this machine."""
     if name and name not in benches.BENCHES:
         raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
-    asyncio.run(_measure([name] if name else list(benches.BENCHES), as_json))
+    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, as_json))
 
 
-async def _measure(names: list[str], as_json: bool) -> None:
-    async for name, figures in benches.measure(names):
+async def _measure(names: list[str], incidents: int, as_json: bool) -> None:
+    async for name, figures in benches.measure(names, incidents=incidents):
         if as_json:
             put({"bench": name, **figures})
             continue

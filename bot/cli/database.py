@@ -15,12 +15,16 @@ from bot.migrating import migrate as apply_revisions
 from bot.program import open_database
 from bot.settings import load_settings
 from bot.wiring import make_means
+from knowledge import retrieval
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, NotFound
 from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
 from knowledge.store import audit, switches
 from knowledge.store.database import libpq_url
+
+# Of what is asked; a longer paste is cut before it is searched for its telling lines.
+MOST_CHARS = 1_000_000
 
 
 def migrate(
@@ -50,6 +54,7 @@ def search(  # noqa: PLR0917  one option a filter
     kind: str = "",
     outcome: str = "",
     channel: Annotated[str, typer.Option(help="Only Slack threads of this channel id, if all may read it.")] = "",
+    confidence: Annotated[float, typer.Option(min=0, max=1, help="Only finds with at least this score.")] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Find past incidents that resemble a text, with what was done and how it ended."""
@@ -69,14 +74,13 @@ def search(  # noqa: PLR0917  one option a filter
     async def work(db: AsyncConnection) -> Recalled:
         async with httpx.AsyncClient() as http:
             means = make_means(load_settings(), http, LocalEmbedder())
-            return await recall(
-                db.engine, query[:20_000], means=means, now=datetime.now(UTC), limit=top, filters=wanted
-            )
+            text = retrieval.searched_for(query[:MOST_CHARS])
+            return await recall(db.engine, text, means=means, now=datetime.now(UTC), limit=top, filters=wanted)
 
     found = in_database(work)
     if found.note:
         words.print(f"Note: {found.note}.", markup=False)
-    rows = [_row(one) for one in found.precedents]
+    rows = [_row(one) for one in found.precedents if one.score >= confidence]
     if as_json:
         put(rows)
         return
@@ -84,10 +88,8 @@ def search(  # noqa: PLR0917  one option a filter
         words.print("Nothing is remembered yet." if found.empty else "Nothing that resembles this is remembered yet.")
     for row in rows:
         fix = row["fix"] or "nothing was done"
-        plain.print(
-            f"{row['score']:.2f}  {row['id']}  {row['kind']}: {row['cause']}\n      {fix} — {row['outcome']}",
-            markup=False,
-        )
+        first = f"{row['score']:.2f}  {row['id']}  {row['kind']}: {row['cause']}"
+        plain.print(f"{first}\n      {fix} — {row['outcome']} ({row['why']})", markup=False)
 
 
 def _row(one: Precedent) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def _row(one: Precedent) -> dict[str, Any]:
         "fix": item.fix,
         "outcome": item.outcome,
         "link": item.link,
+        "why": one.why,
     }
 
 

@@ -20,14 +20,12 @@ from knowledge.case import make_case
 from knowledge.diagnosis import Answerer, BuiltinAnswerer, diagnose, read_evidence
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
+from knowledge.likeness import excerpt
 from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, Fixability, Precedent, Unsure
 from knowledge.prompts import build_prompt
-from knowledge.reduction import reduce_log
 from knowledge.store.database import open_engine
 from remediation.planning import ESCALATE, action_without_target
 from remediation.remediators import REMEDIATORS
-
-LINES_FOR_SEARCH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,11 @@ class OfflineDiagnosis:
     async def _precedents(self, title: str, evidence: Sequence[Evidence]) -> tuple[Precedent, ...]:
         if self.engine is None:
             return ()
-        lines = [line for item in evidence for _, line in reduce_log(item.text, max_lines=LINES_FOR_SEARCH).lines]
+        lines = [excerpt(item.text) for item in evidence]
         async with self.engine.begin() as db:
-            return await retrieval.search(db, "\n".join([title, *lines]), embedder=self.embedder, now=datetime.now(UTC))
+            return await retrieval.search(
+                db, "\n".join(filter(None, [title, *lines])), embedder=self.embedder, now=datetime.now(UTC)
+            )
 
 
 def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:

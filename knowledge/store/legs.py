@@ -147,11 +147,4 @@ async def nearest_ids(
     # A filter leaves out what the index proposes; the scan then has to go on until enough have passed.
     await db.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}"))
     await db.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
-    proposed = (
-        select(item_vectors.c.item_id)
-        .join(knowledge_items, knowledge_items.c.id == item_vectors.c.item_id)
-        .where(vectors.comparable(vector, model), *where)
-        .order_by(vectors.distance(vector))
-        .limit(limit)
-    )
-    return list((await db.execute(proposed)).scalars())
+    return list((await db.execute(vectors.nearest(vector, model, where).limit(limit))).scalars())
