@@ -4,12 +4,14 @@ import random
 import string
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge.redaction import clean, redact, redact_stream, redact_value
+from knowledge.redaction import clean, engine, redact, redact_stream, redact_value
+from tests.knowledge.secret_lines import clean_lines, left_over, secret_lines
 from tests.knowledge.shared_data import shared_lines
 
 
@@ -95,6 +97,66 @@ def test_secret_is_gone_and_the_rest_stays(line: str) -> None:
 )
 def test_look_alikes_stay(line: str) -> None:
     assert redact(line) == line
+
+
+def test_secrets_of_every_documented_form_go() -> None:
+    rows = secret_lines()
+    kept = [
+        template for _, template, secret in rows if left_over(template, secret, redact(template.replace("{S}", secret)))
+    ]
+    assert len(kept) <= 0.02 * len(rows), kept
+
+
+def test_what_only_looks_like_a_secret_stays() -> None:
+    rows = clean_lines()
+    changed = [line for line in rows if redact(line) != line]
+    assert len(changed) <= 0.01 * len(rows), changed
+
+
+def test_lines_do_not_hide_or_change_each_other() -> None:
+    lines = [template.replace("{S}", secret) for _, template, secret in secret_lines()]
+    single = [text for text in lines + clean_lines() if "\n" not in text and "PRIVATE KEY" not in text]
+    together = redact("\n".join(single)).split("\n")
+    assert [a for a, b in zip(together, single, strict=True) if a != redact(b)] == []
+
+
+def test_secret_manifest_in_a_log_with_time_stamps_loses_its_values() -> None:
+    lines = ["apiVersion: v1", "kind: Secret", "data:", f"  user: {SECRET}", "metadata:", "  name: db"]
+    for stamp in ("2026-03-01T10:00:04.0000000Z ", "deploy\tRun kubectl\t2026-03-01T10:00:04.0000000Z ", "+ "):
+        result = redact("\n".join(stamp + line for line in ["diff of shop", *lines, "done"]))
+        assert SECRET not in result
+        assert f"{stamp}  name: db" in result
+
+
+HOSTILE = [
+    "password=", "api_key: ", 'password="', "http://a:b@", "://", "bearer aaaaaa1 ", "eyJhbGciOi", "eyJhbGciOi.eyJ",
+    f"-----BEGIN {'PRIVATE'} KEY-----", "kind: Secret ", '{"kind":"Secret","data":{"a":"b"}}', '{"data":{"kind":"Secret",',
+    " -p aaa", "value: ", "cookie: a=1234567;", "authorization: ", "[redacted:token]", "password=[redacted", "<password>",
+    "login a password a ", "password '", "@tcp(", "\\", "{", "sentry=", "a", "0", "-", " ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_hostile_line_is_not_looked_at_more_often_than_its_length_allows(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def counted(rule: engine.Rule) -> engine.Rule:
+        def count(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+            nonlocal looks
+            looks += 1
+            return rule(data, start, end)
+
+        return count
+
+    expressions, rules, by_end = engine._table()
+    monkeypatch.setattr(engine, "_table", lambda: (expressions, [counted(rule) for rule in rules], by_end))
+    line = piece * (64_000 // len(piece))
+    result = redact(f"before\n{line}\nafter")
+    assert looks <= 300 + len(line) / 60
+    assert result.startswith("before\n")
+    assert result.endswith("\nafter")
 
 
 def test_private_key_goes_and_lines_keep_their_numbers() -> None:
