@@ -17,7 +17,7 @@ _LINE_START = re.compile(
 
 # Source code in a trace: a call, an index, a type, an attribute before a comma.
 _CODE = re.compile(
-    rb"""[A-Za-z_][\w.]{0,80}[(\[][^\n]{0,200}[)\]]|[a-z_]\w{0,40}(?:\.[a-z_]\w{0,40}){1,6}[,)}]\s*(?:\n|\Z)"""
+    rb"""[A-Za-z_][A-Za-z_.]{0,80}[(\[][^\n]{0,200}[)\]]|[a-z_]\w{0,40}(?:\.[a-z_]\w{0,40}){1,6}[,)}]\s*(?:\n|\Z)"""
 )
 
 
