@@ -13,7 +13,8 @@ _CREDENTIALS = tuple(
 _KEYS = tuple(
     "access secret private auth account storage encryption signing routing integration service master shared"  # noqa: SIM905
     " webhook license licence app application deploy session jwt hmac crypto cipher client admin root user stripe"
-    " sentry datadog dd_api newrelic consumer merchant publish subscription function functions host api fernet base signature".split()
+    " sentry datadog dd_api newrelic consumer merchant publish subscription function functions host api fernet base"
+    " signature".split()
 )
 _ENDS = tuple(word.encode() for word in _PASSWORDS + _CREDENTIALS)
 _KEY_ENDS = tuple(word.encode() for word in _KEYS)
