@@ -27,7 +27,8 @@ _PLACED = re.compile(
 _POST = "Post job cleanup."
 _HINTS = frozenset({"job_log", "ci_log"})
 _NESTED: tuple[Callable[[str, str], Parsed | None], ...] = (parse_docker_build, parse_kubernetes)
-_MOST_LINES_OF_A_STEP = 20_000
+# A tool says at its end what failed; of a longer step the beginning is not looked at for that.
+_LAST_LINES, _LAST_CHARS = 1_000, 60_000
 # What a tool's last lines name although they tell of no error themselves.
 _PLACES = frozenset({"test", "file", "target", "task"})
 _LINES_BEFORE = 120
@@ -41,7 +42,7 @@ def parse_github_actions(text: str, hint: str) -> Parsed | None:
     failing = _failing(lines)
     start = _step_start(lines, failing)
     step, command = _step(lines, start, failing)
-    body = "\n".join(_bare(line) for line in lines[max(start, failing - _MOST_LINES_OF_A_STEP) : failing + 1])
+    body = _body(lines, start, failing)
     telling = telling_lines(text)
     inside = tuple((number, line) for number, line in telling if start < number <= failing + 2) or telling
     nested = next((found for parser in _NESTED if (found := parser(body, ""))), None)
@@ -84,9 +85,14 @@ def _failing(lines: list[str]) -> int:
     return (ended or [i for i in errors if i < post] or errors or [len(lines) - 1])[0]
 
 
+def _body(lines: list[str], start: int, failing: int) -> str:
+    """The end of the failing step's own lines, without time stamps."""
+    return "\n".join(_bare(line) for line in lines[max(start, failing - _LAST_LINES) : failing + 1])[-_LAST_CHARS:]
+
+
 def _exit_code(lines: list[str], failing: int) -> int | None:
     for line in [lines[failing], *lines[failing + 1 :], *lines[:failing]] if lines else []:
-        if (match := _CODE.search(line)) and int(match.group(1)):
+        if "exit code" in line and (match := _CODE.search(line)) and int(match.group(1)):
             return int(match.group(1))
     return None
 
