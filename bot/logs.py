@@ -2,12 +2,12 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
-from knowledge.redaction import redact
+from knowledge.redaction import redact_value
 
 # Chatty at INFO, and of no use to an operator there.
 QUIET = ("httpx", "httpcore", "apscheduler", "procrastinate", "slack_bolt", "slack_sdk", "aiohttp.access", "alembic")
@@ -16,8 +16,11 @@ QUIET = ("httpx", "httpcore", "apscheduler", "procrastinate", "slack_bolt", "sla
 def _redacted(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The last processor before rendering: whatever a library put into a message, no secret leaves in it."""
     for key, value in event.items():
-        if isinstance(value, str) and key not in {"level", "timestamp"}:
-            event[key] = redact(value)
+        if key in {"level", "timestamp"} or value is None or isinstance(value, bool | int | float):
+            continue
+        # Anything else, such as an exception, would be rendered as its repr.
+        plain = value if isinstance(value, str | Mapping | list | tuple) else repr(value)
+        event[key] = redact_value({key: plain})[key]
     return event
 
 

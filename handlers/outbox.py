@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
 from knowledge.errors import Unavailable
+from knowledge.redaction import redact
 from knowledge.store import outbox
 from knowledge.store.outbox import CardPlace, Message
 
@@ -151,7 +152,7 @@ class Sender:
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
-            await self._try_later(message, str(error) or type(error).__name__)
+            await self._try_later(message, redact(str(error)) or type(error).__name__)
 
     async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         incident_id = message.incident_id or 0

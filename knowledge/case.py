@@ -1,22 +1,19 @@
 """One failure as it is given to whoever diagnoses it: redacted, cleaned, reduced and parsed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from knowledge.bounding import bounded
 from knowledge.injection import injection_suspected
 from knowledge.language_models.rules import Marks, mark
 from knowledge.live_state import LiveState, read_state
 from knowledge.model import CONTEXT_KINDS, Evidence, Precedent, Quote
 from knowledge.parsers import Parsed, parse
-from knowledge.redaction import clean, redact, redact_stream
+from knowledge.redaction import clean, redact
 from knowledge.reduction import Reduction, reduce_log
 
-# Of one piece of evidence, in characters; of a longer one the middle is thinned out.
-LONGEST_TEXT = 4 * 1024 * 1024
 _MARKED = 8 << 20
-_MIDDLE_LINES = 400
-_LONGEST_LINE = 1 << 20
 _LONGEST_QUOTE = 400
 
 
@@ -125,7 +122,7 @@ def make_case(
     permitted_actions: Sequence[str] = (),
 ) -> Case:
     """Redact, bound and clean what was collected. Empty evidence is kept: its index counts."""
-    texts = tuple(redact(_bounded(item.text)) for item in evidence)
+    texts = tuple(redact(bounded(item.text)) for item in evidence)
     cleaned = tuple(redact(clean(text)) for text in texts)
     safe_title = redact(clean(title))[:1000]
     suspected = injection_suspected(title) or any(injection_suspected(item.text) for item in evidence)
@@ -138,36 +135,3 @@ def make_case(
         precedents=tuple(precedents),
         permitted_actions=tuple(permitted_actions),
     )
-
-
-def _bounded(text: str) -> str:
-    """At most about `LONGEST_TEXT`: of the middle of a longer text only the telling lines stay, others become empty.
-
-    So every line keeps its number. The middle is redacted as a whole before anything is picked from it.
-    """
-    if len(text) <= LONGEST_TEXT:
-        return text
-    head = text.rfind("\n", 0, LONGEST_TEXT // 2) + 1 or LONGEST_TEXT // 2
-    tail = text.find("\n", len(text) - LONGEST_TEXT // 2) + 1 or len(text) - LONGEST_TEXT // 2
-    reduction = reduce_log(_redacted_lines(text, head, tail), max_lines=_MIDDLE_LINES, max_chars=_MIDDLE_LINES * 400)
-    lines = [""] * text.count("\n", head, tail)
-    for number, line in reduction.lines:
-        if number <= len(lines):
-            lines[number - 1] = line
-    if lines and not lines[0]:
-        lines[0] = f"[{tail - head} characters in {len(lines)} lines were searched; only their telling lines are kept]"
-    return f"{text[:head]}{''.join(line + chr(10) for line in lines)}{text[tail:]}"
-
-
-def _redacted_lines(text: str, start: int, end: int) -> Iterator[str]:
-    def lines() -> Iterator[str]:
-        position = start
-        while position < end:
-            stop = text.find("\n", position, end) + 1 or end
-            # A line without an end would defeat the bound: it goes on in pieces.
-            stop = min(stop, position + _LONGEST_LINE)
-            yield text[position:stop]
-            position = stop
-
-    for block in redact_stream(lines()):
-        yield from block.removesuffix("\n").split("\n")

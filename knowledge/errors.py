@@ -1,5 +1,7 @@
 """The tree of our errors. A message says what happened and the next step; whether to retry is in the type."""
 
+from knowledge.redaction import redact
+
 
 class CodeHealerError(Exception):
     """Something that a person can act on; `str()` is one sentence fit for Slack and the terminal."""
@@ -15,6 +17,10 @@ class SettingsError(CodeHealerError):
 
 class Refused(CodeHealerError):
     """The other side, or our policy, said no; repeating it will not help."""
+
+    def __str__(self) -> str:
+        """The message without secrets: it quotes what the other side said."""
+        return redact(super().__str__())
 
 
 class WrongDimension(Refused):
@@ -39,3 +45,7 @@ class Unavailable(CodeHealerError):
         super().__init__(message)
         self.maybe_done = maybe_done
         self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """The message without secrets: it quotes what the other side said."""
+        return redact(super().__str__())

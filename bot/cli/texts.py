@@ -16,6 +16,7 @@ from bot.cli.printing import JsonOption, plain, put, words
 from bot.settings import load_settings
 from handlers.intake import alert_json, correlate_posts, parse_object, read_webhook
 from handlers.sources import SOURCES
+from knowledge.bounding import bounded_lines
 from knowledge.errors import BadInput, CodeHealerError
 from knowledge.redaction import redact_stream
 
@@ -23,6 +24,8 @@ from knowledge.redaction import redact_stream
 MAX_LOG_BYTES = 110_000_000
 MAX_BODY_BYTES = 25_000_000
 MAX_LINE_BYTES = 20_000_000
+# A line of a log that is longer is read in pieces.
+MAX_PIECE_BYTES = 1_000_000
 MAX_HEADER_BYTES = 1_000_000
 T = TypeVar("T")
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -102,11 +105,21 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _read_log(path: str) -> str:
+    """The log, its middle thinned out when it is long; it is never held as a whole."""
     with _open(path) as stream:
-        data: bytes = stream.read(MAX_LOG_BYTES + 1)
-    if len(data) > MAX_LOG_BYTES:
-        words.print(f"{path}: only the first {MAX_LOG_BYTES:,} bytes are read.", markup=False)
-    return data[:MAX_LOG_BYTES].decode("utf-8", "replace")
+        return bounded_lines(_log_lines(path, stream))
+
+
+def _log_lines(path: str, stream: Any) -> Iterator[str]:
+    left = MAX_LOG_BYTES
+    while line := stream.readline(MAX_PIECE_BYTES):
+        if len(line) > left:
+            words.print(f"{path}: only the first {MAX_LOG_BYTES:,} bytes are read.", markup=False)
+        if left:
+            yield line[:left].decode("utf-8", "replace")
+        left -= len(line)
+        if left < 0:
+            return
 
 
 async def _diagnose_one(case: dict[str, Any], precedents: bool) -> dict[str, Any]:
