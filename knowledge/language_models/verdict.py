@@ -22,6 +22,8 @@ QUIET_WEIGHT = 3.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
 EXPLAINED_WEIGHT = 3.0
 REPEATS_WEIGHT = 2.0
+# What a kind gains that a rule names as the reason of a crash.
+CAUSE_WEIGHT = 2.0
 # What a kind loses that nothing states while something else is stated.
 UNSTATED_WEIGHT = 2.0
 # In a CI job's log: what the build kinds gain, and the faults of the runner's surroundings that are passing ones there.
@@ -83,6 +85,7 @@ def text_to_classify(case: Case) -> str:
     Of a flagged case the lines that try to steer are left out: their wording must not move the verdict.
     """
     telling = any(reduction.telling for reduction in case.reductions)
+    explained = _log_says_more(case)
     weighted: list[tuple[float, int, str]] = []
     for index, (reduction, marks) in enumerate(zip(case.reductions, case.marks, strict=True)):
         if telling and not reduction.telling:
@@ -93,6 +96,7 @@ def text_to_classify(case: Case) -> str:
         weighted += [
             (-weight.get(number, 0.0), index * 10_000_000 + number, without)
             for number, without in _lines(reduction, flagged=case.injection_suspected)
+            if not (explained and _SYMPTOM_LINE.search(without))
         ]
     chosen: list[tuple[int, str]] = []
     size = 0
@@ -102,6 +106,19 @@ def text_to_classify(case: Case) -> str:
         chosen.append((order, line))
         size += len(line) + 1
     return "\n".join(line for _, line in sorted(chosen)) or case.title
+
+
+# That something restarts or gave up is a symptom: beside a log it tells nothing about the cause.
+_SYMPTOM_LINE = re.compile(
+    r"CrashLoopBackOff|[Bb]ack-off restarting|BackoffLimitExceeded|specified backoff limit|Pods Statuses:"
+    r"|^\s*(?:Last )?State:\s|^\s*Reason:\s+Error\s*$|^\s*Exit Code:\s"
+)
+
+
+def _log_says_more(case: Case) -> bool:
+    """A container's log has lines that speak of an error, beside what the cluster says about its pod."""
+    found = zip(case.evidence, case.reductions, strict=True)
+    return len(case.evidence) > 1 and any("log" in item.kind and reduction.telling for item, reduction in found)
 
 
 def _lines(reduction: Reduction, *, flagged: bool) -> list[tuple[int, str]]:
@@ -122,12 +139,17 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
         for symptom in SYMPTOMS:
             odds[symptom] -= EXPLAINED_WEIGHT
     agreed = _agreement(case)
-    if K.CRASHLOOP in strengths and any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for kind in _CAUSES_OF_CRASHES):
-        strengths[K.CRASHLOOP] *= 0.25  # the log names what makes it crash
+    causes = [kind for kind in _CAUSES_OF_CRASHES if agreed.get(kind, 0.0) >= _CAUSE_AGREED]
+    if K.CRASHLOOP in strengths and causes:
+        # The log names what makes it crash.
+        strengths[K.CRASHLOOP] *= 0.25
+        odds[K.CRASHLOOP] -= EXPLAINED_WEIGHT
+        for kind in causes:
+            odds[kind] += CAUSE_WEIGHT * agreed[kind]
     ci = any(parsed.format == "github_actions" for parsed in case.parsed)
     if ci:
         _read_as_ci(odds)
-    elif any(parsed.format == "kubernetes" for parsed in case.parsed) or not _BUILDS.search(text):
+    elif any(parsed.format == "kubernetes" for parsed in case.parsed) or _is_service(case) or not _BUILDS.search(text):
         odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
     for kind, strength in strengths.items():
         if kind in odds and not (ci and kind in _PASSING_IN_CI):
@@ -149,6 +171,15 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     if best is K.HEALTHY and case.state.healthy_because:
         agrees = 1.0
     return Verdict(tuple(ranked), agrees, quotes_for(best, case))
+
+
+# How a running service logs: levels in brackets or fields. A tool in a build prints plain lines.
+_SERVICE_LOG = re.compile(r"(?m)^\{\"|^\S*\d\d:\d\d:\d\d\S* (?:- )?\[?(?:INFO|WARN|ERROR|DEBUG)\b|^\S+ \S+ \[(?:info|warn|error)\]")
+
+
+def _is_service(case: Case) -> bool:
+    heads = [text[:20_000] for text in case.cleaned]
+    return sum(len(_SERVICE_LOG.findall(head)) for head in heads) >= 3 and not any("##[" in head for head in heads)
 
 
 def _explain(
@@ -238,7 +269,7 @@ def _last_words(case: Case, evidence: int) -> list[int]:
 
 _VARIABLE = re.compile(
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[a-z][\w-]*?-[a-z0-9]{5,10}-[a-z0-9]{5}(?![a-z0-9])"
-    r"|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+[smh]?"
+    r"|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{6,}\b|\d+[smh]?"
 )
 _WEAK, _ENOUGH = 3.0, 3
 
@@ -263,6 +294,9 @@ def _distinct(case: Case, ranked: list[tuple[tuple[int, int], float]]) -> tuple[
             break
         seen.add(template)
         quotes.append(quote)
-        if len(quotes) == _QUOTES:
+        # A line that only opens a list says nothing without what follows.
+        if quote.text.endswith(("[", "{")) and score >= _WEAK and (more := case.quote(evidence, line + 1)):
+            quotes.append(more)
+        if len(quotes) >= _QUOTES:
             break
-    return tuple(quotes)
+    return tuple(dict.fromkeys(quotes[:_QUOTES]))
