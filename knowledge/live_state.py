@@ -182,9 +182,7 @@ def _across(texts: Sequence[str], kinds: Sequence[str]) -> Iterable[Fact]:
 
 
 def _no_classes(texts: Sequence[str], kinds: Sequence[str]) -> bool:
-    return any(
-        "ingressclass" in kind and _NOTHING_THERE.search(text) for text, kind in zip(texts, kinds, strict=False)
-    )
+    return any("ingressclass" in kind and _NOTHING_THERE.search(text) for text, kind in zip(texts, kinds, strict=False))
 
 
 def _broke_after_reload(text: str) -> int:

@@ -2,7 +2,7 @@
 
 import typer
 
-from bot.cli import bench, database, running, texts
+from bot.cli import bench, database, evaluate, running, texts
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,5 +12,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
 )
-for module in (running, texts, database, bench):
+for module in (running, texts, database, evaluate, bench):
     module.add_to(app)

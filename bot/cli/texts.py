@@ -42,7 +42,7 @@ def _open(path: str) -> Any:
         raise BadInput(f"{path}: {why}. Give a file that can be read, or - for standard input.") from None
 
 
-def _json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+def json_lines(path: str) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """(line number, object, or why it is none) for each line that is not empty."""
     with _open(path) as stream:
         number = 0
@@ -118,7 +118,7 @@ async def _diagnose_lines(path: str, precedents: bool) -> int:
     """Answer every line; 2 when some could not be read."""
     status = 0
     async with httpx.AsyncClient() as http, OfflineDiagnosis.open(load_settings(), http, precedents) as offline:
-        for number, case, unread in _json_lines(path):
+        for number, case, unread in json_lines(path):
             given = case.get("id") if case else None
             identifier = given if isinstance(given, str | int) else f"line:{number}"
             problem = unread
@@ -185,7 +185,7 @@ def correlate(
     """Say which alerts of a stream belong to one incident."""
     posts: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    for number, post, unread in _json_lines(jsonl):
+    for number, post, unread in json_lines(jsonl):
         problem = unread
         if post is not None:
             try:

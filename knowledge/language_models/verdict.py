@@ -174,7 +174,9 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
 
 
 # How a running service logs: levels in brackets or fields. A tool in a build prints plain lines.
-_SERVICE_LOG = re.compile(r"(?m)^\{\"|^\S*\d\d:\d\d:\d\d\S* (?:- )?\[?(?:INFO|WARN|ERROR|DEBUG)\b|^\S+ \S+ \[(?:info|warn|error)\]")
+_SERVICE_LOG = re.compile(
+    r"(?m)^\{\"|^\S*\d\d:\d\d:\d\d\S* (?:- )?\[?(?:INFO|WARN|ERROR|DEBUG)\b|^\S+ \S+ \[(?:info|warn|error)\]"
+)
 
 
 def _is_service(case: Case) -> bool:

@@ -72,6 +72,12 @@ async def remember(
     await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": func.now()}))
 
 
+async def forget(db: AsyncConnection, item_id: str) -> bool:
+    """Remove an item; false when there was none."""
+    done = await db.execute(knowledge_items.delete().where(knowledge_items.c.id == item_id))
+    return bool(done.rowcount)
+
+
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
     return [knowledge_items.c[name] == value for name, value in filters.items() if value]
 
