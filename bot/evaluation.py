@@ -1,4 +1,4 @@
-"""How good the diagnosis is on labelled texts: what `codehealer eval` prints. Nothing is written but a temporary database."""
+"""How good the diagnosis is on labelled texts: what `codehealer eval` prints. Only a temporary database is written."""
 
 import statistics
 import tempfile

@@ -27,7 +27,7 @@ def possible(labelled: Sequence[Labelled]) -> str:
 
 
 def unseen_scores(labelled: Sequence[Labelled], embed: Callable[[str], Vector]) -> Figures:
-    """Five folds by group: the whole built-in diagnosis, its regression alone, and the baseline with and without our texts."""
+    """Five folds by group: the built-in diagnosis, its regression alone, the baseline without and with our texts."""
     groups = [one.group or str(place) for place, one in enumerate(labelled)]
     kinds = [one.kind for one in labelled]
     seen = [see(one.text, embed) for one in labelled]

@@ -86,8 +86,8 @@ async def diagnose(
     """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
 
     A hop that fails, or does not answer before its deadline, is named in `answered_by.note`. When nobody answers the
-    result is Unsure, never an exception. `outcomes` are what became of answers in this environment. `alert_title` may carry the alert's description. Reading large evidence runs
-    in a thread.
+    result is Unsure, never an exception. `outcomes` are what became of answers in this environment. `alert_title` may
+    carry the alert's description. Reading large evidence runs in a thread.
     """
     started = time.monotonic()
     case = await asyncio.to_thread(

@@ -25,8 +25,10 @@ class Trend:
     last: float
 
 
+_NUMBER = r"(-?[\d.]+)"
 _SUMMARY = re.compile(
-    r"(?m)^[ \t]*([A-Za-z][\w./ -]{2,80}?):[ \t]*first (-?[\d.]+)[, ]+min (-?[\d.]+)[, ]+max (-?[\d.]+)[, ]+last (-?[\d.]+)"
+    r"(?m)^[ \t]*([A-Za-z][\w./ -]{2,80}?):[ \t]*"
+    rf"first {_NUMBER}[, ]+min {_NUMBER}[, ]+max {_NUMBER}[, ]+last {_NUMBER}"
 )
 _LAG = re.compile(r"(?i)\blag\b|replica_?lag|replication_?lag|consumer_?lag")
 _FREE = re.compile(r"(?i)free\w*(?:storage|disk|space)|available_?bytes")

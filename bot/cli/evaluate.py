@@ -37,14 +37,16 @@ def evaluate(
 
 def _read(path: str) -> tuple[list[evaluation.Labelled], list[dict[str, str]]]:
     labelled, problems = [], []
-    for number, row, problem in json_lines(path):
-        try:
-            if row is None:
-                raise BadInput(problem)
-            labelled.append(evaluation.read_labelled(row))
-        except BadInput as error:
-            problems.append({"id": f"line:{number}", "error": str(error)})
-            words.print(f"{path}: line {number}: {error}", markup=False)
+    for number, row, unreadable in json_lines(path):
+        problem = unreadable
+        if row is not None:
+            try:
+                labelled.append(evaluation.read_labelled(row))
+            except BadInput as error:
+                problem = str(error)
+        if problem:
+            problems.append({"id": f"line:{number}", "error": problem})
+            words.print(f"{path}: line {number}: {problem}", markup=False)
     return labelled, problems
 
 

@@ -13,6 +13,7 @@ from knowledge.live_state import SYMPTOMS
 from knowledge.model import BUILD_KINDS, EvidenceKind, FailureKind, Quote
 from knowledge.ports import Vector
 from knowledge.reduction import Reduction, said_in, without_timestamp
+from knowledge.signs import names_passing_fault
 
 K = FailureKind
 # Log-odds that one point of a fact's strength is worth, and what a healthy state is worth.
@@ -21,7 +22,7 @@ HEALTHY_WEIGHT = 6.0
 QUIET_WEIGHT = 3.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
 EXPLAINED_WEIGHT = 3.0
-REPEATS_WEIGHT = 2.0
+REPEATS_WEIGHT = 3.0
 # What a kind gains that a rule names as the reason of a crash.
 CAUSE_WEIGHT = 2.0
 # What a kind loses that nothing states while something else is stated.
@@ -86,6 +87,8 @@ def text_to_classify(case: Case) -> str:
     """
     telling = any(reduction.telling for reduction in case.reductions)
     explained = _log_says_more(case)
+    # A retry that is reported on the way is noise where the job's end shows a fault that a rerun repeats.
+    repeats = case.state.ci == "deterministic"
     weighted: list[tuple[float, int, str]] = []
     for index, (reduction, marks) in enumerate(zip(case.reductions, case.marks, strict=True)):
         if telling and not reduction.telling:
@@ -96,7 +99,7 @@ def text_to_classify(case: Case) -> str:
         weighted += [
             (-weight.get(number, 0.0), index * 10_000_000 + number, without)
             for number, without in _lines(reduction, flagged=case.injection_suspected)
-            if not (explained and _SYMPTOM_LINE.search(without))
+            if not (explained and _SYMPTOM_LINE.search(without)) and not (repeats and names_passing_fault(without))
         ]
     chosen: list[tuple[int, str]] = []
     size = 0
@@ -116,9 +119,10 @@ _SYMPTOM_LINE = re.compile(
 
 
 def _log_says_more(case: Case) -> bool:
-    """A container's log has lines that speak of an error, beside what the cluster says about its pod."""
-    found = zip(case.evidence, case.reductions, strict=True)
-    return len(case.evidence) > 1 and any("log" in item.kind and reduction.telling for item, reduction in found)
+    """A container's log has the words of a cause, beside what the cluster says about its pod."""
+    logs = (marks for item, marks in zip(case.evidence, case.marks, strict=True) if "log" in item.kind)
+    found = [agreement(marks) for marks in logs] if len(case.evidence) > 1 else []
+    return any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for agreed in found for kind in _CAUSES_OF_CRASHES)
 
 
 def _lines(reduction: Reduction, *, flagged: bool) -> list[tuple[int, str]]:
@@ -146,11 +150,7 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
         odds[K.CRASHLOOP] -= EXPLAINED_WEIGHT
         for kind in causes:
             odds[kind] += CAUSE_WEIGHT * agreed[kind]
-    ci = any(parsed.format == "github_actions" for parsed in case.parsed)
-    if ci:
-        _read_as_ci(odds)
-    elif any(parsed.format == "kubernetes" for parsed in case.parsed) or _is_service(case) or not _BUILDS.search(text):
-        odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
+    ci = _weigh_ci(odds, case, text)
     for kind, strength in strengths.items():
         if kind in odds and not (ci and kind in _PASSING_IN_CI):
             odds[kind] += FACT_WEIGHT * strength
@@ -171,6 +171,17 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     if best is K.HEALTHY and case.state.healthy_because:
         agrees = 1.0
     return Verdict(tuple(ranked), agrees, quotes_for(best, case))
+
+
+def _weigh_ci(odds: dict[FailureKind, float], case: Case, text: str) -> bool:
+    """Whether this is a CI job's log; in it other kinds are likely than in a service's."""
+    ci = any(parsed.format == "github_actions" for parsed in case.parsed)
+    cluster = any(parsed.format == "kubernetes" for parsed in case.parsed)
+    if ci:
+        _read_as_ci(odds)
+    elif cluster or _is_service(case) or not _BUILDS.search(text):
+        odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
+    return ci
 
 
 # How a running service logs: levels in brackets or fields. A tool in a build prints plain lines.

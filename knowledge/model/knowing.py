@@ -35,7 +35,7 @@ class AnswerSource:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The cause as far as it is known. `confidence` is 0 to 1, for `kind`; `confidence_samples` known answers it rests on.
+    """The cause as far as it is known. `confidence` is 0 to 1, for `kind`; it rests on `confidence_samples` answers.
 
     `candidates` are kinds, best first, with their probabilities; `preferred_action` may only break a tie among the
     candidates that policy permits. `affected_*` is information: execution never reads it.
