@@ -265,12 +265,14 @@ async def _answer(
         before = await retrieval.search(
             db, likeness, embedder=services.embedder, now=services.now(), not_incident=incident.id
         )
+        outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
     answer = await diagnosis.diagnose(
         incident.title,
         collected,
         answerers=services.answerers,
         precedents=before,
         permitted_actions=tuple(REMEDIATORS),
+        outcomes=outcomes,
     )
     if isinstance(answer, Unsure):
         return answer, before[:3]

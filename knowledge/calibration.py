@@ -70,8 +70,13 @@ def fit(raw: Sequence[float], right: Sequence[bool], kinds: Sequence[FailureKind
     wanted = [targets[0] if ok else targets[1] for ok in right]
     slope, offset = 1.0, 0.0
     for _ in range(50):
-        slope, offset, moved = _newton(odds, wanted, slope, offset)
-        if moved < 1e-6:
+        step_a, step_b = _newton(odds, wanted, slope, offset)
+        # A whole step may overshoot where most answers are surely right: it is halved until it helps.
+        now = _loss(odds, wanted, slope, offset)
+        while abs(step_a) + abs(step_b) > 1e-6 and _loss(odds, wanted, slope - step_a, offset - step_b) > now:
+            step_a, step_b = step_a / 2, step_b / 2
+        slope, offset = slope - step_a, offset - step_b
+        if abs(step_a) + abs(step_b) <= 1e-6:
             break
     shifts: dict[FailureKind, tuple[float, int]] = {}
     for kind in dict.fromkeys(kinds):
@@ -82,11 +87,21 @@ def fit(raw: Sequence[float], right: Sequence[bool], kinds: Sequence[FailureKind
     return Calibration(round(slope, 4), round(offset, 4), shifts, len(raw))
 
 
-def _newton(odds: Sequence[float], wanted: Sequence[float], slope: float, offset: float) -> tuple[float, float, float]:
-    """One step for the two parameters, held lightly at slope 1 and offset 0; the third value is its length."""
-    held = 1e-2
-    gradient_a, gradient_b = held * (slope - 1), held * offset
-    aa, ab, bb = held, 0.0, held
+_HELD = 1e-2  # how firmly the two parameters are held at slope 1 and offset 0
+
+
+def _loss(odds: Sequence[float], wanted: Sequence[float], slope: float, offset: float) -> float:
+    total = _HELD * ((slope - 1) ** 2 + offset**2) / 2
+    for x, y in zip(odds, wanted, strict=True):
+        p = min(1 - 1e-12, max(1e-12, _sigmoid(slope * x + offset)))
+        total -= y * math.log(p) + (1 - y) * math.log(1 - p)
+    return total
+
+
+def _newton(odds: Sequence[float], wanted: Sequence[float], slope: float, offset: float) -> tuple[float, float]:
+    """One step for slope and offset."""
+    gradient_a, gradient_b = _HELD * (slope - 1), _HELD * offset
+    aa, ab, bb = _HELD, 0.0, _HELD
     for x, y in zip(odds, wanted, strict=True):
         p = _sigmoid(slope * x + offset)
         weight = max(p * (1 - p), 1e-6)
@@ -94,9 +109,7 @@ def _newton(odds: Sequence[float], wanted: Sequence[float], slope: float, offset
         gradient_b += p - y
         aa, ab, bb = aa + weight * x * x, ab + weight * x, bb + weight
     determinant = aa * bb - ab * ab
-    step_a = (bb * gradient_a - ab * gradient_b) / determinant
-    step_b = (aa * gradient_b - ab * gradient_a) / determinant
-    return slope - step_a, offset - step_b, abs(step_a) + abs(step_b)
+    return (bb * gradient_a - ab * gradient_b) / determinant, (aa * gradient_b - ab * gradient_a) / determinant
 
 
 def expected_calibration_error(shown: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:

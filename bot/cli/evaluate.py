@@ -23,10 +23,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the built-in diagnosis and the retrieval on labelled texts; writes to no configured database."""
-    labelled, problems = _read(data)
+    labelled, problems = read(data)
     if not labelled:
         raise BadInput(f"{data}: no line could be read.")
-    figures = _measured(labelled, folds=folds)
+    figures = measured(labelled, folds=folds)
     if as_json:
         put({**figures, "errors": problems} if problems else figures)
     else:
@@ -35,7 +35,8 @@ def evaluate(
     raise typer.Exit(2 if problems else 0)
 
 
-def _read(path: str) -> tuple[list[evaluation.Labelled], list[dict[str, str]]]:
+def read(path: str) -> tuple[list[evaluation.Labelled], list[dict[str, str]]]:
+    """The labelled lines, and what was wrong with the others."""
     labelled, problems = [], []
     for number, row, unreadable in json_lines(path):
         problem = unreadable
@@ -50,7 +51,8 @@ def _read(path: str) -> tuple[list[evaluation.Labelled], list[dict[str, str]]]:
     return labelled, problems
 
 
-def _measured(labelled: list[evaluation.Labelled], *, folds: bool) -> dict[str, Any]:
+def measured(labelled: list[evaluation.Labelled], *, folds: bool) -> dict[str, Any]:
+    """All figures; `unseen` only where the shipped weights were trained on more than half of the texts."""
     embedder = LocalEmbedder()
     known = evaluation.trained_on(labelled)
     figures: dict[str, Any] = {"trained_on": known}

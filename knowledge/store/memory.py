@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, cast, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, RowMapping, and_, cast, func, literal, not_, or_, select, text
 from sqlalchemy.dialects.postgresql import TSQUERY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.calibration import Outcomes
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
 from knowledge.store.tables import feedback, knowledge_items
@@ -204,6 +205,32 @@ async def track_record(
     return {
         row.action: TrackRecord(kind, row.action, environment, row.verified, row.failed, row.rejected) for row in rows
     }
+
+
+async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[FailureKind, Outcomes]:
+    """How often each kind was the right answer in an environment: healed or thumbed up against denied or thumbed down.
+
+    One incident counts once: what its fix did, else what people said of it.
+    """
+    denied = and_(knowledge_items.c.outcome == "rejected", knowledge_items.c.reason == "wrong_cause")
+    opinion = (
+        select(feedback.c.incident_id, func.sum(feedback.c.value).label("total"))
+        .group_by(feedback.c.incident_id)
+        .subquery()
+    )
+    right = or_(knowledge_items.c.outcome == "verified", and_(not_(denied), opinion.c.total > 0))
+    wrong = or_(denied, and_(knowledge_items.c.outcome != "verified", opinion.c.total < 0))
+    rows = await db.execute(
+        select(
+            knowledge_items.c.kind,
+            func.count().filter(right).label("right"),
+            func.count().filter(wrong).label("wrong"),
+        )
+        .outerjoin(opinion, opinion.c.incident_id == knowledge_items.c.incident_id)
+        .where(knowledge_items.c.kind.is_not(None), knowledge_items.c.environment == environment)
+        .group_by(knowledge_items.c.kind)
+    )
+    return {FailureKind(row.kind): Outcomes(row.right, row.wrong) for row in rows}
 
 
 async def put_feedback(db: AsyncConnection, incident_id: int, user: str, value: int, comment: str = "") -> None:
