@@ -246,6 +246,7 @@ def _first_with(case: Case, words: str) -> str:
     return next((line for line in lines if words in line.lower()), "")
 
 
+_NO_ENDPOINTS = re.compile(r"(?m)^Endpoints:\s*(?:<none>)?\s*$")
 _INGRESS_CLASS = re.compile(r"^Ingress Class:\s+(\S+)")
 
 
@@ -259,6 +260,9 @@ def _config(told: _Told) -> str:
         )
     if match := next((m for q in told.quotes if (m := _INGRESS_CLASS.search(q.text))), None):
         return f"Ingress class {match.group(1)} does not exist: no IngressClass of that name was found, so nothing serves it"
+    if any(_NO_ENDPOINTS.search(q.text) for q in told.quotes):
+        named = (m.group(1) for text in case.cleaned if _NO_ENDPOINTS.search(text) and (m := _NAME.search(text)))
+        return f"Service {next(named, '')} has no endpoints: its selector matches no ready pod, so nobody answers"
     if name := case.entity("executable"):
         return f"The command {name} cannot be run in the container: {said}"
     if name := case.entity("variable"):
@@ -266,13 +270,13 @@ def _config(told: _Told) -> str:
     return f"The configuration is wrong: {said}"
 
 
-_NODE = re.compile(r"(?m)^Name:\s+(\S+)")
+_NAME = re.compile(r"(?m)^Name:\s+(\S+)")
 
 
 def _node(case: Case) -> str:
     """The node that the evidence describes, else one that it names."""
     described = (text for item, text in zip(case.evidence, case.cleaned, strict=True) if "node" in item.kind)
-    return next((m.group(1) for text in described if (m := _NODE.search(text))), "") or case.entity("node")
+    return next((m.group(1) for text in described if (m := _NAME.search(text))), "") or case.entity("node")
 
 
 def _scheduling(told: _Told) -> str:

@@ -37,6 +37,7 @@ _FACTS: tuple[tuple[FailureKind, float, re.Pattern[str]], ...] = tuple(
         (K.CONFIG_ERROR, 4.0, r"couldn't find key \S+ in (?:Secret|ConfigMap)|references non-existent (?:config|secret) key"),
         (K.CONFIG_ERROR, 4.0, r"exec: .{1,120}: executable file not found in \$PATH|runAsNonRoot and image will run as root"),
         (K.CONFIG_ERROR, 4.0, r"<error: (?:services|endpoints) \\?\"[^\"]+\\?\" not found"),
+        (K.CONFIG_ERROR, 4.0, r"^Endpoints:\s*(?:<none>)?\s*$"),
         (K.UPSTREAM_UNAVAILABLE, 4.0, r"(?i)\"?(?:network_)?partitions?_detected\"?:\s*true"),
         (K.UPSTREAM_UNAVAILABLE, 3.5, r"(?i)\breplica\b.{0,80}\b(?:lag|behind)\b|replication lag (?:has )?exceed|replay is behind"),
         (K.CONFIG_ERROR, 3.5, r"missing request for (?:cpu|memory)|^/?\S*sh: .*syntax error"),

@@ -20,6 +20,8 @@ K = FailureKind
 FACT_WEIGHT = 1.0
 HEALTHY_WEIGHT = 6.0
 QUIET_WEIGHT = 3.0
+# What "nothing is wrong" loses where lines speak of errors and no state says that it is over.
+TELLING_WEIGHT = 2.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
 EXPLAINED_WEIGHT = 3.0
 REPEATS_WEIGHT = 3.0
@@ -44,6 +46,7 @@ _KEEP_IN_CI = frozenset(
 # Under this, and without a rule that agrees, there is no answer (see docs on quality).
 ANSWER_FROM = 0.3
 HIGHEST = 0.97
+NOTHING_SEEN = 0.75
 # What a log may name as the reason of a crash loop, and how strongly a rule must say so.
 _CAUSES_OF_CRASHES = (K.CONFIG_ERROR, K.CREDENTIALS, K.NETWORK, K.STORAGE_VOLUME, K.DB_MIGRATION, K.RBAC_DENIED)
 _CAUSE_AGREED = 0.45
@@ -73,7 +76,9 @@ class Verdict:
     @property
     def confidence(self) -> float:
         value = self.probabilities[0][1]
-        return min(HIGHEST, 1 - (1 - value) * (1 - 0.5 * self.agrees))
+        # That nothing was seen is weaker than that something well was seen.
+        most = NOTHING_SEEN if self.kind is K.HEALTHY and not self.agrees else HIGHEST
+        return min(most, 1 - (1 - value) * (1 - 0.5 * self.agrees))
 
     @property
     def answers(self) -> bool:
@@ -86,7 +91,7 @@ def text_to_classify(case: Case) -> str:
     Of a flagged case the lines that try to steer are left out: their wording must not move the verdict.
     """
     telling = any(reduction.telling for reduction in case.reductions)
-    explained = _log_says_more(case)
+    explained, logged = _log_says_more(case), _log_tells(case)
     # A retry that is reported on the way is noise where the job's end shows a fault that a rerun repeats.
     repeats = case.state.ci == "deterministic"
     weighted: list[tuple[float, int, str]] = []
@@ -99,7 +104,9 @@ def text_to_classify(case: Case) -> str:
         weighted += [
             (-weight.get(number, 0.0), index * 10_000_000 + number, without)
             for number, without in _lines(reduction, flagged=case.injection_suspected)
-            if not (explained and _SYMPTOM_LINE.search(without)) and not (repeats and names_passing_fault(without))
+            if not (explained and _SYMPTOM_LINE.search(without))
+            and not (logged and _GAVE_UP.search(without))
+            and not (repeats and names_passing_fault(without))
         ]
     chosen: list[tuple[int, str]] = []
     size = 0
@@ -113,9 +120,18 @@ def text_to_classify(case: Case) -> str:
 
 # That something restarts or gave up is a symptom: beside a log it tells nothing about the cause.
 _SYMPTOM_LINE = re.compile(
-    r"CrashLoopBackOff|[Bb]ack-off restarting|BackoffLimitExceeded|specified backoff limit|Pods Statuses:"
-    r"|^\s*(?:Last )?State:\s|^\s*Reason:\s+Error\s*$|^\s*Exit Code:\s"
+    r"CrashLoopBackOff|[Bb]ack-off restarting|"
+    r"^\s*(?:Last )?State:\s|^\s*Reason:\s+Error\s*$|^\s*Exit Code:\s"
 )
+
+
+# What a job's controller says once the log has said why.
+_GAVE_UP = re.compile(r"BackoffLimitExceeded|specified backoff limit|Pods Statuses:")
+
+
+def _log_tells(case: Case) -> bool:
+    found = zip(case.evidence, case.reductions, strict=True)
+    return len(case.evidence) > 1 and any("log" in item.kind and reduction.telling for item, reduction in found)
 
 
 def _log_says_more(case: Case) -> bool:
@@ -161,7 +177,9 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
         odds[K.HEALTHY] += HEALTHY_WEIGHT
     elif strengths or any(weight >= 1 for kind, weight in agreed.items() if kind is not K.HEALTHY):
         odds[K.HEALTHY] -= HEALTHY_WEIGHT / 2
-    elif _quiet(case):
+    elif any(reduction.telling for reduction in case.reductions):
+        odds[K.HEALTHY] -= TELLING_WEIGHT
+    elif _quiet(case) and not _TROUBLE.search(case.title):
         odds[K.HEALTHY] += QUIET_WEIGHT
     top = max(odds.values())
     total = sum(math.exp(value - top) for value in odds.values())
@@ -226,6 +244,12 @@ def _agreement(case: Case) -> dict[FailureKind, float]:
         for kind, value in agreement(marks).items():
             best[kind] = max(best.get(kind, 0.0), value)
     return best
+
+
+# An alert that names a trouble is not answered by silence alone.
+_TROUBLE = re.compile(
+    r"(?i)\b(?:down|fail\w*|errors?|broken|stuck|lag\w*|slow|unreachable|exhausted|denied|refused|crash\w*|oom|full|max\w*)\b"
+)
 
 
 def _quiet(case: Case) -> bool:

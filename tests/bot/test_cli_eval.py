@@ -41,5 +41,5 @@ def test_figures_of_a_labelled_file_and_the_bad_line_are_given(command: Command,
     assert figures["retrieval"]["recall_at_5"] == 1.0
     assert figures["ms_p99"] > 0
     assert [error["id"] for error in figures["errors"]] == ["line:6"]
-    assert "no-such-kind" in ended.err
+    assert "no-such-kind" in ended.words
     assert "| oomkilled | 2 | 1.0 | 1.0 | 1.0 |" in tables(figures, date="2026-01-01", commit="abc")
