@@ -53,12 +53,13 @@ _EXPRESSIONS: tuple[re.Pattern[str], ...] = tuple(
         r"\]\(\s*https?://[^)\s]*\?[^)]*(?:base64|secret|token|log)",
     )
 )
-_LONGEST = 400_000
+# Of a longer text the beginning and the end are searched.
+_LONGEST, _TAIL = 400_000, 100_000
 
 
 def injection_suspected(text: str) -> bool:
     """Whether `text` (as it came, before control characters are cleaned away) bears such a mark."""
-    head = text[:_LONGEST]
+    head = text if len(text) <= _LONGEST + _TAIL else f"{text[:_LONGEST]}\n{text[-_TAIL:]}"
     if _HIDDEN.search(head):
         return True
     plain = unicodedata.normalize("NFKC", head)

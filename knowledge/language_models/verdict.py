@@ -23,7 +23,7 @@ QUIET_WEIGHT = 3.0
 # What "nothing is wrong" loses where lines speak of errors and no state says that it is over.
 TELLING_WEIGHT = 2.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
-EXPLAINED_WEIGHT = 3.0
+EXPLAINED_WEIGHT = 4.0
 REPEATS_WEIGHT = 3.0
 # What a kind gains that a rule names as the reason of a crash.
 CAUSE_WEIGHT = 2.0

@@ -8,7 +8,7 @@ from bot.quality_page import tables
 from tests.bot.conftest import Command
 
 TEXTS: list[dict[str, Any]] = [
-    {"text": "Last State: Terminated\n  Reason: OOMKilled\n  Exit Code: 137", "category": "oomkilled", "group": "a"},
+    {"text": "Last State: Terminated\n  Reason: OOMKilled\n  Exit Code: 137\n  Limit: 99Mi", "category": "oomkilled", "group": "a"},
     {"text": "cart was OOMKilled again, exit code 137, limit 128Mi", "category": "oomkilled", "group": "a"},
     {
         "text": "Readiness probe failed: HTTP probe failed with statuscode: 500",
