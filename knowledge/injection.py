@@ -3,6 +3,9 @@
 
 import re
 import unicodedata
+from functools import cache
+
+from knowledge.scanning import Scanner
 
 # Letters of other alphabets that pass for Latin ones.
 _LOOKALIKES = str.maketrans(
@@ -65,4 +68,11 @@ def injection_suspected(text: str) -> bool:
     plain = unicodedata.normalize("NFKC", head)
     if not plain.isascii():
         plain = plain.translate(_LOOKALIKES)
-    return any(expression.search(plain) for expression in _EXPRESSIONS)
+    may_match = {index for index, _, _ in _scanner().scan(plain.encode("ascii", "replace"))}
+    return any(_EXPRESSIONS[index].search(plain) for index in sorted(may_match))
+
+
+@cache
+def _scanner() -> Scanner:
+    """One pass says which expressions are worth a look; most texts need none."""
+    return Scanner([f"(?i){one.pattern}" for one in _EXPRESSIONS], starts=False, prefilter=True)

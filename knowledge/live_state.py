@@ -4,9 +4,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from knowledge.metrics import says, trends_in
 from knowledge.model import EvidenceKind, FailureKind
+from knowledge.scanning import Scanner, candidate_lines
 from knowledge.signs import Says, Seen, Sign, log_says, names_passing_fault, signs_in, signs_of
 
 K = FailureKind
@@ -293,12 +295,18 @@ def _came_up(texts: Sequence[str], facts: Sequence[Fact], signs: Mapping[Sign, o
 
 
 def _facts(index: int, text: str) -> Iterable[Fact]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line, may_match in candidate_lines(_scanner(), text):
         if len(line) < 6:
             continue
-        for kind, strength, expression in _FACTS:
+        for place in sorted(may_match):
+            kind, strength, expression = _FACTS[place]
             if expression.search(line[:4000]):
                 yield Fact(kind, strength, index, number)
+
+
+@cache
+def _scanner() -> Scanner:
+    return Scanner([expression.pattern for _, _, expression in _FACTS], starts=False, prefilter=True)
 
 
 def _first(matches: Iterable[re.Match[str]], count: int) -> list[re.Match[str]]:

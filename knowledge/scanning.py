@@ -1,7 +1,8 @@
 """Many regular expressions over one text in a single pass (hyperscan): time grows with the length only."""
 
 import threading
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,13 @@ class Scanner:
     """A compiled set of expressions (hyperscan's subset of PCRE: no groups to read, no look-around).
 
     Compiled at first use and shared by all threads; each thread has a scratch space of its own.
-    `starts` also asks for where each match begins, which costs a little.
+    `starts` also asks for where each match begins, which costs a little. With `prefilter` look-around and the like are
+    allowed, and there may be matches that are none: each has to be looked at again with Python's `re`.
     """
 
     expressions: Sequence[str]
     starts: bool = True
+    prefilter: bool = False
     _database: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _local: threading.local = field(default_factory=threading.local)
@@ -49,6 +52,8 @@ class Scanner:
                     flags = hyperscan.HS_FLAG_MULTILINE
                     if self.starts:
                         flags |= hyperscan.HS_FLAG_SOM_LEFTMOST
+                    if self.prefilter:
+                        flags |= hyperscan.HS_FLAG_PREFILTER
                     database.compile(
                         expressions=[expression.encode() for expression in self.expressions],
                         ids=list(range(len(self.expressions))),
@@ -57,3 +62,20 @@ class Scanner:
                     )
                     self._database = database
         return self._database
+
+
+def candidate_lines(scanner: Scanner, text: str) -> Iterator[tuple[int, str, set[int]]]:
+    """(1-based number, line, indices of expressions that may match it) for lines that any may match, ascending."""
+    # A byte a character: repetitions count characters in Python's `re`, bytes in hyperscan.
+    data = text.encode("ascii", "replace")
+    found: dict[int, set[int]] = {}
+    starts = [0]
+    position = data.find(b"\n")
+    while position >= 0:
+        starts.append(position + 1)
+        position = data.find(b"\n", position + 1)
+    for index, _start, end in scanner.scan(data):
+        found.setdefault(bisect_right(starts, max(end - 1, 0)), set()).add(index)
+    lines = text.split("\n") if found else []
+    for number in sorted(found):
+        yield number, lines[number - 1], found[number]
