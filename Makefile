@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train bench chaos demo-pictures clean
+.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos demo-pictures clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -52,6 +52,9 @@ lock: install-dev  ## lock the versions with hashes, without addresses
 
 train: install-dev  ## make train DATA=failures.jsonl: fit the built-in classifier and write its weights
 	@$(BIN)/python -m knowledge.language_models.train $(DATA)
+
+quality: install-dev  ## make quality DATA=failures.jsonl: measure the diagnosis and rewrite the tables of docs/quality.md
+	@$(BIN)/python -m bot.quality_page $(DATA)
 
 bench: install  ## measure what docs/performance.md states
 	@$(BIN)/codehealer bench

@@ -276,6 +276,7 @@ async def _answer(
     likeness = excerpt_of(collected, incident)
     async with services.engine.connect() as db:
         asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
+        outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
     # The closer look of a reranker is for what people see: a model that is asked reads all of these anyway.
     before = await recall(
         services.engine,
@@ -294,6 +295,7 @@ async def _answer(
         precedents=before.precedents,
         permitted_actions=tuple(REMEDIATORS),
         notes=notes,
+        outcomes=outcomes,
     )
     if isinstance(answer, Unsure):
         return noted(answer, before.note), before.precedents[:3]

@@ -125,7 +125,11 @@ def make_case(
     texts = tuple(redact(bounded(item.text)) for item in evidence)
     cleaned = tuple(redact(clean(text)) for text in texts)
     safe_title = redact(clean(title))[:1000]
-    suspected = injection_suspected(title) or any(injection_suspected(item.text) for item in evidence)
+    # As it came, where hidden characters show, and cleaned, where they no longer part the words.
+    suspected = injection_suspected(title) or any(
+        injection_suspected(item.text) or (text != item.text and injection_suspected(text))
+        for item, text in zip(evidence, cleaned, strict=True)
+    )
     return Case(
         title=safe_title,
         evidence=tuple(evidence),

@@ -45,8 +45,11 @@ def summary_of(kind: FailureKind, case: Case, quotes: Sequence[Quote]) -> str:
         because = case.state.healthy_because or "no line of the evidence reports a failure"
         return f"No active failure: {because}. Nothing needs to be done."
     parts = []
+    title = _plain(case.title.split("\n")[0])
     if place := _place(case):
         parts.append(f"It happens in {place}.")
+    elif title:
+        parts.append(f"The alert is “{shortened(title, 140)}”.")
     if quotes and (said := _plain(_said(quotes[0].text))):
         parts.append(f"The evidence says: {shortened(said, 240)}{'' if said.endswith('.') else '.'}")
     if fixability_of(kind) is Fixability.MANUAL:
@@ -243,6 +246,10 @@ def _first_with(case: Case, words: str) -> str:
     return next((line for line in lines if words in line.lower()), "")
 
 
+_NO_ENDPOINTS = re.compile(r"(?m)^Endpoints:\s*(?:<none>)?\s*$")
+_INGRESS_CLASS = re.compile(r"^Ingress Class:\s+(\S+)")
+
+
 def _config(told: _Told) -> str:
     case, said = told.case, told.said
     if name := case.entity("secret"):
@@ -251,6 +258,11 @@ def _config(told: _Told) -> str:
         return (
             f"ConfigMap {name} that {told.who or 'the container'} refers to does not exist (not found) in its namespace"
         )
+    if match := next((m for q in told.quotes if (m := _INGRESS_CLASS.search(q.text))), None):
+        return f"Ingress class {match.group(1)} does not exist: no IngressClass of that name was found, so nothing serves it"
+    if any(_NO_ENDPOINTS.search(q.text) for q in told.quotes):
+        named = (m.group(1) for text in case.cleaned if _NO_ENDPOINTS.search(text) and (m := _NAME.search(text)))
+        return f"Service {next(named, '')} has no endpoints: its selector matches no ready pod, so nobody answers"
     if name := case.entity("executable"):
         return f"The command {name} cannot be run in the container: {said}"
     if name := case.entity("variable"):
@@ -258,8 +270,17 @@ def _config(told: _Told) -> str:
     return f"The configuration is wrong: {said}"
 
 
+_NAME = re.compile(r"(?m)^Name:\s+(\S+)")
+
+
+def _node(case: Case) -> str:
+    """The node that the evidence describes, else one that it names."""
+    described = (text for item, text in zip(case.evidence, case.cleaned, strict=True) if "node" in item.kind)
+    return next((m.group(1) for text in described if (m := _NAME.search(text))), "") or case.entity("node")
+
+
 def _scheduling(told: _Told) -> str:
-    node, said = told.case.entity("node"), told.said.split(" preemption:")[0]
+    node, said = _node(told.case), told.said.split(" preemption:")[0]
     if re.search(r"(?i)notready|stopped posting|heartbeat", said):
         return f"The node {node} is not ready: {said}" if node else f"A node is not ready: {said}"
     return f"No node can take the pod (unschedulable): {said.removeprefix('Unschedulable: ')}"
@@ -279,6 +300,16 @@ def _rbac(told: _Told) -> str:
             where = f" in namespace {place.group(1)}" if place else " at the cluster scope"
             return f"A permission is missing: {user} cannot {verb} {resource}{where} (forbidden)"
     return f"A permission is missing: {told.said}"
+
+
+_PODS_THERE = re.compile(r"Non-terminated Pods:\s+\((\d+) in total\)")
+
+
+def _node_pressure(told: _Told) -> str:
+    node = f"The node {name}" if (name := _node(told.case)) else "The node"
+    if pods := next((m.group(1) for q in told.quotes if (m := _PODS_THERE.search(q.text))), ""):
+        return f"{node} runs {pods} pods and is at its pod capacity: too many pods for its limit"
+    return f"{node} has run out of disk: {told.said}"
 
 
 _QUOTA = re.compile(r"exceeded quota: ([\w.-]+), requested: (\S+), used: (\S+), limited: (\S+)")
@@ -411,7 +442,7 @@ _CAUSES: dict[FailureKind, Callable[[_Told], str]] = {
     K.CREDENTIALS: _prefixed("The credentials are refused"),
     K.RBAC_DENIED: _rbac,
     K.QUOTA_EXCEEDED: _quota,
-    K.DISK_PRESSURE: _prefixed("The node has run out of disk"),
+    K.DISK_PRESSURE: _node_pressure,
     K.STORAGE_VOLUME: _prefixed("The volume is the problem"),
     K.NETWORK: _named("The network path", ("host",), "fails"),
     K.UPSTREAM_UNAVAILABLE: _upstream,

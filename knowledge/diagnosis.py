@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from knowledge import calibration
 from knowledge.budget import OverBudget
+from knowledge.calibration import Calibrated, Outcomes
 from knowledge.case import Case, make_case
 from knowledge.causes import CAUSE_CHARS, cause_sentence, fixability_of, shortened, summary_of
 from knowledge.errors import BadInput, CodeHealerError, Refused
@@ -22,16 +24,16 @@ from knowledge.model import (
     Unsure,
 )
 from knowledge.ports import Embedder, Vector
+from knowledge.scepticism import Doubt, doubts, lowered, ruled_out
 from knowledge.signs import Sign, signs_of
 
 SUMMARY_CHARS = 600
 MOST_CANDIDATES = 5
 MOST_QUOTES = 6
 _TEXT_SAMPLE = 64_000
-# A claim that no line of the evidence bears out keeps this much of its confidence.
-WITHOUT_QUOTE = 0.6
 # From here on the built-in diagnosis is not overruled by a model that sees nothing wrong.
 SURE_IT_FAILS = 0.9
+_NO_OUTCOMES = Outcomes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Answer:
     affected: tuple[str, str, str] = ("", "", "")
     unsure_because: str = ""
     missing: tuple[str, ...] = ()
+    samples: int = 0  # answers that the confidence was calibrated with
     note: str = ""
     prompt_version: str = ""
     input_tokens: int = 0
@@ -90,12 +93,14 @@ async def diagnose(
     precedents: Sequence[Precedent] = (),
     permitted_actions: Sequence[str] = (),
     notes: Sequence[str] = (),
+    outcomes: Mapping[FailureKind, Outcomes] | None = None,
 ) -> Diagnosis | Unsure:
     """Ask `answerers` in order; the first usable answer is checked against the evidence and returned.
 
     A hop that fails, or does not answer before its deadline, is named in `answered_by.note`, after `notes`. Where the
     evidence holds orders, or once a limit is reached, nobody outside is asked. When nobody answers the result is
-    Unsure, never an exception. `alert_title` may carry the alert's description. Large evidence is read in a thread.
+    Unsure, never an exception. `outcomes` are what became of answers in this environment. `alert_title` may carry the
+    alert's description. Large evidence is read in a thread.
     """
     started = time.monotonic()
     case = await asyncio.to_thread(
@@ -109,7 +114,7 @@ async def diagnose(
     answer = await _first_answer(case, answerers, told)
     ms = round((time.monotonic() - started) * 1000)
     if answer is not None:
-        return await asyncio.to_thread(settle, case, answer, ms=ms, notes=told)
+        return await asyncio.to_thread(settle, case, answer, ms=ms, notes=told, outcomes=outcomes)
     return Unsure(
         reason="Nobody could be asked for a diagnosis." if not told else "No answer: " + "; ".join(told)[:300],
         missing=("a working model or the built-in classifier",),
@@ -153,7 +158,14 @@ async def _contradicted(case: Case, answerers: Sequence[Answerer]) -> bool:
     return False
 
 
-def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()) -> Diagnosis | Unsure:
+def settle(
+    case: Case,
+    answer: Answer,
+    *,
+    ms: int = 0,
+    notes: Sequence[str] = (),
+    outcomes: Mapping[FailureKind, Outcomes] | None = None,
+) -> Diagnosis | Unsure:
     """Pure: an answer becomes a Diagnosis as far as the evidence bears it out, else an Unsure."""
     quotes = _borne_out(case, answer)
     note = "; ".join([*notes, *([answer.note] if answer.note else [])])
@@ -176,26 +188,45 @@ def settle(case: Case, answer: Answer, *, ms: int = 0, notes: Sequence[str] = ()
             candidates=candidates,
             injection_suspected=case.injection_suspected,
         )
-    confidence = min(1.0, max(0.0, answer.confidence))
-    if not quotes:
-        confidence *= WITHOUT_QUOTE
+    found = doubts(case, answer.kind, quotes)
+    confidence = lowered(min(1.0, max(0.0, answer.confidence)), found)
+    here = (outcomes or {}).get(answer.kind, _NO_OUTCOMES)
+    shown = calibration.with_outcomes(Calibrated(round(confidence, 4), answer.samples), here)
     kind, namespace, name = answer.affected
+    against = answer.ruled_out or ruled_out(case, answer.kind, candidates)
     return Diagnosis(
         kind=answer.kind,
-        confidence=round(confidence, 4),
+        confidence=shown.value,
         cause=shortened(answer.cause, CAUSE_CHARS) or cause_sentence(answer.kind, case, quotes),
-        summary=shortened(answer.summary, SUMMARY_CHARS) or summary_of(answer.kind, case, quotes),
+        summary=_with_doubts(answer.summary or summary_of(answer.kind, case, quotes), found),
         fixability=answer.fixability or fixability_of(answer.kind),
         quotes=quotes,
         answered_by=source,
-        candidates=candidates or ((answer.kind, round(confidence, 4)),),
-        ruled_out=tuple(shortened(item, 200) for item in answer.ruled_out[:5]),
+        candidates=_shown(candidates, answer.kind, shown.value),
+        ruled_out=tuple(shortened(item, 200) for item in against[:5]),
         preferred_action=answer.preferred_action if answer.preferred_action in case.permitted_actions else "",
         affected_kind=kind,
         affected_namespace=namespace,
         affected_name=name,
         injection_suspected=case.injection_suspected,
+        confidence_samples=shown.samples,
     )
+
+
+def _with_doubts(summary: str, found: Sequence[Doubt]) -> str:
+    because = f" Less sure because {found[0].because}." if found else ""
+    return shortened(summary, SUMMARY_CHARS - len(because)) + because
+
+
+def _shown(
+    candidates: Sequence[tuple[FailureKind, float]], kind: FailureKind, confidence: float
+) -> tuple[tuple[FailureKind, float], ...]:
+    """The candidates with the number that is shown for the answer; the others share what is left, as they stood."""
+    others = [(other, value) for other, value in candidates if other is not kind]
+    total = sum(value for _, value in others)
+    room = min(total, max(0.0, 1 - confidence))
+    scaled = ((other, round(value * room / total, 4) if total else 0.0) for other, value in others)
+    return ((kind, confidence), *scaled)
 
 
 def _borne_out(case: Case, answer: Answer) -> tuple[Quote, ...]:
@@ -292,10 +323,12 @@ def answer_of(case: Case, verdict: Verdict) -> Answer:
         unsure = "The evidence is not text: it looks like a binary file."
     elif not verdict.answers:
         unsure = f"The evidence does not point at one cause; the nearest is “{verdict.kind}” at {best[0][1]:.0%}."
+    shown = calibration.shipped().apply(verdict.kind, verdict.confidence)
     return Answer(
         name="built-in",
         kind=verdict.kind,
-        confidence=verdict.confidence,
+        confidence=shown.value,
+        samples=shown.samples,
         found=verdict.quotes,
         candidates=best,
         affected=_affected(case),

@@ -3,6 +3,9 @@
 
 import re
 import unicodedata
+from functools import cache
+
+from knowledge.scanning import Scanner
 
 # Letters of other alphabets that pass for Latin ones.
 _LOOKALIKES = str.maketrans(
@@ -53,15 +56,23 @@ _EXPRESSIONS: tuple[re.Pattern[str], ...] = tuple(
         r"\]\(\s*https?://[^)\s]*\?[^)]*(?:base64|secret|token|log)",
     )
 )
-_LONGEST = 400_000
+# Of a longer text the beginning and the end are searched.
+_LONGEST, _TAIL = 400_000, 100_000
 
 
 def injection_suspected(text: str) -> bool:
     """Whether `text` (as it came, before control characters are cleaned away) bears such a mark."""
-    head = text[:_LONGEST]
+    head = text if len(text) <= _LONGEST + _TAIL else f"{text[:_LONGEST]}\n{text[-_TAIL:]}"
     if _HIDDEN.search(head):
         return True
     plain = unicodedata.normalize("NFKC", head)
     if not plain.isascii():
         plain = plain.translate(_LOOKALIKES)
-    return any(expression.search(plain) for expression in _EXPRESSIONS)
+    may_match = {index for index, _, _ in _scanner().scan(plain.encode("ascii", "replace"))}
+    return any(_EXPRESSIONS[index].search(plain) for index in sorted(may_match))
+
+
+@cache
+def _scanner() -> Scanner:
+    """One pass says which expressions are worth a look; most texts need none."""
+    return Scanner([f"(?i){one.pattern}" for one in _EXPRESSIONS], starts=False, prefilter=True)

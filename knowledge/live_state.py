@@ -4,8 +4,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
+from knowledge.metrics import says, trends_in
 from knowledge.model import EvidenceKind, FailureKind
+from knowledge.scanning import Scanner, candidate_lines
 from knowledge.signs import Says, Seen, Sign, log_says, names_passing_fault, signs_in, signs_of
 
 K = FailureKind
@@ -35,10 +38,15 @@ _FACTS: tuple[tuple[FailureKind, float, re.Pattern[str]], ...] = tuple(
         (K.CONFIG_ERROR, 4.0, r"CreateContainerConfigError|(?i:(?:secret|configmap)s?) \\?\"[^\"]{1,200}\\?\" not found"),
         (K.CONFIG_ERROR, 4.0, r"couldn't find key \S+ in (?:Secret|ConfigMap)|references non-existent (?:config|secret) key"),
         (K.CONFIG_ERROR, 4.0, r"exec: .{1,120}: executable file not found in \$PATH|runAsNonRoot and image will run as root"),
+        (K.CONFIG_ERROR, 4.0, r"<error: (?:services|endpoints) \\?\"[^\"]+\\?\" not found"),
+        (K.CONFIG_ERROR, 4.0, r"^Endpoints:\s*(?:<none>)?\s*$"),
+        (K.UPSTREAM_UNAVAILABLE, 4.0, r"(?i)\"?(?:network_)?partitions?_detected\"?:\s*true"),
+        (K.UPSTREAM_UNAVAILABLE, 3.5, r"(?i)\breplica\b.{0,80}\b(?:lag|behind)\b|replication lag (?:has )?exceed|replay is behind"),
         (K.CONFIG_ERROR, 3.5, r"missing request for (?:cpu|memory)|^/?\S*sh: .*syntax error"),
         (K.SCHEDULING, 4.0, r"\d+/\d+ nodes are available(?!.*(?:PersistentVolumeClaim|volume node affinity))"),
         (K.SCHEDULING, 4.0, r"NodeNotReady|Kubelet stopped posting node status|\"ready\":\s*\"Unknown\""),
-        (K.STORAGE_VOLUME, 4.0, r"unbound immediate PersistentVolumeClaims|volume node affinity conflict"),
+        (K.STORAGE_VOLUME, 2.0, r"unbound immediate PersistentVolumeClaims|volume node affinity conflict"),
+        (K.STORAGE_VOLUME, 4.0, r"storageclass\S* \\?\"[^\"]+\\?\" not found|(?i:(?:has )?r[au]n out of storage|storage[ -]full\b)"),
         (K.STORAGE_VOLUME, 4.0, r"FailedAttachVolume|Multi-Attach error|ProvisioningFailed|persistentvolumeclaim \\?\"[^\"]+\\?\" not found"),
         (K.QUOTA_EXCEEDED, 4.5, r"is forbidden: (?:exceeded|failed) quota"),
         (K.RBAC_DENIED, 4.0, r"is forbidden: User \\?\"[^\"]+\\?\" cannot"),
@@ -70,6 +78,7 @@ _RESTARTED = re.compile(r"ready, [1-9]\d* restarts")
 _TROUBLE = frozenset({Sign.CAPACITY, Sign.POOL, Sign.LATENCY, Sign.LOCK, Sign.DEPENDENCY})
 # A full disk is the volume's where a claim is part of the picture, else the node's.
 _CLAIM = re.compile(r"(?m)\bpersistentvolumeclaim|^NAME\s+STATUS\s+VOLUME\s+CAPACITY|ClaimName:", re.IGNORECASE)
+_CLAIM_ROW = re.compile(r"(?m)^\s*\S+\s+Bound\s+\S+\s+\d+[KMGT]i\b|^\s*storage: +\d+[KMGT]i|^Capacity:\s+\d+[KMGT]i")
 _DISK_FULL = re.compile(r"(?i)no space left on device")
 _RECOVERED = re.compile(
     r"(?i)\brolled back|rollback (?:suc|completed|finished)|roll-?out (?:has )?completed|back to normal|\brecovered\b|status: resolved"
@@ -130,10 +139,12 @@ def read_state(
         not_ready = not_ready or bool(_NOT_READY.search(head))
     if any(_CLAIM.search(text[:_LONGEST]) for text in texts):
         facts += [
-            Fact(K.STORAGE_VOLUME, 2.5, index, _line(text, match.start()))
+            Fact(K.STORAGE_VOLUME, strength, index, _line(text, match.start()))
             for index, text in enumerate(texts)
-            if (match := _DISK_FULL.search(text[:_LONGEST]))
+            for strength, expression in ((4.0, _DISK_FULL), (2.0, _CLAIM_ROW))
+            if any(_DISK_FULL.search(one[:_LONGEST]) for one in texts) and (match := expression.search(text[:_LONGEST]))
         ]
+    facts += _across(texts, kinds)
     signs = _signs(texts, kinds)
     facts += _load_facts(title, signs, facts)
     ci = _ci_says(steps)
@@ -143,6 +154,50 @@ def read_state(
     if not because and (up := _came_up(texts, facts, signs)):
         because, lines = "every pod is ready, and probes failed only while pods started", [up]
     return LiveState(tuple(facts), because, tuple(lines), ci, {sign: seen[0] for sign, seen in signs.items()})
+
+
+# --- what several lines or texts say together ---------------------------------------------------------------------
+
+_INGRESS_CLASS = re.compile(r"(?m)^Ingress Class:\s+(?!<none>)(\S+)")
+_NOTHING_THERE = re.compile(r"^\s*No resources found")
+_RELOADED = re.compile(
+    r"(?i)\bconfig(?:uration)?\b[^\n]{0,60}\b(?:reload|re-?read|applied|switched|changed)|\breload(?:ed|ing)?\b[^\n]{0,40}\bconfig|\bSIGHUP\b"
+)
+_ERROR_LINE = re.compile(r"(?i)\b(?:error|fatal|failed|refused|exception)\b")
+_POD_CAPACITY = re.compile(r"(?m)^Allocatable:(?:\n\s+\S.*)*?\n\s+pods:\s+(\d+)")
+_PODS_THERE = re.compile(r"(?m)^Non-terminated Pods:\s+\((\d+) in total\)")
+_AFTER_RELOAD, _CALM_BEFORE = 3, 5
+
+
+def _across(texts: Sequence[str], kinds: Sequence[str]) -> Iterable[Fact]:
+    for index, text in enumerate(texts):
+        head = text[:_LONGEST]
+        for trend in trends_in(head):
+            if kind := says(trend):
+                yield Fact(kind, 4.5, index, trend.line)
+        if (match := _INGRESS_CLASS.search(head)) and _no_classes(texts, kinds):
+            yield Fact(K.CONFIG_ERROR, 4.5, index, _line(head, match.start(1)))
+        if _is_log(kinds, index) and (line := _broke_after_reload(head)):
+            yield Fact(K.CONFIG_ERROR, 5.0, index, line)
+        pods, most = _PODS_THERE.search(head), _POD_CAPACITY.search(head)
+        if pods and most and int(pods.group(1)) >= int(most.group(1)) > 0:
+            yield Fact(K.DISK_PRESSURE, 4.5, index, _line(head, pods.start()))
+
+
+def _no_classes(texts: Sequence[str], kinds: Sequence[str]) -> bool:
+    return any("ingressclass" in kind and _NOTHING_THERE.search(text) for text, kind in zip(texts, kinds, strict=False))
+
+
+def _broke_after_reload(text: str) -> int:
+    """The line where settings were read anew, when errors begin right after it and there were none before; else 0."""
+    lines = text.split("\n")
+    reload = next((i for i, line in enumerate(lines) if _RELOADED.search(line[:500])), None)
+    if reload is None or reload < _CALM_BEFORE:
+        return 0
+    if any(_ERROR_LINE.search(line[:500]) for line in lines[:reload]):
+        return 0
+    after = sum(bool(_ERROR_LINE.search(line[:500])) for line in lines[reload + 1 : reload + 15])
+    return reload + 1 if after >= _AFTER_RELOAD else 0
 
 
 # --- too much work, a lock, or a dependency that is down: the symptoms are the same --------------------------------
@@ -240,12 +295,18 @@ def _came_up(texts: Sequence[str], facts: Sequence[Fact], signs: Mapping[Sign, o
 
 
 def _facts(index: int, text: str) -> Iterable[Fact]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line, may_match in candidate_lines(_scanner(), text):
         if len(line) < 6:
             continue
-        for kind, strength, expression in _FACTS:
+        for place in sorted(may_match):
+            kind, strength, expression = _FACTS[place]
             if expression.search(line[:4000]):
                 yield Fact(kind, strength, index, number)
+
+
+@cache
+def _scanner() -> Scanner:
+    return Scanner([expression.pattern for _, _, expression in _FACTS], starts=False, prefilter=True)
 
 
 def _first(matches: Iterable[re.Match[str]], count: int) -> list[re.Match[str]]:

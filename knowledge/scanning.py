@@ -1,7 +1,8 @@
 """Many regular expressions over one text in a single pass (hyperscan): time grows with the length only."""
 
 import threading
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +21,15 @@ class Scanner:
     """A compiled set of expressions (hyperscan's subset of PCRE: no groups to read, no look-around).
 
     Compiled at first use and shared by all threads; each thread has a scratch space of its own.
-    `starts` also asks for where each match begins, which costs a little; of the first `by_end` it is not asked.
+    `starts` also asks for where each match begins, which costs a little; of the first `by_end` it is not asked. With
+    `prefilter` look-around and the like are allowed, and there may be matches that are none: each has to be looked at
+    again with Python's `re`.
     """
 
     expressions: Sequence[str]
     starts: bool = True
     by_end: int = 0
+    prefilter: bool = False
     _database: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _local: threading.local = field(default_factory=threading.local)
@@ -58,7 +62,7 @@ class Scanner:
             with self._lock:
                 if self._database is None:
                     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-                    plain = hyperscan.HS_FLAG_MULTILINE
+                    plain = hyperscan.HS_FLAG_MULTILINE | (hyperscan.HS_FLAG_PREFILTER if self.prefilter else 0)
                     placed = plain | hyperscan.HS_FLAG_SOM_LEFTMOST
                     count = len(self.expressions)
                     by_end = self.by_end if self.starts else count
@@ -70,3 +74,20 @@ class Scanner:
                     )
                     self._database = database
         return self._database
+
+
+def candidate_lines(scanner: Scanner, text: str) -> Iterator[tuple[int, str, set[int]]]:
+    """(1-based number, line, indices of expressions that may match it) for lines that any may match, ascending."""
+    # A byte a character: repetitions count characters in Python's `re`, bytes in hyperscan.
+    data = text.encode("ascii", "replace")
+    found: dict[int, set[int]] = {}
+    starts = [0]
+    position = data.find(b"\n")
+    while position >= 0:
+        starts.append(position + 1)
+        position = data.find(b"\n", position + 1)
+    for index, _start, end in scanner.scan(data):
+        found.setdefault(bisect_right(starts, max(end - 1, 0)), set()).add(index)
+    lines = text.split("\n") if found else []
+    for number in sorted(found):
+        yield number, lines[number - 1], found[number]

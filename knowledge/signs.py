@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Literal
+
+from knowledge.scanning import Scanner, candidate_lines
 
 
 class Sign(StrEnum):
@@ -110,10 +113,17 @@ _LONGEST_LINE = 2_000
 
 def signs_in(text: str) -> Iterator[Seen]:
     """Every sign of every line of `text`; a failing probe's line is only that."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line, _ in candidate_lines(_scanner(), text):
         if len(line) >= 6:
             for sign in signs_of(line[:_LONGEST_LINE]):
                 yield Seen(sign, number)
+
+
+@cache
+def _scanner() -> Scanner:
+    """Lines without any of these show no sign; most lines of a log."""
+    shown = [*(expression for _, expression in _EXPRESSIONS), _PROBE, _CPU_SHARE, _CPU_MILLI]
+    return Scanner([f"(?i){one.pattern.removeprefix('(?i)')}" for one in shown], starts=False, prefilter=True)
 
 
 def signs_of(line: str) -> set[Sign]:

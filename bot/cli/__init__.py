@@ -2,7 +2,19 @@
 
 import typer
 
-from bot.cli import bench, database, importing, incidents, knowledge, policy, running, slack_index, stats, texts
+from bot.cli import (
+    bench,
+    database,
+    evaluate,
+    importing,
+    incidents,
+    knowledge,
+    policy,
+    running,
+    slack_index,
+    stats,
+    texts,
+)
 from bot.cli.printing import Verbs
 
 app = typer.Typer(
@@ -13,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
 )
-for module in (running, texts, database, importing, slack_index, stats, bench):
+for module in (running, texts, database, importing, slack_index, stats, evaluate, bench):
     module.add_to(app)
 
 # Command group → what it is about, its verbs.

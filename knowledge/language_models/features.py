@@ -45,7 +45,9 @@ def characters(text: str) -> Sparse:
         value = np.full(len(codes) - length + 1, length * 0x9E3779B1, dtype=np.uint64)
         for offset in range(length):
             value = (value ^ codes[offset : len(codes) - length + 1 + offset]) * np.uint64(0x100000001B3)
-        found.append(((value >> np.uint64(24)) % np.uint64(CHAR_BUCKETS)).astype(np.int64))
+        # The product alone leaves the last bytes in the low bits: without this mixing they would not count.
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        found.append(((value >> np.uint64(40)) % np.uint64(CHAR_BUCKETS)).astype(np.int64))
     return _counted(np.concatenate(found) if found else np.zeros(0, dtype=np.int64))
 
 

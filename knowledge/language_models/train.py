@@ -4,6 +4,7 @@ Only for development: needs scikit-learn. Reads labelled lines (`text`, `categor
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knowledge.calibration import to_json
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.language_models.builtin import Weights, pack
-from knowledge.language_models.features import CHAR_BUCKETS, WORD_BUCKETS, Features, Sparse, features, weighted
+from knowledge.language_models.features import CHAR_BUCKETS, WORD_BUCKETS, Features, Sparse, weighted
+from knowledge.language_models.folds import calibration_of, held_out, see
 from knowledge.model import FailureKind
-from knowledge.reduction import reduce_log
 
 # How the labels of the sample data map to our kinds; all others bear our names.
 LABELS = {
@@ -48,6 +50,15 @@ class Example:
     group: str = ""
 
 
+def counts_as_right(example: Example, kind: FailureKind) -> bool:
+    return kind is example.kind or kind in example.also
+
+
+def digest_of(text: str) -> str:
+    """By which a text that was trained on is known again, without the text."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
+
+
 def kind_of(label: str) -> FailureKind:
     return FailureKind(LABELS.get(label, label))
 
@@ -66,11 +77,6 @@ def own_examples() -> list[Example]:
     raw = files("knowledge.language_models").joinpath("data/own_texts.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in raw.splitlines()]
     return [Example(row["text"], FailureKind(row["kind"])) for row in rows]
-
-
-def features_of(examples: Sequence[Example], embedder: LocalEmbedder) -> list[Features]:
-    reduced = [reduce_log(example.text).text for example in examples]
-    return [features(text, embedder.embed(text)) for text in reduced]
 
 
 def fit(seen: Sequence[Features], kinds: Sequence[FailureKind], strength: float = STRENGTH) -> Weights:
@@ -122,14 +128,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("failures", type=Path, help="labelled JSON lines")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("data") / "builtin.npz")
     options = parser.parse_args(arguments)
-    examples = [*read_examples(options.failures), *own_examples()]
-    weights = fit(features_of(examples, LocalEmbedder()), [example.kind for example in examples])
+    failures, own = read_examples(options.failures), own_examples()
+    embed = LocalEmbedder().embed
+    seen = [see(example.text, embed) for example in failures]
+    always = [(see(example.text, embed).features, example.kind) for example in own]
+    weights = fit(
+        [one.features for one in seen] + [one for one, _ in always], [example.kind for example in [*failures, *own]]
+    )
     raw = pack(weights)
     if len(raw) > LARGEST_FILE:
         sys.stderr.write(f"The weights take {len(raw)} bytes, more than the {LARGEST_FILE} they may.\n")
         return 1
     options.out.write_bytes(raw)
-    sys.stdout.write(f"{len(examples)} texts, {len(weights.kinds)} kinds, {len(raw)} bytes: {options.out}\n")
+    answers = held_out(seen, [e.kind for e in failures], [e.group for e in failures], always=always, fit=fit)
+    right = [counts_as_right(failures[held.index], held.verdict.kind) for held in answers]
+    made = {**to_json(calibration_of(answers, right)), "trained_on": sorted(digest_of(e.text) for e in failures)}
+    options.out.with_name("calibration.json").write_text(json.dumps(made) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{sum(right)} of {len(right)} right when held out by group\n")
+    sys.stdout.write(f"{len(failures) + len(own)} texts, {len(weights.kinds)} kinds, {len(raw)} bytes: {options.out}\n")
     return 0
 
 

@@ -13,15 +13,20 @@ from knowledge.live_state import SYMPTOMS
 from knowledge.model import BUILD_KINDS, EvidenceKind, FailureKind, Quote
 from knowledge.ports import Vector
 from knowledge.reduction import Reduction, said_in, without_timestamp
+from knowledge.signs import names_passing_fault
 
 K = FailureKind
 # Log-odds that one point of a fact's strength is worth, and what a healthy state is worth.
 FACT_WEIGHT = 1.0
 HEALTHY_WEIGHT = 6.0
 QUIET_WEIGHT = 3.0
+# What "nothing is wrong" loses where lines speak of errors and no state says that it is over.
+TELLING_WEIGHT = 2.0
 # What a crash loop or a failing probe loses where the evidence states its cause, and a rerun that would not help.
-EXPLAINED_WEIGHT = 3.0
-REPEATS_WEIGHT = 2.0
+EXPLAINED_WEIGHT = 4.0
+REPEATS_WEIGHT = 3.0
+# What a kind gains that a rule names as the reason of a crash.
+CAUSE_WEIGHT = 2.0
 # What a kind loses that nothing states while something else is stated.
 UNSTATED_WEIGHT = 2.0
 # In a CI job's log: what the build kinds gain, and the faults of the runner's surroundings that are passing ones there.
@@ -41,6 +46,7 @@ _KEEP_IN_CI = frozenset(
 # Under this, and without a rule that agrees, there is no answer (see docs on quality).
 ANSWER_FROM = 0.3
 HIGHEST = 0.97
+NOTHING_SEEN = 0.75
 # What a log may name as the reason of a crash loop, and how strongly a rule must say so.
 _CAUSES_OF_CRASHES = (K.CONFIG_ERROR, K.CREDENTIALS, K.NETWORK, K.STORAGE_VOLUME, K.DB_MIGRATION, K.RBAC_DENIED)
 _CAUSE_AGREED = 0.45
@@ -70,7 +76,9 @@ class Verdict:
     @property
     def confidence(self) -> float:
         value = self.probabilities[0][1]
-        return min(HIGHEST, 1 - (1 - value) * (1 - 0.5 * self.agrees))
+        # That nothing was seen is weaker than that something well was seen.
+        most = NOTHING_SEEN if self.kind is K.HEALTHY and not self.agrees else HIGHEST
+        return min(most, 1 - (1 - value) * (1 - 0.5 * self.agrees))
 
     @property
     def answers(self) -> bool:
@@ -83,6 +91,9 @@ def text_to_classify(case: Case) -> str:
     Of a flagged case the lines that try to steer are left out: their wording must not move the verdict.
     """
     telling = any(reduction.telling for reduction in case.reductions)
+    explained, logged = _log_says_more(case), _log_tells(case)
+    # A retry that is reported on the way is noise where the job's end shows a fault that a rerun repeats.
+    repeats = case.state.ci == "deterministic"
     weighted: list[tuple[float, int, str]] = []
     for index, (reduction, marks) in enumerate(zip(case.reductions, case.marks, strict=True)):
         if telling and not reduction.telling:
@@ -93,6 +104,9 @@ def text_to_classify(case: Case) -> str:
         weighted += [
             (-weight.get(number, 0.0), index * 10_000_000 + number, without)
             for number, without in _lines(reduction, flagged=case.injection_suspected)
+            if not (explained and _SYMPTOM_LINE.search(without))
+            and not (logged and _GAVE_UP.search(without))
+            and not (repeats and names_passing_fault(without))
         ]
     chosen: list[tuple[int, str]] = []
     size = 0
@@ -102,6 +116,29 @@ def text_to_classify(case: Case) -> str:
         chosen.append((order, line))
         size += len(line) + 1
     return "\n".join(line for _, line in sorted(chosen)) or case.title
+
+
+# That something restarts or gave up is a symptom: beside a log it tells nothing about the cause.
+_SYMPTOM_LINE = re.compile(
+    r"CrashLoopBackOff|[Bb]ack-off restarting|"
+    r"^\s*(?:Last )?State:\s|^\s*Reason:\s+Error\s*$|^\s*Exit Code:\s"
+)
+
+
+# What a job's controller says once the log has said why.
+_GAVE_UP = re.compile(r"BackoffLimitExceeded|specified backoff limit|Pods Statuses:")
+
+
+def _log_tells(case: Case) -> bool:
+    found = zip(case.evidence, case.reductions, strict=True)
+    return len(case.evidence) > 1 and any("log" in item.kind and reduction.telling for item, reduction in found)
+
+
+def _log_says_more(case: Case) -> bool:
+    """A container's log has the words of a cause, beside what the cluster says about its pod."""
+    logs = (marks for item, marks in zip(case.evidence, case.marks, strict=True) if "log" in item.kind)
+    found = [agreement(marks) for marks in logs] if len(case.evidence) > 1 else []
+    return any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for agreed in found for kind in _CAUSES_OF_CRASHES)
 
 
 def _lines(reduction: Reduction, *, flagged: bool) -> list[tuple[int, str]]:
@@ -122,13 +159,14 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
         for symptom in SYMPTOMS:
             odds[symptom] -= EXPLAINED_WEIGHT
     agreed = _agreement(case)
-    if K.CRASHLOOP in strengths and any(agreed.get(kind, 0.0) >= _CAUSE_AGREED for kind in _CAUSES_OF_CRASHES):
-        strengths[K.CRASHLOOP] *= 0.25  # the log names what makes it crash
-    ci = any(parsed.format == "github_actions" for parsed in case.parsed)
-    if ci:
-        _read_as_ci(odds)
-    elif any(parsed.format == "kubernetes" for parsed in case.parsed) or not _BUILDS.search(text):
-        odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
+    causes = [kind for kind in _CAUSES_OF_CRASHES if agreed.get(kind, 0.0) >= _CAUSE_AGREED]
+    if K.CRASHLOOP in strengths and causes:
+        # The log names what makes it crash.
+        strengths[K.CRASHLOOP] *= 0.25
+        odds[K.CRASHLOOP] -= EXPLAINED_WEIGHT
+        for kind in causes:
+            odds[kind] += CAUSE_WEIGHT * agreed[kind]
+    ci = _weigh_ci(odds, case, text)
     for kind, strength in strengths.items():
         if kind in odds and not (ci and kind in _PASSING_IN_CI):
             odds[kind] += FACT_WEIGHT * strength
@@ -139,7 +177,9 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
         odds[K.HEALTHY] += HEALTHY_WEIGHT
     elif strengths or any(weight >= 1 for kind, weight in agreed.items() if kind is not K.HEALTHY):
         odds[K.HEALTHY] -= HEALTHY_WEIGHT / 2
-    elif _quiet(case):
+    elif any(reduction.telling for reduction in case.reductions):
+        odds[K.HEALTHY] -= TELLING_WEIGHT
+    elif _quiet(case) and not _TROUBLE.search(case.title):
         odds[K.HEALTHY] += QUIET_WEIGHT
     top = max(odds.values())
     total = sum(math.exp(value - top) for value in odds.values())
@@ -149,6 +189,28 @@ def judge(case: Case, text: str, vector: Vector | None, weights: Weights | None 
     if best is K.HEALTHY and case.state.healthy_because:
         agrees = 1.0
     return Verdict(tuple(ranked), agrees, quotes_for(best, case))
+
+
+def _weigh_ci(odds: dict[FailureKind, float], case: Case, text: str) -> bool:
+    """Whether this is a CI job's log; in it other kinds are likely than in a service's."""
+    ci = any(parsed.format == "github_actions" for parsed in case.parsed)
+    cluster = any(parsed.format == "kubernetes" for parsed in case.parsed)
+    if ci:
+        _read_as_ci(odds)
+    elif cluster or _is_service(case) or not _BUILDS.search(text):
+        odds[K.GITHUBACTION_TRANSIENT] -= NOT_CI_WEIGHT
+    return ci
+
+
+# How a running service logs: levels in brackets or fields. A tool in a build prints plain lines.
+_SERVICE_LOG = re.compile(
+    r"(?m)^\{\"|^\S*\d\d:\d\d:\d\d\S* (?:- )?\[?(?:INFO|WARN|ERROR|DEBUG)\b|^\S+ \S+ \[(?:info|warn|error)\]"
+)
+
+
+def _is_service(case: Case) -> bool:
+    heads = [text[:20_000] for text in case.cleaned]
+    return sum(len(_SERVICE_LOG.findall(head)) for head in heads) >= 3 and not any("##[" in head for head in heads)
 
 
 def _explain(
@@ -182,6 +244,12 @@ def _agreement(case: Case) -> dict[FailureKind, float]:
         for kind, value in agreement(marks).items():
             best[kind] = max(best.get(kind, 0.0), value)
     return best
+
+
+# An alert that names a trouble is not answered by silence alone.
+_TROUBLE = re.compile(
+    r"(?i)\b(?:down|fail\w*|errors?|broken|stuck|lag\w*|slow|unreachable|exhausted|denied|refused|crash\w*|oom|full|max\w*)\b"
+)
 
 
 def _quiet(case: Case) -> bool:
@@ -238,7 +306,7 @@ def _last_words(case: Case, evidence: int) -> list[int]:
 
 _VARIABLE = re.compile(
     r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[a-z][\w-]*?-[a-z0-9]{5,10}-[a-z0-9]{5}(?![a-z0-9])"
-    r"|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+[smh]?"
+    r"|0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\b(?=[a-z]*\d)(?=\d*[a-z])[a-z0-9]{6,}\b|\d+[smh]?"
 )
 _WEAK, _ENOUGH = 3.0, 3
 
@@ -263,6 +331,9 @@ def _distinct(case: Case, ranked: list[tuple[tuple[int, int], float]]) -> tuple[
             break
         seen.add(template)
         quotes.append(quote)
-        if len(quotes) == _QUOTES:
+        # A line that only opens a list says nothing without what follows.
+        if quote.text.endswith(("[", "{")) and score >= _WEAK and (more := case.quote(evidence, line + 1)):
+            quotes.append(more)
+        if len(quotes) >= _QUOTES:
             break
-    return tuple(quotes)
+    return tuple(dict.fromkeys(quotes[:_QUOTES]))

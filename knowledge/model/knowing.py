@@ -40,7 +40,7 @@ class AnswerSource:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The cause as far as it is known. `confidence` is 0 to 1, for `kind`.
+    """The cause as far as it is known. `confidence` is 0 to 1, for `kind`; it rests on `confidence_samples` answers.
 
     `candidates` are kinds, best first, with their probabilities; `preferred_action` may only break a tie among the
     candidates that policy permits. `affected_*` is information: execution never reads it.
@@ -60,6 +60,7 @@ class Diagnosis:
     affected_namespace: str = ""
     affected_name: str = ""
     injection_suspected: bool = False
+    confidence_samples: int = 0
 
     @property
     def healthy(self) -> bool:

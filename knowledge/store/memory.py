@@ -4,11 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, func, literal, not_, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge import wording
+from knowledge.calibration import Outcomes
 from knowledge.model import FailureKind, Feedback, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
 from knowledge.store import legs, threads, vectors
@@ -108,6 +109,12 @@ async def get(db: AsyncConnection, item_id: str) -> KnowledgeItem | None:
     columns = [column for column in knowledge_items.c if column.name not in {"words", "vector"}]
     row = (await db.execute(select(*columns).where(knowledge_items.c.id == item_id))).mappings().one_or_none()
     return item_of(row) if row else None
+
+
+async def forget(db: AsyncConnection, item_id: str) -> bool:
+    """Remove an item; false when there was none."""
+    done = await db.execute(knowledge_items.delete().where(knowledge_items.c.id == item_id))
+    return bool(done.rowcount)
 
 
 def _matches(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -250,6 +257,32 @@ async def track_record(
     return {
         row.action: TrackRecord(kind, row.action, environment, row.verified, row.failed, row.rejected) for row in rows
     }
+
+
+async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[FailureKind, Outcomes]:
+    """How often each kind was the right answer in an environment: healed or thumbed up against denied or thumbed down.
+
+    One incident counts once: what its fix did, else what people said of it.
+    """
+    denied = and_(knowledge_items.c.outcome == "rejected", knowledge_items.c.reason == "wrong_cause")
+    opinion = (
+        select(feedback.c.incident_id, func.sum(feedback.c.value).label("total"))
+        .group_by(feedback.c.incident_id)
+        .subquery()
+    )
+    right = or_(knowledge_items.c.outcome == "verified", and_(not_(denied), opinion.c.total > 0))
+    wrong = or_(denied, and_(knowledge_items.c.outcome != "verified", opinion.c.total < 0))
+    rows = await db.execute(
+        select(
+            knowledge_items.c.kind,
+            func.count().filter(right).label("right"),
+            func.count().filter(wrong).label("wrong"),
+        )
+        .outerjoin(opinion, opinion.c.incident_id == knowledge_items.c.incident_id)
+        .where(knowledge_items.c.kind.is_not(None), knowledge_items.c.environment == environment)
+        .group_by(knowledge_items.c.kind)
+    )
+    return {FailureKind(row.kind): Outcomes(row.right, row.wrong) for row in rows}
 
 
 async def put_feedback(db: AsyncConnection, incident_id: int, user: str, value: int, comment: str = "") -> None:

@@ -1,0 +1,89 @@
+"""Rewrites the tables of docs/quality.md: `python -m bot.quality_page FAILURES.jsonl`, or `make quality DATA=…`."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bot.cli.evaluate import measured, read
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "quality.md"
+BEGIN, END = "<!-- figures: made by make quality -->", "<!-- end of figures -->"
+_COMMIT_S = 10.0
+
+
+def tables(figures: Mapping[str, Any], *, date: str, commit: str) -> str:
+    """The figures as Markdown. Pure."""
+    unseen = figures.get("unseen")
+    rows = [f"Measured {date} at commit {commit} on {figures['texts']} texts."]
+    if figures["trained_on"]:
+        rows[0] += f"\nThe shipped weights were trained on {figures['trained_on']} of them, so only the folds count."
+    if unseen and "accuracy" in unseen:
+        rows += ["", "| five folds by group | strict | with further labels |", "|---|---|---|"]
+        rows += [
+            f"| {name} | {one['accuracy']} | {one['accuracy_alt']} |"
+            for name, one in (
+                ("the built-in diagnosis", unseen),
+                ("its regression alone", unseen["regression_alone"]),
+                ("baseline: TF-IDF + MiniLM, trained on these texts", unseen["baseline"]),
+                ("the same baseline with our own texts too", unseen["baseline_with_our_texts"]),
+            )
+        ]
+    counted = unseen if unseen and "accuracy" in unseen else figures
+    rows += ["", "| figure | value |", "|---|---|"]
+    rows += [f"| {words} | {counted[name]} |" for name, words in _WORDS.items() if name in counted]
+    rows += [f"| retrieval, leave one out: {name} | {value} |" for name, value in figures["retrieval"].items()]
+    rows += [f"| milliseconds for a text, {name[3:]} | {figures[name]} |" for name in ("ms_p50", "ms_p99")]
+    rows += ["", "| kind | texts | precision | recall | F1 |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {kind} | {one['n']} | {_number(one['precision'])} | {_number(one['recall'])} | {one['f1']} |"
+        for kind, one in counted["per_kind"].items()
+    ]
+    rows += ["", "Confusions, label to answers:", "", *_confusions(counted["confusion"])]
+    return "\n".join(rows)
+
+
+_WORDS = {
+    "macro_f1": "macro F1",
+    "coverage": "answered",
+    "right_where_answered": "right where answered",
+    "right_at_85_percent_coverage": "right among the surest 85 %",
+    "calibration_error": "expected calibration error",
+    "shown_95_or_more": "shown as 0.95 or more",
+    "shown_95_or_more_right": "of these right",
+}
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _confusions(table: Mapping[str, Mapping[str, int]]) -> list[str]:
+    lines = []
+    for label, counts in table.items():
+        if others := [f"{kind} {count}" for kind, count in counts.items() if kind != label]:
+            lines.append(f"- {label}: {counts.get(label, 0)} right; {', '.join(others)}")
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1:
+        sys.stderr.write("Give one file of labelled lines: make quality DATA=failures.jsonl\n")
+        return 2
+    labelled, _ = read(arguments[0])
+    figures = measured(labelled, folds=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, timeout=_COMMIT_S
+    ).stdout.strip()
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    made = tables(figures, date=datetime.now(UTC).date().isoformat(), commit=commit)
+    PAGE.write_text(f"{before}{BEGIN}\n{made}\n{END}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

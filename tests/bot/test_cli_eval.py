@@ -1,0 +1,49 @@
+"""eval: figures on labelled lines, from a temporary database; a line that cannot be read is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bot.quality_page import tables
+from tests.bot.conftest import Command
+
+TEXTS: list[dict[str, Any]] = [
+    {
+        "text": "Last State: Terminated\n  Reason: OOMKilled\n  Exit Code: 137\n  Limit: 99Mi",
+        "category": "oomkilled",
+        "group": "a",
+    },
+    {"text": "cart was OOMKilled again, exit code 137, limit 128Mi", "category": "oomkilled", "group": "a"},
+    {
+        "text": "Readiness probe failed: HTTP probe failed with statuscode: 500",
+        "category": "probe_failing",
+        "group": "b",
+    },
+    {
+        "text": "Liveness probe failed: HTTP probe failed with statuscode: 500",
+        "category": "probe_failing",
+        "group": "b",
+    },
+    {"text": "hello there", "kind": "unknown"},
+]
+
+
+def test_figures_of_a_labelled_file_and_the_bad_line_are_given(command: Command, tmp_path: Path) -> None:
+    data = tmp_path / "labelled.jsonl"
+    data.write_text("\n".join([*map(json.dumps, TEXTS), '{"text": "x", "category": "no-such-kind"}']) + "\n")
+    ended = command("eval", "--data", data, "--json")
+    assert ended.status == 2
+    figures = json.loads(ended.out)
+    assert figures["texts"] == 5
+    assert figures["trained_on"] == 0
+    assert figures["accuracy"] == 1.0
+    assert figures["coverage"] == 0.8
+    assert 0 <= figures["calibration_error"] <= 1
+    assert figures["per_kind"]["oomkilled"] == {"n": 2, "precision": 1.0, "recall": 1.0, "f1": 1.0}
+    assert figures["confusion"]["probe_failure"] == {"probe_failure": 2}
+    assert figures["retrieval"]["queries"] == 4
+    assert 0.5 <= figures["retrieval"]["recall_at_5"] <= 1
+    assert figures["ms_p99"] > 0
+    assert [error["id"] for error in figures["errors"]] == ["line:6"]
+    assert "no-such-kind" in ended.words
+    assert "| oomkilled | 2 | 1.0 | 1.0 | 1.0 |" in tables(figures, date="2026-01-01", commit="abc")
