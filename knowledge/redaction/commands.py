@@ -173,7 +173,7 @@ RULES = {
     r"[ \t]--(?:(?:proxy-)?user|(?:src-|dest-)?creds)[ =]\S": user_flag,
     r"\bpass:\S": pass_argument,
     rf"""(?i)\bset[ \t]{{1,3}}[a-z0-9_./:-]{{0,80}}(?:{TELLING}|_auth)[ \t]{{1,3}}\S""": stored,
-    r"(?i)\becho[ \t][^|\n]*\|[^|\n]*(?:--password-stdin|--with-token|--token-stdin|chpasswd|passwd --stdin)": piped,
+    r"(?i)\becho[ \t][^|\n]*\|[^|\n]*(?:--password-stdin|--with-token|--token-stdin|chpasswd|passwd --stdin|sudo -S)": piped,
     r"""(?i)(?:identified[ ]{1,3}(?:with[ ]{1,3}[a-z0-9_]{1,40}[ ]{1,3})?by|password(?:[ ]{1,3}for[ ]{1,3}\S{1,80}[ ]{0,3}=)?)[ ]{1,3}(?:is[ ]{1,3})?["'`]""": sql,
     r"(?i)\blogin[ \t]{1,4}\S{1,64}\s{1,4}password[ \t]{1,4}\S": netrc,
     r"""(?i)\b(?:password|passphrase|passcode|secret|secret key|api key|access token|auth token)[ \t][a-z0-9@._'()-][ a-z0-9@._'()-]{0,60}(?:[:=]|\bis|\bto)[ \t]{1,3}\S""": told,

@@ -22,7 +22,7 @@ WORDS = frozenset(
     b"provided given field value default opaque enabled disabled anonymous same-origin include omit basic bearer "
     b"kubernetes.io/tls bound auto generated found authentication authorization flag option argument parameter "
     b"sha256 md5 scram-sha-256 trust peer ident plain prompt stdin rotate rotated rotation created updated deleted "
-    b"configured unchanged valid unknown".split()
+    b"configured unchanged valid unknown via with using by this that instead as at when you your".split()
 )
 _CALL = re.compile(rb"[A-Za-z_][\w.]{0,80}\(")
 _PATH = re.compile(rb"(?:\.{0,2}|~)(?:/[A-Za-z0-9_.@$-]{1,64}){2,12}/?\Z")
