@@ -52,7 +52,7 @@ def _ranked(text: str, lines: list[str]) -> list[int]:
         return list(dict.fromkeys([*filled[-8:], *filled[:4]]))
     seen: dict[str, int] = {}
     for index in sorted(weights, key=lambda one: (-weights[one], one)):
-        seen.setdefault(_VARIABLE.sub("#", lines[index][:300]), index)
+        seen.setdefault(_VARIABLE.sub("#", lines[index][:300])[:200], index)
     return list(seen.values())
 
 

@@ -1,8 +1,8 @@
 """What helped last time: candidates from the store, ranked by a pure function.
 
-Three legs are added, each scaled to its best hit: words, meaning, and kind. Words win for a pasted log and meaning for
-a question, so meaning weighs 0.5 for the one and 2 for the other. The kind speaks where none is given: that of the
-nearest neighbours for a log, that whose description is nearest for a question. docs/retrieval.md has the measurements.
+Three legs are added: words as a share of the best hit's, meaning as the cosine, and kind. Meaning weighs twice as much
+for a question as for a pasted log. The kind speaks where none is given: that of the nearest neighbours for a log, that
+whose description is nearest for a question. docs/retrieval.md has the measurements.
 """
 
 import math
@@ -28,7 +28,8 @@ NEIGHBOURS = 10
 MIN_SIMILARITY, MIN_SIMILARITY_SAME_KIND, MIN_SCORE = 0.65, 0.25, 0.25
 MIN_SIMILARITY_LOG, MIN_SIMILARITY_QUESTION = 0.45, 0.25
 MIN_COVERED, MIN_COVERED_SAME_KIND = 0.12, 0.05
-OTHER_KIND, SAME_SERVICE = 0.5, 1.05
+# A diagnosis may be wrong: halving what is of another kind lost right answers (docs/retrieval.md).
+OTHER_KIND, SAME_SERVICE = 0.9, 1.05
 OUTCOME_WEIGHT = {"verified": 1.1, "resolved": 1.0, "": 0.9, "dismissed": 0.6, "rejected": 0.6,
                   "not_verified": 0.6, "failed": 0.55, "worse": 0.4}  # fmt: skip
 # Said by people of an item. A wrong one stays under MIN_SCORE whatever its outcome and thumbs are.
@@ -115,7 +116,8 @@ def likeness(
     # The cosine stays as it is: where even the nearest is far, meaning has little to say.
     alike = [one.rank / best + weight * one.similarity for one in found]
     odds = kinds if kinds else _neighbours_kinds(found, alike)
-    told = [odds.get(one.item.kind, 0.0) if one.item.kind else 0.0 for one in found]
+    unknown = max(odds.values(), default=0.0) / 2
+    told = [odds.get(one.item.kind, 0.0) if one.item.kind else unknown for one in found]
     return [(one + by_kind * kind) / (1 + weight + by_kind) for one, kind in zip(alike, told, strict=True)]
 
 
@@ -148,7 +150,7 @@ def rank(
         if not item.same_identity and _weak(item, question=question, kind=kind):
             continue
         score = alike * _weight(item, kind=kind, service=service, now=now)
-        if score >= MIN_SCORE:
+        if score >= MIN_SCORE or item.same_identity:
             precedent = Precedent(
                 item=item.item,
                 score=round(min(1.0, score), 4),

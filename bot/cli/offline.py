@@ -78,9 +78,8 @@ class OfflineDiagnosis:
             return ()
         lines = [excerpt(item.text) for item in evidence]
         async with self.engine.begin() as db:
-            return await retrieval.search(
-                db, "\n".join(filter(None, [title, *lines])), embedder=self.embedder, now=datetime.now(UTC)
-            )
+            text = "\n".join(part for part in (title, *lines) if part)
+            return await retrieval.search(db, text, embedder=self.embedder, now=datetime.now(UTC))
 
 
 def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:

@@ -87,6 +87,32 @@ async def test_vectors_of_two_models_never_mix(db: AsyncConnection) -> None:
     assert found["past-1"].similarity == 0
 
 
+async def test_a_rare_word_weighs_more_than_common_ones_and_is_sought_first(db: AsyncConnection) -> None:
+    for number in range(40):
+        await remember(db, item(f"common {number}", excerpt="error: the job failed with a timeout", kind=None))
+    await remember(db, item("rare", excerpt="error: kernel_lockup seen", kind=None))
+    found = await search(db, "error: the job failed, kernel_lockup timeout")
+    assert found["rare"].rank > max(one.rank for name, one in found.items() if name != "rare")
+    assert all(0 < one.rank <= 1 for one in found.values())
+    itself = await search(db, "error: kernel_lockup seen")
+    assert itself["rare"].rank > 0.9, "an item's own words cover themselves"
+
+
+async def test_what_a_kind_means_is_found_in_a_persons_words(db: AsyncConnection) -> None:
+    await remember(db, item("pull", kind=FailureKind.IMAGEPULLBACKOFF, excerpt="ErrImagePull", cause="", fix=""))
+    await remember(db, item("crash", excerpt="panic", cause="", fix=""))
+    found = await search(db, "registry refuses the download")
+    assert list(found) == ["pull"]
+
+
+async def test_items_of_the_same_identity_are_among_the_found_whatever_they_say(db: AsyncConnection) -> None:
+    incident = await an_incident(db)
+    await remember(db, item("own", incident_id=incident.id, excerpt="nothing alike"), item("other"))
+    found = await search(db, "panic", identity=incident.identity)
+    assert {name: one.same_identity for name, one in found.items()} == {"own": True, "other": False}
+    assert "own" not in await search(db, "heap", identity=incident.identity, not_incident=incident.id)
+
+
 # --- feedback --------------------------------------------------------------------------------------------------------
 
 
