@@ -54,7 +54,8 @@ def test_what_worked_comes_before_what_did_not() -> None:
 
 def test_age_lowers_but_never_buries() -> None:
     fresh, old, ancient = (
-        found(name, similarity=0.5, occurred_at=NOW - timedelta(days=days)) for name, days in (("f", 0), ("o", 180), ("a", 5000))
+        found(name, similarity=0.5, occurred_at=NOW - timedelta(days=days))
+        for name, days in (("f", 0), ("o", 180), ("a", 5000))
     )
     assert names(ranked(ancient, old, fresh)) == ["f", "o", "a"]
     assert score(ancient) == pytest.approx(0.6 * score(fresh), abs=0.01)
