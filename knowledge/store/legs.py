@@ -17,7 +17,7 @@ from knowledge.store.tables import item_vectors, knowledge_items, words_of
 from knowledge.wording import BY_LENGTH, SATURATION, Word
 
 # Rows that the candidate query may touch: more cost time and are never among the best.
-MOST_HITS = 1_500
+MOST_HITS = 600
 LOOKED_AT = 100
 _QUERY_CHARS = 20_000
 # Candidates that an index keeps in sight: recall@10 against exact search and times are in docs/retrieval.md.
