@@ -149,6 +149,8 @@ async def retrieval_scores(labelled: Sequence[Labelled], embed: Callable[[str], 
     embedder = _InProcess(embed, dimension)
     ranks: list[int] = []
     with tempfile.TemporaryDirectory(prefix="codehealer-eval-", ignore_cleanup_errors=True) as folder:
+        # Root's PostgreSQL runs as another user, who has to get into the folder.
+        Path(folder).chmod(0o711)
         async with EmbeddedPostgres(Path(folder) / "data") as server:
             migrate(server.url)
             engine = open_engine(server.url, pool_size=1)
