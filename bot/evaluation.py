@@ -149,6 +149,7 @@ async def retrieval_scores(labelled: Sequence[Labelled], embed: Callable[[str], 
     embedder = _InProcess(embed, dimension)
     ranks: list[int] = []
     with tempfile.TemporaryDirectory(prefix="codehealer-eval-", ignore_cleanup_errors=True) as folder:
+        _let_through(Path(folder))
         async with EmbeddedPostgres(Path(folder) / "data") as server:
             migrate(server.url)
             engine = open_engine(server.url, pool_size=1)
@@ -175,6 +176,11 @@ async def retrieval_scores(labelled: Sequence[Labelled], embed: Callable[[str], 
         "recall_at_5": _share(sum(rank > 0 for rank in ranks), len(ranks)),
         "mrr": round(sum(1 / rank for rank in ranks if rank) / len(ranks), 4),
     }
+
+
+def _let_through(folder: Path) -> None:
+    """Root's PostgreSQL runs as another user, who has to get into the folder."""
+    folder.chmod(0o711)
 
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

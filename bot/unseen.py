@@ -73,8 +73,7 @@ def _baseline(
     seen: Sequence[Seen], kinds: Sequence[FailureKind], groups: Sequence[str], own: Sequence[tuple[Seen, FailureKind]]
 ) -> list[Given]:
     """TF-IDF of words and characters with a vocabulary, beside the embedding, in one logistic regression."""
-    from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]  # noqa: PLC0415  development only
-    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415  development only
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
     given = [Given(FailureKind.UNKNOWN, 0.0, 0.0)] * len(seen)
@@ -83,26 +82,21 @@ def _baseline(
         rest = [place for place in range(len(seen)) if place not in held]
         train = [seen[place] for place in rest] + [one for one, _ in own]
         labels = [kinds[place].value for place in rest] + [kind.value for _, kind in own]
-        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2)
-        texts = [one.text for one in train]
-        matrix = hstack(
-            [
-                words.fit_transform(texts),
-                characters.fit_transform(texts),
-                csr_matrix(np.stack([one.vector for one in train])),
-            ]
-        ).tocsr()
-        model = LogisticRegression(C=BASELINE_STRENGTH, max_iter=400, tol=1e-3).fit(matrix, labels)
-        asked = [seen[place] for place in part]
-        texts = [one.text for one in asked]
-        matrix = hstack(
-            [
-                words.transform(texts),
-                characters.transform(texts),
-                csr_matrix(np.stack([one.vector for one in asked])),
-            ]
-        ).tocsr()
-        for place, label in zip(part, model.predict(matrix), strict=True):
+        legs = (
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, min_df=2),
+        )
+        for leg in legs:
+            leg.fit([one.text for one in train])
+        model = LogisticRegression(C=BASELINE_STRENGTH, max_iter=400, tol=1e-3).fit(_matrix(legs, train), labels)
+        said = model.predict(_matrix(legs, [seen[place] for place in part]))
+        for place, label in zip(part, said, strict=True):
             given[place] = Given(FailureKind(label), 0.0, 0.0)
     return given
+
+
+def _matrix(legs: Sequence[Any], seen: Sequence[Seen]) -> Any:
+    from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]  # noqa: PLC0415  development only
+
+    words = [leg.transform([one.text for one in seen]) for leg in legs]
+    return hstack([*words, csr_matrix(np.stack([one.vector for one in seen]))]).tocsr()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.calibration import Outcomes
 from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
 from knowledge.store import casebook, memory
@@ -184,3 +185,23 @@ async def test_a_lesson_that_is_stored_again_keeps_what_a_person_set_right(db: A
     found = await casebook.get(db, "past-1")
     assert found is not None
     assert found.item.cause == "A bad disk."
+
+
+async def test_a_kind_was_right_where_its_fix_healed_and_wrong_where_people_denied_it(db: AsyncConnection) -> None:
+    liked, disliked = await an_incident(db, title="a"), await an_incident(db, title="b")
+    await memory.put_feedback(db, liked.id, "U1", 1)
+    await memory.put_feedback(db, disliked.id, "U1", -1)
+    await remember(db, item("healed"), item("elsewhere", environment="dev"), item("failed", outcome="failed"))
+    await remember(db, item("liked", outcome="resolved", incident_id=liked.id))
+    await remember(db, item("disliked", outcome="resolved", incident_id=disliked.id))
+    await remember(db, item("denied", outcome="rejected"), reason="wrong_cause")
+    await remember(db, item("other fix", outcome="rejected"), reason="right_cause_wrong_fix")
+    found = await memory.outcomes_by_kind(db, environment="prod")
+    assert found == {FailureKind.CRASHLOOP: Outcomes(right=2, wrong=2)}
+
+
+async def test_a_forgotten_item_is_not_found_again(db: AsyncConnection) -> None:
+    await remember(db, item())
+    assert await memory.forget(db, "past-1")
+    assert not await memory.forget(db, "past-1")
+    assert not await search(db, "panic")
