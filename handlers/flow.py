@@ -370,7 +370,8 @@ async def _decide(  # noqa: PLR0917  all that a decision is about
         running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
         attempts=await _attempts(db, target) if target else (),
         record=records.get(plan.action.name) if plan.action else None,
-        precedents=tuple(precedents),
+        # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
+        precedents=tuple(one for one in precedents if one.item.kind is kind),
     )
     return policy.decide(plan, answer, target, services.policy, facts)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import make_url
 
 from bot.postgres import EmbeddedPostgres, libpq_conninfo
@@ -36,6 +37,15 @@ _SETTINGS = re.compile(
 REQUIRE_TOOLS = os.environ.get("CODEHEALER_REQUIRE_TOOLS") == "1"
 for _name in [name for name in os.environ if _SETTINGS.fullmatch(name) and name != "CODEHEALER_REQUIRE_TOOLS"]:
     del os.environ[_name]
+
+# Logs: plain lines. Unconfigured, an exception is drawn with all its local variables, which takes longer than a test.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(default=str),
+    ]
+)
 
 # The network
 

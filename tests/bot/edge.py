@@ -50,7 +50,7 @@ def codehealer(*arguments: str | Path, given: bytes = b"", env: Mapping[str, str
         finally:
             process.kill()
         assert status is not None, f"codehealer {arguments} did not end: {words.read_text()}"
-        ended = Ended(status, out.read_text(), words.read_text())
+        ended = Ended(status, out.read_bytes().decode(), words.read_bytes().decode())
     assert "Traceback" not in ended.words, ended.words
     return ended
 

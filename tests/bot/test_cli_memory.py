@@ -121,8 +121,10 @@ def test_correcting_an_incident_corrects_what_is_remembered_and_the_track_record
     ended = command("incidents", "update", str(healed), *said, "--json")
     assert (ended.status, ended.json) == (0, {"incident": healed, "changed": ["kind", "cause", "outcome"]})
     assert command("incidents", "update", str(healed), *said, "--json").json["changed"] == []
-    ((kind, cause, outcome, vector),) = rows("SELECT kind, cause, outcome, vector IS NOT NULL FROM knowledge_items")
-    assert (kind, outcome, vector) == ("network", "not_verified", True)
+    ((kind, cause, outcome, current),) = rows(
+        "SELECT kind, cause, outcome, made_of = updated_at FROM knowledge_items JOIN item_vectors ON item_id = id"
+    )
+    assert (kind, outcome, current) == ("network", "not_verified", True)
     assert cause.startswith("A bad node, password=[redacted:")
     ((actor, payload),) = rows("SELECT actor, payload FROM audit WHERE what = 'knowledge.corrected'")
     assert actor

@@ -6,9 +6,10 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import CapturingLogger
 
 from knowledge.budget import Amount, Limits, OverBudget
-from knowledge.store import incidents
+from knowledge.store import incidents, model_calls
 from knowledge.store.model_calls import Ledger, spent_by
 from tests.rows import an_incident
 
@@ -35,8 +36,10 @@ async def test_call_counts_as_reserved_until_it_is_settled(engine: AsyncEngine, 
 
 
 async def test_hour_is_shared_by_incidents_warned_of_once_and_ends(
-    engine: AsyncEngine, two: tuple[int, int], capsys: pytest.CaptureFixture[str]
+    engine: AsyncEngine, two: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = CapturingLogger()
+    monkeypatch.setattr(model_calls, "log", said)
     ledger = Ledger(engine, LIMITS)
     assert (await ledger.meter(two[0]).reserve("NVIDIA", "m", Amount(1_000)))[1] == ""
     assert "80% of the hour's" in (await ledger.meter(two[1]).reserve("NVIDIA", "m", Amount(1_000)))[1]
@@ -48,7 +51,7 @@ async def test_hour_is_shared_by_incidents_warned_of_once_and_ends(
     assert "of the hour's" in (await ledger.meter(other).reserve("NVIDIA", "m", Amount(400)))[1]
     with pytest.raises(OverBudget, match="the hour's limit"):
         await ledger.meter(other).reserve("NVIDIA", "m", Amount(400))
-    assert capsys.readouterr().out.count("model_limit_near") == 1
+    assert [call.args for call in said.calls] == [("model_limit_near",)]
     async with engine.begin() as db:
         await db.execute(text("UPDATE model_calls SET called_at = now() - interval '61 minutes'"))
         spent = await spent_by(db, other)
