@@ -15,19 +15,16 @@ import orjson
 
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
-from knowledge import retrieval
+from knowledge import retrieval_quality as quality
 from knowledge.calibration import expected_calibration_error
 from knowledge.diagnosis import diagnose_builtin
 from knowledge.errors import BadInput
 from knowledge.language_models.train import digest_of, kind_of
-from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, KnowledgeItem
+from knowledge.model import Diagnosis, Evidence, FailureKind
 from knowledge.ports import Vector
-from knowledge.reduction import reduce_log
-from knowledge.store import memory
 from knowledge.store.database import open_engine
 
 Figures = dict[str, Any]
-MOST_FOUND = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,41 +137,49 @@ def confusion(labelled: Sequence[Labelled], given: Sequence[Given]) -> dict[str,
     return {label: dict(counts.most_common()) for label, counts in sorted(table.items())}
 
 
-async def retrieval_scores(labelled: Sequence[Labelled], embed: Callable[[str], Vector], dimension: int) -> Figures:
-    """Leave one out, over a temporary PostgreSQL: is another text of the same group found? None without groups."""
-    sizes = Counter(one.group for one in labelled if one.group)
-    queries = [place for place, one in enumerate(labelled) if sizes[one.group] > 1]
-    if not queries:
+async def retrieval_scores(
+    labelled: Sequence[Labelled], embed: Callable[[str], Vector], dimension: int, kinds: Sequence[FailureKind] | None
+) -> Figures:
+    """Leave one out, over a temporary PostgreSQL: is another text of the same group found? None without groups.
+
+    `kinds` are the diagnoses of the texts by a classifier that has not seen them, with which an incident searches;
+    without them all are searched for as pasted logs. Beside that stand each leg alone and the plain baseline.
+    """
+    examples = [
+        quality.Example(str(place), one.text, one.kind, one.group or f"alone-{place}")
+        for place, one in enumerate(labelled)
+    ]
+    if not quality.repeated(examples):
         return {"queries": 0, "recall_at_1": None, "recall_at_5": None, "mrr": None}
     embedder = _InProcess(embed, dimension)
-    ranks: list[int] = []
+    known = {one.id: kind for one, kind in zip(examples, kinds or [], strict=False) if kind is not FailureKind.UNKNOWN}
     with tempfile.TemporaryDirectory(prefix="codehealer-eval-", ignore_cleanup_errors=True) as folder:
         _let_through(Path(folder))
         async with EmbeddedPostgres(Path(folder) / "data") as server:
             migrate(server.url)
             engine = open_engine(server.url, pool_size=1)
             try:
-                async with engine.begin() as db:
-                    for place, one in enumerate(labelled):
-                        item = _remembered(place, one)
-                        vector = embed(f"{KIND_NAMES[one.kind]} ({one.kind}).\n{item.excerpt}")
-                        await memory.remember(db, item, vector=vector, vector_model=embedder.name)
-                for place in queries:
-                    async with engine.connect() as db:
-                        await memory.forget(db, str(place))
-                        found = await retrieval.search(
-                            db, _excerpt(labelled[place].text), embedder=embedder, now=_NOW, limit=MOST_FOUND
-                        )
-                        await db.rollback()
-                    groups = [labelled[int(one.item.id)].group for one in found]
-                    ranks.append(groups.index(labelled[place].group) + 1 if labelled[place].group in groups else 0)
+                await quality.fill(engine, examples, embedder, now=_NOW)
+                pasted = await quality.leave_one_out(engine, examples, embedder, now=_NOW)
+                found = await quality.leave_one_out(engine, examples, embedder, now=_NOW, kinds=known or None)
             finally:
                 await engine.dispose()
+    plain = quality.baseline(examples, {one.id: embed(one.text) for one in examples})
     return {
-        "queries": len(queries),
-        "recall_at_1": _share(sum(rank == 1 for rank in ranks), len(ranks)),
-        "recall_at_5": _share(sum(rank > 0 for rank in ranks), len(ranks)),
-        "mrr": round(sum(1 / rank for rank in ranks if rank) / len(ranks), 4),
+        **_figures(found["ours"]),
+        "as a pasted log": _figures(pasted["ours"]),
+        "words alone": _figures(found["words"]),
+        "vectors alone": _figures(found["vectors"]),
+        "baseline: BM25 + 0.5 MiniLM": _figures(plain["baseline"]),
+    }
+
+
+def _figures(found: quality.Figures) -> Figures:
+    return {
+        "queries": found.queries,
+        "recall_at_1": found.recall_1,
+        "recall_at_5": found.recall_5,
+        "mrr": found.mrr,
     }
 
 
@@ -184,17 +189,6 @@ def _let_through(folder: Path) -> None:
 
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def _excerpt(text: str) -> str:
-    return reduce_log(text).text
-
-
-def _remembered(place: int, one: Labelled) -> KnowledgeItem:
-    return KnowledgeItem(
-        id=str(place), source="import", kind=one.kind, service="", environment="", cause="", fix="", outcome="",
-        excerpt=_excerpt(one.text), link="", occurred_at=_NOW,
-    )  # fmt: skip
 
 
 class _InProcess:
@@ -208,6 +202,9 @@ class _InProcess:
 
     async def embed_query(self, text: str) -> Vector:
         return self._embed(text)
+
+    async def embed_passages(self, texts: Sequence[str]) -> list[Vector]:
+        return [self._embed(text) for text in texts]
 
 
 def trained_on(labelled: Sequence[Labelled]) -> int:

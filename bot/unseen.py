@@ -26,8 +26,13 @@ def possible(labelled: Sequence[Labelled]) -> str:
     return ""
 
 
-def unseen_scores(labelled: Sequence[Labelled], embed: Callable[[str], Vector]) -> Figures:
-    """Five folds by group: the built-in diagnosis, its regression alone, the baseline without and with our texts."""
+def unseen_scores(
+    labelled: Sequence[Labelled], embed: Callable[[str], Vector]
+) -> tuple[Figures, Sequence[FailureKind]]:
+    """Five folds by group: the built-in diagnosis, its regression alone, the baseline without and with our texts.
+
+    Also the kind that the built-in diagnosis gave each text, without having seen its group.
+    """
     groups = [one.group or str(place) for place, one in enumerate(labelled)]
     kinds = [one.kind for one in labelled]
     seen = [see(one.text, embed) for one in labelled]
@@ -42,7 +47,7 @@ def unseen_scores(labelled: Sequence[Labelled], embed: Callable[[str], Vector]) 
     regression = [Given(held.regression, 0.0, 0.0) for held in answers]
     wanted = ("accuracy", "accuracy_alt", "macro_f1", "coverage", "right_where_answered")
     found = scores(labelled, given)
-    return {
+    figures = {
         **{name: found[name] for name in wanted},
         **calibration_figures(shown, right),
         "right_at_85_percent_coverage": _right_at(0.85, shown, right),
@@ -52,6 +57,7 @@ def unseen_scores(labelled: Sequence[Labelled], embed: Callable[[str], Vector]) 
         "per_kind": found["per_kind"],
         "confusion": found["confusion"],
     }
+    return figures, [one.kind for one in given]
 
 
 def _fit(seen: Sequence[Any], kinds: Sequence[FailureKind]) -> Weights:

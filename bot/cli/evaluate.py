@@ -1,6 +1,7 @@
 """eval: how good the built-in diagnosis and the retrieval are on labelled texts."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from bot.cli.printing import JsonOption, plain, put, words
 from bot.cli.texts import json_lines
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
+from knowledge.model import FailureKind
 
 # Past these many labels a confusion is left out of the table for people; --json has all.
 _SHOWN = 6
@@ -57,15 +59,18 @@ def measured(labelled: list[evaluation.Labelled], *, folds: bool) -> dict[str, A
     known = evaluation.trained_on(labelled)
     figures: dict[str, Any] = {"trained_on": known}
     words.print(f"Diagnosing {len(labelled)} texts.")
-    figures |= evaluation.scores(labelled, evaluation.answer_all(labelled, embedder.embed))
-    words.print("Searching for each text among the others, in a temporary database.")
-    figures["retrieval"] = asyncio.run(evaluation.retrieval_scores(labelled, embedder.embed, embedder.dimension))
+    given = evaluation.answer_all(labelled, embedder.embed)
+    figures |= evaluation.scores(labelled, given)
+    kinds: Sequence[FailureKind] | None = [one.kind for one in given]
     if known * 2 > len(labelled):
         words.print(f"The shipped weights were trained on {known} of them: the figures above are no proof.")
-        why_not = unseen.possible(labelled) if folds else "not asked for"
+        why_not, kinds = unseen.possible(labelled) if folds else "not asked for", None
+        figures["unseen"] = {"skipped": why_not}
         if not why_not:
             words.print("Training anew in five folds by group, and the baseline beside it; a minute or two.")
-        figures["unseen"] = {"skipped": why_not} if why_not else unseen.unseen_scores(labelled, embedder.embed)
+            figures["unseen"], kinds = unseen.unseen_scores(labelled, embedder.embed)
+    words.print("Searching for each text among the others, in a temporary database.")
+    figures["retrieval"] = asyncio.run(evaluation.retrieval_scores(labelled, embedder.embed, embedder.dimension, kinds))
     return figures
 
 
