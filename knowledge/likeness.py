@@ -19,6 +19,8 @@ _ORDINARY = re.compile(
     r"(?i)^[^A-Za-z]{0,40}(?:(?:info|debug|trace|notice)\b|I\d{4} )"
     r"|\"level\":\s{0,2}\"(?:info|debug|trace)\"|\blevel=(?:info|debug|trace)\b"
 )
+# A warning that no rule knows: it tells something only where nothing else does.
+_WARNS = re.compile(r"(?i)^[^A-Za-z]{0,40}warn(?:ing)?\b|\"level\":\s{0,2}\"warn|\blevel=warn")
 _NOTHING_WRONG = re.compile(r"(?i)\b(?:0|no) (?:errors?|failed|failures?|warnings?)\b|\b(?:errors?|failures?)[=:] ?0\b")
 
 
@@ -58,14 +60,15 @@ def _ranked(text: str, lines: list[str]) -> list[int]:
 
 def _weights(text: str, lines: list[str]) -> dict[int, float]:
     marks = mark(text + "\n")
+    known = {hit.line - 1 for hit in marks.hits}
     weights = {line - 1: 1.0 for line in marks.error_lines}
     for hit in marks.hits:
         weights[hit.line - 1] = max(weights.get(hit.line - 1, 0.0), float(hit.rule.weight))
     weights = {index: weight for index, weight in weights.items() if index < len(lines)}
-    loud = {index: weight for index, weight in weights.items() if not _ordinary(lines[index])}
+    loud = {index: weight for index, weight in weights.items() if not _ordinary(lines[index], known=index in known)}
     return loud or weights
 
 
-def _ordinary(line: str) -> bool:
+def _ordinary(line: str, *, known: bool) -> bool:
     start = without_timestamp(line[:_LINE_CHARS])
-    return bool(_ORDINARY.search(start) or _NOTHING_WRONG.search(start))
+    return bool(_ORDINARY.search(start) or _NOTHING_WRONG.search(start) or (not known and _WARNS.search(start)))

@@ -22,7 +22,7 @@ def test_unseen_problems_are_named_right_and_the_shown_confidence_holds(capsys: 
     examples, embed = read_examples(SHARED / "failures-dev.jsonl"), LocalEmbedder(threads=1).embed
     own = [(see(example.text, embed).features, example.kind) for example in own_examples()]
     seen = [see(example.text, embed) for example in examples]
-    answers = held_out(seen, [e.kind for e in examples], [e.group for e in examples], always=own, fit=fit)
+    answers = held_out(seen, [e.kind for e in examples], [e.group for e in examples], always=own, fit=fit, most=3)
     right = [counts_as_right(examples[held.index], held.verdict.kind) for held in answers]
     answered = [ok for ok, held in zip(right, answers, strict=True) if held.verdict.answers]
     shown = calibrated_on_others(answers, right)
@@ -30,7 +30,7 @@ def test_unseen_problems_are_named_right_and_the_shown_confidence_holds(capsys: 
     error = expected_calibration_error(shown, right)
     with capsys.disabled():
         sys.stdout.write(
-            f"\nfailures-dev, 5 folds by group: right {sum(right) / len(right):.3f}, "
+            f"\nfailures-dev, 3 of 5 folds by group: right {sum(right) / len(right):.3f}, "
             f"answers {len(answered) / len(right):.3f}, calibration error {error:.3f}, sure of {len(sure)}\n"
         )
     assert sum(right) / len(right) >= 0.92
