@@ -1,6 +1,7 @@
 """The settings of hosted models: who is asked, how, and what it may cost. `bot.settings.Settings` inherits them."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -153,7 +154,11 @@ class ModelSettings(BaseSettings):
     @classmethod
     def _is_redis(cls, value: str) -> str:
         value = value.strip()
-        if value and not value.startswith(REDIS_SCHEMES):
+        try:
+            right = not value or (value.startswith(REDIS_SCHEMES) and urlsplit(value).port != 0)
+        except ValueError:
+            right = False
+        if not right:
             raise ValueError("is not a Redis URL; it looks like redis://host:6379/0")
         return value
 

@@ -286,8 +286,11 @@ def make_reranker(settings: Settings, http: httpx.AsyncClient) -> Reranker | Non
 
 def make_means(settings: Settings, http: httpx.AsyncClient, builtin: Embedder) -> Means:
     """What a search of the memory has at its disposal outside of the running bot."""
+    policy = read_policy(settings)
+    if not policy.outside_models:
+        return Means(builtin)
     hosted, reranker = make_hosted_embedder(settings, http), make_reranker(settings, http)
-    return Means(builtin, hosted, reranker, sendable(read_policy(settings)))
+    return Means(builtin, hosted, reranker, sendable(policy))
 
 
 def _nvidia_key(settings: Settings, needed_by: str) -> str:

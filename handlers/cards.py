@@ -26,7 +26,7 @@ from knowledge.model import (
     IncidentState,
     Verification,
 )
-from knowledge.redaction import redact
+from knowledge.redaction import clean, redact
 from knowledge.runbooks import Runbook, best_runbook
 from knowledge.store import incidents, outbox
 from knowledge.store.outbox import CardPlace
@@ -187,7 +187,7 @@ async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
         for message in answer["messages"]
         if message.get("user") != services.bot_user and services.bot_user not in message.get("text", "")
     ]
-    text = redact("\n".join(part for part in said if part))
+    text = redact(clean("\n".join(part for part in said if part)))
     return [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
 
 

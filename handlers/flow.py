@@ -23,6 +23,7 @@ from handlers.services import Services
 from handlers.sources import fields
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
+from knowledge.injection import injection_suspected
 from knowledge.lifecycle import closes_by_itself
 from knowledge.likeness import excerpt
 from knowledge.model import (
@@ -292,7 +293,7 @@ async def _answer(
         incident.title,
         collected,
         answerers=answerers,
-        precedents=before.precedents,
+        precedents=_for_models(services, before.precedents),
         permitted_actions=tuple(REMEDIATORS),
         notes=notes,
         outcomes=outcomes,
@@ -311,6 +312,16 @@ async def _answer(
         asked=asked,
     )
     return noted(answer, found.note), found.precedents[:3]
+
+
+def _for_models(services: Services, precedents: Sequence[Precedent]) -> tuple[Precedent, ...]:
+    """Those that a hosted model may read: none of services that are kept from it, and none that gives it orders."""
+    may = policy.sendable(services.policy)
+    return tuple(
+        one
+        for one in precedents
+        if may.includes(one.item.service) and not injection_suspected(f"{one.item.cause}\n{one.item.fix}")
+    )
 
 
 def noted(answer: Diagnosis | Unsure, note: str) -> Diagnosis | Unsure:
@@ -703,15 +714,18 @@ async def learn(services: Services, incident_id: int) -> None:
     """Make the incident findable: what it looked like, its cause, what was done and how that ended."""
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
-        answer = await answers.latest_diagnosis(db, incident_id)
+        answer = await answers.latest_diagnosis(db, incident_id, final=True)
         planned = await answers.latest_plan(db, incident_id)
         collected = await incidents.evidence_of(db, incident_id)
         approval = await approvals.latest(db, incident_id)
         current = await executions.latest(db, incident_id)
         found = await executions.latest_verification(db, current.id) if current else None
         place = await outbox.card_place(db, incident_id)
+        private = incident is not None and await threads.asked_privately(db, incident)
     if incident is None or answer is None or not isinstance(answer.answer, Diagnosis) or asked_with_text(incident):
         return
+    if private:
+        return  # what was said there would be remembered for all
     outcome = cards.outcome_word(incident, approval, current, found)
     plan = planned.plan if planned else Plan(None)
     item = KnowledgeItem(

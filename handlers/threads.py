@@ -17,8 +17,11 @@ from handlers.mentions import QUESTION_SOURCE, channels_named
 from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
-from knowledge.model import Alert, Incident
-from knowledge.slack_threads import Said, Thread, adds, embedded_text, item_id, lesson_of, same_lesson, tells
+from knowledge.errors import CodeHealerError
+from knowledge.model import Alert, Incident, KnowledgeItem
+from knowledge.passages import passage_of
+from knowledge.ports import Vector
+from knowledge.slack_threads import Said, Thread, adds, item_id, lesson_of, same_lesson, tells
 from knowledge.store import audit, memory, threads
 from knowledge.store.threads import Asked, Audience
 
@@ -169,6 +172,9 @@ async def read_thread(services: Services, channel: str, ts: str) -> Kept:
     try:
         messages = await replies_of(services, channel, ts)
     except Refusal as refusal:
+        if refusal.code in GONE:
+            await look_at(services, channel)
+            return "not kept"
         if refusal.code not in NO_THREAD:
             raise
         messages = []
@@ -217,7 +223,7 @@ async def keep(services: Services, channel: str, ts: str, messages: Sequence[Bod
     if old and same_lesson(old, lesson):
         return "same"
     link = old.link if old and old.link else await slack_calls.permalink(services.slack, channel, ts)
-    vector = (await services.embedder.embed_passages([embedded_text(lesson)]))[0]
+    vector = await _vector_of(services, lesson)
     async with services.engine.begin() as db:
         # The bot may be out of the channel by now, or other companies in it.
         place = await threads.channel(db, channel, share=True)
@@ -227,7 +233,24 @@ async def keep(services: Services, channel: str, ts: str, messages: Sequence[Bod
     return "changed" if old else "new"
 
 
+async def _vector_of(services: Services, lesson: KnowledgeItem) -> Vector | None:
+    """The built-in vector; None where it cannot be had now: the clock makes it up later."""
+    try:
+        return (await services.embedder.embed_passages([passage_of(lesson)]))[0]
+    except CodeHealerError as error:
+        log.warning("thread_without_vector", thread=lesson.id, error=str(error))
+        return None
+
+
 # --- channels ----------------------------------------------------------------------------------------------------
+
+
+async def asked_privately(db: AsyncConnection, incident: Incident) -> bool:
+    """Whether an incident is a question from where not everybody reads: a private channel, a direct message."""
+    if incident.source != QUESTION_SOURCE:
+        return False
+    place = await threads.channel(db, incident.channel)
+    return place is None or place.audience != "all"
 
 
 async def may_keep(services: Services, channel: str) -> bool:

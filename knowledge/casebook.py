@@ -77,7 +77,7 @@ def fields_of(item: KnowledgeItem) -> dict[str, str]:
 
 
 def _canonical(value: str) -> str:
-    lines = clean(redact(value)).replace("\r", "\n").split("\n")
+    lines = redact(clean(value)).replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
@@ -253,5 +253,5 @@ def _moment(value: str, line: int) -> datetime | None:
 
 
 def may_be_new(item_id: str) -> bool:
-    """Whether a person may write a case under this id: our own incidents' names are ours."""
-    return OWN_ID.fullmatch(item_id) is None
+    """Whether a person may write a case under this id: our own incidents' names are ours, as are those of threads."""
+    return OWN_ID.fullmatch(item_id) is None and not item_id.startswith("slack-")

@@ -189,27 +189,29 @@ def settle(
             injection_suspected=case.injection_suspected,
         )
     found = doubts(case, answer.kind, quotes)
-    confidence = lowered(min(1.0, max(0.0, answer.confidence)), found)
     here = (outcomes or {}).get(answer.kind, _NO_OUTCOMES)
-    shown = calibration.with_outcomes(Calibrated(round(confidence, 4), answer.samples), here)
+    claimed = Calibrated(min(1.0, max(0.0, answer.confidence)), answer.samples)
+    counted = calibration.with_outcomes(claimed, here)
+    # The doubts come last: a kind's good record must not lift an answer that nothing here bears out.
+    confidence = round(lowered(counted.value, found), 4)
     kind, namespace, name = answer.affected
     against = answer.ruled_out or ruled_out(case, answer.kind, candidates)
     return Diagnosis(
         kind=answer.kind,
-        confidence=shown.value,
+        confidence=confidence,
         cause=shortened(answer.cause, CAUSE_CHARS) or cause_sentence(answer.kind, case, quotes),
         summary=_with_doubts(answer.summary or summary_of(answer.kind, case, quotes), found),
         fixability=answer.fixability or fixability_of(answer.kind),
         quotes=quotes,
         answered_by=source,
-        candidates=_shown(candidates, answer.kind, shown.value),
+        candidates=_shown(candidates, answer.kind, confidence),
         ruled_out=tuple(shortened(item, 200) for item in against[:5]),
         preferred_action=answer.preferred_action if answer.preferred_action in case.permitted_actions else "",
         affected_kind=kind,
         affected_namespace=namespace,
         affected_name=name,
         injection_suspected=case.injection_suspected,
-        confidence_samples=shown.samples,
+        confidence_samples=counted.samples,
     )
 
 

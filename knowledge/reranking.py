@@ -53,7 +53,7 @@ async def rerank(
     best = max(relevances) or 1.0
     shares = {one.item.id: (1 + value / best) / 2 for one, value in zip(sent, relevances, strict=True)}
     scored = [replace(one, score=round(one.score * shares.get(one.item.id, 1.0), 4)) for one in precedents]
-    return Reranked(tuple(sorted(scored, key=lambda one: -one.score)))
+    return Reranked(tuple(sorted(scored, key=lambda one: (not one.same_failure, -one.score))))
 
 
 class _Ranking(BaseModel):

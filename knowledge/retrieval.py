@@ -147,6 +147,8 @@ def rank(
     for item, alike in zip(found, likeness(found, question=question, kinds=kinds), strict=True):
         if item.item.kind is FailureKind.HEALTHY and kind not in {None, FailureKind.HEALTHY}:
             continue  # a false alarm is no precedent for a failure
+        if item.item.status == "wrong":
+            continue  # people said so, however alike it is
         if not item.same_identity and _weak(item, question=question, kind=kind):
             continue
         score = alike * _weight(item, kind=kind, service=service, now=now)
@@ -158,6 +160,7 @@ def rank(
                 thumbs_up=item.thumbs_up,
                 thumbs_down=item.thumbs_down,
                 why=_why(item, kind=kind, service=service),
+                same_failure=item.same_identity,
             )
             # Ordered by the score as it is: the best would tie at 1, and feedback would not tell them apart.
             ranked.append((not item.same_identity, -score, item.item.id, precedent))

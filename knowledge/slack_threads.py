@@ -12,8 +12,8 @@ from itertools import accumulate
 
 from knowledge.injection import injection_suspected
 from knowledge.language_models.rules import Marks, agreement, mark
-from knowledge.model import KIND_NAMES, FailureKind, KnowledgeItem, Precedent
-from knowledge.redaction import redact
+from knowledge.model import FailureKind, KnowledgeItem, Precedent
+from knowledge.redaction import clean, redact
 from knowledge.reduction import reduce_log
 
 SOURCE = "slack"
@@ -185,7 +185,7 @@ def lesson_of(thread: Thread, *, services: Collection[str] = (), link: str = "")
     Args:
         services: the names that the policy knows; one that is named alone becomes the item's service.
     """
-    said = [replace(one, text=_without_names(redact(one.text))) for one in _bounded(thread.said)]
+    said = [replace(one, text=_without_names(redact(clean(one.text)))) for one in _bounded(thread.said)]
     begin = next((place for place, one in enumerate(said) if tells_of_failure(one.text)), None)
     if begin is None:
         return None
@@ -244,11 +244,6 @@ def _service_named(text: str, services: Collection[str]) -> str:
     words = set(_WORD.findall(text.lower()))
     named = [service for service in services if service.lower() in words]
     return named[0] if len(named) == 1 else ""
-
-
-def embedded_text(item: KnowledgeItem) -> str:
-    """What a thread's vector is made of: the kind in a sentence, and the excerpt, which has what people say helped."""
-    return f"{KIND_NAMES[item.kind]} ({item.kind}).\n{item.excerpt}" if item.kind else item.excerpt
 
 
 def same_lesson(one: KnowledgeItem, other: KnowledgeItem) -> bool:

@@ -197,7 +197,7 @@ def sendable(policy: Policy) -> Sendable:
     closed = {row.name for row in policy.services if row.outside_models is False}
     closed |= {row.name for row in policy.services if row.namespace in policy.private_namespaces}
     if policy.outside_models and not policy.private_namespaces:
-        return Sendable(tuple(sorted(closed)))
+        return Sendable(tuple(sorted(closed | ({""} if closed else set()))))
     opened = {row.name for row in policy.services if row.outside_models or policy.outside_models}
     return Sendable(tuple(sorted(opened - closed)), all_but=False)
 

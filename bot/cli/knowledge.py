@@ -140,6 +140,8 @@ async def _take(engine: AsyncEngine, embedder: LocalEmbedder, case: CaseFile) ->
                 raise Unreadable(0, f"{case.id} is not remembered any more; delete the file, or give it another id")
             before = Remembered(_new_item(case), ())
             changed = sorted(case.fields)
+        elif stored.item.source not in casebook.REVIEWED_SOURCES:
+            raise Unreadable(0, f"{case.id} is a Slack thread: it is corrected by what is said in Slack")
         else:
             before = stored
             now = files.fields_of(before.item)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.migrating import migrate
 from bot.program import open_database
 from bot.settings import Settings
-from bot.wiring import make_answerers
+from bot.wiring import make_answerers, read_policy
 from knowledge import retrieval
 from knowledge.case import make_case
 from knowledge.diagnosis import Answerer, BuiltinAnswerer, diagnose, read_evidence
@@ -59,6 +59,9 @@ class OfflineDiagnosis:
             embedder = LocalEmbedder()
             # Texts come one after the other, so a service sets the pace by itself.
             answerers = make_answerers(settings, http, embedder, per_minute=10_000)
+            # Of a pasted text it is not known what service it is about: the policy as a whole decides.
+            if not read_policy(settings).outside_models:
+                answerers = tuple(one for one in answerers if not one.outside)
             offline = cls(answerers, embedder, engine)
             # The model and the patterns are read at first use; `ms` is to be about the text alone.
             await diagnose("", (Evidence("logs", "text", "warm up"),), answerers=(BuiltinAnswerer(embedder),))

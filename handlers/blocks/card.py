@@ -281,7 +281,8 @@ def percent(share: float) -> str:
 
 
 def _basis(view: CardView) -> str:
-    similar = len(view.precedents)
+    # Threads and what was imported are shown in the thread; "here" counts what this bot has seen.
+    similar = sum(one.item.source == "incident" for one in view.precedents)
     seen = f"{m.counted(similar, 'similar incident')} here" if similar else "first of its kind here"
     if view.plan is None or view.plan.action is None:
         return seen

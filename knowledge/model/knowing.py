@@ -137,6 +137,7 @@ class Precedent:
     thumbs_up: int = 0
     thumbs_down: int = 0
     why: str = ""
+    same_failure: bool = False  # learnt from the very same failure, so it comes first
 
 
 @dataclass(frozen=True, slots=True)

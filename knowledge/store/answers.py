@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import false, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -65,12 +65,13 @@ async def add_plan(
     return StoredPlan(plan_id, plan, decision)
 
 
-async def latest_diagnosis(db: AsyncConnection, incident_id: int) -> StoredAnswer | None:
-    row = (
-        await db.execute(
-            select(diagnoses).where(diagnoses.c.incident_id == incident_id).order_by(diagnoses.c.id.desc()).limit(1)
-        )
-    ).one_or_none()
+async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool = False) -> StoredAnswer | None:
+    """The newest answer; with `final` without those that only stood until a hosted model had answered."""
+    query = select(diagnoses).where(diagnoses.c.incident_id == incident_id).order_by(diagnoses.c.id.desc()).limit(1)
+    if final:
+        provisional = diagnoses.c.payload["answered_by"]["provisional"].as_boolean()
+        query = query.where(func.coalesce(provisional, false()).is_(False))
+    row = (await db.execute(query)).one_or_none()
     if row is None:
         return None
     answer = from_json(Unsure, row.payload) if row.unsure else from_json(Diagnosis, row.payload)

@@ -312,9 +312,14 @@ async def set_kind(db: AsyncConnection, incident_id: int, kind: FailureKind) -> 
 
 
 async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
-    """Delete an incident with everything that hangs on it; rows by table. The audit log keeps its rows."""
+    """Delete an incident with everything that hangs on it; rows by table.
+
+    The audit log keeps its rows, and what was spent on models stays spent.
+    """
     hanging = [
-        table for table in metadata.sorted_tables if "incident_id" in table.c and table.c.incident_id.foreign_keys
+        table
+        for table in metadata.sorted_tables
+        if "incident_id" in table.c and any(key.ondelete != "SET NULL" for key in table.c.incident_id.foreign_keys)
     ]
     counts = {}
     for table in reversed(hanging):

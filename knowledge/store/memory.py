@@ -96,8 +96,10 @@ async def remember(
         changes |= {"digest": digest, "status": item.status, "corrected": []}
     else:
         changes |= {name: _unless_corrected(name, values[name]) for name in CORRECTABLE}
-    await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changes))
-    await vectors.replace(db, item.id, vector, vector_model)
+    stored = statement.on_conflict_do_update(index_elements=["id"], set_=changes)
+    corrected = (await db.execute(stored.returning(knowledge_items.c.corrected))).scalar_one()
+    # Where a person's words stay, this vector is of others: one is made of what is stored.
+    await vectors.replace(db, item.id, None if corrected and not digest else vector, vector_model)
 
 
 def _unless_corrected(name: str, value: Any) -> ColumnElement[Any]:
@@ -279,7 +281,13 @@ async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[
             func.count().filter(wrong).label("wrong"),
         )
         .outerjoin(opinion, opinion.c.incident_id == knowledge_items.c.incident_id)
-        .where(knowledge_items.c.kind.is_not(None), knowledge_items.c.environment == environment)
+        .where(
+            knowledge_items.c.kind.is_not(None),
+            knowledge_items.c.environment == environment,
+            # What people wrote down elsewhere can be a precedent; only what happened here earns confidence.
+            knowledge_items.c.source == "incident",
+            knowledge_items.c.status != "wrong",
+        )
         .group_by(knowledge_items.c.kind)
     )
     return {FailureKind(row.kind): Outcomes(row.right, row.wrong) for row in rows}

@@ -304,7 +304,7 @@ outbox = Table(
 )
 
 # The channels that the bot is in. Who may read a channel's threads is decided by this row alone, so a channel that
-# becomes private, or that the bot leaves, takes effect at once.
+# becomes private, or that the bot leaves, needs no other row to change.
 slack_channels = Table(
     "slack_channels",
     metadata,

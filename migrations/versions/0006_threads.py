@@ -1,7 +1,7 @@
 """The channels whose Slack threads are remembered, and the channel of a knowledge item.
 
 Revision ID: 0006_threads
-Revises: 0002_main
+Revises: 0005_search
 """
 
 import sqlalchemy as sa

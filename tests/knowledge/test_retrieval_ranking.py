@@ -150,4 +150,5 @@ def test_what_people_marked_old_weighs_less_and_what_they_marked_wrong_is_no_pre
     wrong = found("wrong", similarity=0.99, rank=1.0, up=9, status="wrong")
     assert names(ranked(found("old", status="old"), found("stands"), wrong)) == ["stands", "old"]
     assert names(ranked(wrong)) == [], "even where it is the only one, and everybody liked it"
+    assert names(ranked(replace(wrong, same_identity=True))) == [], "even where it is the very same failure"
     assert "marked old" in ranked(found("old", status="old"))[0].why

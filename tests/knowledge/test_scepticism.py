@@ -63,6 +63,14 @@ def test_outcomes_here_are_part_of_what_is_shown() -> None:
     assert doubted.confidence_samples == 10
 
 
+def test_a_kinds_good_record_does_not_lift_an_answer_that_nothing_bears_out() -> None:
+    case = case_of(("events", "Nothing of note"))
+    answer = Answer(name="a model", kind=K.QUOTA_EXCEEDED, confidence=0.6)
+    result = settle(case, answer, outcomes={K.QUOTA_EXCEEDED: Outcomes(right=500)})
+    assert isinstance(result, Diagnosis)
+    assert result.confidence <= 0.6
+
+
 def test_series_speak_only_where_their_name_is_known_and_they_moved() -> None:
     text = (
         "ReplicaLag: first 0.8 min 0.7 max 900.0 last 890.0 n 15\n"

@@ -45,6 +45,7 @@ from remediation.policy import (
     only_mode_stops,
     outside_forbidden,
     parse_policy,
+    sendable,
 )
 from tests.remediation.site import diagnosis
 
@@ -198,6 +199,13 @@ def test_what_forbids_outside_models_is_named_and_an_alert_cannot_allow_them(
     said = outside_forbidden(policy, incident)
     assert bool(said) == bool(why)
     assert why in said
+
+
+def test_where_one_service_is_closed_what_belongs_to_none_stays_here_too() -> None:
+    open_to_all = sendable(parse_policy(""))
+    assert open_to_all.includes("")
+    closed = sendable(parse_policy(CLOSED.replace("private_namespaces: [vault]", "outside_models: true")))
+    assert [closed.includes(name) for name in ("pay", "", "shop")] == [False, False, True]
 
 
 def test_an_empty_policy_allows_nothing() -> None:

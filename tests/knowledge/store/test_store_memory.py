@@ -196,6 +196,8 @@ async def test_a_kind_was_right_where_its_fix_healed_and_wrong_where_people_deni
     await remember(db, item("disliked", outcome="resolved", incident_id=disliked.id))
     await remember(db, item("denied", outcome="rejected"), reason="wrong_cause")
     await remember(db, item("other fix", outcome="rejected"), reason="right_cause_wrong_fix")
+    # What was learnt elsewhere, or turned out to be wrong, earns nothing here.
+    await remember(db, item("imported", source="import"), item("mistaken", status="wrong"))
     found = await memory.outcomes_by_kind(db, environment="prod")
     assert found == {FailureKind.CRASHLOOP: Outcomes(right=2, wrong=2)}
 
