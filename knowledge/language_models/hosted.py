@@ -1,6 +1,7 @@
 """A hosted model service, asked for a diagnosis or for free text.
 
-Its models are asked in order, within deadline, pace and limits. What differs between services is a `Wire`. What one call costs is reserved with the meter before it is made.
+Its models are asked in order, within deadline, pace and limits. What differs between services is a `Wire`. What one
+call costs is reserved with the meter before it is made.
 """
 
 import asyncio
