@@ -12,7 +12,7 @@ from knowledge.model import KIND_NAMES, Decision, Diagnosis, EvidenceKind, Prece
 from knowledge.store.history import History
 
 NONE = "Nothing is stored of this."
-SIMILAR, NEXT = "Similar incidents", "What to do next"
+TIMELINE, SIMILAR, NEXT = "Timeline (UTC)", "Similar incidents", "What to do next"
 _MOST_LINES = 12
 
 
@@ -28,7 +28,7 @@ def sections(history: History, *, now: datetime) -> list[tuple[str, str]]:
     """(title, Markdown) in order."""
     return [
         ("Impact", _list(_impact(history, now))),
-        ("Timeline (UTC)", "\n".join(timeline(history))),
+        (TIMELINE, "\n".join(timeline(history))),
         ("Cause", _cause(history)),
         ("What changed", _list(_changes(history))),
         ("Ruled out", _list(_ruled_out(history))),

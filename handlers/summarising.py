@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from handlers import markdown as md
-from handlers.postmortem import NEXT, SIMILAR, sections
+from handlers.postmortem import NEXT, SIMILAR, TIMELINE, sections
 from knowledge.injection import injection_suspected
 from knowledge.language_models.free_text import TEXT_CHARS, FreeText, Writer, first_text
 from knowledge.model import Unsure
@@ -40,6 +40,8 @@ async def summarise(
 def facts(history: History, *, now: datetime) -> str:
     """What a model is shown: the draft without the people in it, and without other incidents, which may be private."""
     shown = [part for part in sections(history, now=now) if part[0] not in {NEXT, SIMILAR}]
+    # The longest part comes last, since a prompt is cut at its end.
+    shown.sort(key=lambda part: part[0] == TIMELINE)
     text = "\n\n".join([md.inline(history.incident.title, 200), *(f"{title}:\n{body}" for title, body in shown)])
     for person in _people(history):
         text = text.replace(md.code(person, 60), "a person")
@@ -54,13 +56,10 @@ def marked(text: FreeText) -> str:
 
 
 def _people(history: History) -> set[str]:
-    asked = [one.value.approval for one in history.approvals]
-    found = {
-        history.incident.asked_by,
-        *(one.user for one in history.feedback),
-        *(e.value.actor for e in history.audit),
-    }
-    for approval in asked:
+    found = {history.incident.asked_by, *(one.user for one in history.feedback)}
+    found |= {one.value.actor for one in history.audit}
+    for asked in history.approvals:
+        approval = asked.value.approval
         found |= {*approval.who, *approval.approved_by, approval.decided_by}
     for planned in history.plans:
         found |= set(getattr(planned.value.decision.verdict, "who", ()))

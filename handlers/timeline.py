@@ -123,9 +123,11 @@ def approval_words(approval: Approval) -> str:
     """What became of a request, by whom, and why."""
     if approval.state is ApprovalState.OPEN:
         return f"open, {len(approval.approved_by)} of {approval.needed} given"
-    by = people(approval.approved_by) if approval.approved_by else md.code(approval.decided_by, 60)
+    by = md.code(approval.decided_by, 60)
     if approval.automatic:
         by = "policy"
+    elif approval.state is ApprovalState.APPROVED:
+        by = people(approval.approved_by)
     return f"{approval.state.value} by {by}{_after(md.inline(reason_words(approval.reason), 300, ''))}"
 
 
