@@ -74,17 +74,17 @@ async def _summary(settings: Settings, ledger: Ledger, found: History, now: date
 def _sheet(output: str, *, to_screen: bool) -> Iterator[Callable[[str], object]]:
     """Where the Markdown goes. A file that is there is left alone: people may have gone on writing in it."""
     if not output:
-        yield sys.stdout.write if to_screen else len
+        yield sys.stdout.write if to_screen else lambda _: None
         return
     try:
-        stream = Path(output).open("x", encoding="utf-8")  # noqa: SIM115  closed below; its own errors are told here
+        stream = Path(output).open("x", encoding="utf-8", buffering=1)  # noqa: SIM115  closed below; its own errors are told here
     except FileExistsError:
         raise Conflict(f"{output} is there already, and is not overwritten. Give another name, or remove it.") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise Refused(f"{output} cannot be written: {why}. Give a file in a folder that you may write to.") from None
     with stream:
-        yield lambda text: (stream.write(text), stream.flush())
+        yield stream.write
 
 
 COMMANDS: Verbs = {"postmortem": postmortem}

@@ -120,7 +120,7 @@ async def of_incident(db: AsyncConnection, number: int) -> History | None:
 async def _newest(db: AsyncConnection, table: Table, query: Select[Any]) -> Sequence[RowMapping]:
     """The newest rows, oldest first."""
     rows = await db.execute(query.order_by(table.c.id.desc()).limit(MOST_ROWS))
-    return rows.mappings().all()[::-1]
+    return tuple(reversed(rows.mappings().all()))
 
 
 def _answer(row: RowMapping) -> Diagnosis | Unsure:
