@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from handlers import markdown as md
-from handlers.blocks.card import percent
+from handlers.blocks.card import percent, title_words
 from handlers.blocks.mrkdwn import counted, duration
 from handlers.blocks.thread import EVIDENCE_NAMES, OUTCOMES
 from handlers.timeline import VERDICT_WORDS, approval_words, run_words, state_words, timeline, utc, verdict_words
 from knowledge.model import KIND_NAMES, Decision, Diagnosis, EvidenceKind, Precedent, Quote, RuleResult, Unsure
 from knowledge.store.history import History
 
-NONE = "Nothing is stored of this."
+NONE = "None is known."
 TIMELINE, SIMILAR, NEXT = "Timeline (UTC)", "Similar incidents", "What to do next"
 _MOST_LINES = 12
 
@@ -19,7 +19,7 @@ _MOST_LINES = 12
 def draft(history: History, *, now: datetime) -> str:
     """The whole draft. `now` tells how long an open incident has lasted."""
     incident = history.incident
-    parts = [f"# Postmortem of incident {incident.id}: {md.inline(incident.title, 200)}"]
+    parts = [f"# Postmortem of incident {incident.id}: {md.inline(title_words(incident.title), 200)}"]
     parts += [f"## {title}\n\n{text}" for title, text in sections(history, now=now)]
     return "\n\n".join(parts) + "\n"
 

@@ -38,7 +38,7 @@ async def summarise(
 
 
 def facts(history: History, *, now: datetime) -> str:
-    """What a model is shown: the draft without the people in it, and without other incidents, which may be private."""
+    """What a model is shown: the draft without people's ids, and without other incidents, which may be private."""
     shown = [part for part in sections(history, now=now) if part[0] not in {NEXT, SIMILAR}]
     # The longest part comes last, since a prompt is cut at its end.
     shown.sort(key=lambda part: part[0] == TIMELINE)

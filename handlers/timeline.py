@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handlers import markdown as md
-from handlers.blocks.card import percent, reason_words
+from handlers.blocks.card import percent, reason_words, title_words
 from handlers.blocks.mrkdwn import counted
 from knowledge.model import (
     KIND_NAMES,
@@ -85,7 +85,11 @@ def _alert_steps(history: History) -> Iterator[Step]:
         alert = one.value
         word = {AlertStatus.RESOLVED: "Alert resolved", AlertStatus.INFO: "Notice"}.get(alert.status, "Alert")
         summary = "" if alert.summary == alert.title else md.inline(alert.summary, 200, "")
-        yield one.at, 1, f"{word} ({md.inline(alert.source, 40)}): {md.inline(alert.title, 200)}{_after(summary)}"
+        yield (
+            one.at,
+            1,
+            f"{word} ({md.inline(alert.source, 40)}): {md.inline(title_words(alert.title), 200)}{_after(summary)}",
+        )
     if len(history.alerts) > MOST_ALERTS:
         yield history.alerts[MOST_ALERTS].at, 1, "Further alerts, from here on left out"
 

@@ -77,7 +77,8 @@ def _sheet(output: str, *, to_screen: bool) -> Iterator[Callable[[str], object]]
         yield sys.stdout.write if to_screen else lambda _: None
         return
     try:
-        stream = Path(output).open("x", encoding="utf-8", buffering=1)  # noqa: SIM115  closed below; its own errors are told here
+        # Not in a `with`: what goes wrong while the sheet is in use is no fault of opening it.
+        stream = Path(output).open("x", encoding="utf-8", buffering=1)  # noqa: SIM115
     except FileExistsError:
         raise Conflict(f"{output} is there already, and is not overwritten. Give another name, or remove it.") from None
     except (OSError, ValueError) as error:
