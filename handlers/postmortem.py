@@ -127,6 +127,7 @@ def _ruled_out(history: History) -> Iterator[str]:
 
 def _decision(history: History) -> Iterator[str]:
     if not history.plans:
+        yield "Nothing was decided yet"
         return
     plan, decision = history.plans[-1].value.plan, history.plans[-1].value.decision
     if plan.action is None:
@@ -136,9 +137,9 @@ def _decision(history: History) -> Iterator[str]:
     blast = f", touches {md.inline(plan.blast_radius, 120)}" if plan.blast_radius else ""
     yield f"Risk: {plan.risk.value}{blast}"
     yield f"Verdict: {verdict_words(decision)} (mode {md.code(decision.mode)}, strategy {md.code(decision.strategy)})"
-    yield from _rules(decision)
     if history.approvals:
         yield f"Approval: {approval_words(history.approvals[-1].value.approval)}"
+    yield from _rules(decision)
 
 
 def _rules(decision: Decision) -> Iterator[str]:
