@@ -85,11 +85,8 @@ def _alert_steps(history: History) -> Iterator[Step]:
         alert = one.value
         word = {AlertStatus.RESOLVED: "Alert resolved", AlertStatus.INFO: "Notice"}.get(alert.status, "Alert")
         summary = "" if alert.summary == alert.title else md.inline(alert.summary, 200, "")
-        yield (
-            one.at,
-            1,
-            f"{word} ({md.inline(alert.source, 40)}): {md.inline(title_words(alert.title), 200)}{_after(summary)}",
-        )
+        title = md.inline(title_words(alert.title), 200)
+        yield one.at, 1, f"{word} ({md.inline(alert.source, 40)}): {title}{_after(summary)}"
     if len(history.alerts) > MOST_ALERTS:
         yield history.alerts[MOST_ALERTS].at, 1, "Further alerts, from here on left out"
 

@@ -20,8 +20,10 @@ TEXT_CHARS = 3_000
 # Of a longer reply no more is read: the expressions below are tried at each of its characters.
 _READ_CHARS = 12_000
 
+# What a model was still thinking when its reply ended.
+_UNENDED_THOUGHT = re.compile(r"<(?:think|thinking|reasoning)>.*", re.DOTALL | re.IGNORECASE)
 _SLACK_LINK = re.compile(r"<[a-z]{2,10}:[^<>|\s]{1,800}\|([^<>\n]{1,200})>", re.IGNORECASE)
-_LINK = re.compile(r"!?\[([^\[\]\n]{0,200})\]\([^()\n]{0,800}\)")
+_LINK = re.compile(r"!?\[([^\[\]\n]{0,200})\]\([^()\[\]\n]{0,800}\)")
 _DEFINITION = re.compile(r"^[ \t]{0,3}\[[^\[\]\n]{1,200}\]:.*$", re.MULTILINE)
 _ADDRESS = re.compile(r"<?\b(?:[a-z][a-z0-9+.-]{1,20}://|mailto:|www\.)[^\s<>]+>?", re.IGNORECASE)
 _MAILBOX = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
@@ -29,7 +31,7 @@ _MAILBOX = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1
 _HOST = re.compile(
     r"(?<![\w./@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?::\d{1,5})?/[^\s()\[\]<>,;`'\"]*", re.IGNORECASE
 )
-_MENTION = re.compile(r"<[@!#][^<>\n]{1,100}>|(?<![\w@])@[A-Za-z][\w-]{0,60}")
+_MENTION = re.compile(r"<[@!#][^<>\n]{1,100}>|(?<!\w)@+[A-Za-z][\w@-]*")
 _HEADING = re.compile(r"^[ \t>]*(?:#+[ \t]*|[=-]{3,}[ \t]*$|```.*$|~~~.*$)", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?…](?=\s)")
 
@@ -82,7 +84,7 @@ def read_text(content: str, *, given: str, cut_off: bool = False) -> str:
     `given` is what the model was shown: an address that stands there is not its invention. Of a text that is
     `cut_off` the last, broken sentence goes. Raises UnreadableReply when nothing is left.
     """
-    text = clean(without_reasoning(content[:_READ_CHARS]))
+    text = _UNENDED_THOUGHT.sub("", clean(without_reasoning(content[:_READ_CHARS])))
     text = _LINK.sub(r"\1", _SLACK_LINK.sub(r"\1", text))
     text = _DEFINITION.sub("", text)
     text = _ADDRESS.sub("(link left out)", text)

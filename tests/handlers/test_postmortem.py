@@ -13,6 +13,7 @@ from handlers.postmortem import draft
 from handlers.summarising import marked, summarise
 from knowledge.language_models.free_text import FreeText, read_text
 from knowledge.language_models.hosted import HostedAnswerer, Options
+from knowledge.language_models.reply import UnreadableReply
 from knowledge.model import Alert, AlertStatus, Evidence, Feedback, IncidentState
 from knowledge.store.history import Dated, Entry, History, Planned, Request
 from remediation.policy import default_policy
@@ -80,7 +81,7 @@ def test_a_draft_tells_what_happened_in_order_who_decided_and_why() -> None:
     decision = section(text, "Decision")
     assert "- Rule mode: limit automatic, actual approve, so ask" in decision
     assert not [line for line in decision if "fixes an hour" in line], "a rule that was passed changed nothing"
-    assert decision[-1] == "- Approval: approved by `U0ANNA`, `U0BORIS`"
+    assert "- Approval: approved by `U0ANNA`, `U0BORIS`" in decision
     assert section(text, "What to do next") == ["- [ ] "] * 3
     assert "<https://acme.slack.com/" in section(text, "Similar incidents")[0]
 
@@ -93,7 +94,7 @@ def test_a_draft_of_an_open_incident_says_what_is_not_known() -> None:
     assert section(text, "Outcome")[1] == "- Nothing was executed"
     rejected = replace(HISTORY, approvals=(Dated(known.OPENED, Request(known.REJECTED, known.NOW)),), executions=())
     said = "rejected by `U0BORIS`: Right cause, wrong fix: 1.8.1 cannot read the new table."
-    assert section(draft(rejected, now=ENDED), "Decision")[-1] == f"- Approval: {said}"
+    assert f"- Approval: {said}" in section(draft(rejected, now=ENDED), "Decision")
 
 
 def test_foreign_text_ends_no_section_links_nowhere_and_calls_nobody() -> None:
@@ -190,3 +191,7 @@ def test_a_free_text_is_bounded_at_a_sentence_and_reads_the_same_again() -> None
     assert 2_900 < len(text) <= 3_000
     assert text.endswith("was gone.")
     assert read_text(text, given=given) == text
+    kept = "said so in reg.example/web:9.9."
+    assert read_text(f"@a@b {kept}", given=given) == f"(name left out) {kept}"
+    with pytest.raises(UnreadableReply, match="empty"):
+        read_text("<think>It may be that", given=given, cut_off=True)
