@@ -56,8 +56,9 @@ async def _write(url: str, number: int, output: str, *, to_screen: bool) -> tupl
             if summary is not None:
                 write(section := marked(summary))
                 text += section
-    if note:
-        words.print(f"Note: {note}.", markup=False)
+    # Why others wrote nothing, and what is to be known of the one who did, such as that a limit is near.
+    if notes := [one for one in (note, summary.note if summary else "") if one]:
+        words.print(f"Note: {'; '.join(notes)}.", markup=False)
     return text, summary.name if summary else "built-in"
 
 
