@@ -229,6 +229,13 @@ def make_answerers(
     per_minute: int | None = None,
 ) -> tuple[Answerer, ...]:
     """Who is asked for a diagnosis, in order; the built-in one is always the last."""
+    return (*make_hosted(settings, http, cache, per_minute=per_minute), BuiltinAnswerer(embedder))
+
+
+def make_hosted(
+    settings: Settings, http: httpx.AsyncClient, cache: Cache | None = None, *, per_minute: int | None = None
+) -> tuple[HostedAnswerer, ...]:
+    """The services of models that a key is set for, in the order of asking."""
     options = Options(
         temperature=settings.model_temperature,
         max_tokens=settings.model_max_tokens,
@@ -238,11 +245,10 @@ def make_answerers(
         prices=settings.prices,
     )
     cache = cache or MemoryCache(settings.cache_seconds)
-    hosted = [
+    return tuple(
         HostedAnswerer(wire, http, key, models, base_url, options, cache)
         for wire, key, models, base_url in model_services(settings)
-    ]
-    return (*hosted, BuiltinAnswerer(embedder))
+    )
 
 
 def model_services(settings: Settings) -> list[tuple[Wire, str, tuple[str, ...], str]]:

@@ -10,6 +10,7 @@ from bot.cli import (
     incidents,
     knowledge,
     policy,
+    postmortem,
     running,
     slack_index,
     stats,
@@ -30,7 +31,7 @@ for module in (running, texts, database, importing, slack_index, stats, evaluate
 
 # Command group → what it is about, its verbs.
 GROUPS: dict[str, tuple[str, Verbs]] = {
-    "incidents": ("Past and present incidents.", incidents.COMMANDS),
+    "incidents": ("Past and present incidents.", {**incidents.COMMANDS, **postmortem.COMMANDS}),
     "knowledge": ("What is remembered, as files that people review.", knowledge.COMMANDS),
     "policy": ("What may run, and why a fix was allowed or not.", policy.COMMANDS),
     "audit": ("The append-only log of all that was decided and done.", database.AUDIT),

@@ -73,7 +73,8 @@ def _known(option: str, value: str, known: tuple[str, ...]) -> None:
         raise BadInput(f"{option} {value}: not known; write one of {', '.join(known)}.")
 
 
-async def _find(db: AsyncConnection, number: int, *, lock: bool = False) -> Incident:
+async def find(db: AsyncConnection, number: int, *, lock: bool = False) -> Incident:
+    """Raises BadInput where there is none."""
     incident = await incidents.get(db, number, lock=lock)
     if incident is None:
         raise BadInput(f"There is no incident {number}; `codehealer incidents list` shows them.")
@@ -102,7 +103,7 @@ def _line(value: Any) -> str:
 
 
 async def _about(db: AsyncConnection, number: int) -> dict[str, Any]:
-    incident = await _find(db, number)
+    incident = await find(db, number)
     answer = await answers.latest_diagnosis(db, number)
     planned = await answers.latest_plan(db, number)
     approval = await approvals.latest(db, number)
@@ -190,7 +191,7 @@ def _text(value: str) -> str:
 
 
 async def _correct(db: AsyncConnection, number: int, said: dict[str, str]) -> list[str]:
-    incident = await _find(db, number, lock=True)
+    incident = await find(db, number, lock=True)
     before = await casebook.get(db, _item_id(number), lock=True) or await _not_yet_remembered(db, incident)
     changed = [name for name, value in said.items() if getattr(before.item, name) != value]
     if not changed:
@@ -238,7 +239,7 @@ async def _not_yet_remembered(db: AsyncConnection, incident: Incident) -> Rememb
 
 def delete_incident(number: Number, yes: YesOption = False, as_json: JsonOption = False) -> None:
     """Delete an incident with everything that hangs on it; the audit log keeps what was done."""
-    title = in_database(lambda db: _find(db, number)).title
+    title = in_database(lambda db: find(db, number)).title
     confirm(f"Delete incident {number} ({title[:60]}), its evidence, decisions and what was learnt of it?", yes)
     rows = in_database(lambda db: _delete(db, number))
     if as_json:
@@ -248,7 +249,7 @@ def delete_incident(number: Number, yes: YesOption = False, as_json: JsonOption 
 
 
 async def _delete(db: AsyncConnection, number: int) -> dict[str, int]:
-    incident = await _find(db, number, lock=True)
+    incident = await find(db, number, lock=True)
     if incident.state in UNDER_WAY:
         raise Conflict(f"A fix of incident {number} is {incident.state}. Delete it when that has ended.")
     rows = dict(await incidents.erase(db, number))

@@ -38,14 +38,16 @@ def _headers(key: str) -> dict[str, str]:
 
 
 def _body(model: str, question: Question) -> dict[str, Any]:
-    return {
+    body: dict[str, Any] = {
         "model": model,
         "system": question.system,
         "messages": list(question.turns),
         "max_tokens": question.max_tokens,
         "temperature": question.temperature,
-        "output_config": {"format": {"type": "json_schema", "schema": question.schema}},
     }
+    if question.schema is not None:
+        body["output_config"] = {"format": {"type": "json_schema", "schema": question.schema}}
+    return body
 
 
 def _read(content: bytes, content_type: str) -> Said:

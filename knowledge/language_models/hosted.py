@@ -1,14 +1,16 @@
-"""A hosted model service as an answerer: its models in order, within deadline, pace and limits.
+"""A hosted model service, asked for a diagnosis or for free text.
 
-What differs between services is a `Wire`. What one call costs is reserved with the meter before it is made.
+Its models are asked in order, within deadline, pace and limits. What differs between services is a `Wire`. What one
+call costs is reserved with the meter before it is made.
 """
 
 import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import httpx
 import structlog
@@ -21,6 +23,7 @@ from knowledge.diagnosis import Answer, Answerer
 from knowledge.errors import Refused, SettingsError, Unavailable
 from knowledge.language_models.asking import FieldRefused, Line, SetAside, ask
 from knowledge.language_models.breaker import Breaker, after_call, next_slot, on_trial, seconds_left
+from knowledge.language_models.free_text import FreeText, read_text
 from knowledge.language_models.reply import Reply, UnreadableReply, answer_from, read_reply, reply_schema
 from knowledge.language_models.second_look import lowered, read_second_look, second_look_schema
 from knowledge.language_models.support import objection
@@ -28,6 +31,7 @@ from knowledge.language_models.wire import Question, Said, Wire
 from knowledge.prompts import Prompt, build_prompt, second_look_turns
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 SET_ASIDE_S = 900.0
 # The hop's own deadline comes first; this much later its caller would give up too.
@@ -124,6 +128,23 @@ class HostedAnswerer:
 
     async def answer(self, case: Case) -> Answer:
         """Raises OverBudget, or Unavailable when no model gives a readable answer: the message says why for each."""
+
+        async def answered() -> Answer:
+            prompt = await asyncio.to_thread(build_prompt, case, nonce=secrets.token_hex(8))
+
+            async def by(model: str) -> Answer:
+                return self._answer(model, prompt, await self._heard(model, prompt, case))
+
+            return await self._first_of_models(by)
+
+        return await self._guarded(answered)
+
+    async def write(self, prompt: Prompt) -> FreeText:
+        """What a model writes, as free text and made harmless. Raises as `answer` does."""
+        return await self._guarded(lambda: self._first_of_models(lambda model: self._written(model, prompt)))
+
+    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
+        """`work` within the deadline, unless the service is being left alone."""
         wait = seconds_left(self.standing.breaker, self.clock())
         if wait:
             failures = self.standing.breaker.failures
@@ -131,7 +152,7 @@ class HostedAnswerer:
         self.standing.breaker = on_trial(self.standing.breaker, self.clock())
         try:
             async with asyncio.timeout(self.options.deadline_s):
-                answer = await self._first_of_models(case)
+                result = await work()
         except TimeoutError:
             self._failed()
             raise Unavailable(f"no answer in {self.options.deadline_s:g} s") from None
@@ -141,7 +162,7 @@ class HostedAnswerer:
             self._failed()
             raise
         self.standing.breaker = after_call(self.standing.breaker, True, self.clock())
-        return answer
+        return result
 
     def _failed(self) -> None:
         before = self.standing.breaker
@@ -149,8 +170,7 @@ class HostedAnswerer:
         if seconds_left(self.standing.breaker, self.clock()):
             log.warning("model_service_left_alone", service=self.name, failures=self.standing.breaker.failures)
 
-    async def _first_of_models(self, case: Case) -> Answer:
-        prompt = await asyncio.to_thread(build_prompt, case, nonce=secrets.token_hex(8))
+    async def _first_of_models(self, ask_model: Callable[[str], Awaitable[T]]) -> T:
         reasons: list[str] = []
         for model in self.models:
             until, why = self.standing.aside.get(model, (0.0, ""))
@@ -158,7 +178,7 @@ class HostedAnswerer:
                 reasons.append(f"{model}: {why}")
                 continue
             try:
-                heard = await self._heard(model, prompt, case)
+                return await ask_model(model)
             except SetAside as error:
                 self._set_aside(model, str(error))
                 reasons.append(f"{model}: {error}")
@@ -166,8 +186,6 @@ class HostedAnswerer:
                 raise
             except (Unavailable, Refused, UnreadableReply) as error:
                 reasons.append(f"{model}: {error}")
-            else:
-                return self._answer(model, prompt, heard)
         raise Unavailable("; ".join(reasons)[:400])
 
     def _set_aside(self, model: str, why: str) -> None:
@@ -190,12 +208,15 @@ class HostedAnswerer:
 
     # --- one answer for equal questions
 
-    async def _heard(self, model: str, prompt: Prompt, case: Case) -> _Heard:
+    def _key(self, use: str, model: str, prompt: Prompt) -> str:
         options = self.options
-        key = key_of(
-            "chat", self.wire.id, self._base, model, f"{options.temperature}", f"{options.max_tokens}",
-            f"{options.second_look}", prompt.system_without_nonce, prompt.user_without_nonce,
+        return key_of(
+            use, self.wire.id, self._base, model, f"{options.temperature}", f"{options.max_tokens}",
+            prompt.system_without_nonce, prompt.user_without_nonce,
         )  # fmt: skip
+
+    async def _heard(self, model: str, prompt: Prompt, case: Case) -> _Heard:
+        key = self._key(f"chat {self.options.second_look}", model, prompt)
         heard, mine = await self.flights.run(key, lambda: self._cached_or_asked(key, model, prompt, case))
         return heard if mine else _Heard(heard.reply, _Spent(notes=("shared answer",)))
 
@@ -214,12 +235,35 @@ class HostedAnswerer:
         await self.cache.put(key, heard.reply.model_dump_json().encode())
         return heard
 
+    async def _written(self, model: str, prompt: Prompt) -> FreeText:
+        key = self._key("text", model, prompt)
+        text, mine = await self.flights.run(key, lambda: self._cached_or_written(key, model, prompt))
+        return text if mine else replace(text, input_tokens=0, output_tokens=0, usd=0.0, note="shared answer")
+
+    async def _cached_or_written(self, key: str, model: str, prompt: Prompt) -> FreeText:
+        name = f"{self.wire.id}:{model}"
+        stored = await self.cache.get(key)
+        if stored is not None:
+            try:
+                text = read_text(stored.decode("utf-8", "replace"), given=prompt.user)
+                return FreeText(text, name, prompt.version, note="cached answer")
+            except UnreadableReply:
+                log.warning("cached_answer_unreadable", model=model)
+        async with asyncio.timeout(self.options.deadline_s):  # others may wait for it, so it ends by itself
+            turns = [{"role": "user", "content": prompt.user}]
+            said, spent = await self._said(model, self._question(prompt.system, turns, None))
+            text = read_text(said.content, given=prompt.user, cut_off=said.cut_off)
+        await self.cache.put(key, text.encode())
+        return FreeText(
+            text, name, prompt.version, spent.input_tokens, spent.output_tokens, spent.usd, "; ".join(spent.notes)
+        )
+
     # --- asking
 
     async def _asked(self, model: str, prompt: Prompt, case: Case) -> _Heard:
         """The reply, with one more try and the error when it cannot be read or believed."""
         turns = [{"role": "user", "content": prompt.user}]
-        question = self._question(prompt.system, turns)
+        question = self._question(prompt.system, turns, reply_schema())
         said, spent = await self._said(model, question)
         try:
             return _Heard(await _readable(said.content, case), spent)
@@ -244,9 +288,9 @@ class HostedAnswerer:
         return _Heard(lowered(heard.reply, doubt), heard.spent + more)
 
     def _question(
-        self, system: str, turns: Sequence[Mapping[str, str]], schema: Mapping[str, object] | None = None
+        self, system: str, turns: Sequence[Mapping[str, str]], schema: Mapping[str, object] | None
     ) -> Question:
-        return Question(system, turns, schema or reply_schema(), self.options.temperature, self.options.max_tokens)
+        return Question(system, turns, schema, self.options.temperature, self.options.max_tokens)
 
     async def _said(self, model: str, question: Question) -> tuple[Said, _Spent]:
         """One metered call."""
@@ -293,7 +337,7 @@ class HostedAnswerer:
             try:
                 reply = await ask(self.client, self._line, {k: v for k, v in body.items() if k not in left_out})
             except FieldRefused as error:
-                more = _refused_fields(self.wire, left_out, error.said)
+                more = _refused_fields([one for one in self.wire.optional if one in body], left_out, error.said)
                 if not more:
                     raise
                 self.standing.dropped[model] = (*left_out, *more)
@@ -335,9 +379,9 @@ async def _readable(content: str, case: Case) -> Reply:
     return reply
 
 
-def _refused_fields(wire: Wire, left_out: Sequence[str], said: str) -> tuple[str, ...]:
+def _refused_fields(optional: Sequence[str], left_out: Sequence[str], said: str) -> tuple[str, ...]:
     """The optional fields to leave out now: those that the refusal names, else all; empty when nothing is left."""
-    present = [name for name in wire.optional if name not in left_out]
+    present = [name for name in optional if name not in left_out]
     return tuple(name for name in present if name in said) or tuple(present)
 
 

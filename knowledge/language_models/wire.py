@@ -17,11 +17,14 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`turns` are {"role": user or assistant, "content"}, the first and the last one the user's."""
+    """`turns` are {"role": user or assistant, "content"}, the first and the last one the user's.
+
+    Without a `schema` the reply is free text.
+    """
 
     system: str
     turns: Turns
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
     temperature: float
     max_tokens: int
 
@@ -84,13 +87,15 @@ def bearer(key: str) -> dict[str, str]:
 
 def completion_body(model: str, question: Question) -> dict[str, Any]:
     """What chat completions of the OpenAI shape have in common."""
-    schema = {"name": "answer", "schema": question.schema, "strict": True}
-    return {
+    body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "system", "content": question.system}, *question.turns],
         "temperature": question.temperature,
-        "response_format": {"type": "json_schema", "json_schema": schema},
     }
+    if question.schema is not None:
+        schema = {"name": "answer", "schema": question.schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return body
 
 
 def read_completion(content: bytes, content_type: str) -> Said:

@@ -12,7 +12,7 @@ from knowledge.model import Approval, ApprovalState
 from knowledge.store.tables import approval_votes, approvals
 
 
-def _approval(row: RowMapping, votes: Sequence[str]) -> Approval:
+def approval_of(row: RowMapping, votes: Sequence[str]) -> Approval:
     return Approval(
         id=row["id"],
         incident_id=row["incident_id"],
@@ -35,7 +35,7 @@ async def _with_votes(db: AsyncConnection, row: RowMapping | None) -> Approval |
     votes = await db.execute(
         select(approval_votes.c.user).where(approval_votes.c.approval_id == row["id"]).order_by(approval_votes.c.at)
     )
-    return _approval(row, votes.scalars().all())
+    return approval_of(row, votes.scalars().all())
 
 
 async def ask(

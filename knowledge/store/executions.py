@@ -18,7 +18,7 @@ from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import executions, leases, verifications
 
 
-def _execution(row: RowMapping) -> Execution:
+def execution_of(row: RowMapping) -> Execution:
     return Execution(
         id=row["id"],
         incident_id=row["incident_id"],
@@ -91,13 +91,13 @@ async def queue(db: AsyncConnection, *, incident_id: int, approval_id: int, acti
 
 async def get(db: AsyncConnection, execution_id: int) -> Execution | None:
     row = (await db.execute(select(executions).where(executions.c.id == execution_id))).mappings().one_or_none()
-    return _execution(row) if row else None
+    return execution_of(row) if row else None
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
     query = select(executions).where(executions.c.incident_id == incident_id).order_by(executions.c.id.desc()).limit(1)
     row = (await db.execute(query)).mappings().one_or_none()
-    return _execution(row) if row else None
+    return execution_of(row) if row else None
 
 
 async def take(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> Execution | None:
@@ -109,7 +109,7 @@ async def take(db: AsyncConnection, execution_id: int, *, fencing_token: int) ->
         .returning(executions)
     )
     row = taken.mappings().one_or_none()
-    return _execution(row) if row else None
+    return execution_of(row) if row else None
 
 
 async def start(db: AsyncConnection, execution_id: int, *, fencing_token: int, snapshot: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bot.__main__ import main
 from tests.bot.edge import Ended
@@ -22,6 +23,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         status: object = 0
         root = logging.getLogger()
         handlers, level = root.handlers, root.level
+        logs = structlog.get_config()
         try:
             main()
         except SystemExit as ended:
@@ -29,6 +31,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         finally:
             root.handlers = handlers
             root.setLevel(level)
+            # What other tests read of the log is as they set it up.
+            structlog.configure(**logs)
         out, words = capfd.readouterr()
         assert isinstance(status, int)
         return Ended(status, out, words)
