@@ -101,7 +101,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
         await incidents.add_alert(db, alert, None)
         return None
     keys = correlation.keys_of(alert, services.now())
-    candidates = await incidents.candidates(db, keys.seek)
+    candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
         opened = await _open(db, services, alert)

@@ -43,6 +43,8 @@ WINDOWS: Mapping[str, timedelta] = {
 _CERTAIN = frozenset({"fingerprint", "run", "suite", "pager"})
 # Marks are held but never sought; they tell what speaks against joining.
 _CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
+# What an incident's keys begin with that may speak against joining it.
+MARKS = (_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK)
 
 _OWN_CAUSE = re.compile(
     r"crashloop|backoff|oomkill|outofmemory|imagepull|errimage|invalidimage|createcontainer|runcontainer|segfault"
@@ -255,8 +257,8 @@ def _release_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: s
 def choose_incident(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> int | None:
     """Id of the open incident that the alert belongs to, None for a new one.
 
-    `open_incidents` may be only those that hold one of `keys.seek`, each with all of its keys. Among several that match
-    by one key the oldest (lowest id) wins, so that repeats and replicas choose alike.
+    `open_incidents` may be only those that hold one of `keys.seek`, each with those of them and its MARKS. Among
+    several that match by one key the oldest (lowest id) wins, so that repeats and replicas choose alike.
     """
     return next(iter(matching_incidents(keys, open_incidents)), None)
 

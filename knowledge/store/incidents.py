@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, or_, select, text, update
+from sqlalchemy import Boolean, RowMapping, Text, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.correlation import OpenIncident
+from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES
@@ -38,19 +38,30 @@ async def get(db: AsyncConnection, incident_id: int, *, lock: bool = False) -> I
     return _incident(row) if row else None
 
 
-async def candidates(db: AsyncConnection, keys: Sequence[str]) -> Sequence[OpenIncident]:
-    """The open incidents that hold any of `keys`, each with all of its keys."""
-    holding = (
-        select(incident_keys.c.incident_id)
-        .join(incidents, incidents.c.id == incident_keys.c.incident_id)
-        .where(incident_keys.c.key.in_(keys), incidents.c.resolved_at.is_(None))
-    )
-    rows = await db.execute(
-        select(incidents.c.id, incidents.c.last_alert_at, func.array_agg(incident_keys.c.key).label("keys"))
-        .join(incident_keys, incident_keys.c.incident_id == incidents.c.id)
-        .where(incidents.c.id.in_(holding))
-        .group_by(incidents.c.id)
-    )
+# Statements of the path that every alert takes are built once: building one takes as long as PostgreSQL's answer.
+_MATTERS = or_(
+    incident_keys.c.key.in_(bindparam("known", expanding=True)),
+    *(incident_keys.c.key.startswith(mark, autoescape=True) for mark in MARKS),
+)
+_HOLDING = (
+    select(incident_keys.c.incident_id)
+    .join(incidents, incidents.c.id == incident_keys.c.incident_id)
+    .where(incident_keys.c.key.in_(bindparam("seek", expanding=True)), incidents.c.resolved_at.is_(None))
+)
+_CANDIDATES = (
+    select(incidents.c.id, incidents.c.last_alert_at, func.array_agg(incident_keys.c.key).label("keys"))
+    .join(incident_keys, incident_keys.c.incident_id == incidents.c.id)
+    .where(incidents.c.id.in_(_HOLDING), _MATTERS)
+    .group_by(incidents.c.id)
+)
+
+
+async def candidates(db: AsyncConnection, seek: Sequence[str], hold: Sequence[str] = ()) -> Sequence[OpenIncident]:
+    """The open incidents that hold any of `seek`, each with those of its keys that are asked about, and its marks.
+
+    An incident of many alerts has hundreds of keys, of which a handful matters for one more.
+    """
+    rows = await db.execute(_CANDIDATES, {"seek": list(seek), "known": [*seek, *hold]})
     return [OpenIncident(row.id, frozenset(row.keys), row.last_alert_at) for row in rows]
 
 
@@ -96,23 +107,8 @@ async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) 
     )
 
 
-async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) -> bool:
-    """Store an alert; False when the same signal (source, identity, fingerprint, start, status) is here already.
-
-    A signal without a start can't be told from its repeats, so its row follows the newest: to the open incident.
-    """
-    started = alert.started_at.isoformat() if alert.started_at else ""
-    statement = insert(alerts).values(
-        incident_id=incident_id,
-        source=alert.source,
-        identity=alert.identity,
-        fingerprint=alert.fingerprint,
-        started=started,
-        status=alert.status,
-        channel=alert.channel,
-        message_ts=alert.message_ts,
-        payload=to_json(alert),
-    )
+def _adding(*, started: bool) -> Any:
+    statement = insert(alerts)
     new = statement.excluded
     newest: dict[str, Any] = {
         "incident_id": func.coalesce(new.incident_id, alerts.c.incident_id),
@@ -122,56 +118,86 @@ async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) 
         "message_ts": new.message_ts,
     }
     first: dict[str, Any] = {"incident_id": func.coalesce(alerts.c.incident_id, new.incident_id)}
-    stored = await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["source", "identity", "fingerprint", "started", "status"],
-            set_={"seen": alerts.c.seen + 1, **(first if started else newest)},
-        ).returning(alerts.c.seen)
-    )
+    return statement.on_conflict_do_update(
+        index_elements=["source", "identity", "fingerprint", "started", "status"],
+        set_={"seen": alerts.c.seen + 1, **(first if started else newest)},
+    ).returning(alerts.c.seen)
+
+
+_ADD = {started: _adding(started=started) for started in (True, False)}
+
+
+async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) -> bool:
+    """Store an alert; False when the same signal (source, identity, fingerprint, start, status) is here already.
+
+    A signal without a start can't be told from its repeats, so its row follows the newest: to the open incident.
+    """
+    started = alert.started_at.isoformat() if alert.started_at else ""
+    values = {
+        "incident_id": incident_id,
+        "source": alert.source,
+        "identity": alert.identity,
+        "fingerprint": alert.fingerprint,
+        "started": started,
+        "status": alert.status,
+        "channel": alert.channel,
+        "message_ts": alert.message_ts,
+        "payload": to_json(alert),
+    }
+    stored = await db.execute(_ADD[bool(started)], values)
     return bool(stored.scalar_one() == 1)
+
+
+_SEEN_AGAIN = (
+    update(alerts)
+    .where(
+        alerts.c.source == bindparam("its_source"),
+        alerts.c.identity == bindparam("its_identity"),
+        alerts.c.fingerprint == bindparam("its_fingerprint"),
+        alerts.c.started == bindparam("its_start"),
+        alerts.c.status == bindparam("its_status"),
+    )
+    .values(seen=alerts.c.seen + 1)
+    .returning(alerts.c.id)
+)
 
 
 async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
     """Count a repeat of a signal that is stored already (Alertmanager sends one for as long as it fires)."""
-    started = alert.started_at.isoformat() if alert.started_at else ""
     again = await db.execute(
-        update(alerts)
-        .where(
-            alerts.c.source == alert.source,
-            alerts.c.identity == alert.identity,
-            alerts.c.fingerprint == alert.fingerprint,
-            alerts.c.started == started,
-            alerts.c.status == alert.status,
-        )
-        .values(seen=alerts.c.seen + 1)
-        .returning(alerts.c.id)
+        _SEEN_AGAIN,
+        {
+            "its_source": alert.source,
+            "its_identity": alert.identity,
+            "its_fingerprint": alert.fingerprint,
+            "its_start": alert.started_at.isoformat() if alert.started_at else "",
+            "its_status": alert.status,
+        },
     )
     return again.first() is not None
 
 
+_FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "severity")
+_COUNT = (
+    update(incidents)
+    .where(incidents.c.id == bindparam("its_id"))
+    .values(
+        alert_count=incidents.c.alert_count + 1,
+        last_alert_at=func.now(),
+        trusted=incidents.c.trusted | bindparam("its_trusted", type_=Boolean),
+        **{
+            name: func.coalesce(func.nullif(incidents.c[name], ""), bindparam(f"its_{name}", type_=Text))
+            for name in _FILLED
+        },
+    )
+)
+
+
 async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
     """One more alert of an open incident; what the first one did not know is filled in from it."""
-    known = {
-        "service": alert.service,
-        "environment": alert.environment,
-        "namespace": alert.namespace,
-        "workload": alert.owner or alert.workload,
-        "cluster": alert.cluster,
-        "repository": alert.repository,
-        "run_id": alert.run_id,
-        "severity": alert.severity,
-    }
-    fill = {name: func.coalesce(func.nullif(incidents.c[name], ""), value) for name, value in known.items() if value}
-    await db.execute(
-        update(incidents)
-        .where(incidents.c.id == incident_id)
-        .values(
-            alert_count=incidents.c.alert_count + 1,
-            last_alert_at=func.now(),
-            trusted=incidents.c.trusted | alert.trusted,
-            **fill,
-        )
-    )
+    known = {name: getattr(alert, name) for name in _FILLED} | {"workload": alert.owner or alert.workload}
+    values = {f"its_{name}": value for name, value in known.items()}
+    await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})
 
 
 # Sources that send a word when their alert is over. The watch and CI send none: the live system tells.

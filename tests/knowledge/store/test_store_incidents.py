@@ -14,15 +14,20 @@ from knowledge.store.tables import metadata, verifications
 from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, ended, item
 
 
-async def test_only_open_incidents_that_hold_a_key_are_candidates_each_with_all_its_keys(db: AsyncConnection) -> None:
+async def test_only_open_incidents_that_hold_a_key_are_candidates_with_what_matters_of_their_keys(
+    db: AsyncConnection,
+) -> None:
     first, other, closed = [await an_incident(db, title=name) for name in ("one", "two", "three")]
-    await incidents.hold_keys(db, first.id, ["workload:shop/checkout", "identity:one", "identity:one"])
+    keys = ["workload:shop/checkout", "identity:one", "own-cause:shop/checkout", "identity:one"]
+    await incidents.hold_keys(db, first.id, keys)
     await incidents.hold_keys(db, other.id, ["identity:two"])
     await incidents.hold_keys(db, closed.id, ["identity:one"])
     await incidents.move(db, closed, S.RESOLVED)
     (found,) = await incidents.candidates(db, ["identity:one", "identity:four"])
     assert found.id == first.id
-    assert found.keys == {"workload:shop/checkout", "identity:one"}
+    assert found.keys == {"identity:one", "own-cause:shop/checkout"}, "what is asked about, and what speaks against it"
+    (known,) = await incidents.candidates(db, ["identity:one"], ["workload:shop/checkout"])
+    assert known.keys == {"identity:one", "own-cause:shop/checkout", "workload:shop/checkout"}
     assert not await incidents.candidates(db, [])
 
 
