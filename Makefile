@@ -32,7 +32,7 @@ run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints
 	@exec $(BIN)/codehealer run
 
 test: install-dev tools check  ## everything, browser tests included
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 tools:  ## system programs that some tests need (as root or with passwordless sudo)
 	@sh tests/tools.sh

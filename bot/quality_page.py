@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bot import confusion
 from bot.cli.evaluate import measured, read
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "quality.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE, PICTURE = DOCS / "quality.md", DOCS / "pictures" / "confusion.svg"
 BEGIN, END = "<!-- figures: made by make quality -->", "<!-- end of figures -->"
 _COMMIT_S = 10.0
 
@@ -31,18 +33,25 @@ def tables(figures: Mapping[str, Any], *, date: str, commit: str) -> str:
                 ("the same baseline with our own texts too", unseen["baseline_with_our_texts"]),
             )
         ]
-    counted = unseen if unseen and "accuracy" in unseen else figures
+    shown = counted(figures)
     rows += ["", "| figure | value |", "|---|---|"]
-    rows += [f"| {words} | {counted[name]} |" for name, words in _WORDS.items() if name in counted]
+    rows += [f"| {words} | {shown[name]} |" for name, words in _WORDS.items() if name in shown]
     rows += [f"| milliseconds for a text, {name[3:]} | {figures[name]} |" for name in ("ms_p50", "ms_p99")]
     rows += ["", *_retrieval(figures["retrieval"])]
     rows += ["", "| kind | texts | precision | recall | F1 |", "|---|---|---|---|---|"]
     rows += [
         f"| {kind} | {one['n']} | {_number(one['precision'])} | {_number(one['recall'])} | {one['f1']} |"
-        for kind, one in counted["per_kind"].items()
+        for kind, one in shown["per_kind"].items()
     ]
-    rows += ["", "Confusions, label to answers:", "", *_confusions(counted["confusion"])]
+    rows += ["", "![A matrix of labels and answers; all but a few are on the diagonal.](pictures/confusion.svg)"]
+    rows += ["", "Confusions, label to answers:", "", *_confusions(shown["confusion"])]
     return "\n".join(rows)
+
+
+def counted(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures that count: those of the folds where the weights were trained on the texts."""
+    unseen = figures.get("unseen")
+    return unseen if unseen and "accuracy" in unseen else figures
 
 
 _WORDS = {
@@ -91,6 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, timeout=_COMMIT_S
     ).stdout.strip()
+    PICTURE.write_text(confusion.picture(counted(figures)["confusion"]), encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bot import evaluation, unseen
+from bot import confusion, evaluation, unseen
 from bot.cli.printing import JsonOption, plain, put, words
 from bot.cli.texts import json_lines
 from knowledge.embedding.minilm import LocalEmbedder
@@ -22,6 +23,9 @@ def evaluate(
     folds: Annotated[
         bool, typer.Option(help="Train anew in folds too when these texts were trained on; needs scikit-learn.")
     ] = True,
+    into: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="Write the confusion matrix as an SVG picture.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the built-in diagnosis and the retrieval on labelled texts; writes to no configured database."""
@@ -29,6 +33,9 @@ def evaluate(
     if not labelled:
         raise BadInput(f"{data}: no line could be read.")
     figures = measured(labelled, folds=folds)
+    if into is not None:
+        # What the weights had not seen, where that was measured.
+        into.write_text(confusion.picture(figures.get("unseen", {}).get("confusion") or figures["confusion"]))
     if as_json:
         put({**figures, "errors": problems} if problems else figures)
     else:

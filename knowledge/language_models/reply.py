@@ -63,13 +63,21 @@ def reply_schema() -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THINKING_END = re.compile(r"^.*</(?:think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
+_OPENING = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
+_CLOSING = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
 def without_reasoning(content: str) -> str:
     """`content` without what a reasoning model thought aloud, whether its opening tag was sent or not."""
-    return _THINKING_END.sub("", _THINKING.sub("", content)).strip()
+    *thoughts, last = _CLOSING.split(content)
+    kept: list[str] = []
+    for part in thoughts:
+        opening = _OPENING.search(part)
+        if opening:
+            kept.append(part[: opening.start()])
+        else:
+            kept.clear()  # it thought from the beginning
+    return "".join([*kept, last]).strip()
 
 
 def read_reply(content: str) -> Reply:

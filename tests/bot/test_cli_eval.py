@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from bot.quality_page import tables
 from tests.bot.conftest import Command
@@ -31,7 +32,7 @@ TEXTS: list[dict[str, Any]] = [
 def test_figures_of_a_labelled_file_and_the_bad_line_are_given(command: Command, tmp_path: Path) -> None:
     data = tmp_path / "labelled.jsonl"
     data.write_text("\n".join([*map(json.dumps, TEXTS), '{"text": "x", "category": "no-such-kind"}']) + "\n")
-    ended = command("eval", "--data", data, "--json")
+    ended = command("eval", "--data", data, "--picture", tmp_path / "confusion.svg", "--json")
     assert ended.status == 2
     figures = json.loads(ended.out)
     assert figures["texts"] == 5
@@ -44,6 +45,9 @@ def test_figures_of_a_labelled_file_and_the_bad_line_are_given(command: Command,
     assert figures["retrieval"]["queries"] == 4
     assert 0.5 <= figures["retrieval"]["recall_at_5"] <= 1
     assert figures["ms_p99"] > 0
+    drawn = ElementTree.parse(tmp_path / "confusion.svg").getroot()  # noqa: S314  drawn by ourselves
+    numbers = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text") if (text.text or "").isdecimal()]
+    assert numbers == ["2", "2", "1"], "a row a kind: what was answered how often"
     assert [error["id"] for error in figures["errors"]] == ["line:6"]
     assert "no-such-kind" in ended.words
     assert "| oomkilled | 2 | 1.0 | 1.0 | 1.0 |" in tables(figures, date="2026-01-01", commit="abc")

@@ -19,6 +19,7 @@ from knowledge.language_models import asking
 from knowledge.language_models.breaker import FAILURES, OPEN_S, next_slot
 from knowledge.language_models.hosted import HostedAnswerer, Options, metered
 from knowledge.language_models.nvidia import NVIDIA
+from knowledge.language_models.reply import without_reasoning
 from knowledge.model import Diagnosis, Evidence, FailureKind, Unsure
 from knowledge.prompts import PROMPT_VERSION
 from tests.knowledge.model_server import GOOD, KEY, WIRES, Asked, ModelServer, Says, Script, good, serving
@@ -98,6 +99,21 @@ async def test_reasoning_and_fences_around_the_answer_are_stripped() -> None:
     text = "<think>maybe {this} or that</think>\n```json\n" + json.dumps(GOOD) + "\n```"
     result, _ = await ask(lambda _: Says(text))
     assert result.answered_by.name == "nvidia:model-a"
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("<think>a</think> b <THINKING>c</THINKING> d", "b  d"),
+        ("no opening tag was sent</think>b", "b"),
+        ("a<think>b</think> c</reasoning> d", "d"),
+        ("<think>never ended", "<think>never ended"),
+        ("<think>" * 9_000, "<think>" * 9_000),
+    ],
+    ids=["pairs", "begins thinking", "one too many", "unended", "many openings"],
+)
+def test_reasoning_is_cut_out_in_one_pass(said: str, left: str) -> None:
+    assert without_reasoning(said) == left
 
 
 async def test_accepted_request_is_asked_after_until_it_is_done() -> None:
