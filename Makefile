@@ -21,7 +21,7 @@ $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "Installing the test tools ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/.runtime  ## make the environment and nothing else
@@ -32,7 +32,7 @@ run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints
 	@exec $(BIN)/codehealer run
 
 test: install-dev tools check  ## everything, browser tests included
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 tools:  ## system programs that some tests need (as root or with passwordless sudo)
 	@sh tests/tools.sh
