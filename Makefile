@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
 .PHONY: help install install-dev run test tools lint types check lock train quality bench chaos demo-pictures clean
@@ -25,8 +26,9 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/.runtime  ## make the environment and nothing else
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-install-dev: $(VENV)/.dev  ## the environment with test tools
+install-dev: install $(VENV)/.dev  ## the environment with test tools
 
 run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
 	@exec $(BIN)/codehealer run

@@ -60,7 +60,7 @@ async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
 
 
 async def _database(settings: Settings) -> Finding:
-    async with open_database(settings, alone=False) as url:
+    async with open_database(settings) as url:
         engine = open_engine(url, pool_size=0)
         try:
             async with engine.connect() as db:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import render
 from knowledge.errors import SettingsError
+from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox
 from knowledge.store.database import listen
 
@@ -53,14 +55,13 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     read_policy(settings)  # before anything is started, and in the sandbox too
     async with contextlib.AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings))
+        if not settings.database_url:
+            stack.enter_context(hold_bot_lock(_database_folder(settings)))
         listening = stack.enter_context(_listening_socket(settings))
-        sandbox = None
-        if settings.in_sandbox:
-            sandbox = await stack.enter_async_context(run_sandbox(listening.getsockname()[1]))
+        database, sandbox = await _started(settings, listening.getsockname()[1], stack)
+        if sandbox:
             own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
             settings = load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
-        await asyncio.to_thread(migrate, database)
         program = await stack.enter_async_context(open_services(settings, database))
         if check:
             verified = _verified(program, settings, listening)
@@ -74,6 +75,24 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         await _serve(program, settings, listening, stop, greeting)
 
 
+async def _started(
+    settings: Settings, port: int, stack: contextlib.AsyncExitStack
+) -> tuple[str, dict[str, Any] | None]:
+    """The migrated database's URL and the sandbox's first line; what takes long goes on side by side."""
+
+    async def migrated() -> str:
+        url = await stack.enter_async_context(open_database(settings))
+        await asyncio.to_thread(migrate, url)
+        return url
+
+    async with asyncio.TaskGroup() as starting:
+        database = starting.create_task(migrated())
+        world = settings.in_sandbox and starting.create_task(stack.enter_async_context(run_sandbox(port)))
+        # Compiles the patterns, which the first delivery would otherwise wait for.
+        starting.create_task(asyncio.to_thread(redact, "x"))
+    return database.result(), world.result() if world else None
+
+
 def _explicit(settings: Settings) -> dict[str, Any]:
     """What was set, by the names of the variables."""
     return {
@@ -84,19 +103,18 @@ def _explicit(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, *, alone: bool = True) -> AsyncIterator[str]:
-    """The database's URL: the given one, or the embedded server while the context lasts.
-
-    Args:
-        alone: be the only bot on an embedded database; commands that look at it pass False.
-    """
+async def open_database(settings: Settings) -> AsyncIterator[str]:
+    """The database's URL: the given one, or the embedded server while the context lasts."""
     if settings.database_url:
         yield settings.database_url
         return
-    directory = settings.data_dir / "sandbox" if settings.in_sandbox else settings.data_dir
-    async with EmbeddedPostgres(directory) as server:
-        with hold_bot_lock(directory) if alone else contextlib.nullcontext():
-            yield server.url
+    async with EmbeddedPostgres(_database_folder(settings)) as server:
+        yield server.url
+
+
+def _database_folder(settings: Settings) -> Path:
+    """Of the embedded database: the sandbox's is its own, so that play never mixes with what really happened."""
+    return settings.data_dir / "sandbox" if settings.in_sandbox else settings.data_dir
 
 
 @contextlib.contextmanager

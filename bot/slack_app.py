@@ -166,7 +166,8 @@ class SocketMode:
 
 
 def make_app(services: Services, settings: Settings) -> tuple[AsyncApp, SocketMode]:
-    app = AsyncApp(client=services.slack, raise_error_for_unhandled_request=True)
+    # Without a name it walks the whole call stack for one.
+    app = AsyncApp(name="codehealer", client=services.slack, raise_error_for_unhandled_request=True)
     socket = SocketMode(app, settings.slack_app_token.get_secret_value())
     listen(app, services, socket.seen)
     return app, socket

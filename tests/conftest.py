@@ -23,6 +23,7 @@ from bot.postgres import EmbeddedPostgres, libpq_conninfo
 from tests.database import run_migrations
 from tests.programs import MISSING
 
+STORIES = Path(__file__).parent / "stories"
 TEMPLATE = "codehealer_template"
 # Slower than the slowest machine that has to pass.
 SERVER_DEADLINE_S = 60
@@ -107,6 +108,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _missing and not hasattr(config, "workerinput"):
         names = ", ".join(sorted(_missing))
         sys.stdout.write(f"Missing programs, for which tests did not run: {names} (make tools)\n")
+
+
+# The order
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole stories first: they wait more than they compute, and begun last they would keep one worker busy alone."""
+    items.sort(key=lambda item: not item.path.is_relative_to(STORIES))
 
 
 # PostgreSQL

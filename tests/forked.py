@@ -13,10 +13,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Self
 
+from bot import cli
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.forked", "bot.__main__"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.forked", "bot.__main__", *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__))]
+)
 
 
 def _run(  # noqa: PLR0917  a process takes them by position

@@ -1,24 +1,68 @@
 """The command line; its contract is docs/commands.md."""
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from bot.cli import (
-    bench,
-    database,
-    evaluate,
-    importing,
-    incidents,
-    knowledge,
-    policy,
-    postmortem,
-    running,
-    slack_index,
-    stats,
-    texts,
-)
-from bot.cli.printing import Verbs
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+# Verb → the module of bot.cli that has it in its COMMANDS.
+MODULES = {
+    "run": "running",
+    "sandbox": "running",
+    "doctor": "examining",
+    "diagnose": "texts",
+    "normalize": "texts",
+    "correlate": "texts",
+    "redact": "texts",
+    "migrate": "database",
+    "search": "database",
+    "pause": "database",
+    "resume": "database",
+    "import": "importing",
+    "index-slack": "slack_index",
+    "stats": "stats",
+    "eval": "evaluate",
+    "bench": "bench",
+}
+# Group of verbs → what it is about, and (module, its table) of each part of it.
+GROUPS = {
+    "incidents": ("Past and present incidents.", [("incidents", "COMMANDS"), ("postmortem", "COMMANDS")]),
+    "knowledge": ("What is remembered, as files that people review.", [("knowledge", "COMMANDS")]),
+    "policy": ("What may run, and why a fix was allowed or not.", [("policy", "COMMANDS")]),
+    "audit": ("The append-only log of all that was decided and done.", [("database", "AUDIT")]),
+    "dead": ("Jobs that were given up.", [("database", "DEAD")]),
+}
+
+
+class _AsTyped(TyperGroup):
+    """Imports a command when it is typed: all of them together would take every start half a second more."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return [*MODULES, *GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name in MODULES:
+            return get_group(_of_verbs("", (MODULES[cmd_name], "COMMANDS"))).commands[cmd_name]
+        if cmd_name in GROUPS:
+            about, parts = GROUPS[cmd_name]
+            group = get_group(_of_verbs(about, *parts))
+            group.name = cmd_name
+            return group
+        return None
+
+
+def _of_verbs(about: str, *parts: tuple[str, str]) -> typer.Typer:
+    group = typer.Typer(help=about, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+    for module, table in parts:
+        for verb, function in getattr(import_module(f"bot.cli.{module}"), table).items():
+            group.command(verb)(function)
+    return group
+
 
 app = typer.Typer(
+    cls=_AsTyped,
     no_args_is_help=True,
     add_completion=False,
     # Plain words: marked-up help would take [redacted:KIND] for a style, and boxes read badly in a build's log.
@@ -26,19 +70,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Slack-first bot that diagnoses failing deployments, proposes a fix, carries it out and verifies it.",
 )
-for module in (running, texts, database, importing, slack_index, stats, evaluate, bench):
-    module.add_to(app)
 
-# Command group → what it is about, its verbs.
-GROUPS: dict[str, tuple[str, Verbs]] = {
-    "incidents": ("Past and present incidents.", {**incidents.COMMANDS, **postmortem.COMMANDS}),
-    "knowledge": ("What is remembered, as files that people review.", knowledge.COMMANDS),
-    "policy": ("What may run, and why a fix was allowed or not.", policy.COMMANDS),
-    "audit": ("The append-only log of all that was decided and done.", database.AUDIT),
-    "dead": ("Jobs that were given up.", database.DEAD),
-}
-for name, (about, commands) in GROUPS.items():
-    group = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
-    for verb, function in commands.items():
-        group.command(verb)(function)
-    app.add_typer(group, name=name)
+
+@app.callback()
+def _codehealer() -> None:
+    """Only its verbs do anything."""

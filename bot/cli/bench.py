@@ -7,7 +7,7 @@ import typer
 
 from bot import bench as benches
 from bot.bench_search import INCIDENTS
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge.errors import BadInput
 
 
@@ -33,5 +33,4 @@ async def _measure(names: list[str], incidents: int, as_json: bool) -> None:
         words.print("")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command()(bench)
+COMMANDS: Verbs = {"bench": bench}

@@ -35,7 +35,7 @@ def migrate(
     """Bring the database to this version's tables."""
 
     async def work() -> list[str]:
-        async with open_database(load_settings(), alone=False) as url:
+        async with open_database(load_settings()) as url:
             return await asyncio.to_thread(apply_revisions, url, to=to or ("-1" if down else "head"), down=down)
 
     applied = asyncio.run(work())
@@ -162,10 +162,6 @@ def retry_dead(number: Number, as_json: JsonOption = False) -> None:
     put({"retried": number}) if as_json else plain.print(f"Job {number} will run again.")
 
 
-def add_to(app: typer.Typer) -> None:
-    for command in (migrate, search, pause, resume):
-        app.command()(command)
-
-
+COMMANDS: Verbs = {"migrate": migrate, "search": search, "pause": pause, "resume": resume}
 AUDIT: Verbs = {"verify": verify_audit}
 DEAD: Verbs = {"list": list_dead, "retry": retry_dead}

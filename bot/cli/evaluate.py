@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bot import confusion, evaluation, unseen
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.cli.texts import json_lines
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
@@ -111,5 +111,4 @@ def _number(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command(name="eval")(evaluate)
+COMMANDS: Verbs = {"eval": evaluate}

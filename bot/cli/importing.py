@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.cli.opening import short_engine, who, with_url
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.cli.texts import json_lines
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput
@@ -141,5 +141,4 @@ def _is_due(reading: _Reading, number: int, past: PastIncident, before: Known | 
     return True
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("import")(import_incidents)
+COMMANDS: Verbs = {"import": import_incidents}

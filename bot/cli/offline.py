@@ -52,7 +52,7 @@ class OfflineDiagnosis:
         async with AsyncExitStack() as stack:
             engine = None
             if precedents:
-                url = await stack.enter_async_context(open_database(settings, alone=False))
+                url = await stack.enter_async_context(open_database(settings))
                 await asyncio.to_thread(migrate, url)
                 engine = open_engine(url, pool_size=0)
                 stack.push_async_callback(engine.dispose)

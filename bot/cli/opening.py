@@ -29,7 +29,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 async def with_url(work: Callable[[str], Awaitable[T]]) -> T:
     """Run `work` with the URL of the configured database, whose tables are this version's."""
-    async with open_database(load_settings(), alone=False) as url:
+    async with open_database(load_settings()) as url:
         await asyncio.to_thread(migrate, url)
         return await work(url)
 

@@ -1,4 +1,4 @@
-"""run, sandbox, doctor."""
+"""run, sandbox."""
 
 import asyncio
 import os
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bot import STARTED_AT, doctor, program
-from bot.cli.printing import JsonOption, plain, put
+from bot import STARTED_AT, program
+from bot.cli.printing import JsonOption, Verbs
 from bot.logs import set_up_logs
 from bot.settings import load_settings
 from knowledge.errors import CodeHealerError
@@ -49,19 +49,4 @@ def sandbox(
     os.execv(sys.executable, [sys.executable, "-m", "bot.sandbox", "--port", str(port)])  # noqa: S606
 
 
-def doctor_command(as_json: JsonOption = False) -> None:
-    """Look at every system that is set up and say what to do about those that do not answer."""
-    findings = asyncio.run(doctor.examine(load_settings()))
-    for finding in findings:
-        if as_json:
-            put({"check": finding.check, "ok": finding.ok, "detail": finding.detail, "remedy": finding.remedy})
-        else:
-            remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
-            plain.print(f"{'✓' if finding.ok else '✗'} {finding.check}: {finding.detail}{remedy}", markup=False)
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
-
-
-def add_to(app: typer.Typer) -> None:
-    app.command()(run)
-    app.command()(sandbox)
-    app.command("doctor")(doctor_command)
+COMMANDS: Verbs = {"run": run, "sandbox": sandbox}

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.migrating import migrate
 from bot.program import open_database
 from bot.settings import Settings, load_settings
@@ -67,7 +67,7 @@ def index_slack(
 
 
 async def _index(settings: Settings, since: datetime | None) -> Counter[str]:
-    async with open_database(settings, alone=False) as url:
+    async with open_database(settings) as url:
         await asyncio.to_thread(migrate, url)
         async with open_services(settings, url) as program:
             with _progress() as told:
@@ -92,5 +92,4 @@ def _progress() -> Iterator[Told]:
         yield told
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command("index-slack")(index_slack)
+COMMANDS: Verbs = {"index-slack": index_slack}

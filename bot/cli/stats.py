@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import in_database, moment
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from handlers.blocks.mrkdwn import duration
 from knowledge.errors import BadInput
 from knowledge.redaction import redact
@@ -119,5 +119,4 @@ def _show_feedback(found: dict[str, Any], as_json: bool) -> None:
         plain.print(f"  {sign} incident {one['incident_id']} ({one['kind']}): {one['comment']}", markup=False)
 
 
-def add_to(app: typer.Typer) -> None:
-    app.command()(stats)
+COMMANDS: Verbs = {"stats": stats}

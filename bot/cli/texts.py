@@ -12,7 +12,7 @@ import orjson
 import typer
 
 from bot.cli.offline import OfflineDiagnosis, answer_json, prompt_of, readable
-from bot.cli.printing import JsonOption, plain, put, words
+from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.settings import load_settings
 from handlers.intake import alert_json, correlate_posts, parse_object, read_webhook
 from handlers.sources import SOURCES
@@ -231,6 +231,4 @@ def redact(
     sys.stdout.buffer.flush()
 
 
-def add_to(app: typer.Typer) -> None:
-    for command in (diagnose, normalize, correlate, redact):
-        app.command()(command)
+COMMANDS: Verbs = {"diagnose": diagnose, "normalize": normalize, "correlate": correlate, "redact": redact}

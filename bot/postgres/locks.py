@@ -59,7 +59,7 @@ def hold_bot_lock(data_dir: Path) -> Iterator[None]:
     """
     path = data_dir / "bot.lock"
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         held = try_lock(path)
     except OSError as error:
         raise SettingsError(

@@ -1,6 +1,7 @@
 """The commands that look into the database, and what is wrong use of any command."""
 
 import shutil
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,8 +24,9 @@ def database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def commands() -> list[tuple[str, ...]]:
     """Every command by its words, groups resolved."""
     found: list[tuple[str, ...]] = []
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", None)
+    group: Any = typer.main.get_command(app)
+    for name in group.list_commands(None):
+        inner = getattr(group.get_command(None, name), "commands", None)
         found += [(name, verb) for verb in inner] if inner else [(name,)]
     return found
 
