@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# pip compiles on one core, and thousands of files that are never imported.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
+SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
@@ -16,13 +19,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
 	@echo "Installing CodeHealer into $(VENV) ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/runtime.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes -r requirements/runtime.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "Installing the test tools ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile --require-hashes -r requirements/dev.txt
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/.runtime  ## make the environment and nothing else
