@@ -9,10 +9,11 @@ from handlers.services import Services
 from knowledge import diagnosis
 from knowledge.diagnosis import Answerer, BuiltinAnswerer
 from knowledge.errors import Unavailable
+from knowledge.known_case import why_known
 from knowledge.language_models.hosted import metered
-from knowledge.model import Evidence, Incident, IncidentState
+from knowledge.model import Diagnosis, Evidence, Incident, IncidentState, Precedent, Unsure
 from knowledge.ports import Embedder, Vector
-from knowledge.store import answers, incidents
+from knowledge.store import answers, incidents, memory
 from remediation.policy import outside_forbidden
 
 # The first look is worth having within two seconds; an embedder that has to be started first is not waited for.
@@ -56,26 +57,42 @@ async def warm_up() -> None:
 
 async def show(
     services: Services, incident: Incident, collected: Sequence[Evidence], *, answerers: Sequence[Answerer]
-) -> None:
-    """Store and show what the built-in diagnosis says, where a hosted model is going to be asked as well.
+) -> Diagnosis | Unsure | None:
+    """Store and show what the built-in diagnosis says, where a hosted model is going to be asked as well; returns it.
 
-    Nothing is planned or asked for on the strength of it, and it may be shown twice: the final answer replaces it.
+    None where nobody outside is asked. Nothing is planned or asked for on the strength of it, and it may be shown
+    twice: the final answer replaces it.
     It comes before anything is looked up among past incidents.
     """
     outside = next((one.name for one in answerers if one.outside), "")
     if not outside:
-        return
+        return None
     embedder = services.embedder
     hasty = _Hasty(embedder, embedder.name, embedder.dimension) if embedder else None
     answer = await diagnosis.diagnose(incident.title, collected, answerers=[BuiltinAnswerer(hasty)])
     if answer.injection_suspected:
-        return  # nobody outside is going to be asked
+        return None  # nobody outside is going to be asked
     source = answer.answered_by
     note = "; ".join(part for part in (source.note, f"checking with {outside} …") if part)
     provisional = replace(answer, answered_by=replace(source, note=note, provisional=True))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident.id, lock=True)
-        if current is None or current.state is not IncidentState.DIAGNOSING:
-            return
-        await answers.add_diagnosis(db, incident.id, provisional, ())
-        await cards.show(db, services, current)
+        if current is not None and current.state is IncidentState.DIAGNOSING:
+            await answers.add_diagnosis(db, incident.id, provisional, ())
+            await cards.show(db, services, current)
+    return answer
+
+
+async def without_asking(
+    services: Services, incident: Incident, collected: Sequence[Evidence], *,
+    first: Diagnosis | Unsure | None, precedents: Sequence[Precedent],
+) -> str:  # fmt: skip
+    """Why the built-in answer may stand without asking a hosted model: the case is known. "" where one is asked."""
+    if not isinstance(first, Diagnosis) or not incident.trusted:
+        return ""
+    async with services.engine.connect() as db:
+        record = await memory.track_record(
+            db, kind=first.kind, environment=incident.environment, service=incident.service
+        )
+    where = {"service": incident.service, "environment": incident.environment}
+    return why_known(first, collected, precedents, record, **where)

@@ -273,7 +273,7 @@ async def _answer(
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     answerers, notes = first_look.who_is_asked(services, incident)
-    await first_look.show(services, incident, collected, answerers=answerers)
+    first = await first_look.show(services, incident, collected, answerers=answerers)
     likeness = excerpt_of(collected, incident)
     async with services.engine.connect() as db:
         asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
@@ -289,6 +289,10 @@ async def _answer(
         identity=incident.identity,
         asked=asked,
     )
+    if known := await first_look.without_asking(
+        services, incident, collected, first=first, precedents=before.precedents
+    ):
+        answerers, notes = [one for one in answerers if not one.outside], (*notes, known)
     answer = await diagnosis.diagnose(
         incident.title,
         collected,

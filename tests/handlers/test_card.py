@@ -38,7 +38,7 @@ def buttons_of(blocks: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 ABOUT = "critical · since 14:02 UTC · seen 3 times, last 14:07 UTC"
 CAUSE = [
     "Cause: Version 1.8.2 reads PAYMENTS_URL, which is not set in this environment, and exits.",
-    "86 % sure · 1 similar incident here · fix: worked 14 of 16 times here",
+    "86 % sure (its own estimate) · 1 similar incident here · fix: worked 14 of 16 times here",
 ]
 FIX = "Roll back checkout from version 1.8.2 to 1.8.1, which ran for 6 days."
 TAKES = "Medium risk · about 40 s · touches 3 pods of checkout in shop · undo: roll forward to 1.8.2"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest_asyncio
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers import flow
@@ -15,7 +16,7 @@ from handlers.view import render
 from knowledge.budget import Amount, Limits
 from knowledge.diagnosis import BuiltinAnswerer
 from knowledge.language_models.hosted import HostedAnswerer, Options
-from knowledge.model import Evidence
+from knowledge.model import Evidence, FailureKind
 from knowledge.store import incidents, memory
 from knowledge.store.model_calls import Ledger
 from tests.handlers.office import made_services, rows, sandbox_policy
@@ -151,3 +152,17 @@ async def test_past_a_limit_the_built_in_answer_stands_and_says_so(asking: Servi
     await flow.diagnose(spent, incident_id)
     assert server.asked == []
     assert "the month's limit of 100 tokens is reached" in (await card_of(spent, incident_id)).replace("’", "'")
+
+
+async def test_a_known_case_is_answered_without_asking_a_model(asking: Services, server: ModelServer) -> None:
+    async with asking.engine.begin() as db:
+        for number in range(3):
+            past = await incidents.open_incident(db, alert(), channel="C0DEPLOY")
+            await incidents.move(db, past, S.DIAGNOSING)
+            await db.execute(text("UPDATE incidents SET state = 'healed' WHERE id = :id"), {"id": past.id})
+            remembered = item(f"past-{number}", kind=FailureKind.IMAGEPULLBACKOFF, excerpt=EVENTS, incident_id=past.id)
+            await memory.remember(db, remembered, vector=None, vector_model="")
+    incident_id = await to_diagnose(asking)
+    await flow.diagnose(asking, incident_id)
+    assert server.asked == []
+    assert "a known case, healed 3 of 3 times here" in await card_of(asking, incident_id)
