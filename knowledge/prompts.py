@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knowledge.case import Case
-from knowledge.model import KIND_NAMES, FailureKind, Precedent
+from knowledge.model import CONTEXT_KINDS, KIND_NAMES, FailureKind, Precedent
 from knowledge.redaction import redact
 from knowledge.reduction import Reduction, reduce_log
 
@@ -14,6 +14,8 @@ POSTMORTEM_VERSION = "postmortem-1"
 EVIDENCE_CHARS = 12_000
 FACTS_CHARS = 12_000
 _TITLE_CHARS = 500
+# However many pieces there are, each may say this much.
+_LEAST = 600
 _MOST_PRECEDENTS = 3
 
 
@@ -122,9 +124,9 @@ def postmortem_prompt(facts: str, *, nonce: str) -> Prompt:
 
 
 def _evidence(case: Case, nonce: str, budget: int) -> list[str]:
-    share = max(600, budget // max(1, len(case.evidence)))
+    shares = _shares(case, budget)
     parts = []
-    for index, (item, text) in enumerate(zip(case.evidence, case.cleaned, strict=True)):
+    for index, (item, text, share) in enumerate(zip(case.evidence, case.cleaned, shares, strict=True)):
         if item.could_not:
             parts.append(_marked(f"evidence {index} ({item.kind}) could not be had", item.could_not[:300], nonce))
         elif not text.strip():
@@ -132,6 +134,31 @@ def _evidence(case: Case, nonce: str, budget: int) -> list[str]:
         else:
             parts.append(_marked(f"evidence {index} ({item.kind})", _condensed(text, share), nonce))
     return parts
+
+
+def _shares(case: Case, budget: int) -> list[int]:
+    """How many characters each piece of evidence may take: what short pieces leave goes to the long ones.
+
+    What only tells the circumstances (what changed, metrics, ...) gets a quarter of what the failing thing itself does.
+    """
+    left = float(budget)
+    shares = [_LEAST] * len(case.evidence)
+    weights = {
+        place: 0.25 if item.kind in CONTEXT_KINDS else 1.0
+        for place, item in enumerate(case.evidence)
+        if case.cleaned[place].strip()
+    }
+    while weights:
+        each = left / sum(weights.values())
+        # With line numbers a text is longer than it is; a fifth is allowed for them.
+        short = {place for place, weight in weights.items() if len(case.cleaned[place]) * 1.2 <= each * weight}
+        for place in short or weights:
+            shares[place] = max(_LEAST, int(each * weights[place]))
+        if not short:
+            break
+        left -= sum(len(case.cleaned[place]) * 1.2 for place in short)
+        weights = {place: weight for place, weight in weights.items() if place not in short}
+    return shares
 
 
 def _condensed(text: str, limit: int) -> str:

@@ -1,7 +1,7 @@
 """What changed since the last healthy state, from two versions of a thing: pure.
 
-A text's first line sums it up for a card's thread; the lines below it are the details. Values of variables are never
-named: they may be secrets.
+A text's first line sums it up for a card's thread; the lines below it are the details. The values of a workload's
+variables are never named: they may be secrets. Of a repository's diff, redaction takes what looks like one.
 """
 
 import json
@@ -15,6 +15,7 @@ from remediation.ports import Json
 MAX_NAMED = 12
 MAX_COMMITS = 10
 MAX_FILES = 20
+MAX_PATCH_CHARS = 2_000  # of all files together
 MAX_DIFFERENCES = 20
 RECENT = timedelta(days=1)
 _VALUE_CHARS = 120
@@ -227,7 +228,18 @@ def commits_change(comparison: Json, *, newest: bool = True) -> str:
     lines += [_file_line(row) for row in files[:MAX_FILES]]
     if len(files) > MAX_FILES:
         lines.append(f"  ... {len(files) - MAX_FILES} more files")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_patches(files)])
+
+
+def _patches(files: Sequence[Json]) -> Iterator[str]:
+    """The small diffs, in full: a version, a limit or a flag that was changed says more than its file's name."""
+    left = MAX_PATCH_CHARS
+    for row in files[:MAX_FILES]:
+        patch = str(row.get("patch") or "")
+        if patch and len(patch) <= left:
+            left -= len(patch)
+            yield f"  --- {row.get('filename', '')}"
+            yield from (f"  {line[:_VALUE_CHARS]}" for line in patch.splitlines() if line[:1] in {"+", "-", "@"})
 
 
 def _file_line(row: Json) -> str:

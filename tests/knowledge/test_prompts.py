@@ -56,6 +56,17 @@ def test_long_evidence_is_condensed_with_true_line_numbers() -> None:
     assert len(prompt.user) < 20_000
 
 
+def test_the_failing_things_own_words_get_more_room_than_what_only_surrounds_it() -> None:
+    log = "\n".join(f"step {n} of the job went on" for n in range(200))
+    around = [
+        Evidence(kind, "x", "\n".join(f"{kind} {n} says little" for n in range(900))) for kind in ("changes", "metrics")
+    ]
+    prompt = build_prompt(make_case("t", [Evidence("logs", "pod", log), *around]), nonce="n")
+    assert "200| step 199 of the job went on" in prompt.user  # whole: what is left goes to it
+    assert "lines)" in prompt.user.partition("(changes)")[2]  # condensed
+    assert len(prompt.user) < 15_000
+
+
 def test_reply_schema_is_closed_and_names_every_kind() -> None:
     schema = reply_schema()
     assert schema["additionalProperties"] is False

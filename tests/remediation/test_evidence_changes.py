@@ -79,6 +79,14 @@ def test_commits_and_files_are_counted_and_bounded() -> None:
     assert commits_change({"total_commits": 0, "commits": [], "files": []}) == ""
 
 
+def test_small_diffs_are_shown_and_large_ones_left_out() -> None:
+    small = {"filename": "deploy.yaml", "patch": "@@ -7,3 +7,3 @@\n  limits:\n-  memory: 512Mi\n+  memory: 64Mi"}
+    large = {"filename": "lock.json", "patch": "+x\n" * 2_000}
+    text = commits_change({"total_commits": 1, "commits": [], "files": [large, small]})
+    assert text.endswith("  --- deploy.yaml\n  @@ -7,3 +7,3 @@\n  -  memory: 512Mi\n  +  memory: 64Mi")
+    assert "+x" not in text
+
+
 def test_drift_names_paths_and_hides_values_of_secrets_and_variables() -> None:
     live = {"spec": {"replicas": 3, "containers": [{"name": "app", "env": [{"name": "TOKEN", "value": "one"}]}]}}
     wanted = {"spec": {"replicas": 2, "containers": [{"name": "app", "env": [{"name": "TOKEN", "value": "two"}]}]}}
