@@ -76,6 +76,9 @@ class OfflineDiagnosis:
         )
         return Answered(result, found)
 
+    async def precedents_of(self, case: Mapping[str, Any]) -> tuple[Precedent, ...]:
+        return await self._precedents(*read_case(case))
+
     async def _precedents(self, title: str, evidence: Sequence[Evidence]) -> tuple[Precedent, ...]:
         if self.engine is None:
             return ()
@@ -99,10 +102,10 @@ def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:
     return "\n".join(words), read_evidence(case["evidence"])
 
 
-def prompt_of(case: Mapping[str, Any]) -> str:
+def prompt_of(case: Mapping[str, Any], precedents: Sequence[Precedent] = ()) -> str:
     """Exactly what a model would be sent for a case."""
     title, evidence = read_case(case)
-    made = make_case(title, evidence, precedents=(), permitted_actions=tuple(REMEDIATORS))
+    made = make_case(title, evidence, precedents=precedents, permitted_actions=tuple(REMEDIATORS))
     prompt = build_prompt(made, nonce=secrets.token_hex(8))
     return f"{prompt.system}\n\n{prompt.user}"
 

@@ -82,7 +82,7 @@ def diagnose(
         raise typer.Exit(_run(_diagnose_lines(jsonl, precedents)))
     case = {"id": file or "-", "text": _read_log(file or "-")}
     if show_prompt:
-        sys.stdout.write(prompt_of(case) + "\n")
+        sys.stdout.write(_run(_prompt(case, precedents)) + "\n")
         return
     answer = _run(_diagnose_one(case, precedents))
     if as_json:
@@ -125,6 +125,13 @@ def _log_lines(path: str, stream: Any) -> Iterator[str]:
 async def _diagnose_one(case: dict[str, Any], precedents: bool) -> dict[str, Any]:
     async with httpx.AsyncClient() as http, OfflineDiagnosis.open(load_settings(), http, precedents) as offline:
         return answer_json(case, await offline.answer(case))
+
+
+async def _prompt(case: dict[str, Any], precedents: bool) -> str:
+    if not precedents:
+        return prompt_of(case)
+    async with httpx.AsyncClient() as http, OfflineDiagnosis.open(load_settings(), http, precedents) as offline:
+        return prompt_of(case, await offline.precedents_of(case))
 
 
 async def _diagnose_lines(path: str, precedents: bool) -> int:

@@ -88,6 +88,10 @@ def test_an_import_is_found_again_and_the_same_lines_change_nothing(
     assert rows("SELECT count(*) FROM audit WHERE what = 'knowledge.imported'") == [(2,)]
     found = command("search", "certificate expired", "--json").json
     assert (found[0]["id"], found[0]["source"], found[0]["cause"]) == ("c", "import", "Nobody renewed it.")
+    log = tmp_path / "log"
+    log.write_text("Last State: Terminated\n  Reason: OOMKilled\n  Exit Code: 137\n")
+    assert "Raised the limit." in command("diagnose", log, "--show-prompt", "--precedents").out
+    assert "Raised the limit." not in command("diagnose", log, "--show-prompt").out
     changed = lines(tmp_path / "changed", {**LINES[2], "fix": "Renewed it."})
     assert command("import", changed).out == "0 imported, 0 unchanged, 1 updated, 0 rejected\n"
 

@@ -61,7 +61,7 @@ def test_the_failing_things_own_words_get_more_room_than_what_only_surrounds_it(
     around = [
         Evidence(kind, "x", "\n".join(f"{kind} {n} says little" for n in range(900))) for kind in ("changes", "metrics")
     ]
-    prompt = build_prompt(make_case("t", [Evidence("logs", "pod", log), *around]), nonce="n")
+    prompt = build_prompt(make_case("t", [Evidence("logs", "pod", log), *around]), nonce="mark-1")
     assert "200| step 199 of the job went on" in prompt.user  # whole: what is left goes to it
     assert "lines)" in prompt.user.partition("(changes)")[2]  # condensed
     assert len(prompt.user) < 15_000
