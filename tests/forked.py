@@ -20,7 +20,7 @@ from bot import cli
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tests.forked", "bot.__main__", *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__))]
+    ["tests.forked", "tests.warm", "bot.__main__", *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__))]
 )
 
 

@@ -1,0 +1,9 @@
+"""Reads what the program reads at first use, in the process that the tests' programs are forked from."""
+
+import kubernetes.aio.client
+import kubernetes.aio.config  # noqa: F401  imported at first use, as above
+
+from knowledge.diagnosis import diagnose_builtin
+from knowledge.model import Evidence
+
+diagnose_builtin("", [Evidence("logs", "warm-up", "error: none")], embed=None)
