@@ -137,6 +137,8 @@ class Incident:
     revision: int
     asked_by: str = ""
     commit: str = ""
+    assigned_to: str = ""  # who said "I'm on it": a Slack user's id
+    by_hand: str = ""  # why nothing runs by itself for this incident; "" where the policy decides
 
     @property
     def open(self) -> bool:
