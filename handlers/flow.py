@@ -17,10 +17,11 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, routing, slack_search, threads
+from handlers import cards, first_look, routing, slack_search, taking, threads
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
+from handlers.taking import pager_key
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
 from knowledge.injection import injection_suspected
@@ -55,7 +56,8 @@ from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
-from remediation import context, evidence, execution, planning, policy, recovery, targets, verification
+from remediation import context, drift, evidence, execution, planning, policy, recovery, targets, verification
+from remediation.approvals import CRITICAL as SEVERE
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
@@ -64,7 +66,7 @@ S = IncidentState
 ALERTS, QUESTION = "alerts", "question"
 EXCERPT_CHARS = 4_000
 LOOP_HOURS = 24.0
-SEVERE = frozenset({"critical", "page", "p1", "sev1", "emergency"})
+PAUSED_BEFORE = "CodeHealer was paused before this could start."
 
 
 # --- delivery ---------------------------------------------------------------------------------------------------
@@ -91,6 +93,8 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
     Returns the incident that only counts one alert more: its card is shown again once a batch.
     """
+    if await taking.on_pager(db, services, alert):
+        return None
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
         return None
@@ -174,12 +178,12 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     await on_alert(db, services, alert)
 
 
-async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str) -> bool:
+async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "") -> bool:
     """Diagnose an open incident once more; False where a fix is under way or it is closed."""
     moved = await incidents.move(db, incident, S.DIAGNOSING)
     if moved is None:
         return False
-    await approvals.withdraw_open(db, incident.id, f"<@{by}> asked to look again")
+    await approvals.withdraw_open(db, incident.id, why or f"<@{by}> asked to look again")
     await audit.record(db, "incident.looked_again", actor=by, incident_id=incident.id)
     await cards.show(db, services, moved)
     await enqueue(db, services, "gather_evidence", incident.id)
@@ -255,6 +259,8 @@ async def diagnose(services: Services, incident_id: int) -> None:
     seen = await _look(services, incident, collected)
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
+    if plan.action and seen:
+        plan = replace(plan, seen=drift.seen_of(seen))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:
@@ -377,6 +383,7 @@ async def _decide(  # noqa: PLR0917  all that a decision is about
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
         paused=await switches.paused(db) or not services.actions,
         flagged=incident.flagged,
+        by_hand=incident.by_hand,
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
         attempts=await _attempts(db, target) if target else (),
@@ -410,6 +417,7 @@ async def _follow(
             needed=verdict.how_many,
             who=verdict.who,
             until=verdict.until,
+            requester=incident.asked_by,
         )
     elif action and state is S.RUNNING:
         await _start_automatically(db, services, moved, planned)
@@ -484,7 +492,7 @@ async def execute(services: Services, execution_id: int) -> None:
         await _after_execution(services, execution_id)
         return
     if paused and current.state is ExecutionState.QUEUED:
-        await _refuse(services, current, "CodeHealer was paused before this could start.")
+        await _refuse(services, current, PAUSED_BEFORE)
     else:
         try:
             await execution.run(current, _execution_services(services, current))
@@ -536,7 +544,9 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             outcome=to_json(current.outcome) if current.outcome else None,
         )
         if current.state is not ExecutionState.ACTED:
-            await _give_up(db, services, incident)
+            # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
+            why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
+            await _give_up(db, services, incident, by_hand="" if why == PAUSED_BEFORE else why)
         elif policy.is_dry_run(services.policy, current.action.target):
             await _only_pretended(db, services, incident, current)
         else:
@@ -566,8 +576,8 @@ async def _only_pretended(db: AsyncConnection, services: Services, incident: Inc
         await cards.progress(db, services, moved, current)
 
 
-async def _give_up(db: AsyncConnection, services: Services, incident: Incident) -> None:
-    moved = await incidents.move(db, incident, S.ESCALATED)
+async def _give_up(db: AsyncConnection, services: Services, incident: Incident, *, by_hand: str = "") -> None:
+    moved = await incidents.move(db, incident, S.ESCALATED, by_hand=incident.by_hand or by_hand)
     if moved is None:
         return
     await cards.show(db, services, moved)
@@ -703,8 +713,13 @@ async def stand_down(services: Services, incident_id: int) -> None:
     await services.clients.pager.resolve(pager_key(incident_id))
 
 
-def pager_key(incident_id: int) -> str:
-    return f"codehealer-incident-{incident_id}"
+async def acknowledge(services: Services, incident_id: int) -> None:
+    """Tell the pager that somebody is on it; acknowledging twice, or what was never triggered, changes nothing."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+    if incident is None or not incident.open or services.clients.pager is None:
+        return
+    await services.clients.pager.acknowledge(pager_key(incident_id))
 
 
 # --- lesson -------------------------------------------------------------------------------------------------------
@@ -767,6 +782,12 @@ async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
     except CodeHealerError as error:
         log.warning("lesson_without_vector", incident_id=item.incident_id, error=str(error))
         return None
+
+
+# --- what a decision that is taken later looks at again ---------------------------------------------------------------
+
+
+look, decide = _look, _decide
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

@@ -65,9 +65,9 @@ async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) 
 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
-    body = delivery.body
-    approval_id = body["click"]["approval_id"]
-    await services.jobs.enqueue(db, delivery.event, lock=f"approval:{approval_id}", **body)
+    click = delivery.body["click"]
+    lock = f"approval:{click['approval_id']}" if "approval_id" in click else f"taking:{click['incident_id']}"
+    await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
 
 
@@ -93,6 +93,9 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "reaction": _reaction,
     "approve": _later,
     "reject": _later,
+    "edit": _later,
+    "snooze": _later,
+    "take": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

@@ -307,9 +307,10 @@ outbox = Table(
     _moment("sent_at", nullable=True),
     _text("ts"),
     _text("error"),
-    CheckConstraint("kind IN ('card', 'post', 'ephemeral', 'reaction')", name="kind"),
+    CheckConstraint("kind IN ('card', 'post', 'edit', 'direct', 'ephemeral', 'reaction')", name="kind"),
     CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
+    Index("ix_outbox_calls", "incident_id", postgresql_where=text("kind = 'post' AND key LIKE 'call:%'")),
 )
 
 # The channels that the bot is in. Who may read a channel's threads is decided by this row alone, so a channel that
