@@ -24,6 +24,7 @@ from knowledge.model import (
     ExecutionState,
     Incident,
     IncidentState,
+    RejectReason,
     Verification,
 )
 from knowledge.redaction import clean, redact
@@ -192,6 +193,11 @@ async def answer_question(db: AsyncConnection, question: Question, answer: Card)
     )
 
 
+# How an incident whose fix was rejected is remembered: at another time says nothing about the fix, and what people had
+# fixed already was not ended by the bot. All other reasons are "rejected", and the reason says what to learn.
+REJECTED_AS: Mapping[str, str] = {RejectReason.NOT_NOW: "", RejectReason.ALREADY_FIXED: "resolved"}
+
+
 def outcome_word(
     incident: Incident, approval: Approval | None, current: Execution | None, found: Verification | None
 ) -> str:
@@ -201,7 +207,7 @@ def outcome_word(
             return "failed" if current.state is ExecutionState.FAILED else ""
         return found.verdict if found else ""
     if approval and approval.state is ApprovalState.REJECTED:
-        return "rejected"
+        return REJECTED_AS.get(approval.reason.split(":")[0], "rejected")
     if incident.state is IncidentState.RESOLVED:
         return "resolved"
     return "dismissed" if incident.state is IncidentState.DISMISSED else ""

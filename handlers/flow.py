@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, routing, slack_search, taking, threads
+from handlers import cards, first_look, reading, routing, slack_search, taking, threads
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
@@ -66,6 +66,10 @@ S = IncidentState
 ALERTS, QUESTION = "alerts", "question"
 EXCERPT_CHARS = 4_000
 LOOP_HOURS = 24.0
+WRONG_TARGET = (
+    "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
+    "remembered of it (codehealer incidents update)"
+)
 PAUSED_BEFORE = "CodeHealer was paused before this could start."
 
 
@@ -121,7 +125,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
-    channel = _channel_for(services, alert)
+    channel = await _channel_for(db, services, alert)
     incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=alert.thread_ts)
     await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
     await cards.show(db, services, incident, first=True)
@@ -129,11 +133,17 @@ async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incide
     return incident
 
 
-def _channel_for(services: Services, alert: Alert) -> str:
-    """Where the card goes: where people asked, else the service's channel, else the default."""
+async def _channel_for(db: AsyncConnection, services: Services, alert: Alert) -> str:
+    """Where the card goes: where people asked, else the service's channel, else the default.
+
+    What was posted where not everybody reads stays there, unless the service's own channel is as closed.
+    """
     if alert.source == QUESTION_SOURCE:
         return alert.channel
-    return routing.channel_for(services.policy, alert, services.channel)
+    channel = routing.channel_for(services.policy, alert, services.channel)
+    if not alert.closed or channel == alert.channel:
+        return channel
+    return channel if await reading.is_closed(db, channel) else alert.channel
 
 
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
@@ -202,7 +212,8 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
         return
     target = await _resolve(services, incident)
     collected = [
-        *_from_alerts(alerts),
+        # What a closed channel's post says is no evidence anywhere else.
+        *_from_alerts([one for one in alerts if not one.closed or one.channel == incident.channel]),
         *await cards.read_thread(services, incident),
         *await evidence.collect(
             replace(incident, target=target),
@@ -357,6 +368,9 @@ async def _plan(
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
         loop = await _attempts(db, incident.target)
+        misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
+    if misplaced:
+        return planning.nothing(WRONG_TARGET)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
     return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)

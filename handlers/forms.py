@@ -1,7 +1,7 @@
 """Clicks that open a form: what must happen while the person waits, since a trigger lives three seconds."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,21 @@ from knowledge.store import approvals, incidents
 from remediation.editing import editable
 
 Body = Mapping[str, Any]
+Form = Callable[[Services, Any, Body], Awaitable[None]]
+
+
+def for_members(form: Form) -> Form:
+    """The form for people of our workspace; others, who read a shared channel's card, learn no more than it says."""
+
+    async def opened(services: Services, ack: Any, body: Body) -> None:
+        if str(body["user"].get("team_id") or services.people.team_id) == services.people.team_id:
+            await form(services, ack, body)
+            return
+        await ack()
+        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.notice_modal(replies.GUEST))
+
+    return opened
+
 
 TIMEZONE_S = 1.5
 

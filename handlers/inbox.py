@@ -11,9 +11,12 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, threads
+from handlers import cards, commands, decisions, feedback, flow, replies, threads
+from handlers.blocks import mrkdwn as m
+from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question, subcommand_of
+from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
@@ -36,8 +39,11 @@ async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -
 
 async def _question(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     question = Question(**delivery.body["question"])
-    if name := subcommand_of(question, commands.IN_MENTIONS):
-        answer = await commands.answer(db, services, name)
+    if question.outside:
+        text = replies.OUTSIDE
+        await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
+    elif name := subcommand_of(question, commands.IN_MENTIONS):
+        answer = await commands.answer(db, services, name, Reader(question.channel))
         await cards.answer_question(db, question, answer)
     else:
         await flow.on_question(db, services, question)

@@ -28,6 +28,7 @@ from handlers.blocks.card import (
 )
 from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
+from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
 from handlers.sources.slack_text import message_text
@@ -40,6 +41,8 @@ log = structlog.get_logger(__name__)
 COMMAND = "/codehealer"
 DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
+# Kinds of conversation that not everybody of the workspace reads.
+CLOSED = frozenset({"group", "mpim", "im"})
 MAX_QUESTION_CHARS = 60_000
 
 
@@ -58,13 +61,14 @@ def _mention(event: Body, _services: Services) -> Stored:
     return flow.QUESTION, {"question": _question(event)}
 
 
-def _question(event: Body) -> dict[str, str]:
+def _question(event: Body) -> dict[str, Any]:
     return {
         "user": str(event["user"]),
         "channel": str(event["channel"]),
         "ts": str(event["ts"]),
         "thread_ts": str(event.get("thread_ts") or ""),
         "text": (str(event.get("text") or "") or message_text(event, quoted=True))[:MAX_QUESTION_CHARS],
+        "outside": event.get("is_ext_shared_channel") is True,
     }
 
 
@@ -89,7 +93,15 @@ def _app_post(event: Body, inner: Body, services: Services) -> Stored:
         return None
     trusted = routing.trusts_app(services.policy, inner.get("bot_id"), inner.get("app_id"))
     kept = [
-        to_json(replace(alert, trusted=trusted, channel=str(event["channel"]), message_ts=str(inner.get("ts", ""))))
+        to_json(
+            replace(
+                alert,
+                trusted=trusted,
+                channel=str(event["channel"]),
+                message_ts=str(inner.get("ts", "")),
+                closed=event.get("channel_type") in CLOSED,
+            )
+        )
         for alert in alerts
         if alert.actionable or alert.status is AlertStatus.RESOLVED
     ]
@@ -182,8 +194,9 @@ async def _acknowledge(ack: Any) -> None:
 
 
 async def _command(services: Services, ack: Any, body: Body) -> None:
+    reader = await reader_of(services, str(body.get("channel_id") or ""), str(body.get("user_id") or ""))
     async with services.engine.connect() as db:
-        answer = await commands.answer(db, services, str(body.get("text") or ""))
+        answer = await commands.answer(db, services, str(body.get("text") or ""), reader)
     await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
 
 
@@ -197,11 +210,11 @@ async def _unhandled(error: Exception, body: Body) -> BoltResponse | None:
 
 EVENTS = tuple(EVENT_READERS)
 ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
-    REJECT: forms.open_reject,
-    DETAILS: forms.open_details,
+    REJECT: forms.for_members(forms.open_reject),
+    DETAILS: forms.for_members(forms.open_details),
     FEEDBACK: forms.give_feedback,
-    APPROVE_TWICE: forms.open_twice,
-    MORE: forms.open_more,
+    APPROVE_TWICE: forms.for_members(forms.open_twice),
+    MORE: forms.for_members(forms.open_more),
 }
 STORED_ONLY = (APPROVE, TAKE)
 VIEWS = (

@@ -14,6 +14,7 @@ CHANGED = "The fix has changed since this card was drawn. Please read the card a
 ASKED_TWICE = "This fix is asked for twice. Please click Approve on the card again, read why, and confirm."
 NOT_EDITABLE = "Nothing about this fix can be changed; approve it as it is, or reject it and say what would be right."
 NOT_SEEN = "The target could not be looked at just now, so nothing is changed. Please try again in a minute."
+OUTSIDE = "Other companies read this channel, so I say nothing about failures here. Please ask me in one of our own."
 OVER = "This incident is over, so there is nothing to take on."
 PAUSED = "CodeHealer is paused, so nothing runs. Once it is resumed, the approval can be given."
 GUEST = "Guests and people from other workspaces may ask, but not approve."

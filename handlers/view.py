@@ -5,10 +5,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers.blocks.card import Card, CardView, render_card
 from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
+from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
 from knowledge.store import answers, approvals, executions, incidents, memory, threads
-from knowledge.store.threads import Asked
 from remediation.editing import editable
 
 
@@ -32,7 +32,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         approval=approval,
         execution=execution,
         verification=verification,
-        precedents=await threads.with_text(db, answer.precedents, Asked(incident.channel)) if answer else (),
+        precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
         feedback_counts=(ups, len(opinions) - ups),
         responsible=(incident.assigned_to,) if incident.assigned_to else tuple(services.policy.approvers.users),

@@ -87,6 +87,7 @@ class Alert:
     message_ts: str = ""
     thread_ts: str = ""
     asked_by: str = ""
+    closed: bool = False  # posted in a channel that not everybody reads: what it says stays there
 
 
 class IncidentState(StrEnum):

@@ -114,6 +114,7 @@ _SETTLED = (
         _CALLS.c.kind == "post",
         _CALLS.c.key.startswith("call:", autoescape=True),
         _CALLS.c.key != bindparam("its_own"),
+        _CALLS.c.state != "failed",
     )
 )  # fmt: skip
 
@@ -232,7 +233,9 @@ async def anew(db: AsyncConnection, message: Message, *, error: str) -> None:
 
 
 async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
-    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="failed", error=error[:300]))
+    """It is not said, and what was to be edited in it is not either."""
+    gone = or_(outbox.c.id == message.id, outbox.c.key == f"edit:{message.key}")
+    await db.execute(update(outbox).where(gone).values(state="failed", error=error[:300]))
 
 
 @dataclass(frozen=True, slots=True)

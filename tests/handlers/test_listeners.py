@@ -70,8 +70,11 @@ def alerts_of(stored: Stored) -> list[Json]:
 
 def test_a_mention_is_a_question_with_its_place(readers: Services) -> None:
     mention = message(type="app_mention", text=f"<@{BOT}> why?", thread_ts="1699.1")
-    kept = {"user": "U1", "channel": "C1", "ts": mention["ts"], "thread_ts": "1699.1", "text": f"<@{BOT}> why?"}
+    place = {"user": "U1", "channel": "C1", "ts": mention["ts"], "thread_ts": "1699.1"}
+    kept = {**place, "text": f"<@{BOT}> why?", "outside": False}
     assert read_event(mention, readers) == (flow.QUESTION, {"question": kept})
+    shared = read_event(mention | {"is_ext_shared_channel": True}, readers)
+    assert shared == (flow.QUESTION, {"question": kept | {"outside": True}})
 
 
 def test_a_mention_in_blocks_alone_is_read_and_a_long_one_is_cut(readers: Services) -> None:
