@@ -29,7 +29,7 @@ from bot.wiring import Program, open_services, read_policy, webhook_secrets
 from handlers import first_look, inbox
 from handlers.outbox import Sender
 from handlers.services import Services
-from handlers.view import render
+from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox
@@ -241,7 +241,12 @@ async def _serve(
 
 async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> None:
     """What one process at a time does."""
-    sender = Sender(services.engine, services.slack, lambda db, number: render(db, services, number))
+    sender = Sender(
+        services.engine,
+        services.slack,
+        lambda db, number: render(db, services, number),
+        lambda db, number: render_settled(db, services, number),
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(sender.run(wake), name="outbox")
         group.create_task(run_schedule(services), name="schedule")

@@ -7,7 +7,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow, thread_backfill
+from handlers import decisions, flow, later, thread_backfill
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -41,6 +41,9 @@ async def keep_vectors(services: Services) -> None:
 TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
     "expire approvals": (decisions.expire, 5.0),
+    "start scheduled approvals": (later.start_due, 5.0),
+    "ask again after a snooze": (later.ask_again, 5.0),
+    "remind approvers": (later.remind, 10.0),
     "recheck incidents": (flow.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),

@@ -17,7 +17,7 @@ from slack_bolt.async_app import AsyncApp
 from bot.jobs import DurableJobs
 from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
-from handlers import flow, inbox, slack_search, thread_backfill, threads
+from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -86,6 +86,11 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "stand_down": flow.stand_down,
     "approve": inbox.on_approve,
     "reject": inbox.on_reject,
+    "edit": changing.edit,
+    "snooze": changing.snooze,
+    "take": taking.take,
+    "run_scheduled": due.run_scheduled,
+    "acknowledge": flow.acknowledge,
     "read_thread": threads.read_thread,
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,

@@ -24,11 +24,12 @@ from knowledge.model import (
     ExecutionState,
     Incident,
     IncidentState,
+    RejectReason,
     Verification,
 )
 from knowledge.redaction import clean, redact
 from knowledge.runbooks import Runbook, best_runbook
-from knowledge.store import incidents, outbox
+from knowledge.store import incidents, outbox, threads
 from knowledge.store.outbox import CardPlace
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,8 @@ async def show(db: AsyncConnection, services: Services, incident: Incident, *, f
         payload=in_thread,
         priority=outbox.URGENT if first else outbox.CHANGED,
     )
+    if not first:
+        await outbox.settle_calls(db, incident.id, revision=incident.revision)
 
 
 async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:
@@ -71,7 +74,7 @@ async def _reply(
     await outbox.put(
         db,
         kind="post",
-        key=f"{key}:{incident.id}",
+        key=f"{key}:{incident.id}",  # for calls: outbox.call_key
         channel=incident.channel or services.channel,
         payload={"text": card.text, "blocks": card.blocks, "broadcast": broadcast, **where},
         incident_id=incident.id,
@@ -135,6 +138,49 @@ async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: 
     )
 
 
+MOST_REMINDED = 10
+
+
+async def people_asked(services: Services, approval: Approval) -> list[str]:
+    """The people to remind: those named and those of the groups; a channel that was asked has seen the call."""
+    found = [who for who in approval.who if who[:1] in "UW"]
+    for group in (who for who in approval.who if who.startswith("S")):
+        found += await services.people.members(group)
+    return [who for who in dict.fromkeys(found) if who not in approval.approved_by][:MOST_REMINDED]
+
+
+async def link_of(services: Services, incident_id: int) -> str:
+    """Slack's link to an incident's card, "" when it cannot be had now."""
+    async with services.engine.connect() as db:
+        place = await outbox.card_place(db, incident_id)
+    return await permalink(services, place)
+
+
+async def remind(
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    approval: Approval,
+    *,
+    people: Sequence[str],
+    link: str,
+) -> None:
+    """Tell each of them directly that a request waits. What a private channel's card says stays in that channel."""
+    view = await card_view(db, services, incident)
+    place = await threads.channel(db, incident.channel or services.channel)
+    reminder = thread.reminder(view, link=link, closed=place is None or place.audience != "all")
+    for user in people:
+        await outbox.put(
+            db,
+            kind="direct",
+            key=f"remind:{approval.id}:{user}",
+            channel=user,
+            payload={"text": reminder.text, "blocks": reminder.blocks},
+            incident_id=incident.id,
+            priority=outbox.URGENT,
+        )
+
+
 async def answer_question(db: AsyncConnection, question: Question, answer: Card) -> None:
     """Answer a mention that asked for status or help, in its thread."""
     await outbox.put(
@@ -147,6 +193,11 @@ async def answer_question(db: AsyncConnection, question: Question, answer: Card)
     )
 
 
+# How an incident whose fix was rejected is remembered: at another time says nothing about the fix, and what people had
+# fixed already was not ended by the bot. All other reasons are "rejected", and the reason says what to learn.
+REJECTED_AS: Mapping[str, str] = {RejectReason.NOT_NOW: "", RejectReason.ALREADY_FIXED: "resolved"}
+
+
 def outcome_word(
     incident: Incident, approval: Approval | None, current: Execution | None, found: Verification | None
 ) -> str:
@@ -156,7 +207,7 @@ def outcome_word(
             return "failed" if current.state is ExecutionState.FAILED else ""
         return found.verdict if found else ""
     if approval and approval.state is ApprovalState.REJECTED:
-        return "rejected"
+        return REJECTED_AS.get(approval.reason.split(":")[0], "rejected")
     if incident.state is IncidentState.RESOLVED:
         return "resolved"
     return "dismissed" if incident.state is IncidentState.DISMISSED else ""

@@ -16,6 +16,7 @@ from handlers.blocks.commands import (
     status_answer,
     unknown_answer,
 )
+from handlers.reading import Reader, readable
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import ApprovalState
@@ -26,8 +27,9 @@ MOST_INCIDENTS = 50
 STATS_DAYS = 30
 
 
-async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str, ...]) -> Card:
-    open_ones = await incidents.listed(db, only_open=True, limit=MOST_INCIDENTS)
+async def _status(db: AsyncConnection, services: Services, reader: Reader, _arguments: tuple[str, ...]) -> Card:
+    every = await incidents.listed(db, only_open=True, limit=MOST_INCIDENTS)
+    open_ones = await readable(db, services, every, reader)
     waiting = []
     for incident in open_ones:
         approval = await approvals.latest(db, incident.id)
@@ -46,14 +48,17 @@ async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str
     )
 
 
-async def _show(db: AsyncConnection, services: Services, arguments: tuple[str, ...]) -> Card:
+async def _show(db: AsyncConnection, services: Services, reader: Reader, arguments: tuple[str, ...]) -> Card:
     number = arguments[0] if arguments else ""
     # Longer than any id can be, and int() would take it.
     incident = await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
-    return show_answer(await card_view(db, services, incident)) if incident else show_unknown_answer(arguments)
+    # One that may not be told of here is answered as one that is not there.
+    if incident is None or not await readable(db, services, [incident], reader):
+        return show_unknown_answer(arguments)
+    return show_answer(await card_view(db, services, incident))
 
 
-async def _stats(db: AsyncConnection, services: Services, arguments: tuple[str, ...]) -> Card:
+async def _stats(db: AsyncConnection, services: Services, _reader: Reader, arguments: tuple[str, ...]) -> Card:
     number = arguments[0].removesuffix("d") if arguments else ""
     days = int(number) if number.isdecimal() and 0 < len(number) < 4 and int(number) else STATS_DAYS
     now = services.now()
@@ -61,11 +66,11 @@ async def _stats(db: AsyncConnection, services: Services, arguments: tuple[str, 
     return stats_answer(found, days)
 
 
-async def _help(_db: AsyncConnection, _services: Services, _arguments: tuple[str, ...]) -> Card:
+async def _help(_db: AsyncConnection, _services: Services, _reader: Reader, _arguments: tuple[str, ...]) -> Card:
     return help_answer()
 
 
-ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, tuple[str, ...]], Awaitable[Card]]] = {
+ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, Reader, tuple[str, ...]], Awaitable[Card]]] = {
     "status": _status,
     "show": _show,
     "stats": _stats,
@@ -73,8 +78,8 @@ ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, tuple[str, ...]], Awa
 }
 
 
-async def answer(db: AsyncConnection, services: Services, text: str) -> Card:
-    """The answer to what was typed; an unknown word gets a suggestion."""
+async def answer(db: AsyncConnection, services: Services, text: str, reader: Reader) -> Card:
+    """The answer to what was typed, with what the reader may know; an unknown word gets a suggestion."""
     command = parse_command(text)
     known = ANSWERS.get(command.name)
-    return await known(db, services, command.arguments) if known else unknown_answer(command.name)
+    return await known(db, services, reader, command.arguments) if known else unknown_answer(command.name)

@@ -1,53 +1,116 @@
 """A person's yes or no to a proposed fix: checked, counted once, and answered privately where it does not count."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow, replies
+from handlers import cards, flow, later, replies, taking
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
 from knowledge.errors import Conflict
-from knowledge.model import Approval, ApprovalState, IncidentState, RejectReason
+from knowledge.model import Approval, ApprovalState, Incident, IncidentState, RejectReason
 from knowledge.redaction import redact
-from knowledge.store import answers, approvals, audit, incidents, switches
-from remediation.approvals import Denied, Person, check_click, check_reject
+from knowledge.store import answers, approvals, audit, incidents, outbox, switches
+from knowledge.store.answers import StoredPlan
+from remediation import drift
+from remediation.approvals import Denied, Person, check_click, check_reject, may_decide
 
 S = IncidentState
 MAX_COMMENT = 500
 
 
 async def approve(services: Services, click: Mapping[str, Any]) -> None:
-    """One click on Approve. `click`: user, channel, approval_id, digest (the first 16 digits that were shown), key.
+    """One click on Approve, or one submission that approves.
+
+    `click`: user, channel ("" is the card's), approval_id, digest (the first 16 digits that were shown), key; `at`
+    (ISO) where it is for later, and `confirmed` where the person was asked a second time.
 
     A crash before the transaction repeats the whole; after it the approval is decided, and a repeat is told so.
     """
     person = await services.people.look_up(click["user"])
+    drifted = await _drifted(services, click, person)
     async with services.engine.begin() as db:
-        approval = await _locked(db, click["approval_id"])
+        approval = await locked(db, click["approval_id"])
         if approval is None:
-            await _tell(db, click, replies.CHANGED)
+            await tell(db, click, replies.CHANGED)
             return
-        if click["user"] in approval.approved_by and approval.state is ApprovalState.APPROVED:
+        if click["user"] in approval.approved_by and approval.state in {
+            ApprovalState.APPROVED,
+            ApprovalState.SCHEDULED,
+        }:
             return  # the same click, delivered again
+        planned = await planned_of(db, approval)
         paused = await switches.paused(db) or not services.actions
-        digest = approval.digest if approval.digest.startswith(click["digest"]) else ""
-        verdict = check_click(approval, person, digest, now=services.now(), policy=services.policy, paused=paused)
+        verdict = check_click(
+            approval,
+            person,
+            shown_digest(approval, click),
+            now=services.now(),
+            policy=services.policy,
+            paused=paused,
+            action=planned.plan.action if planned else None,
+        )
         if isinstance(verdict, Denied):
-            await _refused(db, click, approval, verdict.reason)
-            return
-        await approvals.vote(db, approval.id, person.id)
-        await audit.record(db, "approval.vote", actor=person.id, incident_id=approval.incident_id, approval=approval.id)
-        if verdict.enough:
-            await _approved(db, services, approval, person)
+            await refuse(db, click, approval, verdict.reason)
+        elif planned and planned.plan.twice and not click.get("confirmed"):
+            await refuse(db, click, approval, replies.ASKED_TWICE)
+        elif drifted:
+            await _stale(db, services, click, approval, drifted)
         else:
-            incident = await incidents.get(db, approval.incident_id)
-            if incident:
-                await cards.show(db, services, incident)
+            await _count(db, services, approval, planned, person, at=click.get("at"), enough=verdict.enough)
 
 
-async def _locked(db: AsyncConnection, approval_id: int) -> Approval | None:
+async def _drifted(services: Services, click: Mapping[str, Any], person: Person) -> str:
+    """What has changed at the target since the fix was proposed, looked at for a click that may count."""
+    async with services.engine.connect() as db:
+        approval = await approvals.get(db, click["approval_id"])
+        planned = await planned_of(db, approval) if approval else None
+    if approval is None or planned is None or planned.plan.action is None or approval.state is not ApprovalState.OPEN:
+        return ""
+    if may_decide(approval, person, services.policy, planned.plan.action):
+        return ""
+    return await drift.changed(planned.plan.action.target, planned.plan.seen, services.clients)
+
+
+async def _stale(
+    db: AsyncConnection, services: Services, click: Mapping[str, Any], approval: Approval, why: str
+) -> None:
+    incident = await incidents.get(db, approval.incident_id, lock=True)
+    if incident:
+        await taking.hand_over(db, services, incident, why=f"changed since this was proposed: {why}", by=click["user"])
+    await refuse(db, click, approval, f"Nothing was started: since this was proposed, {why}.")
+
+
+async def _count(
+    db: AsyncConnection,
+    services: Services,
+    approval: Approval,
+    planned: StoredPlan | None,
+    person: Person,
+    *,
+    at: str | None,
+    enough: bool,
+) -> None:
+    """A yes that counts: noted, and where it is the last one needed, carried out or kept for its hour."""
+    await approvals.vote(db, approval.id, person.id, run_at=datetime.fromisoformat(at) if at else None)
+    await audit.record(
+        db, "approval.vote", actor=person.id, incident_id=approval.incident_id, approval=approval.id, at=at or ""
+    )
+    counted = await approvals.get(db, approval.id)
+    incident = await incidents.get(db, approval.incident_id, lock=True)
+    if incident is None or counted is None:
+        return
+    if not enough:
+        await cards.show(db, services, incident)
+    elif counted.run_at and counted.run_at > services.now():
+        await later.schedule(db, services, incident, counted, by=person.id)
+    elif planned:
+        await carry_out(db, services, incident, counted, planned, by=person.id)
+
+
+async def locked(db: AsyncConnection, approval_id: int) -> Approval | None:
     """The approval, with its incident's row locked before its own: every writer takes them in this order."""
     approval = await approvals.get(db, approval_id)
     if approval is None:
@@ -56,18 +119,28 @@ async def _locked(db: AsyncConnection, approval_id: int) -> Approval | None:
     return await approvals.get(db, approval_id, lock=True)
 
 
-async def _approved(db: AsyncConnection, services: Services, approval: Approval, person: Person) -> None:
-    incident = await incidents.get(db, approval.incident_id, lock=True)
+async def planned_of(db: AsyncConnection, approval: Approval) -> StoredPlan | None:
+    """The plan that the approval is for; None where a newer one has taken its place."""
     planned = await answers.latest_plan(db, approval.incident_id)
-    if incident is None or planned is None or planned.id != approval.plan_id:
-        return
-    if not await approvals.decide(db, approval.id, ApprovalState.APPROVED, by=person.id):
+    return planned if planned and planned.id == approval.plan_id else None
+
+
+def shown_digest(approval: Approval, click: Mapping[str, Any]) -> str:
+    """The approval's digest where the person saw its beginning, else one that fits nothing."""
+    return approval.digest if approval.digest.startswith(click["digest"]) else ""
+
+
+async def carry_out(
+    db: AsyncConnection, services: Services, incident: Incident, approval: Approval, planned: StoredPlan, *, by: str
+) -> None:
+    """Close an open, or a due, request with a yes, and queue its one execution; all in the caller's transaction."""
+    if not await approvals.decide(db, approval.id, ApprovalState.APPROVED, by=by, of=approvals.STILL_ASKED):
         return
     moved = await incidents.move(db, incident, S.RUNNING)
     if moved is None:
         raise Conflict(f"incident {incident.id} is {incident.state} while its approval was open")
-    await flow.start_execution(db, services, moved, approval.id, planned.plan, by=person.id)
-    await audit.record(db, "approval.approved", actor=person.id, incident_id=incident.id, approval=approval.id)
+    await flow.start_execution(db, services, moved, approval.id, planned.plan, by=by)
+    await audit.record(db, "approval.approved", actor=by, incident_id=incident.id, approval=approval.id)
     await cards.show(db, services, moved)
 
 
@@ -75,20 +148,24 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
     """A submitted reject modal: the reason teaches, and what is wrong with the fix is a person's now."""
     person = await services.people.look_up(user)
     async with services.engine.begin() as db:
-        approval = await _locked(db, rejection.approval_id)
+        approval = await locked(db, rejection.approval_id)
         incident = await incidents.get(db, approval.incident_id) if approval else None
         if approval is None or incident is None:
             return  # erased meanwhile, with its card
         click = {"user": user, "channel": incident.channel or services.channel, "key": key}
         if approval.state is ApprovalState.REJECTED and approval.decided_by == user:
             return  # the same submission, delivered again
-        verdict = check_reject(approval, person, now=services.now(), policy=services.policy)
+        planned = await planned_of(db, approval)
+        action = planned.plan.action if planned else None
+        verdict = check_reject(approval, person, now=services.now(), policy=services.policy, action=action)
         if isinstance(verdict, Denied):
-            await _refused(db, click, approval, verdict.reason)
+            await refuse(db, click, approval, verdict.reason)
             return
         comment = redact(rejection.comment)[:MAX_COMMENT]
         reason = f"{rejection.reason}: {comment}" if comment else str(rejection.reason)
-        await approvals.decide(db, approval.id, ApprovalState.REJECTED, by=user, reason=reason)
+        await approvals.decide(
+            db, approval.id, ApprovalState.REJECTED, by=user, reason=reason, of=approvals.STILL_ASKED
+        )
         await audit.record(
             db, "approval.rejected", actor=user, incident_id=approval.incident_id, approval=approval.id, reason=reason
         )
@@ -121,12 +198,15 @@ async def expire(services: Services) -> None:
                 await flow.enqueue(db, services, "page", incident_id)
 
 
-async def _refused(db: AsyncConnection, click: Mapping[str, Any], approval: Approval, reason: str) -> None:
+async def refuse(db: AsyncConnection, click: Mapping[str, Any], approval: Approval, reason: str) -> None:
+    """Say privately why a click does not count, and note it."""
     await audit.record(
         db, "approval.refused", actor=click["user"], incident_id=approval.incident_id, approval=approval.id, why=reason
     )
-    await _tell(db, click, reason)
+    place = await outbox.card_place(db, approval.incident_id)
+    await tell(db, {**click, "channel": click["channel"] or (place.channel if place else "")}, reason)
 
 
-async def _tell(db: AsyncConnection, click: Mapping[str, Any], text: str) -> None:
+async def tell(db: AsyncConnection, click: Mapping[str, Any], text: str) -> None:
+    """A sentence for whoever clicked alone."""
     await cards.tell(db, key=click["key"], channel=click["channel"], user=click["user"], text=text)

@@ -17,10 +17,11 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, routing, slack_search, threads
+from handlers import cards, first_look, reading, routing, slack_search, taking, threads
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
+from handlers.taking import pager_key
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
 from knowledge.injection import injection_suspected
@@ -55,7 +56,8 @@ from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
-from remediation import context, evidence, execution, planning, policy, recovery, targets, verification
+from remediation import context, drift, evidence, execution, planning, policy, recovery, targets, verification
+from remediation.approvals import CRITICAL as SEVERE
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
@@ -64,7 +66,11 @@ S = IncidentState
 ALERTS, QUESTION = "alerts", "question"
 EXCERPT_CHARS = 4_000
 LOOP_HOURS = 24.0
-SEVERE = frozenset({"critical", "page", "p1", "sev1", "emergency"})
+WRONG_TARGET = (
+    "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
+    "remembered of it (codehealer incidents update)"
+)
+PAUSED_BEFORE = "CodeHealer was paused before this could start."
 
 
 # --- delivery ---------------------------------------------------------------------------------------------------
@@ -91,6 +97,8 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
     Returns the incident that only counts one alert more: its card is shown again once a batch.
     """
+    if await taking.on_pager(db, services, alert):
+        return None
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
         return None
@@ -117,7 +125,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
-    channel = _channel_for(services, alert)
+    channel = await _channel_for(db, services, alert)
     incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=alert.thread_ts)
     await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
     await cards.show(db, services, incident, first=True)
@@ -125,11 +133,17 @@ async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incide
     return incident
 
 
-def _channel_for(services: Services, alert: Alert) -> str:
-    """Where the card goes: where people asked, else the service's channel, else the default."""
+async def _channel_for(db: AsyncConnection, services: Services, alert: Alert) -> str:
+    """Where the card goes: where people asked, else the service's channel, else the default.
+
+    What was posted where not everybody reads stays there, unless the service's own channel is as closed.
+    """
     if alert.source == QUESTION_SOURCE:
         return alert.channel
-    return routing.channel_for(services.policy, alert, services.channel)
+    channel = routing.channel_for(services.policy, alert, services.channel)
+    if not alert.closed or channel == alert.channel:
+        return channel
+    return channel if await reading.is_closed(db, channel) else alert.channel
 
 
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
@@ -174,12 +188,12 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     await on_alert(db, services, alert)
 
 
-async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str) -> bool:
+async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "") -> bool:
     """Diagnose an open incident once more; False where a fix is under way or it is closed."""
     moved = await incidents.move(db, incident, S.DIAGNOSING)
     if moved is None:
         return False
-    await approvals.withdraw_open(db, incident.id, f"<@{by}> asked to look again")
+    await approvals.withdraw_open(db, incident.id, why or f"<@{by}> asked to look again")
     await audit.record(db, "incident.looked_again", actor=by, incident_id=incident.id)
     await cards.show(db, services, moved)
     await enqueue(db, services, "gather_evidence", incident.id)
@@ -198,7 +212,8 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
         return
     target = await _resolve(services, incident)
     collected = [
-        *_from_alerts(alerts),
+        # What a closed channel's post says is no evidence anywhere else.
+        *_from_alerts([one for one in alerts if not one.closed or one.channel == incident.channel]),
         *await cards.read_thread(services, incident),
         *await evidence.collect(
             replace(incident, target=target),
@@ -255,6 +270,8 @@ async def diagnose(services: Services, incident_id: int) -> None:
     seen = await _look(services, incident, collected)
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
+    if plan.action and seen:
+        plan = replace(plan, seen=drift.seen_of(seen))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:
@@ -355,6 +372,9 @@ async def _plan(
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
         loop = await _attempts(db, incident.target)
+        misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
+    if misplaced:
+        return planning.nothing(WRONG_TARGET)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
     return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)
@@ -381,6 +401,7 @@ async def _decide(  # noqa: PLR0917  all that a decision is about
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
         paused=await switches.paused(db) or not services.actions,
         flagged=incident.flagged,
+        by_hand=incident.by_hand,
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
         attempts=await _attempts(db, target) if target else (),
@@ -414,6 +435,7 @@ async def _follow(
             needed=verdict.how_many,
             who=verdict.who,
             until=verdict.until,
+            requester=incident.asked_by,
         )
     elif action and state is S.RUNNING:
         await _start_automatically(db, services, moved, planned)
@@ -488,7 +510,7 @@ async def execute(services: Services, execution_id: int) -> None:
         await _after_execution(services, execution_id)
         return
     if paused and current.state is ExecutionState.QUEUED:
-        await _refuse(services, current, "CodeHealer was paused before this could start.")
+        await _refuse(services, current, PAUSED_BEFORE)
     else:
         try:
             await execution.run(current, _execution_services(services, current))
@@ -540,7 +562,9 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             outcome=to_json(current.outcome) if current.outcome else None,
         )
         if current.state is not ExecutionState.ACTED:
-            await _give_up(db, services, incident)
+            # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
+            why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
+            await _give_up(db, services, incident, by_hand="" if why == PAUSED_BEFORE else why)
         elif policy.is_dry_run(services.policy, current.action.target):
             await _only_pretended(db, services, incident, current)
         else:
@@ -570,8 +594,8 @@ async def _only_pretended(db: AsyncConnection, services: Services, incident: Inc
         await cards.progress(db, services, moved, current)
 
 
-async def _give_up(db: AsyncConnection, services: Services, incident: Incident) -> None:
-    moved = await incidents.move(db, incident, S.ESCALATED)
+async def _give_up(db: AsyncConnection, services: Services, incident: Incident, *, by_hand: str = "") -> None:
+    moved = await incidents.move(db, incident, S.ESCALATED, by_hand=incident.by_hand or by_hand)
     if moved is None:
         return
     await cards.show(db, services, moved)
@@ -707,8 +731,13 @@ async def stand_down(services: Services, incident_id: int) -> None:
     await services.clients.pager.resolve(pager_key(incident_id))
 
 
-def pager_key(incident_id: int) -> str:
-    return f"codehealer-incident-{incident_id}"
+async def acknowledge(services: Services, incident_id: int) -> None:
+    """Tell the pager that somebody is on it; acknowledging twice, or what was never triggered, changes nothing."""
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id)
+    if incident is None or not incident.open or services.clients.pager is None:
+        return
+    await services.clients.pager.acknowledge(pager_key(incident_id))
 
 
 # --- lesson -------------------------------------------------------------------------------------------------------
@@ -771,6 +800,12 @@ async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
     except CodeHealerError as error:
         log.warning("lesson_without_vector", incident_id=item.incident_id, error=str(error))
         return None
+
+
+# --- what a decision that is taken later looks at again ---------------------------------------------------------------
+
+
+look, decide = _look, _decide
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, threads
+from handlers import cards, commands, decisions, feedback, flow, replies, threads
+from handlers.blocks import mrkdwn as m
+from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question, subcommand_of
+from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
@@ -36,8 +39,11 @@ async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -
 
 async def _question(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     question = Question(**delivery.body["question"])
-    if name := subcommand_of(question, commands.IN_MENTIONS):
-        answer = await commands.answer(db, services, name)
+    if question.outside:
+        text = replies.OUTSIDE
+        await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
+    elif name := subcommand_of(question, commands.IN_MENTIONS):
+        answer = await commands.answer(db, services, name, Reader(question.channel))
         await cards.answer_question(db, question, answer)
     else:
         await flow.on_question(db, services, question)
@@ -65,9 +71,9 @@ async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) 
 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
-    body = delivery.body
-    approval_id = body["click"]["approval_id"]
-    await services.jobs.enqueue(db, delivery.event, lock=f"approval:{approval_id}", **body)
+    click = delivery.body["click"]
+    lock = f"approval:{click['approval_id']}" if "approval_id" in click else f"taking:{click['incident_id']}"
+    await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
 
 
@@ -93,6 +99,9 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "reaction": _reaction,
     "approve": _later,
     "reject": _later,
+    "edit": _later,
+    "snooze": _later,
+    "take": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

@@ -5,7 +5,6 @@ it stores is safe, what it has stored before is acknowledged and dropped, and wi
 acknowledged, so that Slack delivers it again.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,28 +15,34 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, replies, routing, threads
+from handlers import commands, flow, forms, routing, threads
 from handlers.blocks import modals
-from handlers.blocks.card import APPROVE, DETAILS, FEEDBACK, REJECT, decode_feedback, decode_incident, decode_value
+from handlers.blocks.card import (
+    APPROVE,
+    APPROVE_TWICE,
+    DETAILS,
+    FEEDBACK,
+    MORE,
+    REJECT,
+    TAKE,
+)
+from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
+from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
 from handlers.sources.slack_text import message_text
-from handlers.view import card_view
 from knowledge.errors import BadInput
 from knowledge.model import AlertStatus
-from knowledge.store import approvals, incidents
 from knowledge.store.codec import to_json
 
 log = structlog.get_logger(__name__)
 
-Body = Mapping[str, Any]
-# What a delivery is for the inbox: its kind and its body; None for what is not ours to keep.
-Stored = tuple[str, dict[str, Any]] | None
-
 COMMAND = "/codehealer"
 DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
+# Kinds of conversation that not everybody of the workspace reads.
+CLOSED = frozenset({"group", "mpim", "im"})
 MAX_QUESTION_CHARS = 60_000
 
 
@@ -56,13 +61,14 @@ def _mention(event: Body, _services: Services) -> Stored:
     return flow.QUESTION, {"question": _question(event)}
 
 
-def _question(event: Body) -> dict[str, str]:
+def _question(event: Body) -> dict[str, Any]:
     return {
         "user": str(event["user"]),
         "channel": str(event["channel"]),
         "ts": str(event["ts"]),
         "thread_ts": str(event.get("thread_ts") or ""),
         "text": (str(event.get("text") or "") or message_text(event, quoted=True))[:MAX_QUESTION_CHARS],
+        "outside": event.get("is_ext_shared_channel") is True,
     }
 
 
@@ -87,7 +93,15 @@ def _app_post(event: Body, inner: Body, services: Services) -> Stored:
         return None
     trusted = routing.trusts_app(services.policy, inner.get("bot_id"), inner.get("app_id"))
     kept = [
-        to_json(replace(alert, trusted=trusted, channel=str(event["channel"]), message_ts=str(inner.get("ts", ""))))
+        to_json(
+            replace(
+                alert,
+                trusted=trusted,
+                channel=str(event["channel"]),
+                message_ts=str(inner.get("ts", "")),
+                closed=event.get("channel_type") in CLOSED,
+            )
+        )
         for alert in alerts
         if alert.actionable or alert.status is AlertStatus.RESOLVED
     ]
@@ -128,53 +142,6 @@ EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
 }
 
 
-def read_action(body: Body) -> Stored:
-    """A click as the inbox keeps it; None for those that only open a modal."""
-    action = (body.get("actions") or [{}])[0]
-    where = body.get("channel") or {}
-    user, channel = str(body["user"]["id"]), str(where.get("id") or body.get("container", {}).get("channel_id", ""))
-    if action.get("action_id") == APPROVE and (approve := decode_value(action.get("value"))):
-        approval_id, digest = approve
-        return "approve", {
-            "click": {
-                "user": user,
-                "channel": channel,
-                "approval_id": approval_id,
-                "digest": digest,
-                "key": _digest(str(body.get("trigger_id")), user),
-            }
-        }
-    if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
-        incident_id, value = thumb
-        return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}
-    return None
-
-
-def read_submission(body: Body) -> Stored:
-    view, user = body["view"], str(body["user"]["id"])
-    if view.get("callback_id") == modals.REJECT_REASON and (rejection := modals.read_rejection(view)):
-        return "reject", {
-            "click": {
-                "user": user,
-                "key": _digest(str(view["id"]), user),
-                "approval_id": rejection.approval_id,
-                "digest": rejection.digest,
-                "incident_id": rejection.incident_id,
-                "reason": rejection.reason,
-                "comment": rejection.comment,
-            }
-        }
-    if view.get("callback_id") == modals.FEEDBACK_COMMENT and (comment := modals.read_feedback_comment(view)):
-        incident_id, text = comment
-        return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": -1, "comment": text}}
-    return None
-
-
-def _digest(*parts: str) -> str:
-    """A trigger is a secret for as long as it lives: only its digest is kept."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
 # --- the inbox --------------------------------------------------------------------------------------------------------
 
 
@@ -186,13 +153,15 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
         outside = {"is_ext_shared_channel": True} if body.get("is_ext_shared_channel") is True else {}
         return str(body.get("event_id", "")), read_event({**body["event"], **outside}, services)
     if kind == "block_actions":
-        return _digest("action", str(body.get("trigger_id", "")), str(body["user"]["id"])), read_action(body)
+        return key_of("action", str(body.get("trigger_id", "")), str(body["user"]["id"])), read_action(body)
     if kind == "view_submission":
-        return _digest("view", str(body["view"]["id"]), str(body["view"].get("hash", ""))), read_submission(body)
+        return key_of("view", str(body["view"]["id"]), str(body["view"].get("hash", ""))), read_submission(
+            body, services.now()
+        )
     if kind == "message_action" and body.get("callback_id") == DIAGNOSE_SHORTCUT:
         message, user = body["message"], str(body["user"]["id"])
         asked = {**message, "user": user, "channel": body["channel"]["id"]}
-        return _digest("shortcut", str(body.get("trigger_id", ""))), (flow.QUESTION, {"question": _question(asked)})
+        return key_of("shortcut", str(body.get("trigger_id", ""))), (flow.QUESTION, {"question": _question(asked)})
     return "", None
 
 
@@ -224,40 +193,10 @@ async def _acknowledge(ack: Any) -> None:
     await ack()
 
 
-async def _open_reject(services: Services, ack: Any, body: Body) -> None:
-    await ack()
-    decoded = decode_value(body["actions"][0].get("value"))
-    async with services.engine.connect() as db:
-        approval = await approvals.get(db, decoded[0]) if decoded else None
-        incident = await incidents.get(db, approval.incident_id) if approval else None
-    view = modals.reject_modal(approval, incident) if approval and incident else modals.notice_modal(replies.CHANGED)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
-
-
-async def _open_details(services: Services, ack: Any, body: Body) -> None:
-    await ack()
-    incident_id = decode_incident(body["actions"][0].get("value"))
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, incident_id) if incident_id else None
-        view = modals.details_modal(await card_view(db, services, incident)) if incident else None
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view or modals.notice_modal(replies.CHANGED))
-
-
-async def _give_feedback(services: Services, ack: Any, body: Body) -> None:
-    """The thumb is stored already; after a thumb down, ask what was wrong."""
-    await ack()
-    thumb = decode_feedback(body["actions"][0].get("value"))
-    if thumb is None or thumb[1] > 0:
-        return
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, thumb[0])
-    if incident:
-        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.feedback_modal(incident))
-
-
 async def _command(services: Services, ack: Any, body: Body) -> None:
+    reader = await reader_of(services, str(body.get("channel_id") or ""), str(body.get("user_id") or ""))
     async with services.engine.connect() as db:
-        answer = await commands.answer(db, services, str(body.get("text") or ""))
+        answer = await commands.answer(db, services, str(body.get("text") or ""), reader)
     await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
 
 
@@ -271,11 +210,16 @@ async def _unhandled(error: Exception, body: Body) -> BoltResponse | None:
 
 EVENTS = tuple(EVENT_READERS)
 ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
-    REJECT: _open_reject,
-    DETAILS: _open_details,
-    FEEDBACK: _give_feedback,
+    REJECT: forms.for_members(forms.open_reject),
+    DETAILS: forms.for_members(forms.open_details),
+    FEEDBACK: forms.give_feedback,
+    APPROVE_TWICE: forms.for_members(forms.open_twice),
+    MORE: forms.for_members(forms.open_more),
 }
-VIEWS = (modals.REJECT_REASON, modals.FEEDBACK_COMMENT)
+STORED_ONLY = (APPROVE, TAKE)
+VIEWS = (
+    modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
+)  # fmt: skip
 COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: _command}
 SHORTCUTS = (DIAGNOSE_SHORTCUT,)
 
@@ -288,9 +232,11 @@ def listen(app: AsyncApp, services: Services, seen: Callable[[], None]) -> None:
         app.event(event)(_nothing)
     for action, open_modal in ACTIONS.items():
         app.action(action)(_bound(open_modal, services))
-    app.action(APPROVE)(_acknowledge)
+    for action in STORED_ONLY:
+        app.action(action)(_acknowledge)
     for view in VIEWS:
         app.view(view)(_acknowledge)
+    app.view(modals.EDIT_PARAMETERS)(_bound(forms.take_edit, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
     for shortcut in SHORTCUTS:

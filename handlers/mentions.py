@@ -18,13 +18,17 @@ WORDS = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A mention as it came: `thread_ts` is empty outside threads, `text` still has the mention in it."""
+    """A mention as it came: `thread_ts` is empty outside threads, `text` still has the mention in it.
+
+    `outside`: other companies read the channel.
+    """
 
     user: str
     channel: str
     ts: str
     thread_ts: str
     text: str
+    outside: bool = False
 
     @property
     def said(self) -> str:

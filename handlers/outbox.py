@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -38,8 +38,11 @@ EDIT_BURST, EDITS_PER_S = 30.0, 50 / 60
 # Replies leave this much of a channel's burst to the cards of new incidents.
 RESERVED_FOR_CARDS = 2.0
 CHANNEL_FAULTS = frozenset(
-    {"channel_not_found", "not_in_channel", "is_archived", "user_not_in_channel", "user_not_found"}
-)
+    {
+        "channel_not_found", "not_in_channel", "is_archived", "user_not_in_channel", "user_not_found", "user_disabled",
+        "user_not_visible",
+    }
+)  # fmt: skip
 OUR_FAULTS = frozenset(
     {"invalid_blocks", "invalid_blocks_format", "invalid_arguments", "msg_blocks_too_long", "no_text"}
 )
@@ -47,6 +50,10 @@ BENIGN = frozenset({"already_reacted", "no_reaction"})
 CARD_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 
 RenderCard = Callable[[AsyncConnection, int], Awaitable[Card | None]]
+
+
+async def _nothing(_db: AsyncConnection, _incident_id: int) -> Card | None:
+    return None
 
 
 @dataclass
@@ -76,10 +83,17 @@ class Bucket:
 class Sender:
     """The one sender of this installation; who it is, is decided by the caller (an advisory lock)."""
 
-    def __init__(self, engine: AsyncEngine, slack: AsyncWebClient, render_card: RenderCard) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        slack: AsyncWebClient,
+        render_card: RenderCard,
+        render_settled: RenderCard = _nothing,
+    ) -> None:
         self._engine = engine
         self._slack = slack
         self._render_card = render_card
+        self._render_settled = render_settled
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -130,7 +144,7 @@ class Sender:
         return shortest
 
     def _bucket(self, message: Message, place: CardPlace | None) -> Bucket:
-        if message.kind == "card" and place and place.ts:
+        if message.kind == "edit" or (message.kind == "card" and place and place.ts):
             return self._edits
         return self._posts.setdefault(message.channel, Bucket(POST_BURST, POSTS_PER_S))
 
@@ -147,6 +161,8 @@ class Sender:
         try:
             if message.kind == "card":
                 await self._send_card(message, place, bucket)
+            elif message.kind == "edit":
+                await self._send_edit(message, bucket)
             else:
                 await self._send_message(message, place, bucket)
         except SlackApiError as error:
@@ -174,6 +190,17 @@ class Sender:
             await outbox.sent(db, message, ts)
             await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
 
+    async def _send_edit(self, message: Message, bucket: Bucket) -> None:
+        """Say in a reply of ours what has become of what it asked. Sending it twice changes nothing."""
+        async with self._engine.connect() as db:
+            ts = await outbox.posted_ts(db, str(message.payload["of"]))
+            card = await self._render_settled(db, message.incident_id or 0)
+        if ts and card:
+            bucket.take()
+            body = _checked({"text": card.text, "blocks": card.blocks})
+            await self._slack.chat_update(channel=message.channel, ts=ts, **body)
+        await self._close(message, ts)
+
     async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         payload = message.payload
         ts = ""
@@ -184,6 +211,10 @@ class Sender:
             if payload.get("broadcast"):
                 thread["reply_broadcast"] = True
             ts, _ = await self._post_once(message, {**body, **thread}, bucket)
+        elif message.kind == "direct":
+            opened = await self._slack.conversations_open(users=message.channel)
+            body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
+            ts, _ = await self._post_once(replace(message, channel=str(opened["channel"]["id"])), body, bucket)
         elif message.kind == "ephemeral":
             extra = _thread(payload)
             await self._slack.chat_postEphemeral(
@@ -246,6 +277,8 @@ class Sender:
                 await outbox.again(db, message, in_s=retry_after, error=code, waited=True)
         elif code in BENIGN:
             await self._close(message, "")
+        elif code in CARD_GONE and message.kind == "edit":
+            await self._close(message, "")  # somebody deleted it: nothing is left to set right
         elif code in CARD_GONE and message.kind == "card":
             log.warning("card_gone", incident_id=message.incident_id, error=code)
             async with self._engine.begin() as db:

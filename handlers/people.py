@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from knowledge.errors import Unavailable
+from remediation import approvers
 from remediation.approvals import Person
 from remediation.policy import Policy
 
@@ -45,7 +46,7 @@ class People:
             return known[1]
         try:
             described = await self._described(user)
-            person = self._person(described, await self._groups_of(user), await self._channels_of(user))
+            person = self._person(described, *await self._places_of(user))
         except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable("Slack did not say who clicked; the click is tried again.") from error
         self._seen[user] = (time.monotonic(), person)
@@ -60,7 +61,9 @@ class People:
             return {"id": user, "team_id": ""}
         return found
 
-    def _person(self, described: dict[str, Any], groups: frozenset[str], channels: frozenset[str]) -> Person:
+    def _person(
+        self, described: dict[str, Any], groups: frozenset[str], channels: frozenset[str], unseen: frozenset[str]
+    ) -> Person:
         return Person(
             id=described["id"],
             is_bot=bool(described.get("is_bot")),
@@ -69,24 +72,43 @@ class People:
             foreign=described.get("team_id", "") != self.team_id or bool(described.get("is_stranger")),
             groups=groups,
             channels=channels,
+            unseen=unseen,
+            timezone=str(described.get("tz") or "UTC"),
         )
 
-    async def _groups_of(self, user: str) -> frozenset[str]:
-        groups = self.policy.approvers.groups
-        return frozenset([group for group in groups if user in await self._seen_members(group, self._group)])
+    async def _places_of(self, user: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """The policy's groups and channels that the person is in, and those that Slack does not show."""
+        groups, channels = approvers.places(self.policy)
+        of_groups = {group: await self._seen_members(group, self._group) for group in sorted(groups)}
+        of_channels = {channel: await self._seen_members(channel, self._channel) for channel in sorted(channels)}
+        unseen = [place for place, members in (of_groups | of_channels).items() if members is None]
+        return (
+            frozenset(group for group, members in of_groups.items() if user in (members or ())),
+            frozenset(channel for channel, members in of_channels.items() if user in (members or ())),
+            frozenset(unseen),
+        )
 
-    async def _channels_of(self, user: str) -> frozenset[str]:
-        channels = self.policy.approvers.channels
-        return frozenset([channel for channel in channels if user in await self._seen_members(channel, self._channel)])
+    async def members(self, group: str) -> Sequence[str]:
+        """The people of a user group; nobody where Slack does not know it.
 
-    async def _seen_members(self, place: str, members: Callable[[str], Awaitable[Sequence[str]]]) -> Sequence[str]:
+        Raises:
+            Unavailable: Slack did not answer.
+        """
+        try:
+            return await self._seen_members(group, self._group) or ()
+        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable("Slack did not say who is in a user group; it is asked again.") from error
+
+    async def _seen_members(
+        self, place: str, members: Callable[[str], Awaitable[Sequence[str]]]
+    ) -> Sequence[str] | None:
         try:
             return await members(place)
         except SlackApiError as error:
             if error.response.get("error") not in NOT_VISIBLE:
                 raise
             log.warning("approvers_not_visible", place=place, error=error.response.get("error"))
-            return ()
+            return None
 
     async def _group(self, group: str) -> Sequence[str]:
         answer = await self.slack.usergroups_users_list(usergroup=group)

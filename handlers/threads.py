@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import slack_calls
 from handlers.mentions import QUESTION_SOURCE, channels_named
+from handlers.reading import closed_by
 from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
@@ -123,6 +124,7 @@ def asked_by(services: Services, incident: Incident, alerts: Sequence[Alert]) ->
         channel=incident.channel or services.channel,
         only_in=channels_named(part for one in alerts for part in (one.summary, one.log)) if question else frozenset(),
         not_items=frozenset(item_id(channel, ts) for channel, ts in own if channel and ts),
+        closed=closed_by(services.policy, service=incident.service),
     )
 
 

@@ -3,12 +3,13 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.blocks.card import Card, CardView, render_card
-from handlers.blocks.thread import question_answer
+from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
+from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
 from knowledge.store import answers, approvals, executions, incidents, memory, threads
-from knowledge.store.threads import Asked
+from remediation.editing import editable
 
 
 async def card_view(db: AsyncConnection, services: Services, incident: Incident) -> CardView:
@@ -31,11 +32,12 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         approval=approval,
         execution=execution,
         verification=verification,
-        precedents=await threads.with_text(db, answer.precedents, Asked(incident.channel)) if answer else (),
+        precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
         feedback_counts=(ups, len(opinions) - ups),
-        responsible=tuple(services.policy.approvers.users),
+        responsible=(incident.assigned_to,) if incident.assigned_to else tuple(services.policy.approvers.users),
         source_link=links[0] if links else "",
+        editable=bool(planned and editable(planned.plan.action, services.policy)),
     )
 
 
@@ -56,6 +58,12 @@ async def render(db: AsyncConnection, services: Services, incident_id: int) -> C
         incident=incident,
         next_step=_next_step(view.plan),
     )
+
+
+async def render_settled(db: AsyncConnection, services: Services, incident_id: int) -> Card | None:
+    """What a call for people says once it is answered: what was decided, and what came of it."""
+    incident = await incidents.get(db, incident_id)
+    return settled_reply(await card_view(db, services, incident)) if incident else None
 
 
 def _next_step(plan: Plan | None) -> str:

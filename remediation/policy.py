@@ -27,6 +27,7 @@ from knowledge.model import (
     Unsure,
 )
 from knowledge.passages import Sendable
+from remediation.approvers import asked, lists_in_force
 from remediation.policy_file import (
     DEFAULT_POLICY,
     Environment,
@@ -102,6 +103,7 @@ class PolicyFacts:
     flagged: bool = False
     trusted: bool = True
     running_on_target: bool = False
+    by_hand: str = ""  # why this incident is a person's work by now
     attempts: tuple[Attempt, ...] = ()
     record: TrackRecord | None = None
     precedents: tuple[Precedent, ...] = ()
@@ -383,6 +385,11 @@ def _freeze(case: _Case) -> RuleResult:
     return _result("freeze", "no freeze", "none now", True, "ask")
 
 
+def _by_hand(case: _Case) -> RuleResult:
+    why = case.facts.by_hand
+    return _result("a person's work", "nobody has taken it", why or "nobody has", not why, "ask", "an approver")
+
+
 RULES: tuple[Callable[[_Case], RuleResult], ...] = (
     _has_action,
     _has_target,
@@ -404,6 +411,7 @@ RULES: tuple[Callable[[_Case], RuleResult], ...] = (
     _one_at_a_time,
     _source,
     _freeze,
+    _by_hand,
 )
 
 
@@ -417,12 +425,12 @@ def decide(
         service_of(policy, target), policy, facts,
     )  # fmt: skip
     results = tuple(rule(case) for rule in RULES)
-    verdict = _verdict(results, rules, policy, facts.now)
+    verdict = _verdict(results, rules, policy, case.action, facts.now)
     return Decision(verdict, mode_of(policy, target, facts.mode), rules.strategy, results)
 
 
 def _verdict(
-    results: Sequence[RuleResult], rules: Environment, policy: Policy, now: datetime
+    results: Sequence[RuleResult], rules: Environment, policy: Policy, action: str, now: datetime
 ) -> Auto | Ask | Blocked:  # fmt: skip
     failed = [r for r in results if not r.passed]
     blocking = [r for r in failed if r.otherwise == "block"]
@@ -430,7 +438,7 @@ def _verdict(
         why = "; ".join(f"{r.rule}: {r.actual} (limit: {r.limit})" for r in blocking)
         return Blocked(why, "; ".join(dict.fromkeys(r.override for r in blocking if r.override)))
     if failed:
-        who = (*policy.approvers.users, *policy.approvers.groups, *policy.approvers.channels)
+        who = asked(lists_in_force(policy, rules, action))
         return Ask(who, max(1, rules.approvals), now + timedelta(minutes=policy.limits.approval_minutes))
     return Auto()
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 
 import yaml
 
+from remediation.approvers import ids
 from remediation.policy_file import Finding, Policy, line_of
 
 # The keys and indexes that lead to a value of the file.
@@ -44,7 +45,8 @@ def _action_names(policy: Policy) -> Iterator[tuple[Place, str]]:
 
 
 def _modes(policy: Policy) -> Iterator[tuple[Place, str, str]]:
-    named = policy.approvers.users or policy.approvers.groups or policy.approvers.channels
+    lists = [policy.approvers, *(one.approvers for one in policy.environments.values() if one.approvers)]
+    named = any(ids(one) for one in lists)
     modes: list[tuple[Place, str | None]] = [(["mode"], policy.mode)]
     modes += [(["environments", name, "mode"], one.mode) for name, one in policy.environments.items()]
     modes += [(["services", index, "mode"], row.mode) for index, row in enumerate(policy.services)]

@@ -23,10 +23,17 @@ Repository = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_.-]{1,100
 MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.%/-]{0,59}$")]
 PromQl = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Severity = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,30})$")]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Approvers(_Part):
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 class Environment(_Part):
@@ -36,13 +43,9 @@ class Environment(_Part):
     strategy: Strategy = "conservative"
     min_confidence: Share = 0.95
     approvals: Annotated[int, Field(ge=1, le=5)] = 1
+    approvers: Approvers | None = None  # None: those of the whole policy
+    no_self_approval: bool = False
     actions: tuple[ActionName, ...] = ()
-
-
-class Approvers(_Part):
-    users: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
 
 
 class Workload(_Part):
@@ -88,12 +91,16 @@ class ClusterAccess(_Part):
 class Limits(_Part):
     fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 10
     approval_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
+    # By severity, "*" for every other: how long a request goes unanswered before people hear of it again.
+    remind_minutes: dict[Severity, Annotated[int, Field(ge=1, le=10080)]] = {"critical": 5, "*": 10}
+    page_minutes: dict[Severity, Annotated[int, Field(ge=1, le=10080)]] = {"critical": 10}
     verification_seconds: dict[ActionName, Annotated[int, Field(ge=10, le=86400)]] = {}
     settle_seconds: dict[ActionName, Annotated[int, Field(ge=0, le=3600)]] = {}
 
 
 class ActionRule(_Part):
     min_confidence: Share = 0.0
+    approvers: Approvers | None = None  # None: whoever may approve in the environment
 
 
 class Forbidden(_Part):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from knowledge.errors import BadInput
 from knowledge.model import Action, Outcome, Risk, RuleResult, Verification
 from remediation.context import Context
+from remediation.policy_file import Policy
 from remediation.ports import Clients, Json
 
 
@@ -27,6 +28,20 @@ class NotOffered:
     """Why an entry does not fit the target as it is now; one clause for people."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Editable:
+    """A whole number among an action's parameters that a person may change before approving, from `low` to `high`.
+
+    `because` says where the bounds come from, to the person who goes beyond them.
+    """
+
+    name: str
+    label: str
+    low: int
+    high: int
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ class Remediator:
     counts: bool = True  # in statistics and trust
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.
     changes_spec: bool = False
+    # The parameters that a person may change, with their bounds by the action and the policy; None: none of them.
+    editable: Callable[[Action, Policy], tuple[Editable, ...]] | None = None
 
 
 def checked_parameters(remediator: Remediator, action: Action) -> Parameters:

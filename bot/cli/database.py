@@ -22,6 +22,7 @@ from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
 from knowledge.store import audit, switches
 from knowledge.store.database import libpq_url
+from knowledge.store.threads import OPERATOR
 
 # Of what is asked; a longer paste is cut before it is searched for its telling lines.
 MOST_CHARS = 1_000_000
@@ -75,7 +76,9 @@ def search(  # noqa: PLR0917  one option a filter
         async with httpx.AsyncClient() as http:
             means = make_means(load_settings(), http, LocalEmbedder())
             text = retrieval.searched_for(query[:MOST_CHARS])
-            return await recall(db.engine, text, means=means, now=datetime.now(UTC), limit=top, filters=wanted)
+            return await recall(
+                db.engine, text, means=means, now=datetime.now(UTC), limit=top, filters=wanted, asked=OPERATOR
+            )
 
     found = in_database(work)
     if found.note:

@@ -24,6 +24,7 @@ from knowledge.likeness import excerpt
 from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, Fixability, Precedent, Unsure
 from knowledge.prompts import build_prompt
 from knowledge.store.database import open_engine
+from knowledge.store.threads import OPERATOR
 from remediation.planning import ESCALATE, action_without_target
 from remediation.remediators import REMEDIATORS
 
@@ -85,7 +86,7 @@ class OfflineDiagnosis:
         lines = [excerpt(item.text) for item in evidence]
         async with self.engine.begin() as db:
             text = "\n".join(part for part in (title, *lines) if part)
-            return await retrieval.search(db, text, embedder=self.embedder, now=datetime.now(UTC))
+            return await retrieval.search(db, text, embedder=self.embedder, now=datetime.now(UTC), asked=OPERATOR)
 
 
 def read_case(case: Mapping[str, Any]) -> tuple[str, tuple[Evidence, ...]]:

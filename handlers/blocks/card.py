@@ -35,6 +35,15 @@ from knowledge.model import (
 from knowledge.model.failing import CLOSED_STATES
 
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
+# Approve where a person is asked a second time; the menu of what else can be done; its entries.
+APPROVE_TWICE, MORE, TAKE = "approve_twice", "more", "take"
+EDIT, LATER, SNOOZE = "edit", "later", "snooze"
+MENU: dict[str, str] = {
+    EDIT: "Edit…",
+    LATER: "Approve for later…",
+    SNOOZE: "Snooze…",
+    TAKE: "I'm on it",
+}
 MOST_TEXT = 3000  # chat.update takes 4,000
 
 S = IncidentState
@@ -72,6 +81,10 @@ WANTED: dict[IncidentState, str] = {
     S.DISMISSED: "dismissed",
     S.RESOLVED: "resolved, nothing to do",
 }
+
+# Where a request waits for its hour instead of for people.
+SCHEDULED_WORDS = ("🕒", "Approved for later")
+SCHEDULED_WANTED = "nothing to decide"
 
 FIX_LABELS: dict[IncidentState, str] = {
     S.PROPOSED: "Suggested fix",
@@ -167,6 +180,13 @@ class CardView:
     responsible: tuple[str, ...] = ()
     source_link: str = ""
     channel_link: str = ""
+    editable: bool = False  # whether any parameter of the fix may be changed
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the fix is approved and waits for its hour."""
+        waits = self.incident.state is IncidentState.WAITING and self.approval is not None
+        return waits and self.approval is not None and self.approval.state is ApprovalState.SCHEDULED
 
     @property
     def observing(self) -> bool:
@@ -203,7 +223,8 @@ def lead(view: CardView) -> str:
     service = m.inline(_service(incident), 24, NO_SERVICE)
     cause = CAUSE_UNKNOWN if isinstance(view.diagnosis, Unsure) else m.inline(what_fails(view), 31)
     severity = severity_word(incident).upper()
-    return f"{f'[{severity}] ' if severity else ''}{service}: {cause} - {WANTED[incident.state]}"
+    wanted = SCHEDULED_WANTED if view.scheduled else WANTED[incident.state]
+    return f"{f'[{severity}] ' if severity else ''}{service}: {cause} - {wanted}"
 
 
 def severity_word(incident: Incident) -> str:
@@ -237,17 +258,25 @@ def _service(incident: Incident) -> str:
 
 
 def _headline(view: CardView) -> list[str]:
-    sign, _ = STATE_WORDS[view.incident.state]
+    sign, _ = state_words(view)
     return [f"{sign} {m.bold(what_fails(view), 120)} · {place(view.incident)}", _state_line(view)]
+
+
+def state_words(view: CardView) -> tuple[str, str]:
+    """A sign, and the words that say the same."""
+    return SCHEDULED_WORDS if view.scheduled else STATE_WORDS[view.incident.state]
 
 
 def _state_line(view: CardView) -> str:
     incident = view.incident
-    _, words = STATE_WORDS[incident.state]
+    _, words = state_words(view)
     seen = "seen once"
     if incident.alert_count > 1:
         seen = f"seen {incident.alert_count:,} times, last {m.date(incident.last_alert_at, view.now)}"
-    parts = [f"*{words}*", severity_word(incident), f"since {m.date(incident.opened_at, view.now)}", seen]
+    since, who = f"since {m.date(incident.opened_at, view.now)}", ""
+    if incident.assigned_to and incident.open and not view.observing:
+        who = f"assigned to {m.mention(incident.assigned_to)}"
+    parts = [f"*{words}*", who, severity_word(incident), since, seen]
     return " · ".join(part for part in parts if part)
 
 
@@ -335,6 +364,12 @@ def reason_words(reason: str) -> str:
     return f"{label}: {comment.strip()}" if colon and comment.strip() else f"{label}."
 
 
+def _sentence(words: str) -> str:
+    """A clause as people read it after a colon of ours."""
+    ended = words if words.endswith((".", "!", "?", "…")) else f"{words}."
+    return ended[:1].upper() + ended[1:]
+
+
 def _note(view: CardView, otherwise: str = "") -> str:
     return m.inline(reason_words(view.decided_note), 240, otherwise)
 
@@ -359,16 +394,29 @@ def _asks(view: CardView) -> list[str]:
     approval = view.approval
     if approval is None:
         return ["Asking for approval."]
+    if view.scheduled:
+        return _scheduled(view, approval)
     until = m.date(approval.until, view.now)
     left = [one for one in approval.who if one not in approval.approved_by]
     who = m.people(left) if left else NO_APPROVERS
     have = len(approval.approved_by)
+    may = f"{who} may approve until {until}."
+    if approval.snoozed_until and approval.snoozed_until > view.now:
+        by = f" by {m.mention(approval.snoozed_by)}" if approval.snoozed_by else ""
+        then = m.date(approval.snoozed_until, view.now)
+        may = f"Put off until {then}{by}; it asks again then. {who} may still approve."
     if approval.needed < 2:
-        return [f"*Decision:* {who} may approve until {until}."]
+        return [f"*Decision:* {may}"]
     by = f" ({m.people(approval.approved_by, 'and')})" if have else ""
+    hour = f", for {m.date(approval.run_at, view.now)}" if have and approval.run_at else ""
+    return [f"*Decision:* {have} of {approval.needed} approvals{by}, from different people{hour}.", may]
+
+
+def _scheduled(view: CardView, approval: Approval) -> list[str]:
+    at = m.date(approval.run_at, view.now) if approval.run_at else "later"
     return [
-        f"*Decision:* {have} of {approval.needed} approvals{by}, from different people.",
-        f"{who} may approve until {until}.",
+        f"*Decision:* approved by {m.people(approval.approved_by, 'and')} for {at}.",
+        "It is looked at again then, and runs only if it still fails and nothing else has changed.",
     ]
 
 
@@ -466,12 +514,15 @@ def _why_a_person(view: CardView) -> str:
     if approval is not None and approval.state is ApprovalState.REJECTED:
         by = f" by {m.mention(approval.decided_by)}" if approval.decided_by else ""
         return f"The fix was rejected{by}. {_note(view, m.inline(reason_words(approval.reason), 240, ''))}".rstrip()
+    if view.incident.assigned_to:
+        asked = approval is not None and approval.state is ApprovalState.WITHDRAWN
+        return f"{m.mention(view.incident.assigned_to)} is on it.{' What was asked is withdrawn.' if asked else ''}"
     if approval is not None and approval.state is ApprovalState.EXPIRED:
         return f"Nobody decided until {m.date(approval.until, view.now)}."
     if outcome is not None and not outcome.ok:
         return f"The fix failed. {m.inline(outcome.detail, 220, '')}".rstrip()
     if view.decided_note:
-        return _note(view)
+        return _sentence(_note(view))
     if isinstance(view.diagnosis, Unsure):
         return "The cause is not known well enough to act on it."
     return "No fix here is safe enough for the bot."
@@ -523,16 +574,43 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     if state in CLOSED_STATES or view.observing or not answered(view):
         return []
     details = _button(DETAILS, "Details", encode(i=view.incident.id), f"Details of incident {view.incident.id}")
+    on_it = _button(TAKE, MENU[TAKE], encode(i=view.incident.id), "I am on it: nothing runs by itself from now on")
     approval = view.approval
-    if state is not S.WAITING or approval is None or approval.state is not ApprovalState.OPEN:
-        return [details]
+    if state is not S.WAITING or approval is None:
+        return [details, on_it]
     value = approval_value(approval)
-    preview = view.plan.preview if view.plan else ""
-    approve = _button(APPROVE, "Approve", value, f"Approve: {preview}" if preview else "Approve the fix")
+    if view.scheduled:
+        return [_button(REJECT, "Cancel…", value, "Cancel the approved fix and say why"), details, on_it]
+    if approval.state is not ApprovalState.OPEN:
+        return [details, on_it]
+    reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
+    return [_approve(view, value), reject, details, _menu(view, approval)]
+
+
+def _approve(view: CardView, value: str) -> dict[str, Any]:
+    preview, twice = (view.plan.preview, view.plan.twice) if view.plan else ("", "")
+    label, action = ("Approve…", APPROVE_TWICE) if twice else ("Approve", APPROVE)
+    approve = _button(action, label, value, f"Approve: {preview}" if preview else "Approve the fix")
     approve["style"] = "primary"
-    if view.plan is not None and view.plan.risk in {Risk.MEDIUM, Risk.HIGH}:
+    if view.plan is not None and view.plan.risk in {Risk.MEDIUM, Risk.HIGH} and not twice:
         approve["confirm"] = _confirm(view.plan)
-    return [approve, _button(REJECT, "Reject…", value, "Reject the fix and say why"), details]
+    return approve
+
+
+def _menu(view: CardView, approval: Approval) -> dict[str, Any]:
+    """What else can be done about an open request. Its entries' values carry what the buttons' values do."""
+    entries = [name for name in MENU if name != EDIT or view.editable]
+    return {
+        "type": "overflow",
+        "action_id": MORE,
+        "options": [
+            {
+                "text": m.plain_text(MENU[name]),
+                "value": encode(a=approval.id, d=approval.digest[:16], i=view.incident.id, x=name),
+            }
+            for name in entries
+        ],
+    }
 
 
 def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, Any]:
@@ -621,7 +699,7 @@ def card_lines(blocks: list[dict[str, Any]]) -> list[str]:
         elif block["type"] == "context":
             lines += [str(element["text"]) for element in block["elements"]]
         elif block["type"] == "actions":
-            lines.append(" ".join(f"[{element['text']['text']}]" for element in block["elements"]))
+            lines.append(" ".join(f"[{element.get('text', {}).get('text', '⋯')}]" for element in block["elements"]))
         else:
             lines.append(f"[{HELPED}] [{DID_NOT_HELP}]")
     return lines
@@ -650,6 +728,12 @@ def decode_incident(value: object) -> int | None:
     """The incident of a details button's value."""
     number = decode_fields(value).get("i")
     return int(str(number)) if _is_id(number) else None
+
+
+def decode_entry(value: object) -> str:
+    """Which entry of the menu a value is of; "" when it is none of ours."""
+    name = decode_fields(value).get("x")
+    return name if isinstance(name, str) and name in MENU else ""
 
 
 def decode_feedback(value: object) -> tuple[int, int] | None:

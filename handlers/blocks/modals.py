@@ -1,5 +1,7 @@
-"""The modals: why a fix is rejected, what was wrong with an answer, an incident's details, a refusal."""
+"""The modals: why a fix is rejected, what to change about it, when; what was wrong with an answer; details."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,18 +34,24 @@ from knowledge.model import (
     RejectReason,
     RuleResult,
 )
+from remediation.editing import refusals
+from remediation.registry import Editable
 
 REJECT_REASON = "reject_reason"
 FEEDBACK_COMMENT = "feedback_comment"
+EDIT_PARAMETERS = "edit_parameters"
+APPROVE_LATER = "approve_later"
+SNOOZE_UNTIL = "snooze_until"
+CONFIRM_TWICE = "confirm_twice"
 MOST_COMMENT = 1000
 
 # What choosing a reason says beside its label.
 REASON_EFFECTS: dict[RejectReason, str] = {
-    RejectReason.WRONG_CAUSE: "The diagnosis is not what happened",
-    RejectReason.WRONG_TARGET: "It would change the wrong thing",
+    RejectReason.WRONG_CAUSE: "Such a diagnosis is trusted less from now on",
+    RejectReason.WRONG_TARGET: "For this failure nothing is proposed there again",
     RejectReason.RIGHT_CAUSE_WRONG_FIX: "Next time something else is proposed",
-    RejectReason.NOT_NOW: "Right, but at another time",
-    RejectReason.ALREADY_FIXED: "Somebody has dealt with it",
+    RejectReason.NOT_NOW: "Right, but at another time: nothing is learnt",
+    RejectReason.ALREADY_FIXED: "Somebody has dealt with it: this is closed",
 }
 
 
@@ -94,6 +102,164 @@ def read_rejection(view: Mapping[str, Any]) -> Rejection | None:
     if approval is None or incident_id is None or value not in set(RejectReason):
         return None
     return Rejection(approval[0], approval[1], incident_id, RejectReason(value), _comment(view))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a modal about a request carries: which one, as it was shown, of which incident."""
+
+    approval_id: int
+    digest: str
+    incident_id: int
+
+
+def _carried(approval: Approval, incident: Incident, **more: int | str) -> str:
+    return encode(a=approval.id, d=approval.digest[:16], i=incident.id, **more)
+
+
+def read_request(view: Mapping[str, Any]) -> Request | None:
+    """The request of a submitted modal; None when it is none of ours."""
+    metadata = view.get("private_metadata")
+    approval, incident_id = decode_value(metadata), decode_incident(metadata)
+    return Request(*approval, incident_id) if approval and incident_id is not None else None
+
+
+def edit_modal(approval: Approval, incident: Incident, plan: Plan, fields: Sequence[Editable]) -> dict[str, Any]:
+    """The parameters that may be changed, with the bounds that hold now; the server checks them again."""
+    parameters = plan.action.parameters if plan.action else {}
+    bounds = [[one.name, one.label, one.low, one.high, one.because[:160]] for one in fields]
+    inputs = [
+        {
+            "type": "input",
+            "block_id": one.name,
+            "label": m.plain_text(one.label),
+            "hint": m.plain_text(f"From {one.low} to {one.high}: {one.because}."),
+            "element": {
+                "type": "number_input",
+                "action_id": one.name,
+                "is_decimal_allowed": False,
+                "initial_value": str(parameters.get(one.name, one.low)),
+            },
+        }
+        for one in fields
+    ]
+    lines = [
+        m.inline(plan.preview, 300),
+        place(incident),
+        "Approvers decide on the changed fix; you asked for it then.",
+    ]
+    return {
+        "type": "modal",
+        "callback_id": EDIT_PARAMETERS,
+        "title": m.plain_text("Edit the fix"),
+        "submit": m.plain_text("Propose this"),
+        "close": m.plain_text("Cancel"),
+        "private_metadata": json.dumps(
+            json.loads(_carried(approval, incident)) | {"b": bounds}, separators=(",", ":"), ensure_ascii=False
+        ),
+        "blocks": [m.section("what", lines), *inputs],
+    }
+
+
+def edited_values(view: Mapping[str, Any]) -> dict[str, str]:
+    """What was written, by parameter, as text."""
+    return {
+        one.name: value if isinstance(value := _submitted(view, one.name, one.name).get("value"), str) else ""
+        for one in edited_fields(view)
+    }
+
+
+def edited_fields(view: Mapping[str, Any]) -> tuple[Editable, ...]:
+    """The fields with the bounds that the form was opened with; none when it is no form of ours."""
+    bounds = decode_fields(view.get("private_metadata")).get("b")
+    try:
+        return tuple(
+            Editable(str(name), str(label), int(low), int(high), str(because))
+            for name, label, low, high, because in (bounds if isinstance(bounds, list) else ())
+        )
+    except (TypeError, ValueError):
+        return ()
+
+
+def edit_errors(view: Mapping[str, Any]) -> dict[str, str]:
+    """What to say under which field of a submitted form; empty when all may be taken."""
+    return refusals(edited_fields(view), edited_values(view))
+
+
+def later_modal(approval: Approval, incident: Incident, plan: Plan | None, timezone: str) -> dict[str, Any]:
+    """At what time an approved fix may start; a second reason to think, where there is one, stands above."""
+    twice = [f"⚠️ {m.inline(plan.twice, 300)}"] if plan and plan.twice else []
+    lines = [
+        m.inline(plan.preview, 300) if plan else "",
+        place(incident),
+        *twice,
+        "At that time everything is looked at again. It runs only if it still fails and nothing else has changed.",
+    ]
+    carried = _carried(approval, incident)
+    return _time_modal(
+        APPROVE_LATER, "Approve for later", submit="Approve", lines=lines, carried=carried, timezone=timezone
+    )
+
+
+def snooze_modal(approval: Approval, incident: Incident, timezone: str) -> dict[str, Any]:
+    lines = [place(incident), "Nobody is reminded until then. Then it is looked at again, and asked again if need be."]
+    carried = _carried(approval, incident)
+    return _time_modal(SNOOZE_UNTIL, "Snooze", submit="Snooze", lines=lines, carried=carried, timezone=timezone)
+
+
+def _time_modal(
+    callback: str, title: str, *, submit: str, lines: Sequence[str], carried: str, timezone: str
+) -> dict[str, Any]:
+    fields = dict(decode_fields(carried)) | {"z": timezone[:64]}
+    return {
+        "type": "modal",
+        "callback_id": callback,
+        "title": m.plain_text(title),
+        "submit": m.plain_text(submit),
+        "close": m.plain_text("Cancel"),
+        "private_metadata": json.dumps(fields, separators=(",", ":")),
+        "blocks": [
+            m.section("what", [line for line in lines if line]),
+            {
+                "type": "input",
+                "block_id": "time",
+                "label": m.plain_text("Time"),
+                "hint": m.plain_text(f"The next such time, in {timezone[:64]}."),
+                "element": {"type": "timepicker", "action_id": "time", "timezone": timezone[:64]},
+            },
+        ],
+    }
+
+
+_CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+
+def read_time(view: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(clock, time zone) of a submitted time, such as ("06:00", "Europe/Paris")."""
+    clock = _submitted(view, "time", "time").get("selected_time")
+    zone = decode_fields(view.get("private_metadata")).get("z")
+    if not isinstance(clock, str) or not _CLOCK.fullmatch(clock):
+        return None
+    return clock, zone if isinstance(zone, str) else "UTC"
+
+
+def twice_modal(approval: Approval, incident: Incident, plan: Plan) -> dict[str, Any]:
+    """The second question before an approval counts: why this fix is asked for twice."""
+    lines = [
+        f"⚠️ {m.inline(plan.twice, 600)}",
+        f"*Fix:* {m.inline(plan.preview, 300)}",
+        place(incident),
+        what_it_takes(plan),
+    ]
+    return {
+        "type": "modal",
+        "callback_id": CONFIRM_TWICE,
+        "title": m.plain_text("Approve all the same?"),
+        "submit": m.plain_text("Approve"),
+        "close": m.plain_text("Not now"),
+        "private_metadata": _carried(approval, incident),
+        "blocks": [m.section("why", lines)],
+    }
 
 
 def feedback_modal(incident: Incident) -> dict[str, Any]:

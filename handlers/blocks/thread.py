@@ -329,6 +329,33 @@ def needs_person_reply(view: CardView) -> Card:
     )
 
 
+def reminder(view: CardView, *, link: str, closed: bool) -> Card:
+    """To one person who was asked and has not answered; of a `closed` channel's card it says nothing but where."""
+    first = "A fix waits for your decision." if closed else lead(view)
+    preview = view.plan.preview if view.plan else ""
+    fix = m.inline(m.plain_sentences(preview, 160), 240) if preview and not closed else ""
+    until = (
+        f"Nobody has answered yet; it can be decided until {m.date(view.approval.until, view.now)}."
+        if view.approval
+        else ""
+    )
+    lines = [f"*{first.replace('*', '∗')}*", *(line for line in (fix, until) if line)]
+    if link:
+        lines.append(m.link(link, "Open the card and decide there"))
+    return _card("", [m.section(f"reminder-{view.incident.id}", lines)], lines)
+
+
+def settled_reply(view: CardView) -> Card:
+    """What stands in place of a call once it is answered: who decided, and what came of it; it asks for nothing."""
+    first = lead(view)
+    lines = decision_lines(view)
+    name = f"settled-{view.incident.id}-{view.incident.revision}"
+    return Card(
+        "\n".join([first, *(m.without_markup(line) for line in lines)]),
+        [m.section(name, [f"*{first.replace('*', '∗')}*", *lines])],
+    )
+
+
 def decided_reply(approval: Approval, now: datetime) -> Card:
     """Who approved or rejected and why, for the thread's record."""
     by = m.mention(approval.decided_by) if approval.decided_by else "policy"

@@ -63,6 +63,9 @@ class Plan:
     blast_radius: str = ""
     undo: str = ""  # how it would be undone; "" where it cannot be
     basis: str = ""  # e.g. "worked 14 of 16 times here"
+    twice: str = ""  # why a person is asked a second time before the approval counts; "" where once is enough
+    # What of the target an approval relies on, as it was when this was proposed; empty where it was not looked at.
+    seen: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Decision:
 
 class ApprovalState(StrEnum):
     OPEN = "open"
+    SCHEDULED = "scheduled"  # approved for a later time, at which everything is looked at again
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -125,7 +129,11 @@ class ApprovalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One request for approval, bound to the action's digest. `approved_by` are different people, in order."""
+    """One request for approval, bound to the action's digest. `approved_by` are different people, in order.
+
+    `requester` asked by a mention or changed the parameters; "" where an alert asked. `run_at` is when it may start at
+    the earliest, where a person said so; while `snoozed_until` is ahead, nobody is reminded.
+    """
 
     id: int
     incident_id: int
@@ -139,6 +147,10 @@ class Approval:
     decided_by: str
     reason: str
     automatic: bool = False
+    requester: str = ""
+    run_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    snoozed_by: str = ""
 
 
 class ExecutionState(StrEnum):

@@ -87,6 +87,7 @@ class Alert:
     message_ts: str = ""
     thread_ts: str = ""
     asked_by: str = ""
+    closed: bool = False  # posted in a channel that not everybody reads: what it says stays there
 
 
 class IncidentState(StrEnum):
@@ -137,6 +138,8 @@ class Incident:
     revision: int
     asked_by: str = ""
     commit: str = ""
+    assigned_to: str = ""  # who said "I'm on it": a Slack user's id
+    by_hand: str = ""  # why nothing runs by itself for this incident; "" where the policy decides
 
     @property
     def open(self) -> bool:

@@ -261,6 +261,26 @@ async def track_record(
     }
 
 
+async def wrong_target(db: AsyncConnection, *, identity: str, service: str) -> bool:
+    """Whether people said of this very failure that the fix would have changed the wrong thing.
+
+    A person who corrects what is remembered of it (its outcome, or that it is old or wrong) takes that back.
+    """
+    said = (
+        select(knowledge_items.c.id)
+        .join(incidents, incidents.c.id == knowledge_items.c.incident_id)
+        .where(
+            incidents.c.identity == identity,
+            knowledge_items.c.service == service,
+            knowledge_items.c.outcome == "rejected",
+            knowledge_items.c.reason == "wrong_target",
+            knowledge_items.c.status == "",
+        )
+        .limit(1)
+    )
+    return (await db.execute(said)).first() is not None
+
+
 async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[FailureKind, Outcomes]:
     """How often each kind was the right answer in an environment: healed or thumbed up against denied or thumbed down.
 

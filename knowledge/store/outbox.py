@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, not_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -53,7 +53,7 @@ async def put(
     incident_id: int | None = None,
     priority: int = CHANGED,
 ) -> None:
-    """Queue a post, an ephemeral answer or a reaction; a second row with the same key is dropped."""
+    """Queue a post, a direct or an ephemeral message or a reaction; a second row with the same key is dropped."""
     await db.execute(
         insert(outbox)
         .values(kind=kind, key=key, channel=channel, payload=dict(payload), incident_id=incident_id, priority=priority)
@@ -103,17 +103,60 @@ async def put_card(
     await notify(db, CHANNEL)
 
 
+_CALLS = outbox.alias("calls")
+_SETTLED = (
+    select(
+        literal("edit"), func.concat("edit:", _CALLS.c.key), _CALLS.c.channel,
+        func.jsonb_build_object("of", _CALLS.c.key), _CALLS.c.incident_id, literal(CHANGED),
+    )
+    .where(
+        _CALLS.c.incident_id == bindparam("its_id"),
+        _CALLS.c.kind == "post",
+        _CALLS.c.key.startswith("call:", autoescape=True),
+        _CALLS.c.key != bindparam("its_own"),
+        _CALLS.c.state != "failed",
+    )
+)  # fmt: skip
+
+
+async def settle_calls(db: AsyncConnection, incident_id: int, *, revision: int) -> None:
+    """Edit what was said to call people to this incident, but for the call of this revision, which still holds.
+
+    What it then says is drawn when it is sent. An edit notifies nobody.
+    """
+    statement = insert(outbox).from_select(["kind", "key", "channel", "payload", "incident_id", "priority"], _SETTLED)
+    again = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={"state": "queued", "version": outbox.c.version + 1, "attempts": 0, "not_before": func.now()},
+    )
+    edited = await db.execute(again, {"its_id": incident_id, "its_own": call_key(incident_id, revision)})
+    if edited.rowcount:
+        await notify(db, CHANNEL)
+
+
+def call_key(incident_id: int, revision: int) -> str:
+    """The key of what is said to call people to an incident in one of its revisions."""
+    return f"call:{revision}:{incident_id}"
+
+
+async def posted_ts(db: AsyncConnection, key: str) -> str:
+    """Where in its channel a message of ours stands; "" while it does not."""
+    found = await db.execute(select(outbox.c.ts).where(outbox.c.key == key, outbox.c.kind == "post"))
+    return found.scalar_one_or_none() or ""
+
+
 async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
     """A place for the card of an incident that the caller's transaction has just opened."""
     await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
 
 
 def _waits() -> ColumnElement[bool]:
-    """What is still to be said, without replies whose card is not there: those of a card that failed would wait ahead
-    of everything else."""
+    """What is still to be said, without replies whose card is not there, and edits of what is not: those of one that
+    failed would wait ahead of everything else."""
     posted = select(cards.c.ts).where(cards.c.incident_id == outbox.c.incident_id, cards.c.ts != "").exists()
     orphaned = and_(outbox.c.kind == "post", outbox.c.payload["in_thread"].is_not(None), not_(posted))
-    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned))
+    said = select(_CALLS.c.id).where(_CALLS.c.key == outbox.c.payload["of"].astext, _CALLS.c.ts != "").exists()
+    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", said))
 
 
 async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
@@ -190,7 +233,9 @@ async def anew(db: AsyncConnection, message: Message, *, error: str) -> None:
 
 
 async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
-    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="failed", error=error[:300]))
+    """It is not said, and what was to be edited in it is not either."""
+    gone = or_(outbox.c.id == message.id, outbox.c.key == f"edit:{message.key}")
+    await db.execute(update(outbox).where(gone).values(state="failed", error=error[:300]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ incidents = Table(
     _moment("last_alert_at", now=True),
     _moment("resolved_at", nullable=True),
     Column("revision", Integer, nullable=False, server_default=text("1")),
+    _text("assigned_to"),
+    _text("by_hand"),
     Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),
     Index("ix_incidents_service_opened_at", "service", "opened_at"),
 )
@@ -205,10 +207,17 @@ approvals = Table(
     Column("automatic", Boolean, nullable=False, server_default=text("false")),
     _text("decided_by"),
     _text("reason"),
+    _text("requester"),
+    _moment("run_at", nullable=True),
+    _moment("snoozed_until", nullable=True),
+    _text("snoozed_by"),
+    _moment("reminded_at", nullable=True),
+    _moment("paged_at", nullable=True),
     _moment("created_at", now=True),
     _moment("decided_at", nullable=True),
-    CheckConstraint("state IN ('open', 'approved', 'rejected', 'expired', 'withdrawn')", name="state"),
+    CheckConstraint("state IN ('open', 'scheduled', 'approved', 'rejected', 'expired', 'withdrawn')", name="state"),
     Index("ix_approvals_open", "until", postgresql_where=text("state = 'open'")),
+    Index("ix_approvals_scheduled", "run_at", postgresql_where=text("state = 'scheduled'")),
     Index("ix_approvals_incident_id", "incident_id"),
 )
 
@@ -298,9 +307,10 @@ outbox = Table(
     _moment("sent_at", nullable=True),
     _text("ts"),
     _text("error"),
-    CheckConstraint("kind IN ('card', 'post', 'ephemeral', 'reaction')", name="kind"),
+    CheckConstraint("kind IN ('card', 'post', 'edit', 'direct', 'ephemeral', 'reaction')", name="kind"),
     CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
+    Index("ix_outbox_calls", "incident_id", postgresql_where=text("kind = 'post' AND key LIKE 'call:%'")),
 )
 
 # The channels that the bot is in. Who may read a channel's threads is decided by this row alone, so a channel that

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from knowledge.backfill import Backfill
 from knowledge.model import Precedent
 from knowledge.slack_threads import SOURCE, item_id
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import knowledge_items, slack_channels
+from knowledge.store.tables import incidents, knowledge_items, slack_channels
 
 # all: a public channel; members: a private one; outside: other companies are in it, nothing of it is ever kept.
 Audience = Literal["all", "members", "outside"]
@@ -35,19 +35,31 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """What is told of in its own channel alone: incidents in these namespaces, and imported ones of these services."""
+
+    namespaces: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """Where a question is asked, which decides what may be read for it.
 
     `channel` is a channel's id; "" is nobody's channel: only what all may read. `only_in` limits threads to these
-    channels; `not_items` are never an answer, such as the thread that asks.
+    channels; `not_items` are never an answer, such as the thread that asks. An `operator` at the command line, who has
+    the database, is told of every incident.
     """
 
     channel: str = ""
     only_in: frozenset[str] = frozenset()
     not_items: frozenset[str] = frozenset()
+    closed: Closed = Closed()
+    operator: bool = False
 
 
 NOBODY = Asked()
+OPERATOR = Asked(operator=True)
 
 
 # --- channels ----------------------------------------------------------------------------------------------------
@@ -146,35 +158,63 @@ async def counts(db: AsyncConnection) -> Mapping[str, int]:
 
 
 async def readable(db: AsyncConnection, asked: Asked) -> list[ColumnElement[bool]]:
-    """Conditions on knowledge items: what is no thread, and the threads that may be read where it is asked.
+    """Conditions on knowledge items: the threads, and what incidents taught, that may be read where it is asked.
 
-    A public channel's threads are for all, a private one's for itself. Where other companies read along, and in a
-    channel that is not known (yet), no thread is shown.
+    What happened in a public channel is for all, in a private one for itself. Where other companies read along, and in
+    a channel that is not known (yet), nothing is shown but what happened there.
     """
-    conditions = [knowledge_items.c.id.not_in(sorted(asked.not_items))] if asked.not_items else []
+    conditions: list[ColumnElement[bool]] = []
+    if asked.not_items:
+        conditions.append(knowledge_items.c.id.not_in(sorted(asked.not_items)))
     column = knowledge_items.c.channel
     public = column.in_(select(slack_channels.c.channel).where(slack_channels.c.audience == "all"))
     seen: ColumnElement[bool] = public
     if asked.channel and not asked.channel.startswith(DIRECT_MESSAGE):
         place = await channel(db, asked.channel)
         if place is None or place.audience == "outside":
-            return [*conditions, column.is_(None)]
+            return [*conditions, *_of_incidents(asked, elsewhere=False), column.is_(None)]
         seen = or_(public, column == asked.channel)
     if asked.only_in:
         seen = and_(seen, column.in_(sorted(asked.only_in)))
-    return [*conditions, or_(column.is_(None), seen)]
+    return [*conditions, *_of_incidents(asked), or_(column.is_(None), seen)]
+
+
+# A name of its own: queries that these conditions go into may name incidents themselves.
+_LEARNT_FROM = incidents.alias("learnt_from")
+
+
+def _of_incidents(asked: Asked, *, elsewhere: bool = True) -> list[ColumnElement[bool]]:
+    """Conditions on what was learnt from incidents: those whose card stands here, or where everybody reads it."""
+    if asked.operator:
+        return []
+    public = select(slack_channels.c.channel).where(slack_channels.c.audience == "all")
+    told: ColumnElement[bool] = _LEARNT_FROM.c.channel.in_(public) if elsewhere else false()
+    if asked.closed.namespaces:
+        closed = sorted(asked.closed.namespaces)
+        inside = func.coalesce(_LEARNT_FROM.c.target["namespace"].astext, "")
+        told = and_(told, _LEARNT_FROM.c.namespace.not_in(closed), inside.not_in(closed))
+    here = _LEARNT_FROM.c.channel.in_(["", asked.channel])
+    shown = (
+        select(_LEARNT_FROM.c.id).where(_LEARNT_FROM.c.id == knowledge_items.c.incident_id, or_(here, told)).exists()
+    )
+    conditions: list[ColumnElement[bool]] = [or_(knowledge_items.c.incident_id.is_(None), shown)]
+    if asked.closed.services:
+        other = knowledge_items.c.service.not_in(sorted(asked.closed.services))
+        conditions.append(or_(knowledge_items.c.incident_id.is_not(None), other))
+    return conditions
 
 
 async def with_text(db: AsyncConnection, precedents: Sequence[Precedent], asked: Asked) -> tuple[Precedent, ...]:
-    """The stored precedents with their threads as they are now; without those that are gone or may not be read here."""
-    wanted = [one.item.id for one in precedents if one.item.source == SOURCE]
-    if not wanted:
-        return tuple(precedents)
-    where = [knowledge_items.c.id.in_(wanted), *await readable(db, asked)]
+    """The stored precedents, threads as they are now; without what may not be read here, and threads that are gone."""
+    if not precedents:
+        return ()
     columns = [knowledge_items.c[name] for name in ("id", "cause", "fix", "excerpt", "link")]
-    texts = {row["id"]: dict(row) for row in (await db.execute(select(*columns).where(*where))).mappings()}
+    stored = select(*columns).where(knowledge_items.c.id.in_([one.item.id for one in precedents]))
+    known = {row.id for row in await db.execute(stored)}
+    allowed = (await db.execute(stored.where(*await readable(db, asked)))).mappings()
+    texts = {row["id"]: dict(row) for row in allowed}
     return tuple(
         replace(one, item=replace(one.item, **texts[one.item.id])) if one.item.source == SOURCE else one
         for one in precedents
-        if one.item.source != SOURCE or one.item.id in texts
+        if one.item.id in texts or (one.item.source != SOURCE and one.item.id not in known)
     )

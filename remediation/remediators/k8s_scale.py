@@ -11,8 +11,10 @@ from knowledge.errors import Conflict, Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import kube
 from remediation.context import Context
+from remediation.policy import Policy, service_of
 from remediation.ports import Clients, Json
 from remediation.registry import (
+    Editable,
     NotOffered,
     Parameters,
     Preflight,
@@ -51,6 +53,15 @@ def _preview(action: Action, context: Context) -> Preview:
     was, replicas = action.parameters["was"], action.parameters["replicas"]
     sentence = f"Scale {action.target.kind} {action.target.name} from {was} to {replicas} replicas."
     return Preview(sentence, f"- spec.replicas: {was}\n+ spec.replicas: {replicas}", f"{replicas - was} more pods")
+
+
+def _editable(action: Action, policy: Policy) -> tuple[Editable, ...]:
+    was, service = int(action.parameters["was"]), service_of(policy, action.target)
+    limit = min(int(action.parameters["limit"]), service.max_replicas if service else 1)
+    because = f"max_replicas of {action.target.service} is {limit}"
+    if 2 * was < limit:
+        because = f"there are {was} now, and at most twice as many may run"
+    return (Editable("replicas", "Replicas", was + 1, min(limit, 2 * was), because),)
 
 
 def _parameters(action: Action) -> Scale:
@@ -166,5 +177,6 @@ REMEDIATOR = Remediator(
     undo=_undo,
     undo_text="scales back to the number of replicas it had",
     needs_signal=True,
+    editable=_editable,
     changes_spec=True,
 )

@@ -307,6 +307,27 @@ AUTOMATIC = _in(
     S.RUNNING,
 )
 
+SCHEDULED = replace(
+    STATES[S.WAITING],
+    approval=replace(APPROVED, state=ApprovalState.SCHEDULED, run_at=datetime(2026, 3, 3, 6, 0, tzinfo=UTC)),
+)
+SNOOZED = replace(
+    STATES[S.WAITING], approval=replace(APPROVAL, snoozed_until=NOW + timedelta(minutes=45), snoozed_by=BORIS)
+)
+ASSIGNED = _in(
+    replace(
+        _ANSWERED,
+        approval=replace(APPROVAL, state=ApprovalState.WITHDRAWN, reason="a person is on it"),
+        decided_note="a person is on it",
+        incident=replace(INCIDENT, assigned_to=ANNA, by_hand="a person is on it"),
+    ),
+    S.ESCALATED,
+)
+TWICE = replace(
+    STATES[S.WAITING],
+    plan=replace(PLAN, twice="A database migration lies between the two revisions; a rollback does not undo it."),
+)
+
 VARIANTS: dict[str, CardView] = {
     **{state.value: view for state, view in STATES.items()},
     "observe": OBSERVED,
@@ -315,4 +336,8 @@ VARIANTS: dict[str, CardView] = {
     "escalated after expiry": EXPIRED_ESCALATION,
     "escalated after a failed fix": FAILED_ESCALATION,
     "running by itself": AUTOMATIC,
+    "approved for later": SCHEDULED,
+    "snoozed": SNOOZED,
+    "assigned": ASSIGNED,
+    "asked twice": TWICE,
 }

@@ -64,7 +64,7 @@ WORDS: dict[S, list[str]] = {
         f"Suggested fix: {FIX}",
         TAKES,
         "Only a suggestion: in suggest mode nothing runs from here.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -76,7 +76,7 @@ WORDS: dict[S, list[str]] = {
         TAKES,
         "Decision: 1 of 2 approvals (<@U0ANNA>), from different people.",
         "<@U0BORIS> or <!subteam^S0ONCALL> may approve until 14:32 UTC.",
-        "[Approve] [Reject…] [Details]",
+        "[Approve] [Reject…] [Details] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -88,7 +88,7 @@ WORDS: dict[S, list[str]] = {
         TAKES,
         "Blocked by: fixes an hour, limit under 5 for the service, actual 5",
         "To override: wait, or raise limits.fixes_per_hour.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -98,7 +98,7 @@ WORDS: dict[S, list[str]] = {
         *CAUSE,
         f"Fix: {FIX}",
         "Approved by <@U0ANNA> and <@U0BORIS> · started 14:08 UTC · takes about 40 s.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -109,7 +109,7 @@ WORDS: dict[S, list[str]] = {
         f"Fix: {FIX}",
         "Approved by <@U0ANNA> and <@U0BORIS>. Rolled back to revision 41 (1.8.1).",
         "So far: 2 of 3 pods are ready.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · 👍 1 helped · Source",
         THUMBS,
     ],
@@ -130,7 +130,7 @@ WORDS: dict[S, list[str]] = {
         f"Fix: {FIX}",
         "Not verified: The cluster did not answer until the deadline, so nothing is known.",
         "Approved by <@U0ANNA> and <@U0BORIS>. Please check whether it helped.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -141,7 +141,7 @@ WORDS: dict[S, list[str]] = {
         f"Undone fix: {FIX}",
         "Undone: 0 of 3 pods were ready after the rollback, 1 before it.",
         "Approved by <@U0ANNA> and <@U0BORIS>. The state before the fix is restored; the failure goes on.",
-        "[Details]",
+        "[Details] [I'm on it]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -152,7 +152,7 @@ WORDS: dict[S, list[str]] = {
         "Would settle it: the log before the restart; the rollout history",
         "Fix: none proposed. A disk that fills up needs a person to decide what may go.",
         "Why: The cause is not known well enough to act on it.",
-        "[Details]",
+        "[Details] [I'm on it]",
         "Answered by built-in in 38 ms, machine made, can be wrong · Source",
         THUMBS,
     ],
@@ -193,7 +193,8 @@ def test_every_card_keeps_to_twelve_lines_and_slacks_limits(name: str) -> None:
 def test_the_first_hundred_characters_say_severity_service_cause_and_wanted_decision(name: str) -> None:
     view = states.VARIANTS[name]
     start = card.render_card(view).text[:100]
-    for word in ("[CRITICAL]", "checkout:", card.WANTED[view.incident.state]):
+    wanted = card.SCHEDULED_WANTED if view.scheduled else card.WANTED[view.incident.state]
+    for word in ("[CRITICAL]", "checkout:", wanted):
         assert word in start
     cause = {True: "Cause not known", False: card.what_fails(view)[:22]}[isinstance(view.diagnosis, Unsure)]
     assert cause in start
@@ -320,19 +321,83 @@ def test_buttons_that_decide_exist_only_while_a_decision_is_asked_for(state: S) 
     blocks = card.render_card(states.STATES[state]).blocks
     buttons = set(buttons_of(blocks))
     if state is S.WAITING:
-        assert buttons == {"approve", "reject", "details"}
+        assert buttons == {"approve", "reject", "details", "more"}
     elif state in CLOSED or state in {S.DETECTED, S.DIAGNOSING}:
         assert buttons == set()
     else:
-        assert buttons == {"details"}
+        assert buttons == {"details", "take"}
     has_feedback = any(block["type"] == "context_actions" for block in blocks)
     assert has_feedback is (state not in {S.DETECTED, S.DIAGNOSING})
 
 
-@pytest.mark.parametrize("decided", [state for state in ApprovalState if state is not ApprovalState.OPEN], ids=str)
+ENDED = [state for state in ApprovalState if state not in {ApprovalState.OPEN, ApprovalState.SCHEDULED}]
+
+
+@pytest.mark.parametrize("decided", ENDED, ids=str)
 def test_a_decided_approval_has_no_approve_button_left(decided: ApprovalState) -> None:
     view = replace(states.STATES[S.WAITING], approval=replace(states.APPROVAL, state=decided))
-    assert set(buttons_of(card.render_card(view).blocks)) == {"details"}
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take"}
+
+
+def test_what_waits_for_its_hour_can_be_cancelled_and_says_who_approved_it_for_when() -> None:
+    assert set(buttons_of(card.render_card(states.SCHEDULED).blocks)) == {"reject", "details", "take"}
+    assert [line for line in lines_of(states.SCHEDULED) if "approved" in line.lower()] == [
+        f"Approved for later · {ABOUT}",
+        "Decision: approved by <@U0ANNA> and <@U0BORIS> for 2026-03-03 06:00 UTC.",
+    ]
+    assert card.render_card(states.SCHEDULED).text.split("\n")[0].endswith("nothing to decide")
+
+
+def test_a_snoozed_request_says_until_when_and_may_still_be_approved() -> None:
+    (line,) = [line for line in lines_of(states.SNOOZED) if "Put off" in line]
+    assert line.startswith("Put off until 14:53 UTC by <@U0BORIS>; it asks again then. <@U0BORIS> or")
+    assert "approve" in buttons_of(card.render_card(states.SNOOZED).blocks)
+
+
+def test_of_two_approvals_the_first_ones_hour_is_shown() -> None:
+    half = replace(states.APPROVAL, run_at=states.NOW + timedelta(hours=2))
+    view = replace(states.STATES[S.WAITING], approval=half)
+    assert "Decision: 1 of 2 approvals (<@U0ANNA>), from different people, for 16:08 UTC." in lines_of(view)
+
+
+def test_an_assigned_incident_names_who_is_on_it() -> None:
+    assert lines_of(states.ASSIGNED)[1].startswith("Needs a person · assigned to <@U0ANNA> · critical")
+    assert "Why: <@U0ANNA> is on it. What was asked is withdrawn." in lines_of(states.ASSIGNED)
+    assert "is on it" not in " ".join(lines_of(states.STATES[S.ESCALATED])[:-3])
+
+
+def test_a_fix_that_is_asked_for_twice_is_approved_in_a_form_that_says_why() -> None:
+    buttons = buttons_of(card.render_card(states.TWICE).blocks)
+    assert "approve" not in buttons
+    assert buttons["approve_twice"]["text"]["text"] == "Approve…"
+    modal = modals.twice_modal(states.APPROVAL, states.INCIDENT, states.TWICE.plan or states.PLAN)
+    assert "A database migration" in modal["blocks"][0]["text"]["text"]
+    assert validate_view(modal) == []
+
+
+def test_the_menu_offers_editing_only_where_something_can_be_edited() -> None:
+    def entries(view: card.CardView) -> list[str]:
+        menu = buttons_of(card.render_card(view).blocks)["more"]
+        return [option["text"]["text"] for option in menu["options"]]
+
+    view = states.STATES[S.WAITING]
+    assert entries(view) == ["Approve for later…", "Snooze…", "I'm on it"]
+    assert entries(replace(view, editable=True)) == ["Edit…", "Approve for later…", "Snooze…", "I'm on it"]
+
+
+def test_an_answered_call_says_what_came_of_it_and_asks_for_nothing() -> None:
+    for state, words in ((S.RUNNING, "Approved by"), (S.HEALED, "Verified:"), (S.RESOLVED, "The alert ended")):
+        text = thread.settled_reply(states.STATES[state]).text
+        assert words in text
+        assert "please" not in text
+
+
+def test_a_reminder_of_a_closed_channels_card_says_only_where_it_is() -> None:
+    view = states.STATES[S.WAITING]
+    told = thread.reminder(view, link="https://acme.slack.com/archives/C1/p1", closed=True)
+    assert "checkout" not in told.text
+    assert "Open the card" in told.text
+    assert "checkout" in thread.reminder(view, link="", closed=False).text
 
 
 @pytest.mark.parametrize(("risk", "style"), [(Risk.LOW, None), (Risk.MEDIUM, "primary"), (Risk.HIGH, "danger")])
@@ -414,7 +479,7 @@ HOSTILE = (
 )  # fmt: skip
 foreign = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=400))
 ids = st.sampled_from((*KNOWN_IDS, *HOSTILE))
-ID_FIELDS = {"who", "approved_by", "decided_by", "responsible", "override"}
+ID_FIELDS = {"who", "approved_by", "decided_by", "responsible", "override", "assigned_to", "snoozed_by"}
 
 
 def scrambled(draw: st.DrawFn, value: Any, name: str = "") -> Any:
@@ -497,7 +562,7 @@ def test_no_text_from_outside_breaks_a_card_or_pings_anybody(view: card.CardView
     assert len(card.card_lines(drawn.blocks)) <= 12
     first = drawn.text.split("\n")[0]
     assert len(first) <= 100
-    assert first.endswith(card.WANTED[view.incident.state])
+    assert first.endswith(card.SCHEDULED_WANTED if view.scheduled else card.WANTED[view.incident.state])
 
 
 THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | None]] = {
@@ -800,4 +865,4 @@ def test_a_second_click_is_told_who_was_first() -> None:
 
 def test_a_plan_without_an_action_never_gets_a_button() -> None:
     view = replace(states.STATES[S.WAITING], plan=Plan(None, no_action_because="none is safe"), approval=None)
-    assert set(buttons_of(card.render_card(view).blocks)) == {"details"}
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take"}

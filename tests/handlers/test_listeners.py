@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.sandbox.server import Sandbox
 from handlers import flow
 from handlers.blocks.card import encode
-from handlers.blocks.modals import FEEDBACK_COMMENT, REJECT_REASON
-from handlers.listeners import Stored, inbox, listen, read_action, read_event, read_submission
+from handlers.blocks.modals import (
+    APPROVE_LATER,
+    EDIT_PARAMETERS,
+    FEEDBACK_COMMENT,
+    REJECT_REASON,
+    SNOOZE_UNTIL,
+    edit_errors,
+)
+from handlers.clicks import Stored, read_action, read_submission
+from handlers.listeners import inbox, listen, read_event
 from handlers.services import Services
 from knowledge.fingerprint import parse_time
 from tests.handlers.office import BOT, made_services, rows
@@ -26,6 +35,7 @@ from tests.rows import opened
 
 Json = dict[str, Any]
 DIGEST = "0123456789abcdef"
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +70,11 @@ def alerts_of(stored: Stored) -> list[Json]:
 
 def test_a_mention_is_a_question_with_its_place(readers: Services) -> None:
     mention = message(type="app_mention", text=f"<@{BOT}> why?", thread_ts="1699.1")
-    kept = {"user": "U1", "channel": "C1", "ts": mention["ts"], "thread_ts": "1699.1", "text": f"<@{BOT}> why?"}
+    place = {"user": "U1", "channel": "C1", "ts": mention["ts"], "thread_ts": "1699.1"}
+    kept = {**place, "text": f"<@{BOT}> why?", "outside": False}
     assert read_event(mention, readers) == (flow.QUESTION, {"question": kept})
+    shared = read_event(mention | {"is_ext_shared_channel": True}, readers)
+    assert shared == (flow.QUESTION, {"question": kept | {"outside": True}})
 
 
 def test_a_mention_in_blocks_alone_is_read_and_a_long_one_is_cut(readers: Services) -> None:
@@ -238,6 +251,18 @@ def test_thumbs_are_kept_and_what_only_opens_a_modal_is_not() -> None:
     assert read_action(click() | {"actions": []}) is None
 
 
+def test_taking_over_is_kept_from_the_button_and_from_the_menu_alike() -> None:
+    button = read_action(click("take", encode(i=3)))
+    chosen = {"action_id": "more", "selected_option": {"value": encode(a=7, d=DIGEST, i=3, x="take")}}
+    menu = read_action(click() | {"actions": [chosen]})
+    assert button == menu
+    assert button is not None
+    assert (button[0], button[1]["click"]["incident_id"]) == ("take", 3)
+    for entry in ("edit", "later", "snooze", "approve", ""):
+        other = {"action_id": "more", "selected_option": {"value": encode(a=7, d=DIGEST, i=3, x=entry)}}
+        assert read_action(click() | {"actions": [other]}) is None
+
+
 def submission(callback: str, metadata: str, **values: Any) -> Json:
     view = {
         "id": "V1", "hash": "h1", "callback_id": callback, "private_metadata": metadata, "state": {"values": values},
@@ -255,7 +280,7 @@ METADATA = encode(a=7, d=DIGEST, i=3)
 def test_a_rejection_is_kept_with_its_reason_and_comment() -> None:
     comment = {"comment": {"type": "plain_text_input", "value": "loses\norders"}}
     body = submission(REJECT_REASON, METADATA, reason=reason({"value": "not_now"}), comment=comment)
-    stored = read_submission(body)
+    stored = read_submission(body, NOW)
     assert stored is not None
     kept = stored[1]["click"]
     assert stored[0] == "reject"
@@ -280,14 +305,61 @@ def test_a_rejection_is_kept_with_its_reason_and_comment() -> None:
     ],
 )  # fmt: skip
 def test_a_submission_that_lacks_something_is_not_kept(body: Json) -> None:
-    assert read_submission(body) is None
+    assert read_submission(body, NOW) is None
 
 
 def test_a_comment_is_kept_with_its_thumb_down_and_may_be_empty() -> None:
     for given, kept in (({"comment": {"comment": {"value": "no"}}}, "no"), ({}, "")):
-        assert read_submission(submission(FEEDBACK_COMMENT, encode(i=3), **given)) == (
+        assert read_submission(submission(FEEDBACK_COMMENT, encode(i=3), **given), NOW) == (
             "feedback", {"feedback": {"incident_id": 3, "user": "U1", "value": -1, "comment": kept}},
         )  # fmt: skip
+
+
+BOUNDS = [["replicas", "Replicas", 4, 8, "max_replicas of checkout is 8"]]
+
+
+def edited(value: Any, bounds: Any = BOUNDS) -> Json:
+    metadata = json.dumps({"a": 7, "d": DIGEST, "i": 3, "b": bounds})
+    return submission(EDIT_PARAMETERS, metadata, replicas={"replicas": {"type": "number_input", "value": value}})
+
+
+def test_a_change_within_its_bounds_is_kept_as_it_was_written() -> None:
+    stored = read_submission(edited("6"), NOW)
+    assert stored is not None
+    assert stored[0] == "edit"
+    assert stored[1]["click"]["values"] == {"replicas": "6"}
+
+
+@pytest.mark.parametrize("value", ["9", "3", "-4", "6.5", "", None, "six", "6" * 40, "٦"])
+def test_a_change_beyond_its_bounds_is_answered_under_its_field_and_not_kept(value: Any) -> None:
+    body = edited(value)
+    assert read_submission(body, NOW) is None
+    assert edit_errors(body["view"]) == {
+        "replicas": "Replicas must be a whole number from 4 to 8: max_replicas of checkout is 8."
+    }
+
+
+@pytest.mark.parametrize("bounds", [None, [], [["replicas"]], "x", [["replicas", "R", "a", 8, ""]]])
+def test_a_change_whose_form_is_not_ours_is_not_kept(bounds: Any) -> None:
+    assert read_submission(edited("6", bounds), NOW) is None
+
+
+def timed(callback: str, clock: Any, zone: str = "Europe/Paris") -> Json:
+    metadata = json.dumps({"a": 7, "d": DIGEST, "i": 3, "z": zone})
+    return submission(callback, metadata, time={"time": {"type": "timepicker", "selected_time": clock}})
+
+
+def test_a_time_is_the_next_such_time_where_the_person_is() -> None:
+    stored = read_submission(timed(APPROVE_LATER, "06:00"), NOW)
+    assert stored is not None
+    assert stored[0] == "approve"
+    assert stored[1]["click"]["at"] == "2026-11-24T05:00:00+00:00"
+    assert stored[1]["click"]["confirmed"] is True
+    snoozed = read_submission(timed(SNOOZE_UNTIL, "18:30", "Asia/Kolkata"), NOW)
+    assert snoozed is not None
+    assert (snoozed[0], snoozed[1]["click"]["at"]) == ("snooze", "2026-11-23T13:00:00+00:00")
+    for clock in (None, "", "24:00", "6:00", "06:60", "now"):
+        assert read_submission(timed(APPROVE_LATER, clock), NOW) is None
 
 
 # --- the middleware --------------------------------------------------------------------------------------------------

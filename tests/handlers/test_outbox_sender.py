@@ -195,6 +195,60 @@ async def test_a_sender_that_died_after_the_post_left_it_to_be_found(
     assert texts(sandbox) == ["hello"]
 
 
+async def say(_db: AsyncConnection, incident_id: int) -> Card:
+    return Card(f"incident {incident_id} is settled", [])
+
+
+async def settle(engine: AsyncEngine, incident_id: int, *, revision: int) -> None:
+    async with engine.begin() as db:
+        await outbox.settle_calls(db, incident_id, revision=revision)
+
+
+async def test_a_call_is_edited_once_it_is_answered_also_after_a_crash_and_nobody_is_notified(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
+) -> None:
+    sender = Sender(engine, slack, draw, say)
+    incident_id = await put_card(engine)
+    key = outbox.call_key(incident_id, 1)
+    call = {"text": "please approve", "in_thread": True, "broadcast": True}
+    await put(engine, key, incident_id=incident_id, payload=call)
+    await settle(engine, incident_id, revision=1)
+    await send_all(engine, sender)
+    assert texts(sandbox)[1] == "please approve", "of its own revision it still holds"
+    await settle(engine, incident_id, revision=2)
+    # A sender that died between Slack's edit and our note of it: the row is due still, and says the same once more.
+    await slack.chat_update(channel="C0DEPLOY", ts=posts(sandbox)[1]["ts"], text=f"incident {incident_id} is settled")
+    await send_all(engine, sender)
+    assert texts(sandbox)[1:] == [f"incident {incident_id} is settled"]
+    methods = [call["method"] for call in sandbox.slack.log.since(0)]
+    assert (methods.count("chat.postMessage"), methods.count("chat.update")) == (2, 2)
+
+
+async def test_an_edit_of_what_was_never_said_keeps_nothing_waiting(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
+) -> None:
+    sender = Sender(engine, slack, draw, say)
+    incident_id = await put_card(engine)
+    await put(engine, outbox.call_key(incident_id, 1), incident_id=incident_id, payload={"text": "x"}, channel="C0GONE")
+    await settle(engine, incident_id, revision=2)
+    await put(engine, "after")
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["CheckoutDown: detected", "after"]
+
+
+async def test_a_direct_message_is_sent_once_also_when_its_answer_is_lost(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    await put(engine, "remind", kind="direct", channel="U0ONCALL", payload={"text": "a fix waits"})
+    await put(engine, "nobody", kind="direct", channel="U0NOBODY", payload={"text": "a fix waits"})
+    sandbox.slack.faults.update({"error_after_write_next": 1, "methods": ["chat.postMessage"]})
+    await send_all(engine, sender)
+    direct = sandbox.slack.workspace.direct_message("U0ONCALL")
+    assert [message["text"] for message in direct.messages.values()] == ["a fix waits"]
+    (lost,) = await rows(engine, "SELECT error FROM outbox WHERE state = 'failed'")
+    assert lost.error == "user_not_found"
+
+
 async def test_blocks_that_slack_would_refuse_go_out_as_text(
     engine: AsyncEngine, sandbox: Sandbox, sender: Sender
 ) -> None:

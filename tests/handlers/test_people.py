@@ -42,13 +42,14 @@ async def test_membership_of_the_policys_groups_and_channels_is_looked_up(
 
 async def test_a_group_that_is_not_there_keeps_nobody_from_deciding_who_is_named(slack: AsyncWebClient) -> None:
     who = people(slack, "approvers: {users: [U0ONCALL], groups: [S0GONE], channels: [C0GONE]}")
-    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL", unseen=frozenset({"S0GONE", "C0GONE"}))
+    assert await who.members("S0GONE") == ()
 
 
 async def test_what_the_app_may_not_see_counts_for_nobody(slack: AsyncWebClient, sandbox: Sandbox) -> None:
     sandbox.slack.faults.update({"without_scopes": ["usergroups:read", "channels:read"]})
     who = people(slack, f"approvers: {{groups: [{USERGROUP_ID}], channels: [C0DEPLOY]}}")
-    assert await who.look_up("U0ONCALL") == Person("U0ONCALL")
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL", unseen=frozenset({USERGROUP_ID, "C0DEPLOY"}))
 
 
 async def test_an_answer_is_remembered_for_a_burst_of_clicks_and_not_for_long(

@@ -11,6 +11,7 @@ from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
 from knowledge.store import casebook, memory
 from knowledge.store.memory import Found
+from knowledge.store.threads import OPERATOR
 from tests.rows import an_incident, item
 
 MODEL = "model-a"
@@ -31,7 +32,8 @@ async def remember(db: AsyncConnection, *items: KnowledgeItem, vector: Vector | 
 async def search(
     db: AsyncConnection, words: str = "", vector: Vector | None = None, **more: object
 ) -> dict[str, Found]:
-    found = await memory.search(db, words=words, vector=vector, vector_model=str(more.pop("model", MODEL)), **more)  # type: ignore[arg-type]
+    model = str(more.pop("model", MODEL))
+    found = await memory.search(db, words=words, vector=vector, vector_model=model, asked=OPERATOR, **more)  # type: ignore[arg-type]
     return {one.item.id: one for one in found}
 
 

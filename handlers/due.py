@@ -1,0 +1,107 @@
+"""An approval whose hour has come: everything is looked at again, and only what is still as it was approved runs."""
+
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import decisions, flow, taking
+from handlers.services import Services
+from knowledge.errors import BadInput, Refused, SettingsError, Unavailable
+from knowledge.model import Action, Approval, ApprovalState, Blocked, Diagnosis, Incident, IncidentState, Plan
+from knowledge.store import answers, approvals, audit, incidents
+from knowledge.store.answers import StoredAnswer, StoredPlan
+from remediation import drift, recovery
+from remediation.approvals import still_approved
+from remediation.remediators import REMEDIATORS
+
+log = structlog.get_logger(__name__)
+
+S = IncidentState
+WELL = "the failing thing has recovered"
+# An approval for an hour is none for the next one: when nothing can be looked at for so long, people are asked again.
+LATEST = timedelta(minutes=30)
+TOO_LATE = "its hour was over before the target could be looked at"
+
+
+async def run_scheduled(services: Services, approval_id: int) -> None:
+    """Run it, or withdraw it with the reason: recovered, changed by hand, no longer allowed, or refused by preflight.
+
+    A crash before the transaction repeats the looks; after it the approval is no longer scheduled.
+    """
+    async with services.engine.connect() as db:
+        approval = await approvals.get(db, approval_id)
+        if approval is None or approval.state is not ApprovalState.SCHEDULED or _ahead(approval, services):
+            return
+        incident = await incidents.get(db, approval.incident_id)
+        planned = await decisions.planned_of(db, approval)
+        answer = await answers.latest_diagnosis(db, approval.incident_id, final=True)
+        firing = await incidents.still_firing(db, approval.incident_id)
+    if incident is None or planned is None or planned.plan.action is None or answer is None:
+        return
+    action = planned.plan.action
+    well = firing is not True and await recovery.is_well(action.target, services.clients, now=services.now())
+    changed = "" if well else await drift.changed(action.target, planned.plan.seen, services.clients)
+    refused = "" if well or changed else await _refused(services, approval, action)
+    async with services.engine.begin() as db:
+        current = await decisions.locked(db, approval_id)
+        incident = await incidents.get(db, approval.incident_id, lock=True)
+        if current is None or incident is None or current.state is not ApprovalState.SCHEDULED:
+            return
+        if well:
+            await flow.close(db, services, incident, S.RESOLVED, WELL)
+        elif changed:
+            await taking.hand_over(
+                db, services, incident, why=f"changed since this was approved: {changed}", by="codehealer"
+            )
+        else:
+            refused = refused or await _blocked(db, services, incident, planned.plan, answer)
+            await _run_or_ask(db, services, incident, current, planned, refused=refused)
+
+
+def _ahead(approval: Approval, services: Services) -> bool:
+    return approval.run_at is not None and approval.run_at > services.now()
+
+
+async def _refused(services: Services, approval: Approval, action: Action) -> str:
+    """Why it may not run now: who approved it may not do so any more, or the target is not as it must be."""
+    people = [await services.people.look_up(user) for user in approval.approved_by]
+    refusal = still_approved(approval, people, services.policy, action)
+    if refusal:
+        return refusal
+    try:
+        ready = await REMEDIATORS[action.name].preflight(action, services.clients)
+    except (Refused, BadInput, SettingsError) as error:
+        return str(error)
+    except Unavailable:
+        if approval.run_at and services.now() - approval.run_at > LATEST:
+            return TOO_LATE
+        raise
+    return "" if ready.ok else ready.reason
+
+
+async def _blocked(
+    db: AsyncConnection, services: Services, incident: Incident, plan: Plan, answer: StoredAnswer
+) -> str:
+    """Which rule forbids it by now; "" where a person's approval is enough, as in a freeze: a person has said yes."""
+    if not isinstance(answer.answer, Diagnosis):
+        return "the cause is not known any more"
+    decision = await flow.decide(db, services, incident, answer.answer, plan, answer.precedents)
+    return decision.verdict.why if isinstance(decision.verdict, Blocked) else ""
+
+
+async def _run_or_ask(
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    approval: Approval,
+    planned: StoredPlan,
+    *,
+    refused: str,
+) -> None:
+    if not refused:
+        await decisions.carry_out(db, services, incident, approval, planned, by=approval.decided_by)
+        return
+    log.info("scheduled_not_run", incident_id=incident.id, approval=approval.id, why=refused)
+    await audit.record(db, "approval.not_run", incident_id=incident.id, approval=approval.id, why=refused)
+    await flow.look_again(db, services, incident, by="codehealer", why=f"not run at its hour: {refused}")

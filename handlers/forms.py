@@ -1,0 +1,149 @@
+"""Clicks that open a form: what must happen while the person waits, since a trigger lives three seconds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handlers import replies
+from handlers.blocks import modals
+from handlers.blocks.card import (
+    EDIT,
+    LATER,
+    SNOOZE,
+    TAKE,
+    decode_entry,
+    decode_feedback,
+    decode_incident,
+    decode_value,
+)
+from handlers.decisions import planned_of
+from handlers.services import Services
+from handlers.view import card_view
+from knowledge.errors import Unavailable
+from knowledge.model import Approval, ApprovalState, Incident, Plan
+from knowledge.store import approvals, incidents
+from remediation.editing import editable
+
+Body = Mapping[str, Any]
+Form = Callable[[Services, Any, Body], Awaitable[None]]
+
+
+def for_members(form: Form) -> Form:
+    """The form for people of our workspace; others, who read a shared channel's card, learn no more than it says."""
+
+    async def opened(services: Services, ack: Any, body: Body) -> None:
+        if str(body["user"].get("team_id") or services.people.team_id) == services.people.team_id:
+            await form(services, ack, body)
+            return
+        await ack()
+        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.notice_modal(replies.GUEST))
+
+    return opened
+
+
+TIMEZONE_S = 1.5
+
+
+async def open_reject(services: Services, ack: Any, body: Body) -> None:
+    await ack()
+    decoded = decode_value(body["actions"][0].get("value"))
+    async with services.engine.connect() as db:
+        approval = await approvals.get(db, decoded[0]) if decoded else None
+        incident = await incidents.get(db, approval.incident_id) if approval else None
+    view = modals.reject_modal(approval, incident) if approval and incident else modals.notice_modal(replies.CHANGED)
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+async def open_twice(services: Services, ack: Any, body: Body) -> None:
+    """The second question before an approval counts."""
+    await ack()
+    found = await _asked_about(services, body["actions"][0].get("value"))
+    view = modals.notice_modal(replies.CHANGED)
+    if found and found.plan:
+        view = modals.twice_modal(found.approval, found.incident, found.plan)
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+async def open_more(services: Services, ack: Any, body: Body) -> None:
+    """An entry of the card's menu that opens a form; "I'm on it" opens none and is stored already."""
+    await ack()
+    value = (body["actions"][0].get("selected_option") or {}).get("value")
+    entry = decode_entry(value)
+    if entry == TAKE:
+        return
+    found = await _asked_about(services, value)
+    zone = await _timezone(services, str(body["user"]["id"])) if found and entry in {LATER, SNOOZE} else "UTC"
+    view = _form(services, entry, found, zone) if found else modals.notice_modal(replies.CHANGED)
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An open request with what it is about. `plan` is None where a newer one has taken its place."""
+
+    approval: Approval
+    incident: Incident
+    plan: Plan | None
+
+
+async def _asked_about(services: Services, value: object) -> _Asked | None:
+    """What a button's or an entry's value is about; None where it is not asked any more."""
+    decoded = decode_value(value)
+    async with services.engine.connect() as db:
+        approval = await approvals.get(db, decoded[0]) if decoded else None
+        incident = await incidents.get(db, approval.incident_id) if approval else None
+        if approval is None or incident is None or approval.state is not ApprovalState.OPEN:
+            return None
+        planned = await planned_of(db, approval)
+    return _Asked(approval, incident, planned.plan if planned else None)
+
+
+def _form(services: Services, entry: str, found: _Asked, timezone: str) -> dict[str, Any]:
+    if entry == LATER:
+        return modals.later_modal(found.approval, found.incident, found.plan, timezone)
+    if entry == SNOOZE:
+        return modals.snooze_modal(found.approval, found.incident, timezone)
+    fields = editable(found.plan.action if found.plan else None, services.policy)
+    if entry != EDIT or found.plan is None or not fields:
+        return modals.notice_modal(replies.NOT_EDITABLE)
+    return modals.edit_modal(found.approval, found.incident, found.plan, fields)
+
+
+async def _timezone(services: Services, user: str) -> str:
+    """Where the person says they are; UTC where Slack does not say so in time: the form names the zone."""
+    try:
+        async with asyncio.timeout(TIMEZONE_S):
+            return (await services.people.look_up(user)).timezone
+    except (TimeoutError, Unavailable):
+        return "UTC"
+
+
+async def take_edit(_services: Services, ack: Any, body: Body) -> None:
+    """What is out of bounds is said under its field, and nothing was stored; everything else is on its way."""
+    errors = modals.edit_errors(body["view"])
+    if errors:
+        await ack(response_action="errors", errors=errors)
+    else:
+        await ack()
+
+
+async def open_details(services: Services, ack: Any, body: Body) -> None:
+    await ack()
+    incident_id = decode_incident(body["actions"][0].get("value"))
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, incident_id) if incident_id else None
+        view = modals.details_modal(await card_view(db, services, incident)) if incident else None
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view or modals.notice_modal(replies.CHANGED))
+
+
+async def give_feedback(services: Services, ack: Any, body: Body) -> None:
+    """The thumb is stored already; after a thumb down, ask what was wrong."""
+    await ack()
+    thumb = decode_feedback(body["actions"][0].get("value"))
+    if thumb is None or thumb[1] > 0:
+        return
+    async with services.engine.connect() as db:
+        incident = await incidents.get(db, thumb[0])
+    if incident:
+        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.feedback_modal(incident))

@@ -1,0 +1,88 @@
+"""Requests and time: approved for an hour, put off, unanswered.
+
+The database says what is due and each step is one compare-and-set, so it happens once however often the clock asks,
+and a crash between two steps is made up for at the next tick.
+"""
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import cards, flow
+from handlers.services import Services
+from knowledge.model import Approval, ApprovalState, Incident, IncidentState
+from knowledge.store import approvals, audit, incidents
+from knowledge.store.approvals import Unanswered
+from remediation.approvals import unanswered
+
+log = structlog.get_logger(__name__)
+
+S = IncidentState
+AGAIN = "the time it was put off to has come"
+
+
+async def schedule(db: AsyncConnection, services: Services, incident: Incident, approval: Approval, *, by: str) -> None:
+    """Keep an approval for its hour: the last yes that was needed came with a time."""
+    if not await approvals.decide(db, approval.id, ApprovalState.SCHEDULED, by=by):
+        return
+    at = approval.run_at.isoformat() if approval.run_at else ""
+    await audit.record(db, "approval.scheduled", actor=by, incident_id=incident.id, approval=approval.id, at=at)
+    # The same state once more: what called people to it is settled now.
+    moved = await incidents.move(db, incident, incident.state)
+    await cards.show(db, services, moved or incident)
+
+
+async def start_due(services: Services) -> None:
+    """Give each approval whose hour has come a job of its own, which looks again before it runs."""
+    async with services.engine.connect() as db:
+        due = await approvals.scheduled_due(db)
+    for approval_id, incident_id in due:
+        async with services.engine.begin() as db:
+            await services.jobs.enqueue(
+                db, "run_scheduled", lock=f"incident:{incident_id}", once=f"scheduled:{approval_id}",
+                approval_id=approval_id,
+            )  # fmt: skip
+
+
+async def ask_again(services: Services) -> None:
+    """Look again at what was put off until now: what it then proposes is asked anew."""
+    async with services.engine.connect() as db:
+        due = await approvals.snoozes_over(db)
+    for approval_id, incident_id in due:
+        async with services.engine.begin() as db:
+            incident = await incidents.get(db, incident_id, lock=True)
+            approval = await approvals.get(db, approval_id, lock=True)
+            if incident and approval and approval.state is ApprovalState.OPEN and approval.snoozed_until:
+                await flow.look_again(db, services, incident, by=approval.snoozed_by, why=AGAIN)
+
+
+async def remind(services: Services) -> None:
+    """Remind those who were asked, and later ring the pager, where nobody answers."""
+    async with services.engine.connect() as db:
+        silent = await approvals.unanswered(db)
+    for one in silent:
+        to_remind, to_page = unanswered(one.asked_at, one.severity, services.policy.limits, services.now())
+        if to_remind and not one.reminded:
+            await _remind(services, one)
+        if to_page and not one.paged:
+            await _page(services, one)
+
+
+async def _remind(services: Services, silent: Unanswered) -> None:
+    async with services.engine.connect() as db:
+        approval = await approvals.get(db, silent.id)
+        incident = await incidents.get(db, silent.incident_id)
+    if approval is None or incident is None:
+        return
+    people = await cards.people_asked(services, approval)
+    link = await cards.link_of(services, incident.id)
+    async with services.engine.begin() as db:
+        if await approvals.mark_reminded(db, silent.id):
+            await audit.record(db, "approval.reminded", incident_id=incident.id, approval=silent.id, people=people)
+            await cards.remind(db, services, incident, approval, people=people, link=link)
+
+
+async def _page(services: Services, silent: Unanswered) -> None:
+    async with services.engine.begin() as db:
+        if await approvals.mark_paged(db, silent.id):
+            await audit.record(db, "approval.paged", incident_id=silent.incident_id, approval=silent.id)
+            await flow.enqueue(db, services, "page", silent.incident_id)

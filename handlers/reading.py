@@ -1,0 +1,78 @@
+"""Who may read what: an answer carries nothing of a closed channel, or of a closed namespace, into a wider channel.
+
+Closed are private channels, direct messages, channels that are not known (yet), and those that other companies read;
+and the namespaces that the policy calls private or protected.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers.services import Services
+from knowledge.errors import Unavailable
+from knowledge.model import Incident
+from knowledge.store import threads
+from knowledge.store.threads import Asked, Closed
+from remediation.policy import Policy
+
+# A command is answered within three seconds, whatever Slack says of who asks.
+LOOK_UP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Where an answer will be read. `member`: by people who may read every public channel."""
+
+    channel: str
+    member: bool = True
+
+
+async def reader_of(services: Services, channel: str, user: str) -> Reader:
+    """Who reads a private answer. A guest, and somebody Slack does not describe in time, reads this channel alone."""
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            person = await services.people.look_up(user)
+    except (TimeoutError, Unavailable):
+        return Reader(channel, member=False)
+    return Reader(channel, member=not (person.restricted or person.foreign or person.deleted))
+
+
+async def is_closed(db: AsyncConnection, channel: str) -> bool:
+    """Whether a channel is known to be read by its members alone."""
+    place = await threads.channel(db, channel)
+    return place is not None and place.audience == "members"
+
+
+async def readable(
+    db: AsyncConnection, services: Services, incidents: Sequence[Incident], reader: Reader
+) -> list[Incident]:
+    """Those of the incidents that may be told of to the reader."""
+    open_to_all = {one.id for one in await threads.channels(db) if one.audience == "all"}
+    closed = closed_by(services.policy).namespaces
+    return [one for one in incidents if _may_read(services, one, reader, open_to_all, closed)]
+
+
+def _may_read(
+    services: Services, incident: Incident, reader: Reader, open_to_all: set[str], closed: frozenset[str]
+) -> bool:
+    channel = incident.channel or services.channel
+    if channel == reader.channel:
+        return True
+    target = incident.target.namespace if incident.target else ""
+    return reader.member and channel in open_to_all and not {incident.namespace, target} & closed
+
+
+def closed_by(policy: Policy, *, service: str = "") -> Closed:
+    """What the policy closes: namespaces, and the services in them but the one that is asked about."""
+    namespaces = frozenset({*policy.private_namespaces, *policy.protected_namespaces})
+    services = frozenset(row.name for row in policy.services if row.namespace in namespaces)
+    return Closed(namespaces, services - {service})
+
+
+def asked_in(services: Services, incident: Incident) -> Asked:
+    """The place of an incident's card, for what is shown on it."""
+    return Asked(
+        channel=incident.channel or services.channel, closed=closed_by(services.policy, service=incident.service)
+    )

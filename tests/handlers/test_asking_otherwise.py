@@ -1,0 +1,426 @@
+"""What people do about a request besides yes and no: change it, put it off, approve it for later, take it over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from bot.sandbox.server import Sandbox
+from handlers import cards, changing, decisions, due, flow, later, taking
+from handlers.blocks.modals import Rejection
+from handlers.services import Services
+from knowledge.model import Action, Alert, AlertStatus, Approval, Incident, Plan, RejectReason, Risk, Target
+from knowledge.store import answers, approvals, incidents, outbox
+from knowledge.store.answers import StoredPlan
+from remediation import drift
+from remediation.cluster import ClusterAccess, KubernetesCluster
+from remediation.ports import Clients, Json
+from tests.handlers.office import jobs, rows, sandbox_policy, told
+from tests.rows import S, an_incident, decision, diagnosis
+
+CHECKOUT = Target("Deployment", "checkout", "shop", "sandbox", "acme/checkout", "checkout", "prod")
+SOON, LONG_AGO = timedelta(hours=2), timedelta(minutes=1)
+
+
+@dataclass
+class Asked:
+    """A fix for the sandbox's checkout that waits for a decision, and what people do about it."""
+
+    services: Services
+    incident_id: int
+    approval_id: int
+    digest: str
+    keys: int = 0
+
+    def click(self, user: str, **more: Any) -> Json:
+        self.keys += 1
+        about = {"user": user, "channel": "C0DEPLOY", "approval_id": self.approval_id, "digest": self.digest[:16]}
+        return {**about, "incident_id": self.incident_id, "key": f"{user}:{self.keys}", **more}
+
+    async def approve(self, user: str = "U0ONCALL", **more: Any) -> None:
+        await decisions.approve(self.services, self.click(user, **more))
+
+    async def edit(self, replicas: object, user: str = "U0LEAD", **more: Any) -> None:
+        await changing.edit(self.services, self.click(user, values={"replicas": str(replicas)}, **more))
+
+    async def take(self, user: str = "U0DEV") -> None:
+        await taking.take(self.services, self.click(user))
+
+    async def newest(self) -> tuple[Approval, Plan]:
+        async with self.services.engine.connect() as db:
+            approval = await approvals.latest(db, self.incident_id)
+            planned = await answers.latest_plan(db, self.incident_id)
+        assert approval is not None
+        assert planned is not None
+        return approval, planned.plan
+
+    async def state(self) -> tuple[str, str]:
+        """(the incident's, the first request's)"""
+        async with self.services.engine.connect() as db:
+            incident = await incidents.get(db, self.incident_id)
+            approval = await approvals.get(db, self.approval_id)
+        assert incident is not None
+        assert approval is not None
+        return incident.state, approval.state
+
+    async def incident(self) -> Incident:
+        async with self.services.engine.connect() as db:
+            found = await incidents.get(db, self.incident_id)
+        assert found is not None
+        return found
+
+    async def stages(self) -> list[str]:
+        return [stage for stage, _ in await jobs(self.services.engine)]
+
+
+@pytest_asyncio.fixture
+async def world(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]:
+    """The services with the real client on the sandbox's cluster."""
+    cluster = KubernetesCluster({"sandbox": ClusterAccess(Path(sandbox.env["KUBECONFIG"]))})
+    yield replace(services, clients=Clients(cluster=cluster))
+    await cluster.aclose()
+
+
+async def asked(services: Services, action: Action | None = None, plan: Plan | None = None, **changes: Any) -> Asked:
+    action = action or Action("k8s_scale", CHECKOUT, {"replicas": 5, "was": 3, "limit": 8})
+    seen = await look(services)
+    planned = plan or Plan(
+        action, preview="Scale checkout from 3 to 5 replicas.", risk=Risk.LOW, blast_radius="2 more pods"
+    )
+    incident_changes = changes.pop("incident", {})
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.WAITING, **incident_changes)
+        await outbox.new_card(db, incident.id, "C0DEPLOY")
+        answer = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
+        stored: StoredPlan = await answers.add_plan(
+            db, incident.id, answer, replace(planned, action=action, seen=seen), decision()
+        )
+        request: Json = {
+            "needed": 1, "who": ("U0ONCALL", "U0LEAD"), "until": datetime.now(UTC) + timedelta(hours=1), **changes,
+        }  # fmt: skip
+        approval = await approvals.ask(db, incident_id=incident.id, plan_id=stored.id, digest=action.digest, **request)
+    return Asked(services, incident.id, approval, action.digest)
+
+
+async def look(services: Services) -> Json:
+    """What is to be compared later, as the plan's stage keeps it."""
+    if services.clients.cluster is None:
+        return {}
+    live = await services.clients.cluster.get("sandbox", "Deployment", "shop", "checkout")
+    return {**drift._workload(live), "replicas": live["spec"]["replicas"]}
+
+
+async def scale_by_hand(services: Services, replicas: int) -> None:
+    assert services.clients.cluster is not None
+    change = [{"op": "replace", "path": "/spec/replicas", "value": replicas}]
+    await services.clients.cluster.patch("sandbox", "Deployment", "shop", "checkout", change)
+
+
+async def pass_over(services: Services, column: str, approval_id: int, ago: timedelta = LONG_AGO) -> None:
+    """As if that moment had come `ago`: the database's clock cannot be turned."""
+    async with services.engine.begin() as db:
+        await db.execute(
+            text(f"UPDATE approvals SET {column} = now() - :ago WHERE id = :id"),  # noqa: S608
+            {"ago": ago, "id": approval_id},
+        )
+
+
+# --- edit, then approve ----------------------------------------------------------------------------------------------
+
+
+async def test_an_edit_is_a_request_of_its_own_and_the_old_one_is_withdrawn(world: Services) -> None:
+    case = await asked(world)
+    await case.edit(4)
+    assert await case.state() == ("waiting", "withdrawn")
+    approval, plan = await case.newest()
+    assert plan.action is not None
+    assert plan.action.parameters["replicas"] == 4
+    assert (approval.state, approval.requester, approval.digest) == ("open", "U0LEAD", plan.action.digest)
+    assert "from 3 to 4" in plan.preview
+    await case.approve("U0ONCALL")
+    assert await case.state() == ("waiting", "withdrawn"), "a click on the older card counts for nothing"
+    case.approval_id, case.digest = approval.id, approval.digest
+    await case.approve("U0ONCALL")
+    assert await case.state() == ("running", "approved")
+    (row,) = await rows(world.engine, "SELECT action->'parameters'->>'replicas' AS replicas FROM executions")
+    assert row.replicas == "4"
+
+
+async def test_the_same_edit_delivered_again_and_one_that_changes_nothing_make_no_second_request(
+    world: Services,
+) -> None:
+    case = await asked(world)
+    await case.edit(5)
+    ((user, words),) = await told(world.engine)
+    assert (user, words) == ("U0LEAD", "Nothing is changed yet: approve it as it is, or write another value.")
+    for _ in range(2):
+        await case.edit(4, key="one submission")
+    assert len(await rows(world.engine, "SELECT 1 FROM approvals")) == 2
+    assert len(await told(world.engine)) == 1
+
+
+@pytest.mark.parametrize(
+    ("replicas", "user", "words"),
+    [
+        (7, "U0LEAD", "from 4 to 6"),
+        ("6; DROP", "U0LEAD", "whole number"),
+        (4, "U0DEV", "may not decide"),
+        (4, "U0GUEST", "Guests"),
+    ],
+)
+async def test_an_edit_out_of_bounds_or_by_somebody_else_changes_nothing(
+    world: Services, replicas: object, user: str, words: str
+) -> None:
+    case = await asked(world)
+    await case.edit(replicas, user)
+    assert await case.state() == ("waiting", "open")
+    ((who, sentence),) = await told(world.engine)
+    assert who == user
+    assert words in sentence
+
+
+async def test_where_nobody_may_approve_their_own_the_editor_must_leave_it_to_another(world: Services) -> None:
+    policy = sandbox_policy()
+    prod = policy.environments["prod"].model_copy(update={"no_self_approval": True})
+    services = replace(world, policy=policy.model_copy(update={"environments": {**policy.environments, "prod": prod}}))
+    case = await asked(services)
+    await case.edit(4, "U0LEAD")
+    approval, _ = await case.newest()
+    case.approval_id, case.digest = approval.id, approval.digest
+    await case.approve("U0LEAD")
+    ((user, words),) = await told(services.engine)
+    assert user == "U0LEAD"
+    assert "somebody else" in words
+    await case.approve("U0ONCALL")
+    assert await case.state() == ("running", "approved")
+
+
+async def test_an_edit_that_the_policy_blocks_says_rule_limit_and_value(world: Services) -> None:
+    services = replace(world, policy=sandbox_policy(protected_namespaces=("shop",)))
+    case = await asked(services)
+    await case.edit(4)
+    assert await case.state() == ("waiting", "open")
+    ((_, words),) = await told(services.engine)
+    assert "protected namespace, limit not shop, actual shop" in words
+
+
+# --- asked twice -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_fix_that_is_asked_for_twice_needs_the_confirmation(world: Services) -> None:
+    plan = Plan(None, preview="Roll back.", twice="A database migration lies in between.")
+    case = await asked(world, Action("noop", CHECKOUT), plan)
+    await case.approve()
+    assert await case.state() == ("waiting", "open")
+    ((_, words),) = await told(world.engine)
+    assert "asked for twice" in words
+    await case.approve(channel="", confirmed=True)
+    assert await case.state() == ("running", "approved")
+
+
+# --- approved for later ----------------------------------------------------------------------------------------------
+
+
+async def scheduled(services: Services, **changes: Any) -> Asked:
+    case = await asked(services, **changes)
+    await case.approve(at=(datetime.now(UTC) + SOON).isoformat())
+    return case
+
+
+async def test_what_is_approved_for_later_starts_nothing_before_its_hour_and_once_then(world: Services) -> None:
+    case = await scheduled(world)
+    assert await case.state() == ("waiting", "scheduled")
+    await later.start_due(world)
+    await due.run_scheduled(world, case.approval_id)
+    assert await case.stages() == []
+    await pass_over(world, "run_at", case.approval_id)
+    for _ in range(2):
+        await later.start_due(world)
+    assert await case.stages() == ["run_scheduled"]
+    await asyncio.gather(*(due.run_scheduled(world, case.approval_id) for _ in range(3)))
+    assert await case.state() == ("running", "approved")
+    assert (await case.stages()).count("execute") == 1
+    (row,) = await rows(world.engine, "SELECT decided_by FROM approvals")
+    assert row.decided_by == "U0ONCALL"
+
+
+async def test_a_scheduled_fix_does_not_run_on_a_target_that_was_changed_by_hand(world: Services) -> None:
+    case = await scheduled(world)
+    await scale_by_hand(world, 4)
+    await pass_over(world, "run_at", case.approval_id)
+    await due.run_scheduled(world, case.approval_id)
+    assert await case.state() == ("escalated", "withdrawn")
+    incident, (approval, _) = await case.incident(), await case.newest()
+    assert approval.reason == incident.by_hand == "changed since this was approved: it was scaled from 3 to 4"
+    assert "execute" not in await case.stages()
+
+
+async def test_a_scheduled_fix_ends_with_its_incident(world: Services) -> None:
+    case = await scheduled(world)
+    async with world.engine.begin() as db:
+        incident = await incidents.get(db, case.incident_id, lock=True)
+        assert incident is not None
+        await flow.close(db, world, incident, S.RESOLVED, "The alert has resolved.")
+    await pass_over(world, "run_at", case.approval_id)
+    await later.start_due(world)
+    await due.run_scheduled(world, case.approval_id)
+    assert await case.state() == ("resolved", "withdrawn")
+    assert "run_scheduled" not in await case.stages()
+
+
+async def test_a_scheduled_fix_that_policy_or_its_approver_no_longer_carries_is_looked_at_anew(world: Services) -> None:
+    case = await scheduled(world)
+    await pass_over(world, "run_at", case.approval_id)
+    frozen = replace(world, policy=sandbox_policy(read_only=True))
+    await due.run_scheduled(frozen, case.approval_id)
+    assert await case.state() == ("diagnosing", "withdrawn")
+    assert "read-only" in (await case.newest())[0].reason
+    other = await scheduled(world, incident={"title": "Other"})
+    await pass_over(world, "run_at", other.approval_id)
+    without = sandbox_policy().approvers.model_copy(update={"users": ("U0LEAD",)})
+    await due.run_scheduled(replace(world, policy=sandbox_policy(approvers=without)), other.approval_id)
+    assert await other.state() == ("diagnosing", "withdrawn")
+    assert "may not do so any more" in (await other.newest())[0].reason
+
+
+async def test_of_two_approvals_the_later_hour_counts(world: Services) -> None:
+    case = await asked(world, needed=2)
+    at = datetime.now(UTC) + SOON
+    await case.approve("U0ONCALL", at=at.isoformat())
+    assert await case.state() == ("waiting", "open")
+    await case.approve("U0LEAD")
+    approval, _ = await case.newest()
+    assert (approval.state, approval.run_at) == ("scheduled", at)
+    assert approval.approved_by == ("U0ONCALL", "U0LEAD")
+
+
+async def test_a_scheduled_fix_can_be_cancelled_and_not_approved_once_more(world: Services) -> None:
+    case = await scheduled(world)
+    await case.approve("U0LEAD")
+    ((_, words),) = await told(world.engine)
+    assert "already approved by <@U0ONCALL>, for later" in words
+    rejection = Rejection(case.approval_id, case.digest[:16], case.incident_id, RejectReason.NOT_NOW, "")
+    await decisions.reject(world, rejection, user="U0LEAD", key="no")
+    assert await case.state() == ("escalated", "rejected")
+
+
+# --- put off ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_snooze_is_quiet_does_not_expire_and_then_looks_again(world: Services) -> None:
+    case = await asked(world)
+    await changing.snooze(world, case.click("U0LEAD", at=(datetime.now(UTC) + SOON).isoformat()))
+    await pass_over(world, "created_at", case.approval_id, timedelta(hours=3))
+    await later.remind(world)
+    await later.ask_again(world)
+    await decisions.expire(world)
+    assert await case.state() == ("waiting", "open")
+    assert not await rows(world.engine, "SELECT 1 FROM outbox WHERE kind = 'direct'")
+    await pass_over(world, "snoozed_until", case.approval_id)
+    for _ in range(2):
+        await later.ask_again(world)
+    assert await case.state() == ("diagnosing", "withdrawn")
+    assert await case.stages() == ["gather_evidence"]
+
+
+# --- unanswered ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("severity", "minutes", "direct", "pages"),
+    [("critical", 4, 0, 0), ("critical", 6, 2, 0), ("p1", 11, 2, 1), ("warning", 9, 0, 0), ("warning", 50, 2, 0)],
+)
+async def test_who_was_asked_is_reminded_and_then_paged_once_by_severity(
+    services: Services, severity: str, minutes: int, direct: int, pages: int
+) -> None:
+    case = await asked(services, incident={"severity": severity})
+    await pass_over(services, "created_at", case.approval_id, timedelta(minutes=minutes))
+    await asyncio.gather(later.remind(services), later.remind(services))
+    await later.remind(services)
+    reminders = await rows(services.engine, "SELECT channel FROM outbox WHERE kind = 'direct' ORDER BY channel")
+    assert [row.channel for row in reminders] == ["U0LEAD", "U0ONCALL"][:direct]
+    assert (await case.stages()).count("page") == pages
+
+
+# --- taken over ------------------------------------------------------------------------------------------------------
+
+
+async def test_somebody_who_is_on_it_is_named_and_what_was_asked_is_withdrawn(world: Services) -> None:
+    case = await asked(world)
+    for _ in range(2):
+        await case.take("U0DEV")
+    assert await case.state() == ("escalated", "withdrawn")
+    incident = await case.incident()
+    assert (incident.assigned_to, incident.by_hand) == ("U0DEV", taking.ON_IT)
+    assert await case.stages() == ["acknowledge"]
+    await case.approve("U0ONCALL")
+    ((_, words),) = await told(world.engine)
+    assert "withdrawn: a person is on it" in words
+    await case.take("U0LEAD")
+    assert (await case.incident()).assigned_to == "U0LEAD"
+
+
+async def test_guests_and_outsiders_take_nothing_over(world: Services) -> None:
+    case = await asked(world)
+    await case.take("U0GUEST")
+    assert await case.state() == ("waiting", "open")
+    ((user, words),) = await told(world.engine)
+    assert user == "U0GUEST"
+    assert words.startswith("Guests may not take this over")
+
+
+def acknowledged(fingerprint: str) -> Alert:
+    return Alert(
+        source="pagerduty", status=AlertStatus.INFO, title="checkout", identity="pd:1", fingerprint=fingerprint,
+        actionable=False, labels={"event_type": taking.ACKNOWLEDGED, "agent": "Anna Lee"},
+    )  # fmt: skip
+
+
+async def test_an_acknowledgement_in_the_pager_stops_what_was_asked(world: Services) -> None:
+    case = await asked(world)
+    for _ in range(2):
+        async with world.engine.begin() as db:
+            await flow.on_alert(db, world, acknowledged(taking.pager_key(case.incident_id)))
+    assert await case.state() == ("escalated", "withdrawn")
+    incident = await case.incident()
+    assert (incident.assigned_to, incident.by_hand) == ("", "acknowledged in PagerDuty by Anna Lee")
+    echo = replace(acknowledged(taking.pager_key(99)), status=AlertStatus.FIRING, actionable=True)
+    async with world.engine.begin() as db:
+        await flow.on_alert(db, world, replace(echo, labels={"event_type": "incident.triggered"}))
+    assert len(await rows(world.engine, "SELECT 1 FROM incidents")) == 1, "the echo of our own page is no new incident"
+
+
+async def test_a_click_on_a_fix_for_a_target_that_was_changed_since_starts_nothing(world: Services) -> None:
+    case = await asked(world)
+    await scale_by_hand(world, 4)
+    await case.approve("U0ONCALL")
+    assert await case.state() == ("escalated", "withdrawn")
+    ((user, words),) = await told(world.engine)
+    assert user == "U0ONCALL"
+    assert "it was scaled from 3 to 4" in words
+    assert await case.stages() == []
+
+
+# --- what was said to call people ------------------------------------------------------------------------------------
+
+
+async def test_the_call_for_people_is_edited_when_it_is_answered(world: Services) -> None:
+    case = await asked(world)
+    async with world.engine.begin() as db:
+        incident = await incidents.get(db, case.incident_id)
+        assert incident is not None
+        await cards.call_people(db, world, incident)
+        await cards.show(db, world, incident)
+    query = "SELECT key, state FROM outbox WHERE kind = 'edit'"
+    assert not await rows(world.engine, query), "while it is asked, the call stands"
+    await case.approve()
+    (edit,) = await rows(world.engine, query)
+    assert edit.key == f"edit:{outbox.call_key(incident.id, incident.revision)}"
+    async with world.engine.connect() as db:
+        assert not [one for one in await outbox.due(db) if one.kind == "edit"], "it waits for what it edits"
