@@ -10,6 +10,7 @@ from datetime import timedelta
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
 from knowledge.signs import Sign, signs_of
 from remediation import kube
+from remediation.blast_radius import touched_by
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
 from remediation.ports import Json
@@ -290,6 +291,7 @@ def _proposed(
         risk=entry.risk,
         expected_seconds=entry.expected_seconds,
         blast_radius=preview.blast_radius,
+        touches=touched_by(action, context, whole_workload=entry.changes_spec),
         undo=entry.undo_text,
         basis=basis or "never tried here for this cause",
     )

@@ -44,6 +44,19 @@ def action_digest(action: Action) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """How much of a workload an action touches: replicas that it adds, and pods that it replaces, of so many."""
+
+    replicas: int = 0
+    pods: int = 0
+    of: int = 0
+
+    @property
+    def percent(self) -> int:
+        return round(100 * min(self.pods, self.of) / self.of) if self.of else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """At most one proposed action, with what a person must know before approving it.
 
@@ -61,6 +74,7 @@ class Plan:
     risk: Risk = Risk.NONE
     expected_seconds: int = 0
     blast_radius: str = ""
+    touches: Touched = Touched()
     undo: str = ""  # how it would be undone; "" where it cannot be
     basis: str = ""  # e.g. "worked 14 of 16 times here"
 
