@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers import operating
 from handlers.blocks.card import Card
 from handlers.blocks.commands import (
     StatusView,
@@ -34,6 +35,7 @@ async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str
         if approval and approval.state is ApprovalState.OPEN:
             waiting.append((approval, incident))
     paused = await switches.read(db, switches.PAUSED)
+    breaker = await switches.read(db, switches.BREAKER)
     return status_answer(
         StatusView(
             now=services.now(),
@@ -41,6 +43,8 @@ async def _status(db: AsyncConnection, services: Services, _arguments: tuple[str
             waiting=tuple(waiting),
             mode=services.policy.mode,
             paused_by=paused.set_by if paused and paused.value else "",
+            breaker=str(breaker.value) if breaker and breaker.value else "",
+            modes=len(await switches.beginning_with(db, switches.MODE)),
             connections=tuple(services.connections()),
         )
     )
@@ -78,3 +82,12 @@ async def answer(db: AsyncConnection, services: Services, text: str) -> Card:
     command = parse_command(text)
     known = ANSWERS.get(command.name)
     return await known(db, services, command.arguments) if known else unknown_answer(command.name)
+
+
+async def command(services: Services, text: str, *, user: str, channel: str) -> Card:
+    """The answer to a slash command, which may also switch something."""
+    typed = parse_command(text)
+    if typed.name in operating.ACTS:
+        return await operating.act(services, typed.name, typed.arguments, user=user, channel=channel)
+    async with services.engine.connect() as db:
+        return await answer(db, services, text)

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, routing, slack_search, threads
+from handlers import cards, facts, first_look, routing, slack_search, threads, trusting
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import fields
@@ -38,7 +38,6 @@ from knowledge.model import (
     EvidenceKind,
     Execution,
     ExecutionState,
-    FailureKind,
     Incident,
     IncidentState,
     KnowledgeItem,
@@ -63,7 +62,6 @@ log = structlog.get_logger(__name__)
 S = IncidentState
 ALERTS, QUESTION = "alerts", "question"
 EXCERPT_CHARS = 4_000
-LOOP_HOURS = 24.0
 SEVERE = frozenset({"critical", "page", "p1", "sev1", "emergency"})
 
 
@@ -259,11 +257,17 @@ async def diagnose(services: Services, incident_id: int) -> None:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:
             return
-        decision = await _decide(db, services, current, answer, plan, precedents)
+        decision, rested_on, shadow = await facts.decide(db, services, current, answer, plan, precedents)
         diagnosis_id = await answers.add_diagnosis(db, incident_id, answer, precedents)
-        planned = await answers.add_plan(db, incident_id, diagnosis_id, plan, decision)
+        planned = await answers.add_plan(db, incident_id, diagnosis_id, plan, decision, facts=rested_on, shadow=shadow)
         await audit.record(
-            db, "decision", incident_id=incident_id, verdict=decision.name, plan=to_json(plan), rules=to_json(decision)
+            db,
+            "decision",
+            incident_id=incident_id,
+            verdict=decision.name,
+            plan=to_json(plan),
+            rules=to_json(decision),
+            would_run_by_itself=shadow,
         )
         await _follow(db, services, current, answer, planned)
 
@@ -350,41 +354,10 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        loop = await _attempts(db, incident.target)
+        loop = await facts.attempts_on(db, incident.target)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
     return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)
-
-
-async def _attempts(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
-    past = await executions.recent_on_target(db, target.key, hours=LOOP_HOURS)
-    return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
-
-
-async def _decide(  # noqa: PLR0917  all that a decision is about
-    db: AsyncConnection,
-    services: Services,
-    incident: Incident,
-    answer: Diagnosis | Unsure,
-    plan: Plan,
-    precedents: Sequence[Precedent],
-) -> Decision:
-    target = plan.action.target if plan.action else incident.target
-    kind = answer.kind if isinstance(answer, Diagnosis) else FailureKind.UNKNOWN
-    records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
-    facts = policy.PolicyFacts(
-        now=services.now(),
-        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=await switches.paused(db) or not services.actions,
-        flagged=incident.flagged,
-        trusted=incident.trusted,
-        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
-        attempts=await _attempts(db, target) if target else (),
-        record=records.get(plan.action.name) if plan.action else None,
-        # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
-        precedents=tuple(one for one in precedents if one.item.kind is kind),
-    )
-    return policy.decide(plan, answer, target, services.policy, facts)
 
 
 async def _follow(
@@ -480,11 +453,13 @@ async def execute(services: Services, execution_id: int) -> None:
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         paused = await switches.paused(db) or not services.actions
+        narrowed = await facts.narrowed(db, services, current) if current else ""
     if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
         await _after_execution(services, execution_id)
         return
-    if paused and current.state is ExecutionState.QUEUED:
-        await _refuse(services, current, "CodeHealer was paused before this could start.")
+    refusal = "CodeHealer was paused before this could start." if paused else narrowed
+    if refusal and current.state is ExecutionState.QUEUED:
+        await _refuse(services, current, refusal)
     else:
         try:
             await execution.run(current, _execution_services(services, current))
@@ -536,11 +511,19 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             outcome=to_json(current.outcome) if current.outcome else None,
         )
         if current.state is not ExecutionState.ACTED:
+            if current.state is ExecutionState.FAILED:
+                await _trust_no_more(db, services, incident)
             await _give_up(db, services, incident)
         elif policy.is_dry_run(services.policy, current.action.target):
             await _only_pretended(db, services, incident, current)
         else:
             await _begin_verification(db, services, incident, current)
+
+
+async def _trust_no_more(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    planned = await answers.latest_plan(db, incident.id)
+    if planned:
+        await trusting.after_failure(db, services, incident, planned.plan)
 
 
 async def _begin_verification(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -625,6 +608,7 @@ async def _conclude(
         if moved.state is S.HEALED:
             await enqueue(db, services, "stand_down", incident_id)
         else:
+            await _trust_no_more(db, services, moved)
             await cards.call_people(db, services, moved)
             await enqueue(db, services, "page", incident_id)
         await enqueue(db, services, "learn", incident_id)
@@ -749,6 +733,8 @@ async def learn(services: Services, incident_id: int) -> None:
     async with services.engine.begin() as db:
         await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
         await audit.record(db, "lesson", incident_id=incident_id, outcome=outcome)
+        if outcome == "verified":
+            await trusting.after_success(db, services, incident, plan)
 
 
 def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:

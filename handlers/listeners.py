@@ -256,8 +256,8 @@ async def _give_feedback(services: Services, ack: Any, body: Body) -> None:
 
 
 async def _command(services: Services, ack: Any, body: Body) -> None:
-    async with services.engine.connect() as db:
-        answer = await commands.answer(db, services, str(body.get("text") or ""))
+    user, channel = str(body.get("user_id") or ""), str(body.get("channel_id") or "")
+    answer = await commands.command(services, str(body.get("text") or ""), user=user, channel=channel)
     await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
 
 

@@ -72,11 +72,11 @@ class People:
         )
 
     async def _groups_of(self, user: str) -> frozenset[str]:
-        groups = self.policy.approvers.groups
+        groups = {*self.policy.approvers.groups, *self.policy.operators.groups}
         return frozenset([group for group in groups if user in await self._seen_members(group, self._group)])
 
     async def _channels_of(self, user: str) -> frozenset[str]:
-        channels = self.policy.approvers.channels
+        channels = {*self.policy.approvers.channels, *self.policy.operators.channels}
         return frozenset([channel for channel in channels if user in await self._seen_members(channel, self._channel)])
 
     async def _seen_members(self, place: str, members: Callable[[str], Awaitable[Sequence[str]]]) -> Sequence[str]:

@@ -56,6 +56,7 @@ __all__ = [
     "load_policy",
     "loop_broken",
     "mode_of",
+    "mode_with_trust",
     "only_mode_stops",
     "outside_forbidden",
     "parse_policy",

@@ -134,8 +134,12 @@ def evidence_reply(
     precedents: Sequence[Precedent] | None = None,
     *,
     runbook: Runbook | None = None,
+    note: str = "",
 ) -> Card | None:
-    """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's."""
+    """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's.
+
+    `note` is one more line, escaped.
+    """
     diagnosis = view.diagnosis
     if diagnosis is None:
         return None
@@ -145,6 +149,7 @@ def evidence_reply(
         *_answer_lines(diagnosis, evidence),
         *_runbook_lines(runbook),
         *_precedent_lines(shown, view.now),
+        *([note] if note else []),
         answered_by(diagnosis),
     ]
     name = f"evidence-{view.incident.id}"
