@@ -563,14 +563,42 @@ async def _give_up(db: AsyncConnection, services: Services, incident: Incident) 
 
 
 async def verify(services: Services, execution_id: int) -> None:
-    """One look at whether the fix worked; again later while that can't be told, until the deadline."""
+    """One look at whether the fix worked; again later while that can't be told, until the deadline.
+
+    "Worse" is stored before it is undone: after a crash the undo goes on from there, whatever the target shows by then.
+    """
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id) if current else None
         firing = await incidents.still_firing(db, incident.id) if incident else None
+        known = await executions.latest_verification(db, execution_id)
     if current is None or incident is None or incident.state is not S.VERIFYING:
         return
-    found = await verification.verify_once(
+    worse = known is not None and known.verdict == "worse"
+    found = known if known and worse else await _look_at_effect(services, incident, current, firing)
+    if found.verdict == "pending":
+        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
+        await _again(services, "verify", current, services.timing.verify_every)
+        return
+    if found.verdict == "worse" and not worse:
+        async with services.engine.begin() as db:
+            await executions.add_verification(db, current.id, found)
+    undone = None
+    if found.verdict == "worse" and current.action.undo:
+        try:
+            undone = await execution.undo(current, _execution_services(services, current))
+        except execution.Busy as busy:
+            await _again(services, "verify", current, busy.retry_after_s)
+            return
+        except execution.Overtaken:
+            return  # another worker has it, and tells how it ended
+    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
+
+
+async def _look_at_effect(
+    services: Services, incident: Incident, current: Execution, firing: bool | None
+) -> Verification:  # fmt: skip
+    return await verification.verify_once(
         current,
         services.clients,
         now=services.now(),
@@ -578,14 +606,6 @@ async def verify(services: Services, execution_id: int) -> None:
         signal_firing=False if firing is None and incident.source == "kubernetes" else firing,
         policy=services.policy,
     )
-    if found.verdict == "pending":
-        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
-        await _again(services, "verify", current, services.timing.verify_every)
-        return
-    undone = None
-    if found.verdict == "worse":
-        undone = await execution.undo(current, _execution_services(services, current))
-    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
 
 
 async def _conclude(
@@ -599,7 +619,8 @@ async def _conclude(
         moved = await incidents.move(db, incident, states.get(found.verdict, S.NOT_VERIFIED))
         if moved is None:
             return
-        await executions.add_verification(db, current.id, found)
+        if found.verdict != "worse":
+            await executions.add_verification(db, current.id, found)
         await audit.record(
             db, "verification", incident_id=incident_id, execution=current.id, verdict=found.verdict, undone=undone
         )

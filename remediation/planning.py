@@ -4,7 +4,7 @@ The table below is the whole knowledge of which fix fits which kind; what is not
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
@@ -283,7 +283,7 @@ def _proposed(
     notes = [m.why for m in context.managers if not m.undoes] if entry.changes_spec else []
     basis = f"worked {record.verified} of {record.attempts} times here" if record and record.attempts else ""
     return Plan(
-        action,
+        replace(action, undo=entry.undo_text),
         candidates=tuple(names),
         excluded=tuple(excluded),
         preview=" ".join([preview.sentence, *(f"{note}." for note in notes)]),

@@ -301,6 +301,10 @@ def verification_reply(view: CardView, verification: Verification) -> Card:
     lines = [VERDICTS.get(verification.verdict, m.inline(verification.verdict, 60))]
     if verification.detail:
         lines.append(m.inline(verification.detail, 400))
+    outcome = view.execution.outcome if view.execution else None
+    if verification.verdict == "worse" and outcome is not None:
+        sign = "↩️ *Undone:*" if view.incident.state is IncidentState.UNDONE else "⚠️ *Not undone:*"
+        lines.append(f"{sign} {m.inline(outcome.detail, 400)}")
     lines += [check_line(check) for check in verification.checks[:12]]
     lines += _left_out(len(verification.checks), 12, "more checks")
     return _card("", m.sections(f"verification-{view.incident.id}", lines), lines)

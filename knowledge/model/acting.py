@@ -20,11 +20,15 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One entry of the catalogue applied to one target. `parameters` are JSON values, checked by the entry's model."""
+    """One entry of the catalogue applied to one target. `parameters` are JSON values, checked by the entry's model.
+
+    `undo` says how it is taken back when it makes things worse; without it, it is not taken back.
+    """
 
     name: str
     target: Target
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    undo: str = ""
 
     @property
     def digest(self) -> str:
@@ -32,13 +36,14 @@ class Action:
 
 
 def action_digest(action: Action) -> str:
-    """Sha256 (hex) over the canonical JSON of name, target and parameters: what an approval is bound to."""
+    """Sha256 (hex) over the canonical JSON of name, target, parameters and undo: what an approval is bound to."""
     target = action.target
     payload = {
         "action": action.name,
         "target": [target.kind, target.name, target.namespace, target.cluster, target.repository, target.service],
         "environment": target.environment,
         "parameters": dict(action.parameters),
+        **({"undo": action.undo} if action.undo else {}),
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
