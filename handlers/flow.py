@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, facts, first_look, routing, slack_search, threads, trusting
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
-from handlers.sources import fields
+from handlers.sources import SOURCES, fields
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
 from knowledge.injection import injection_suspected
@@ -598,6 +598,10 @@ async def verify(services: Services, execution_id: int) -> None:
 async def _look_at_effect(
     services: Services, incident: Incident, current: Execution, firing: bool | None
 ) -> Verification:  # fmt: skip
+    async with services.engine.connect() as db:
+        since = current.started_at or incident.opened_at
+        new = await incidents.began_near(db, current.action.target, since=since, apart_from=incident.id)
+    source = SOURCES.get(incident.source)
     return await verification.verify_once(
         current,
         services.clients,
@@ -605,6 +609,8 @@ async def _look_at_effect(
         # The watch's own signal is the state of the pods, which is looked at anyway.
         signal_firing=False if firing is None and incident.source == "kubernetes" else firing,
         policy=services.policy,
+        resolves_after_s=source.resolves_after_s if source else 0,
+        new_failures=new,
     )
 
 
