@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, facts, first_look, routing, slack_search, threads, trusting
+from handlers import cards, escalation, facts, first_look, routing, slack_search, threads, trusting
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import SOURCES, fields
@@ -51,7 +51,7 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
-from knowledge.redaction import redact, redact_value
+from knowledge.redaction import redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, targets, verification
@@ -388,7 +388,9 @@ async def _follow(
         await _start_automatically(db, services, moved, planned)
     await cards.show(db, services, moved)
     await cards.explain(db, services, moved)
-    if state is S.ESCALATED and incident.severity in SEVERE:
+    # While observing nobody is called: the bot only shows what it would have done.
+    observing = planned.decision.mode == "observe"
+    if state in {S.ESCALATED, S.BLOCKED} and incident.severity in SEVERE and not observing:
         await enqueue(db, services, "page", incident.id)
     if state is S.RESOLVED:
         await enqueue(db, services, "learn", incident.id)
@@ -693,15 +695,31 @@ async def rescue_left_alone(services: Services) -> None:
 
 
 async def page(services: Services, incident_id: int) -> None:
-    """Call the on-call person. PagerDuty folds repeats by the key, so a repeated job rings once."""
+    """Call the on-call person with all that is known. PagerDuty folds repeats by the key: a repeat updates the page."""
+    pager = services.clients.pager
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
-    if incident is None or not incident.open or services.clients.pager is None:
-        return
-    await services.clients.pager.trigger(
+        if incident is None or not incident.open or pager is None:
+            return
+        answer = await answers.latest_diagnosis(db, incident_id)
+        planned = await answers.latest_plan(db, incident_id)
+        current = await executions.latest(db, incident_id)
+        known = escalation.details(
+            incident,
+            answer.answer if answer else None,
+            plan=planned.plan if planned else None,
+            approval=await approvals.latest(db, incident_id),
+            execution=current,
+            verification=await executions.latest_verification(db, current.id) if current else None,
+            with_evidence=not policy.outside_forbidden(services.policy, incident),
+        )
+        place = await outbox.card_place(db, incident_id)
+    await pager.trigger(
         pager_key(incident_id),
-        redact(f"{incident.title}: {incident.service or incident.workload or incident.repository} needs a person"),
+        escalation.summary(incident, answer.answer if answer else None),
         severity="critical" if incident.severity in SEVERE else "error",
+        link=await cards.permalink(services, place),
+        details=known,
     )
 
 
