@@ -10,7 +10,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.blocks import thread, trust
-from handlers.blocks.card import Card
+from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
 from handlers.services import Services
 from handlers.sources.slack_text import message_text
@@ -28,7 +28,7 @@ from knowledge.model import (
 )
 from knowledge.redaction import clean, redact
 from knowledge.runbooks import Runbook, best_runbook
-from knowledge.store import answers, incidents, outbox
+from knowledge.store import answers, executions, incidents, outbox
 from knowledge.store.outbox import CardPlace
 
 log = structlog.get_logger(__name__)
@@ -116,12 +116,14 @@ async def call_people(db: AsyncConnection, services: Services, incident: Inciden
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
-    view = await card_view(db, services, incident)
+    planned = await answers.latest_plan(db, incident.id)
+    # Of a card's view no more than the line needs: many fixes may start at once.
+    view = CardView(incident, services.now(), plan=planned.plan if planned else None)
     await _reply(db, services, incident, f"progress:{current.id}", thread.progress_reply(view, current))
 
 
 async def verified(db: AsyncConnection, services: Services, incident: Incident, found: Verification) -> None:
-    view = await card_view(db, services, incident)
+    view = CardView(incident, services.now(), execution=await executions.latest(db, incident.id))
     await _reply(db, services, incident, f"verified:{incident.revision}", thread.verification_reply(view, found))
 
 

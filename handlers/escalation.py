@@ -37,9 +37,7 @@ def details(
         "alert": incident.title,
         "seen": f"{incident.alert_count} times since {incident.opened_at:%Y-%m-%d %H:%M} UTC",
         "cause": _cause(answer),
-        "evidence": "\n".join(quote.text[:200] for quote in answer.quotes[:MAX_QUOTES])
-        if answer and with_evidence
-        else "",
+        "evidence": "\n".join(quote.text[:200] for quote in quotes[:MAX_QUOTES]),
         "why": _why(plan, approval, execution, verification),
         "tried": _tried(plan, execution),
         "not tried": "; ".join(f"{name}: {why}" for name, why in plan.excluded) if plan else "",

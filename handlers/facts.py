@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.services import Services
 from knowledge.model import Auto, Decision, Diagnosis, Execution, FailureKind, Incident, Plan, Precedent, Target, Unsure
-from knowledge.store import answers, approvals, audit, executions, incidents, memory, switches, trust
+from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
 from remediation import modes, policy, replay
 from remediation.remediators import REMEDIATORS
 
@@ -101,16 +101,17 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
 
 async def narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
-    incident = await incidents.get(db, current.incident_id)
-    approval = await approvals.get(db, current.approval_id)
-    planned = await answers.latest_plan(db, current.incident_id)
-    if incident is None or approval is None or planned is None:
-        return ""
     target = current.action.target
-    mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target))
-    if approval.automatic:
-        mode = policy.mode_with_trust(mode, await _earned(db, case_of(incident.kind, planned.plan)))
-    needed = "automatic" if approval.automatic else "approve"
+    found = await switches.beginning_with(db, switches.MODE)
+    incident = await incidents.get(db, current.incident_id) if found else None
+    mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target) if incident else "")
+    automatic = await executions.is_automatic(db, current.id)
+    if automatic and mode == "approve":
+        planned = await answers.latest_plan(db, current.incident_id)
+        incident = incident or await incidents.get(db, current.incident_id)
+        case = case_of(incident.kind, planned.plan) if incident and planned else None
+        mode = policy.mode_with_trust(mode, await _earned(db, case))
+    needed = "automatic" if automatic else "approve"
     if policy.MODES.index(mode) >= policy.MODES.index(needed):
         return ""
     return f"The mode is {mode} by now, and starting this takes {needed}; nothing was done."

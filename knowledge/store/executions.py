@@ -94,6 +94,12 @@ async def get(db: AsyncConnection, execution_id: int) -> Execution | None:
     return execution_of(row) if row else None
 
 
+async def is_automatic(db: AsyncConnection, execution_id: int) -> bool:
+    """Whether policy started it, rather than people."""
+    query = select(approvals.c.automatic).join(executions, executions.c.approval_id == approvals.c.id)
+    return bool((await db.execute(query.where(executions.c.id == execution_id))).scalar_one_or_none())
+
+
 async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
     query = select(executions).where(executions.c.incident_id == incident_id).order_by(executions.c.id.desc()).limit(1)
     row = (await db.execute(query)).mappings().one_or_none()
@@ -285,7 +291,8 @@ class StoredExecutions:
     """The executions and leases of one database; each method is one transaction of its own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # Each is one statement, which is a transaction by itself; BEGIN and COMMIT would triple the round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
         async with self._engine.begin() as db:
