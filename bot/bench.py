@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_search
+from bot import bench_approvals, bench_search
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
@@ -234,9 +234,22 @@ async def redaction() -> Figures:
     return {"MB/s": round(len(log) / 1e6 / (time.perf_counter() - began), 1)}
 
 
+async def approvals() -> Figures:
+    """From a click to an execution that runs: one at a time, and 200 on 200 targets."""
+    async with _rig() as rig:
+        return await bench_approvals.measured(rig.engine)
+
+
+async def policy() -> Figures:
+    """One decision with every rule, over a policy of 500 services."""
+    return bench_approvals.deciding()
+
+
 BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "diagnosis": diagnosis,
     "redaction": redaction,
+    "policy": policy,
+    "approvals": approvals,
     "storm": storm,
     "ramp": ramp,
     "search": bench_search.search,

@@ -3,7 +3,8 @@
 What we add to it, each proved by a test:
 - Enqueueing is one statement of ours in the caller's transaction. A `once` key that is taken locks the waiting job
   until the caller commits: a job that swallowed an order cannot start before it can see what the order was about.
-- Priority is the due time, so a job that waits for its hour does not hold up the later ones of its lock.
+- Priority is the due time, so a job that waits for its hour does not hold up the later ones of its lock; what a person
+  clicked has a head start, so that it does not stand behind a storm of diagnoses.
 - A finished or requeued job wakes the workers, since the next one of its lock could not be fetched before.
 - A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
   comes back cannot end a job that runs elsewhere by now.
@@ -52,6 +53,9 @@ PASSING_ATTEMPTS = 10
 OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
+# A person waits for these, and what they start must not wait for what others finish.
+HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600}
+
 LONGEST_REASON = 500
 
 _CHANNEL = "procrastinate_any_queue_v1"
@@ -66,8 +70,8 @@ _ENQUEUE = text(f"""
     put AS (
         INSERT INTO procrastinate.procrastinate_jobs
             (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
-        SELECT 'default', :stage, {_DUE_AS_PRIORITY.format(due="due.at")}, :lock, :once, CAST(:arguments AS jsonb),
-            CASE WHEN :delay_s > 0 THEN due.at END
+        SELECT 'default', :stage, :head_start_s + {_DUE_AS_PRIORITY.format(due="due.at")}, :lock, :once,
+            CAST(:arguments AS jsonb), CASE WHEN :delay_s > 0 THEN due.at END
         FROM due
         ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET queueing_lock = EXCLUDED.queueing_lock
         RETURNING id
@@ -184,7 +188,14 @@ class DurableJobs:
         """
         await connection.execute(
             _ENQUEUE,
-            {"stage": stage, "lock": lock, "once": once, "delay_s": delay_s, "arguments": json.dumps(arguments)},
+            {
+                "stage": stage,
+                "lock": lock,
+                "once": once,
+                "delay_s": delay_s,
+                "arguments": json.dumps(arguments),
+                "head_start_s": HEAD_START_S.get(stage, 0),
+            },
         )
 
     async def run(self, stop: asyncio.Event, *, sole: bool = False) -> None:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
 from bot.jobs import DurableJobs
+from bot.policy_watch import PolicyWatch
 from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
@@ -72,6 +73,7 @@ class Program:
     app: AsyncApp
     socket: SocketMode
     health: Health
+    policy_watch: PolicyWatch
     database_url: str
 
 
@@ -125,6 +127,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
 
         jobs = DurableJobs(libpq_url(database_url), {name: bound(stage) for name, stage in STAGES.items()})
         health = Health()
+        watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
             engine=engine,
             jobs=jobs,
@@ -145,12 +148,12 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             timing=Timing(verify_every=settings.verify_every_seconds),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
-            connections=health.lines,
+            connections=lambda: [*health.lines(), *watch.lines()],
             runbooks=open_shelf(settings),
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
-        yield Program(services, jobs, app, link, health, database_url)
+        yield Program(services, jobs, app, link, health, watch, database_url)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:

@@ -9,8 +9,8 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers.blocks import thread
-from handlers.blocks.card import Card
+from handlers.blocks import thread, trust
+from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
 from handlers.services import Services
 from handlers.sources.slack_text import message_text
@@ -29,7 +29,7 @@ from knowledge.model import (
 )
 from knowledge.redaction import clean, redact
 from knowledge.runbooks import Runbook, best_runbook
-from knowledge.store import incidents, outbox, threads
+from knowledge.store import answers, executions, incidents, outbox, threads
 from knowledge.store.outbox import CardPlace
 
 log = structlog.get_logger(__name__)
@@ -87,7 +87,9 @@ async def explain(db: AsyncConnection, services: Services, incident: Incident) -
         return
     view = await card_view(db, services, incident)
     collected = await incidents.evidence_of(db, incident.id)
-    reply = thread.evidence_reply(view, collected, runbook=await _runbook(services, incident, collected))
+    planned = await answers.latest_plan(db, incident.id)
+    note = trust.would_have(planned.plan) if planned and planned.shadow else ""
+    reply = thread.evidence_reply(view, collected, runbook=await _runbook(services, incident, collected), note=note)
     if reply and not view.observing:
         await _reply(db, services, incident, f"evidence:{incident.revision}", reply)
     await call_people(db, services, incident)
@@ -117,13 +119,20 @@ async def call_people(db: AsyncConnection, services: Services, incident: Inciden
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
-    view = await card_view(db, services, incident)
+    planned = await answers.latest_plan(db, incident.id)
+    # Of a card's view no more than the line needs: many fixes may start at once.
+    view = CardView(incident, services.now(), plan=planned.plan if planned else None)
     await _reply(db, services, incident, f"progress:{current.id}", thread.progress_reply(view, current))
 
 
 async def verified(db: AsyncConnection, services: Services, incident: Incident, found: Verification) -> None:
-    view = await card_view(db, services, incident)
+    view = CardView(incident, services.now(), execution=await executions.latest(db, incident.id))
     await _reply(db, services, incident, f"verified:{incident.revision}", thread.verification_reply(view, found))
+
+
+async def tell_thread(db: AsyncConnection, services: Services, incident: Incident, key: str, card: Card) -> None:
+    """Say something once in the incident's thread. `key` names what, so that a stage that runs twice says it once."""
+    await _reply(db, services, incident, f"{key}:{incident.revision}", card)
 
 
 async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: str, thread_ts: str = "") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, decisions, flow, replies
+from handlers import cards, decisions, facts, flow, replies
 from handlers.blocks.card import rule_words
 from handlers.services import Services
 from knowledge.model import (
@@ -16,7 +16,6 @@ from knowledge.model import (
     ApprovalState,
     Ask,
     Auto,
-    Decision,
     Incident,
     IncidentState,
     Plan,
@@ -100,13 +99,13 @@ async def _replace(db: AsyncConnection, services: Services, incident: Incident, 
     if answer is None:
         return replies.CHANGED
     plan = editing.replanned(change.planned.plan, change.action, change.seen)
-    decision = await _asking(db, services, incident, plan, answer)
-    verdict = decision.verdict
+    decided = await _asking(db, services, incident, plan, answer)
+    decision, verdict = decided.decision, decided.decision.verdict
     if not isinstance(verdict, Ask):
         failed = [rule for rule in decision.rules if not rule.passed and rule.otherwise == "block"]
         return f"Policy does not allow that: {'; '.join(rule_words(rule) for rule in failed)}."
     await approvals.decide(db, change.old.id, ApprovalState.WITHDRAWN, by=user, reason="its parameters were changed")
-    stored = await answers.add_plan(db, incident.id, answer.id, plan, decision)
+    stored = await answers.add_plan(db, incident.id, answer.id, plan, decision, facts=decided.rested_on)
     await approvals.ask(
         db,
         incident_id=incident.id,
@@ -135,16 +134,16 @@ async def _replace(db: AsyncConnection, services: Services, incident: Incident, 
 
 async def _asking(
     db: AsyncConnection, services: Services, incident: Incident, plan: Plan, answer: StoredAnswer
-) -> Decision:
+) -> facts.Decided:
     """The policy's decision about the changed fix; what may run by itself is asked as well: a person changed it."""
-    decision = await flow.decide(db, services, incident, answer.answer, plan, answer.precedents)
-    if plan.action is None or not isinstance(decision.verdict, Auto):
-        return decision
+    decided = await facts.decide(db, services, incident, answer.answer, plan, answer.precedents)
+    if plan.action is None or not isinstance(decided.decision.verdict, Auto):
+        return decided
     policy = services.policy
     _, rules = environment_of(policy, plan.action.target.environment)
     who = asked(lists_in_force(policy, rules, plan.action.name))
     until = services.now() + timedelta(minutes=policy.limits.approval_minutes)
-    return replace(decision, verdict=Ask(who, rules.approvals, until))
+    return replace(decided, decision=replace(decided.decision, verdict=Ask(who, rules.approvals, until)))
 
 
 async def snooze(services: Services, click: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers import operating
 from handlers.blocks.card import Card
 from handlers.blocks.commands import (
     StatusView,
@@ -36,6 +37,7 @@ async def _status(db: AsyncConnection, services: Services, reader: Reader, _argu
         if approval and approval.state is ApprovalState.OPEN:
             waiting.append((approval, incident))
     paused = await switches.read(db, switches.PAUSED)
+    breaker = await switches.read(db, switches.BREAKER)
     return status_answer(
         StatusView(
             now=services.now(),
@@ -43,6 +45,8 @@ async def _status(db: AsyncConnection, services: Services, reader: Reader, _argu
             waiting=tuple(waiting),
             mode=services.policy.mode,
             paused_by=paused.set_by if paused and paused.value else "",
+            breaker=str(breaker.value) if breaker and breaker.value else "",
+            modes=len(await switches.beginning_with(db, switches.MODE)),
             connections=tuple(services.connections()),
         )
     )
@@ -83,3 +87,12 @@ async def answer(db: AsyncConnection, services: Services, text: str, reader: Rea
     command = parse_command(text)
     known = ANSWERS.get(command.name)
     return await known(db, services, reader, command.arguments) if known else unknown_answer(command.name)
+
+
+async def command(services: Services, text: str, reader: Reader, *, user: str) -> Card:
+    """The answer to a slash command, which may also switch something."""
+    typed = parse_command(text)
+    if typed.name in operating.ACTS:
+        return await operating.act(services, typed.name, typed.arguments, user=user, channel=reader.channel)
+    async with services.engine.connect() as db:
+        return await answer(db, services, text, reader)

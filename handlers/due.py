@@ -5,7 +5,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import decisions, flow, taking
+from handlers import decisions, facts, flow, taking
 from handlers.services import Services
 from knowledge.errors import BadInput, Refused, SettingsError, Unavailable
 from knowledge.model import Action, Approval, ApprovalState, Blocked, Diagnosis, Incident, IncidentState, Plan
@@ -86,8 +86,9 @@ async def _blocked(
     """Which rule forbids it by now; "" where a person's approval is enough, as in a freeze: a person has said yes."""
     if not isinstance(answer.answer, Diagnosis):
         return "the cause is not known any more"
-    decision = await flow.decide(db, services, incident, answer.answer, plan, answer.precedents)
-    return decision.verdict.why if isinstance(decision.verdict, Blocked) else ""
+    decided = await facts.decide(db, services, incident, answer.answer, plan, answer.precedents)
+    verdict = decided.decision.verdict
+    return verdict.why if isinstance(verdict, Blocked) else ""
 
 
 async def _run_or_ask(

@@ -17,10 +17,21 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, first_look, reading, routing, slack_search, taking, threads
+from handlers import (
+    cards,
+    escalation,
+    facts,
+    first_look,
+    reading,
+    routing,
+    slack_search,
+    taking,
+    threads,
+    trusting,
+)
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
-from handlers.sources import fields
+from handlers.sources import SOURCES, fields
 from handlers.taking import pager_key
 from knowledge import correlation, diagnosis
 from knowledge.errors import CodeHealerError
@@ -39,7 +50,6 @@ from knowledge.model import (
     EvidenceKind,
     Execution,
     ExecutionState,
-    FailureKind,
     Incident,
     IncidentState,
     KnowledgeItem,
@@ -53,7 +63,7 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
-from knowledge.redaction import redact, redact_value
+from knowledge.redaction import redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
 from remediation import context, drift, evidence, execution, planning, policy, recovery, targets, verification
@@ -65,12 +75,10 @@ log = structlog.get_logger(__name__)
 S = IncidentState
 ALERTS, QUESTION = "alerts", "question"
 EXCERPT_CHARS = 4_000
-LOOP_HOURS = 24.0
 WRONG_TARGET = (
     "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
     "remembered of it (codehealer incidents update)"
 )
-PAUSED_BEFORE = "CodeHealer was paused before this could start."
 
 
 # --- delivery ---------------------------------------------------------------------------------------------------
@@ -267,7 +275,7 @@ async def diagnose(services: Services, incident_id: int) -> None:
     if incident is None or incident.state is not S.DIAGNOSING:
         return
     answer, precedents = await _answer(services, incident, collected)
-    seen = await _look(services, incident, collected)
+    seen = await look(services, incident, collected)
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
     if plan.action and seen:
@@ -276,11 +284,25 @@ async def diagnose(services: Services, incident_id: int) -> None:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:
             return
-        decision = await _decide(db, services, current, answer, plan, precedents)
+        decided = await facts.decide(db, services, current, answer, plan, precedents)
         diagnosis_id = await answers.add_diagnosis(db, incident_id, answer, precedents)
-        planned = await answers.add_plan(db, incident_id, diagnosis_id, plan, decision)
+        planned = await answers.add_plan(
+            db,
+            incident_id,
+            diagnosis_id,
+            plan,
+            decided.decision,
+            facts=decided.rested_on,
+            shadow=decided.shadow,
+        )
         await audit.record(
-            db, "decision", incident_id=incident_id, verdict=decision.name, plan=to_json(plan), rules=to_json(decision)
+            db,
+            "decision",
+            incident_id=incident_id,
+            verdict=decided.decision.name,
+            plan=to_json(plan),
+            rules=to_json(decided.decision),
+            would_run_by_itself=decided.shadow,
         )
         await _follow(db, services, current, answer, planned)
 
@@ -353,7 +375,7 @@ def noted(answer: Diagnosis | Unsure, note: str) -> Diagnosis | Unsure:
     return replace(answer, answered_by=replace(source, note="; ".join(filter(None, (source.note, note)))[:500]))
 
 
-async def _look(services: Services, incident: Incident, collected: Sequence[Evidence]) -> context.Context | None:
+async def look(services: Services, incident: Incident, collected: Sequence[Evidence]) -> context.Context | None:
     """The target as it is now; None without one."""
     if incident.target is None:
         return None
@@ -371,45 +393,13 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        loop = await _attempts(db, incident.target)
+        loop = await facts.attempts_on(db, incident.target)
         misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
     if misplaced:
         return planning.nothing(WRONG_TARGET)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
     return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)
-
-
-async def _attempts(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
-    past = await executions.recent_on_target(db, target.key, hours=LOOP_HOURS)
-    return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
-
-
-async def _decide(  # noqa: PLR0917  all that a decision is about
-    db: AsyncConnection,
-    services: Services,
-    incident: Incident,
-    answer: Diagnosis | Unsure,
-    plan: Plan,
-    precedents: Sequence[Precedent],
-) -> Decision:
-    target = plan.action.target if plan.action else incident.target
-    kind = answer.kind if isinstance(answer, Diagnosis) else FailureKind.UNKNOWN
-    records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
-    facts = policy.PolicyFacts(
-        now=services.now(),
-        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=await switches.paused(db) or not services.actions,
-        flagged=incident.flagged,
-        by_hand=incident.by_hand,
-        trusted=incident.trusted,
-        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
-        attempts=await _attempts(db, target) if target else (),
-        record=records.get(plan.action.name) if plan.action else None,
-        # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
-        precedents=tuple(one for one in precedents if one.item.kind is kind),
-    )
-    return policy.decide(plan, answer, target, services.policy, facts)
 
 
 async def _follow(
@@ -441,7 +431,9 @@ async def _follow(
         await _start_automatically(db, services, moved, planned)
     await cards.show(db, services, moved)
     await cards.explain(db, services, moved)
-    if state is S.ESCALATED and incident.severity in SEVERE:
+    # While observing nobody is called: the bot only shows what it would have done.
+    observing = planned.decision.mode == "observe"
+    if state in {S.ESCALATED, S.BLOCKED} and incident.severity in SEVERE and not observing:
         await enqueue(db, services, "page", incident.id)
     if state is S.RESOLVED:
         await enqueue(db, services, "learn", incident.id)
@@ -506,11 +498,13 @@ async def execute(services: Services, execution_id: int) -> None:
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         paused = await switches.paused(db) or not services.actions
+        narrowed = await facts.narrowed(db, services, current) if current else ""
     if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
         await _after_execution(services, execution_id)
         return
-    if paused and current.state is ExecutionState.QUEUED:
-        await _refuse(services, current, PAUSED_BEFORE)
+    refusal = facts.PAUSED if paused else narrowed
+    if refusal and current.state is ExecutionState.QUEUED:
+        await _refuse(services, current, refusal)
     else:
         try:
             await execution.run(current, _execution_services(services, current))
@@ -562,13 +556,21 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             outcome=to_json(current.outcome) if current.outcome else None,
         )
         if current.state is not ExecutionState.ACTED:
+            if current.state is ExecutionState.FAILED:
+                await _trust_no_more(db, services, incident)
             # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
             why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
-            await _give_up(db, services, incident, by_hand="" if why == PAUSED_BEFORE else why)
+            await _give_up(db, services, incident, by_hand="" if why.startswith(facts.HELD_BACK) else why)
         elif policy.is_dry_run(services.policy, current.action.target):
             await _only_pretended(db, services, incident, current)
         else:
             await _begin_verification(db, services, incident, current)
+
+
+async def _trust_no_more(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    planned = await answers.latest_plan(db, incident.id)
+    if planned:
+        await trusting.after_failure(db, services, incident, planned.plan)
 
 
 async def _begin_verification(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -608,29 +610,55 @@ async def _give_up(db: AsyncConnection, services: Services, incident: Incident, 
 
 
 async def verify(services: Services, execution_id: int) -> None:
-    """One look at whether the fix worked; again later while that can't be told, until the deadline."""
+    """One look at whether the fix worked; again later while that can't be told, until the deadline.
+
+    "Worse" is stored before it is undone: after a crash the undo goes on from there, whatever the target shows by then.
+    """
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id) if current else None
         firing = await incidents.still_firing(db, incident.id) if incident else None
+        known = await executions.latest_verification(db, execution_id)
     if current is None or incident is None or incident.state is not S.VERIFYING:
         return
-    found = await verification.verify_once(
+    worse = known is not None and known.verdict == "worse"
+    found = known if known and worse else await _look_at_effect(services, incident, current, firing)
+    if found.verdict == "pending":
+        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
+        await _again(services, "verify", current, services.timing.verify_every)
+        return
+    if found.verdict == "worse" and not worse:
+        async with services.engine.begin() as db:
+            await executions.add_verification(db, current.id, found)
+    undone = None
+    if found.verdict == "worse" and current.action.undo:
+        try:
+            undone = await execution.undo(current, _execution_services(services, current))
+        except execution.Busy as busy:
+            await _again(services, "verify", current, busy.retry_after_s)
+            return
+        except execution.Overtaken:
+            return  # another worker has it, and tells how it ended
+    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
+
+
+async def _look_at_effect(
+    services: Services, incident: Incident, current: Execution, firing: bool | None
+) -> Verification:  # fmt: skip
+    async with services.engine.connect() as db:
+        since = current.started_at or incident.opened_at
+        new = await incidents.began_near(db, current.action.target, since=since, apart_from=incident.id)
+    source = SOURCES.get(incident.source)
+    return await verification.verify_once(
         current,
         services.clients,
         now=services.now(),
         # The watch's own signal is the state of the pods, which is looked at anyway.
         signal_firing=False if firing is None and incident.source == "kubernetes" else firing,
         policy=services.policy,
+        resolves_after_s=source.resolves_after_s if source else 0,
+        new_failures=new,
     )
-    if found.verdict == "pending":
-        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
-        await _again(services, "verify", current, services.timing.verify_every)
-        return
-    undone = None
-    if found.verdict == "worse":
-        undone = await execution.undo(current, _execution_services(services, current))
-    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
 
 
 async def _conclude(
@@ -644,7 +672,8 @@ async def _conclude(
         moved = await incidents.move(db, incident, states.get(found.verdict, S.NOT_VERIFIED))
         if moved is None:
             return
-        await executions.add_verification(db, current.id, found)
+        if found.verdict != "worse":
+            await executions.add_verification(db, current.id, found)
         await audit.record(
             db, "verification", incident_id=incident_id, execution=current.id, verdict=found.verdict, undone=undone
         )
@@ -653,6 +682,7 @@ async def _conclude(
         if moved.state is S.HEALED:
             await enqueue(db, services, "stand_down", incident_id)
         else:
+            await _trust_no_more(db, services, moved)
             await cards.call_people(db, services, moved)
             await enqueue(db, services, "page", incident_id)
         await enqueue(db, services, "learn", incident_id)
@@ -710,15 +740,31 @@ async def rescue_left_alone(services: Services) -> None:
 
 
 async def page(services: Services, incident_id: int) -> None:
-    """Call the on-call person. PagerDuty folds repeats by the key, so a repeated job rings once."""
+    """Call the on-call person with all that is known. PagerDuty folds repeats by the key: a repeat updates the page."""
+    pager = services.clients.pager
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
-    if incident is None or not incident.open or services.clients.pager is None:
-        return
-    await services.clients.pager.trigger(
+        if incident is None or not incident.open or pager is None:
+            return
+        answer = await answers.latest_diagnosis(db, incident_id)
+        planned = await answers.latest_plan(db, incident_id)
+        current = await executions.latest(db, incident_id)
+        known = escalation.details(
+            incident,
+            answer.answer if answer else None,
+            plan=planned.plan if planned else None,
+            approval=await approvals.latest(db, incident_id),
+            execution=current,
+            verification=await executions.latest_verification(db, current.id) if current else None,
+            with_evidence=not policy.outside_forbidden(services.policy, incident),
+        )
+        place = await outbox.card_place(db, incident_id)
+    await pager.trigger(
         pager_key(incident_id),
-        redact(f"{incident.title}: {incident.service or incident.workload or incident.repository} needs a person"),
+        escalation.summary(incident, answer.answer if answer else None),
         severity="critical" if incident.severity in SEVERE else "error",
+        link=await cards.permalink(services, place),
+        details=known,
     )
 
 
@@ -782,6 +828,8 @@ async def learn(services: Services, incident_id: int) -> None:
     async with services.engine.begin() as db:
         await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
         await audit.record(db, "lesson", incident_id=incident_id, outcome=outcome)
+        if outcome == "verified":
+            await trusting.after_success(db, services, incident, plan)
 
 
 def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
@@ -800,12 +848,6 @@ async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
     except CodeHealerError as error:
         log.warning("lesson_without_vector", incident_id=item.incident_id, error=str(error))
         return None
-
-
-# --- what a decision that is taken later looks at again ---------------------------------------------------------------
-
-
-look, decide = _look, _decide
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

@@ -194,9 +194,9 @@ async def _acknowledge(ack: Any) -> None:
 
 
 async def _command(services: Services, ack: Any, body: Body) -> None:
-    reader = await reader_of(services, str(body.get("channel_id") or ""), str(body.get("user_id") or ""))
-    async with services.engine.connect() as db:
-        answer = await commands.answer(db, services, str(body.get("text") or ""), reader)
+    user, channel = str(body.get("user_id") or ""), str(body.get("channel_id") or "")
+    reader = await reader_of(services, channel, user)
+    answer = await commands.command(services, str(body.get("text") or ""), reader, user=user)
     await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
 
 

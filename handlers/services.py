@@ -66,3 +66,8 @@ class Services:
         if outside_forbidden(self.policy, incident):
             return Means(self.embedder)
         return Means(self.embedder, self.hosted_embedder, self.reranker, sendable(self.policy))
+
+    def obey(self, policy: Policy) -> None:
+        """Take another policy from now on: the one thing here that changes while the program runs."""
+        object.__setattr__(self, "policy", policy)
+        self.people.policy = policy

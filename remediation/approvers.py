@@ -27,6 +27,7 @@ def places(policy: Policy) -> tuple[frozenset[str], frozenset[str]]:
     """Every user group, and every channel, that any list of the policy names."""
     lists = [
         policy.approvers,
+        policy.operators,
         *(rules.approvers for rules in policy.environments.values() if rules.approvers),
         *(rule.approvers for rule in policy.actions.values() if rule.approvers),
     ]

@@ -142,19 +142,26 @@ async def _settle(
     *,
     looks: int,
 ) -> Outcome | None:
+    """What the target shows of the side effect: changed, surely not changed, or None where it cannot be told."""
+    return await _looked(
+        lambda: remediator.settled(execution.action, snapshot, execution.id, services.clients), looks, execution.id
+    )
+
+
+async def _looked(look: Callable[[], Awaitable[Outcome | None]], looks: int, execution_id: int) -> Outcome | None:
     """Looks a few times: right after a lost answer, the effect may take a moment to show."""
     found: Outcome | None = None
-    for look in range(looks):
-        if look:
-            await asyncio.sleep(SETTLE_PAUSE_S * 2 ** (look - 1))
+    for number in range(looks):
+        if number:
+            await asyncio.sleep(SETTLE_PAUSE_S * 2 ** (number - 1))
         try:
-            found = await remediator.settled(execution.action, snapshot, execution.id, services.clients)
+            found = await look()
         except Unavailable as error:
-            log.info("execution.settle_failed", execution=execution.id, error=str(error))
+            log.info("execution.settle_failed", execution=execution_id, error=str(error))
             found = None
         except Refused as error:
             # The target itself is gone or closed to us: nothing can be told, and looking again will not help.
-            log.info("execution.settle_refused", execution=execution.id, error=str(error))
+            log.info("execution.settle_refused", execution=execution_id, error=str(error))
             return None
         if found is not None and found.changed:
             return found
@@ -179,7 +186,8 @@ async def _finish(
 async def undo(execution: Execution, services: ExecutionServices) -> Outcome | None:
     """Puts back what an execution changed, when verification found the target worse. At most once in its life.
 
-    None when the action cannot be undone or its undo was begun before. Raises Busy and Overtaken as `run` does.
+    After a crash it may be called again: the target tells whether the undo happened. None when the action cannot be
+    undone, or its approval named no undo. Raises Busy and Overtaken as `run` does.
     """
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
@@ -192,14 +200,25 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
         current = await store.take_execution(execution.id, fencing_token=token)
         if current is None:
             raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
-        if current.state is not ExecutionState.ACTED or not await store.begin_undo(execution.id, fencing_token=token):
-            return None
+        if current.state is not ExecutionState.ACTED:
+            return current.outcome if current.state is ExecutionState.UNDONE else None
         await _tell(services, f"Undoing: {remediator.undo_text}.")
-        outcome = await _undone(current, remediator, services)
+        if await store.begin_undo(execution.id, fencing_token=token):
+            outcome = await _undone(current, remediator, services)
+        else:
+            outcome = await _undo_resumed(current, remediator, services)
         state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
         return await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
     finally:
         await store.lease_release(key, token)
+
+
+async def _undo_resumed(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:
+    """An undo that was begun and whose end is not stored. Sent again only where it surely did not happen."""
+    found = await _undo_settled(execution, remediator, services, looks=LOOKS_AFTER_CRASH)
+    if found is not None and not found.changed:
+        return await _undone(execution, remediator, services)
+    return found or _undo_unknown()
 
 
 async def _undone(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:
@@ -207,10 +226,32 @@ async def _undone(execution: Execution, remediator: Remediator, services: Execut
     try:
         async with asyncio.timeout(ACT_DEADLINE_S):
             return await remediator.undo(execution.action, execution.snapshot, execution.id, services.clients)
-    except (Refused, Unavailable) as error:
+    except (Refused, SettingsError) as error:
         return Outcome(False, False, f"The undo failed: {error}")
-    except TimeoutError:
-        return Outcome(False, False, "The undo was not answered in time. Look at the target.")
+    except (Unavailable, TimeoutError) as error:
+        if isinstance(error, Unavailable) and not error.maybe_done:
+            return Outcome(False, False, f"The undo failed: {error}")
+        found = await _undo_settled(execution, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
+        if found is not None and not found.changed:
+            return Outcome(False, False, f"The undo failed: {error or 'no answer in time'}.")
+        return found or _undo_unknown()
+
+
+async def _undo_settled(
+    execution: Execution, remediator: Remediator, services: ExecutionServices, *, looks: int
+) -> Outcome | None:
+    """What the target shows of an undo: changed, surely not changed, or None where it cannot be told."""
+    undone = remediator.undone
+    if undone is None:
+        return None
+    return await _looked(
+        lambda: undone(execution.action, execution.snapshot, execution.id, services.clients), looks, execution.id
+    )
+
+
+def _undo_unknown() -> Outcome:
+    detail = "It cannot be told whether the undo took effect; it is not repeated. Look at the target."
+    return Outcome(False, False, detail)
 
 
 def _kept(execution: Execution, undo_outcome: Outcome) -> Outcome:

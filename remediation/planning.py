@@ -4,12 +4,13 @@ The table below is the whole knowledge of which fix fits which kind; what is not
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
 from knowledge.signs import Sign, signs_of
 from remediation import kube
+from remediation.blast_radius import touched_by
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
 from remediation.ports import Json
@@ -282,7 +283,7 @@ def _proposed(
     notes = [m.why for m in context.managers if not m.undoes] if entry.changes_spec else []
     basis = f"worked {record.verified} of {record.attempts} times here" if record and record.attempts else ""
     return Plan(
-        action,
+        replace(action, undo=entry.undo_text),
         candidates=tuple(names),
         excluded=tuple(excluded),
         preview=" ".join([preview.sentence, *(f"{note}." for note in notes)]),
@@ -290,6 +291,7 @@ def _proposed(
         risk=entry.risk,
         expected_seconds=entry.expected_seconds,
         blast_radius=preview.blast_radius,
+        touches=touched_by(action, context, whole_workload=entry.changes_spec),
         undo=entry.undo_text,
         basis=basis or "never tried here for this cause",
     )

@@ -8,15 +8,29 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from knowledge.errors import SettingsError
+from knowledge.model import FailureKind
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
 
 Mode = Literal["observe", "suggest", "approve", "automatic"]
 Strategy = Literal["slack_first", "vector", "hybrid", "conservative"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_MINUTES = 24 * 60
 ActionName = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_]{1,60})$")]
 KubeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 Repository = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
@@ -41,6 +55,7 @@ class Environment(_Part):
 
     mode: Mode | None = None
     strategy: Strategy = "conservative"
+    strategies: dict[FailureKind, Strategy] = {}  # of single kinds of failure
     min_confidence: Share = 0.95
     approvals: Annotated[int, Field(ge=1, le=5)] = 1
     approvers: Approvers | None = None  # None: those of the whole policy
@@ -71,6 +86,8 @@ class Service(_Part):
     outside_models: bool | None = None  # None: as the whole policy says
     # What to ask Prometheus when the service fails: a name for people and a query that gives one value a series.
     metrics: Annotated[dict[MetricName, PromQl], Field(max_length=8)] = {}
+    # Queries whose answer must be there and nowhere 0 before a fix counts as verified, as in an alert's expression.
+    healthy_when: Annotated[tuple[PromQl, ...], Field(max_length=4)] = ()
 
     @model_validator(mode="after")
     def _findable(self) -> "Service":
@@ -90,6 +107,15 @@ class ClusterAccess(_Part):
 
 class Limits(_Part):
     fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 10
+    # Of one action: what it adds, what it touches, and the share of the workload's pods that it touches.
+    replicas_per_action: Annotated[int, Field(ge=0, le=1000)] = 50
+    pods_per_action: Annotated[int, Field(ge=0, le=10_000)] = 100
+    percent_per_action: Annotated[int, Field(ge=0, le=100)] = 100
+    # After any fix of a target a person is asked about the next one for so long.
+    cooldown_minutes: Annotated[int, Field(ge=0, le=10_080)] = 10
+    # Over all targets: past either, nothing runs by itself until a person resumes it.
+    automatic_fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 20
+    failures_in_a_row: Annotated[int, Field(ge=1, le=100)] = 3
     approval_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
     # By severity, "*" for every other: how long a request goes unanswered before people hear of it again.
     remind_minutes: dict[Severity, Annotated[int, Field(ge=1, le=10080)]] = {"critical": 5, "*": 10}
@@ -109,26 +135,66 @@ class Forbidden(_Part):
     hard: bool = False
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"'{value}' is no time zone; write one like Europe/Paris") from error
+    return value
+
+
+def _minutes(value: Any) -> Any:
+    """Minutes since midnight of 09:30 or 24:00. YAML 1.1 reads 18:00 as a number to the base of sixty, which is the
+    same number of minutes."""
+    if isinstance(value, str):
+        hours, colon, minutes = value.partition(":")
+        if colon and hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2 and int(minutes) < 60:
+            return int(hours) * 60 + int(minutes)
+        raise ValueError(f"'{value}' is no time of day; write one like 09:30")
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=DAY_MINUTES)]
+
+
+class TimeWindow(_Part):
+    """A part of the week, such as peak hours. One that ends before it begins goes on past midnight of its `days`."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    days: Annotated[tuple[Day, ...], Field(min_length=1)] = DAYS
+    start: TimeOfDay = Field(0, alias="from")
+    end: TimeOfDay = Field(DAY_MINUTES, alias="to")
+    timezone: TimeZone = "UTC"
+    environments: tuple[str, ...] = ()
+    hard: bool = False
+
+    @model_validator(mode="after")
+    def _has_length(self) -> "TimeWindow":
+        if self.start == self.end:
+            raise ValueError("'from' and 'to' are the same; leave both out for the whole day")
+        return self
+
+
 class Freeze(_Part):
     start: dt.datetime = Field(alias="from")
     end: dt.datetime = Field(alias="to")
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     environments: tuple[str, ...] = ()
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"'{value}' is no time zone; write one like Europe/Paris") from error
-        return value
+    hard: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> "Freeze":
         if self.start.tzinfo is None and self.end.tzinfo is None and self.start >= self.end:
             raise ValueError("'from' must be before 'to'")
         return self
+
+
+class Trust(_Part):
+    """When the bot proposes to let one fix of one kind for one service run by itself: see remediation/trust.py."""
+
+    proposals: bool = True
+    min_bound: Share = 0.75
 
 
 class DryRun(_Part):
@@ -144,6 +210,8 @@ class Policy(_Part):
     environments: dict[str, Environment] = {}
     actions: dict[ActionName, ActionRule] = {}
     approvers: Approvers = Approvers()
+    # Who may widen a mode, resume, and grant trust; where nobody is named, the approvers.
+    operators: Approvers = Approvers()
     services: tuple[Service, ...] = ()
     slack: Slack = Slack()
     clusters: dict[str, ClusterAccess] = {}
@@ -151,6 +219,8 @@ class Policy(_Part):
     blacklist: tuple[Forbidden, ...] = ()
     protected_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
     freezes: tuple[Freeze, ...] = ()
+    time_windows: Annotated[tuple[TimeWindow, ...], Field(max_length=50)] = ()
+    trust: Trust = Trust()
     outside_models: bool = True
     private_namespaces: tuple[KubeName, ...] = ()
     read_only: bool = False
@@ -241,7 +311,7 @@ def default_policy() -> Policy:
 
 def _finding(file: str, root: Any, problem: Any) -> Finding:
     # Discriminator-like parts of a union ("bool", "DryRun") are no keys of the file and are passed over.
-    location = [part for part in problem["loc"] if part not in {"bool", "DryRun"}]
+    location = [part for part in problem["loc"] if part not in {"bool", "DryRun", "[key]"}]
     line = line_of(root, location)
     field = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
@@ -269,6 +339,7 @@ def _remedy(problem: Any) -> str:
 _MODELS: dict[str, type[BaseModel]] = {
     "environments": Environment,
     "approvers": Approvers,
+    "operators": Approvers,
     "services": Service,
     "workload": Workload,
     "slack": Slack,
@@ -277,6 +348,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "actions": ActionRule,
     "blacklist": Forbidden,
     "freezes": Freeze,
+    "time_windows": TimeWindow,
+    "trust": Trust,
     "dry_run": DryRun,
 }
 

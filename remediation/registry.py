@@ -69,6 +69,7 @@ class Remediator:
     `settle_seconds` pass before the first verification; after `deadline_seconds` a pending one is "not verified".
     `settled` looks at the target after a crash: an Outcome that changed means it happened, one that did not means that
     it surely did not, None that it cannot be told. `undo_text` is "" where nothing can be undone.
+    `undone` looks at the target after an undo that was interrupted, in the same way; without it, it cannot be told.
     `needs_signal` marks fixes whose success the target's own state cannot show: only the original signal can.
     """
 
@@ -91,6 +92,7 @@ class Remediator:
     verify: Callable[[Action, Mapping[str, Any], Json], Verification]
     undo: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome]] | None = None
     undo_text: str = ""
+    undone: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome | None]] | None = None
     needs_signal: bool = False
     counts: bool = True  # in statistics and trust
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.

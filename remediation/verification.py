@@ -3,12 +3,14 @@
 Missing data is never success.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from knowledge.errors import CodeHealerError, NotFound
 from knowledge.model import Execution, RuleResult, Verification
-from remediation.policy_file import Policy
+from remediation.policy import Policy, Service, service_of
 from remediation.ports import Clients
 from remediation.registry import Remediator, check
 from remediation.remediators import REMEDIATORS
@@ -30,17 +32,27 @@ def settle_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
 
 
 async def verify_once(
-    execution: Execution, clients: Clients, *, now: datetime, signal_firing: bool | None, policy: Policy | None = None
+    execution: Execution,
+    clients: Clients,
+    *,
+    now: datetime,
+    signal_firing: bool | None,
+    policy: Policy | None = None,
+    resolves_after_s: int = 0,
+    new_failures: Sequence[str] = (),
 ) -> Verification:
     """One look at the target after an execution that acted.
 
     Args:
         signal_firing: whether the incident's own signal still fires; None when its source never says that it resolved;
             False for the Kubernetes watch, whose signal is the very state that is looked at here.
+        resolves_after_s: how late that source may be in saying so.
+        new_failures: titles of what began to fail in the same place since.
 
     Returns:
         "pending" while it may still turn out well (look again in LOOK_EVERY_S seconds), else a final verdict.
-        After the deadline, pending becomes "not_verified".
+        After the deadline, pending becomes "not_verified"; where only the source's word is missing, the deadline is
+        as much later as the source may be.
     """
     remediator = REMEDIATORS[execution.action.name]
     ended_at = execution.finished_at or execution.started_at
@@ -49,16 +61,63 @@ async def verify_once(
     settle_s = settle_seconds(remediator, policy)
     if age_s < settle_s <= deadline_s:
         return Verification("pending", (), f"Settling: the first look is after {settle_s} s.")
+    found = await _look(execution, remediator, clients)
+    if found.verdict == "verified" and remediator.counts:
+        found = with_new_failures(found, new_failures)
+    if found.verdict == "verified" and policy is not None:
+        found = await _with_metrics(found, service_of(policy, execution.action.target), clients, now)
+    well = found.verdict == "verified"
+    found = with_signal(found, remediator, signal_firing)
+    if well and found.verdict == "pending" and signal_firing:
+        deadline_s += resolves_after_s
+    return by_deadline(found, age_s, deadline_s)
+
+
+async def _look(execution: Execution, remediator: Remediator, clients: Clients) -> Verification:
     try:
         state = await remediator.look(execution.action, execution.snapshot, clients)
     except NotFound as error:
         gone = check("target", "there", "gone", False, otherwise="not_verified")
-        found = Verification("not_verified", (gone,), str(error))
+        return Verification("not_verified", (gone,), str(error))
     except CodeHealerError as error:
-        found = Verification("pending", (check("target", "looked at", "could not", False),), str(error))
-    else:
-        found = remediator.verify(execution.action, execution.snapshot, state)
-    return by_deadline(with_signal(found, remediator, signal_firing), age_s, deadline_s)
+        return Verification("pending", (check("target", "looked at", "could not", False),), str(error))
+    return remediator.verify(execution.action, execution.snapshot, state)
+
+
+def with_new_failures(found: Verification, titles: Sequence[str]) -> Verification:
+    """Nothing else may have begun to fail since; what has may still end. Pure."""
+    actual = f"{len(titles)}: {', '.join(titles)[:160]}" if titles else "nothing"
+    nothing = check("new failures since the fix", "nothing", actual, not titles)
+    checks = (*found.checks, nothing)
+    if nothing.passed:
+        return replace(found, checks=checks)
+    return Verification("pending", checks, f"{found.detail} New since the fix: {actual}.")
+
+
+async def _with_metrics(
+    found: Verification, service: Service | None, clients: Clients, now: datetime
+) -> Verification:  # fmt: skip
+    """The service's own queries (healthy_when) must hold; one that cannot be asked proves nothing."""
+    checks = [await _holds(query, clients, now) for query in (service.healthy_when if service else ())]
+    every = (*found.checks, *checks)
+    failed = [one for one in checks if not one.passed]
+    if not failed:
+        return replace(found, checks=every)
+    said = "; ".join(f"{one.limit}: {one.actual}" for one in failed)
+    return Verification("pending", every, f"{found.detail} But {said}.")
+
+
+async def _holds(query: str, clients: Clients, now: datetime) -> RuleResult:
+    if clients.metrics is None:
+        return check("healthy when", query, "not asked: PROMETHEUS_URL is not set", False)
+    try:
+        samples = await clients.metrics.query(query, now)
+    except CodeHealerError as error:
+        return check("healthy when", query, str(error), False)
+    values = [one.value for one in samples]
+    shown = ", ".join(f"{value:g}" for value in values[:3]) or "no series"
+    holds = bool(values) and all(value != 0 and not math.isnan(value) for value in values)
+    return check("healthy when", query, shown, holds)
 
 
 def with_signal(found: Verification, remediator: Remediator, signal_firing: bool | None) -> Verification:

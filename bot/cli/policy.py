@@ -1,12 +1,13 @@
-"""policy check and explain."""
+"""policy check, explain and replay."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.cli.opening import Number, in_database
+from bot.cli.opening import Number, in_database, moment
 from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.settings import load_settings
 from handlers.blocks.mrkdwn import counted
@@ -14,10 +15,11 @@ from knowledge.errors import BadInput, NotFound
 from knowledge.model import Ask, Blocked
 from knowledge.store import answers, incidents
 from knowledge.store.answers import StoredPlan
-from remediation.policy import DEFAULT_POLICY, Finding, check_policy
+from remediation.policy import DEFAULT_POLICY, Finding, Policy, check_policy, parse_policy
 from remediation.policy_check import doubts
 from remediation.policy_file import MAX_BYTES
 from remediation.remediators import REMEDIATORS
+from remediation.replay import decided_again, why_otherwise
 
 
 def check(
@@ -120,4 +122,50 @@ def _decided(planned: StoredPlan) -> dict[str, Any]:
     }
 
 
-COMMANDS: Verbs = {"check": check, "explain": explain}
+def replay(
+    file: Annotated[str, typer.Argument(metavar="NEW.yaml")],
+    since: Annotated[str, typer.Option(help="How long ago, as 90d or 12h, or a time.")] = "90d",
+    as_json: JsonOption = False,
+) -> None:
+    """Show which past decisions another policy would have made otherwise, and why."""
+    policy = parse_policy(_read(Path(file)), file=file)
+    begin = moment("--since", since)
+    found = in_database(lambda db: _replayed(db, policy, begin or datetime.min.replace(tzinfo=UTC)))
+    if as_json:
+        put(found)
+        return
+    for one in found["flips"]:
+        head = f"Incident {one['incident']} ({one['at'][:16]}): {one['action']} in {one['environment']}"
+        plain.print(f"{head}: {one['before']} → {one['after']}", markup=False)
+        for line in one["because"]:
+            plain.print(f"  {line}", markup=False)
+    counts = f"{len(found['flips'])} of {counted(found['decisions'], 'decision')} would flip"
+    old = f"; {found['not_kept']} were made before their facts were kept" if found["not_kept"] else ""
+    plain.print(f"{counts}{old}.", markup=False)
+
+
+async def _replayed(db: AsyncConnection, policy: Policy, since: datetime) -> dict[str, Any]:
+    flips, decisions, not_kept = [], 0, 0
+    async for past in answers.decided_since(db, since):
+        if past.facts is None:
+            not_kept += 1
+            continue
+        decisions += 1
+        after = decided_again(past.plan, past.answer, past.facts, policy)
+        if after.name != past.decision.name and past.plan.action:
+            flips.append(
+                {
+                    "incident": past.incident_id,
+                    "at": past.at.isoformat(),
+                    "action": past.plan.action.name,
+                    "target": past.plan.action.target.key,
+                    "environment": past.plan.action.target.environment,
+                    "before": past.decision.name,
+                    "after": after.name,
+                    "because": why_otherwise(past.decision, after),
+                }
+            )
+    return {"decisions": decisions, "not_kept": not_kept, "flips": flips}
+
+
+COMMANDS: Verbs = {"check": check, "explain": explain, "replay": replay}

@@ -490,6 +490,9 @@ def _verified(view: CardView) -> list[str]:
 
 
 def _not_verified(view: CardView) -> list[str]:
+    if view.verification is not None and view.verification.verdict == "worse":
+        undo = _outcome(view) if view.plan and view.plan.undo else "This fix cannot be undone."
+        return [f"*Worse than before:* {m.inline(view.verification.detail, 220)}", f"{_approved(view)}. {undo}"]
     detail = view.verification.detail if view.verification else view.decided_note
     return [
         f"*Not verified:* {m.inline(detail, 220, 'no sign yet that the fix helped.')}",

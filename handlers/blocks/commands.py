@@ -1,14 +1,16 @@
 """What /codehealer answers, to the person alone. Wording only; who asks and what is stored is the handler's."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
+from handlers.blocks.trust import case_words
 from knowledge.model import Approval, Incident
 from knowledge.store.analytics import Figures
+from knowledge.store.trust import Case, Grant
 
 COMMAND = "/codehealer"
 
@@ -17,6 +19,13 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "open incidents, approvals that wait, mode and connection"),
     "show": ("show 12", "the card of one incident"),
     "stats": ("stats", "how well it went in the last 30 days; `stats 7` for the last 7"),
+    "mode": (
+        "mode service checkout approve",
+        "how far I may go for a service, environment, channel or everything: observe, suggest, approve or automatic",
+    ),
+    "pause": ("pause", "nothing new is carried out"),
+    "resume": ("resume", "ends a pause; `resume 12` lets a fix be tried again on that incident's target"),
+    "trust": ("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`"),
     "help": ("help", "this list"),
 }
 
@@ -50,6 +59,8 @@ class StatusView:
     mode: str = ""
     paused_by: str = ""
     connections: tuple[str, ...] = ()
+    breaker: str = ""
+    modes: int = 0
 
 
 def parse_command(text: str) -> Command:
@@ -70,7 +81,10 @@ def status_answer(view: StatusView) -> Card:
     lines += _more(len(view.waiting))
     if view.paused_by:
         lines.append(f"⏸️ *Paused* by {m.mention(view.paused_by)}: nothing runs until somebody resumes it.")
-    lines.append(f"*Mode:* {m.inline(view.mode, 60)}")
+    if view.breaker:
+        lines.append(f"🛑 *Nothing runs by itself:* {m.inline(view.breaker, 160)}. `{COMMAND} resume` ends that.")
+    more = f"; {m.counted(view.modes, 'place')} set apart, see `{COMMAND} mode`" if view.modes else ""
+    lines.append(f"*Mode:* {m.inline(view.mode, 60)}{more}")
     lines += [f"• {m.inline(line, 200)}" for line in view.connections[:_MOST_SHOWN]]
     return _answer("status", lines)
 
@@ -141,6 +155,52 @@ def _fixes_line(figures: Figures) -> str:
     wrong = f"{figures.wrong_actions} made it worse or were wrong" if figures.wrong_actions else "none made it worse"
     back = f" · {figures.false_resolves} looked fixed and was not" if figures.false_resolves else ""
     return f"{worked} · {wrong}{back}"
+
+
+def said(name: str, sentence: str) -> Card:
+    """One sentence of our own wording."""
+    return _answer(name, [sentence])
+
+
+def modes_answer(by_file: str, found: Mapping[str, tuple[object, str]]) -> Card:
+    """Every mode that people set, and what holds elsewhere."""
+    lines = [f"*Mode:* {m.inline(by_file, 20)} where the policy file says nothing else"]
+    for scope, (mode, by) in found.items():
+        lines.append(f"• {_scope(scope)}: *{m.inline(str(mode), 20)}*, set by {m.mention(by)}")
+    return _answer("mode", [*lines, f"Change it with `{COMMAND} {SUBCOMMANDS['mode'][0]}`."])
+
+
+def _scope(scope: str) -> str:
+    kind, _, name = scope.partition(":")
+    return f"{kind} {m.code(name, 60)}" if name else "everything"
+
+
+def mode_usage_answer() -> Card:
+    lines = [
+        f"Write `{COMMAND} mode service NAME MODE`, `mode environment NAME MODE`, `mode channel MODE` (this one) or",
+        "`mode everything MODE`; a mode is observe, suggest, approve, automatic, or default to take back what was set.",
+    ]
+    return _answer("mode", [" ".join(lines)])
+
+
+def mode_set_answer(scope: str, mode: str, before: str) -> Card:
+    now = f"*{mode}*" if mode else "what the policy file says"
+    return _answer("mode", [f"Mode of {_scope(scope)}: {now} (was {m.inline(before, 20)}). It holds at once."])
+
+
+def trust_answer(granted: Sequence[tuple[Case, Grant]]) -> Card:
+    if not granted:
+        return _answer("trust", ["No fix has been granted trust yet."])
+    lines = [
+        f"• {case_words(case)}: {m.inline(grant.evidence, 160)}, granted by {m.mention(grant.set_by)}"
+        for case, grant in granted[:20]
+    ]
+    return _answer("trust", ["*Run by themselves where the mode is approve*", *lines])
+
+
+def trust_set_answer(case: Case, state: str, words: str) -> Card:
+    then = "runs by itself from now on" if state == "granted" else "is asked for again"
+    return _answer("trust", [f"{case_words(case)} {then}. {m.inline(words.capitalize(), 200)}."])
 
 
 def show_answer(view: CardView) -> Card:

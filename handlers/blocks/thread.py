@@ -134,8 +134,12 @@ def evidence_reply(
     precedents: Sequence[Precedent] | None = None,
     *,
     runbook: Runbook | None = None,
+    note: str = "",
 ) -> Card | None:
-    """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's."""
+    """Why the card says what it says; None before there is an answer. `precedents` defaults to the view's.
+
+    `note` is one more line, escaped.
+    """
     diagnosis = view.diagnosis
     if diagnosis is None:
         return None
@@ -145,6 +149,7 @@ def evidence_reply(
         *_answer_lines(diagnosis, evidence),
         *_runbook_lines(runbook),
         *_precedent_lines(shown, view.now),
+        *([note] if note else []),
         answered_by(diagnosis),
     ]
     name = f"evidence-{view.incident.id}"
@@ -296,6 +301,10 @@ def verification_reply(view: CardView, verification: Verification) -> Card:
     lines = [VERDICTS.get(verification.verdict, m.inline(verification.verdict, 60))]
     if verification.detail:
         lines.append(m.inline(verification.detail, 400))
+    outcome = view.execution.outcome if view.execution else None
+    if verification.verdict == "worse" and outcome is not None:
+        sign = "↩️ *Undone:*" if view.incident.state is IncidentState.UNDONE else "⚠️ *Not undone:*"
+        lines.append(f"{sign} {m.inline(outcome.detail, 400)}")
     lines += [check_line(check) for check in verification.checks[:12]]
     lines += _left_out(len(verification.checks), 12, "more checks")
     return _card("", m.sections(f"verification-{view.incident.id}", lines), lines)

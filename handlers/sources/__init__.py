@@ -35,7 +35,8 @@ class Source:
 
     `verify(body, headers, secrets)` raises BadSignature unless one of the secrets fits; `parse(json, headers)` gives
     the alerts or raises BadInput; `delivery_id(headers, json)` is the sender's own id for the delivery, None where it
-    has none; `event_name(headers, json)` what kind of message it is, "" where there is but one.
+    has none; `event_name(headers, json)` what kind of message it is, "" where there is but one. `resolves_after_s` is
+    how long after a failure is over its sender may take to say so, with the sender's own defaults.
     """
 
     name: str
@@ -43,20 +44,27 @@ class Source:
     parse: Callable[[Json, Headers], tuple[Alert, ...]]
     delivery_id: Callable[[Headers, Json], str | None] = _no_id
     event_name: Callable[[Headers, Json], str] = _no_event
+    resolves_after_s: int = 0
 
+
+# One evaluation of the rule (1 min), and the time that a group waits before it is sent again (group_interval: 5 min).
+PROMETHEUS_S = 360
+# A period of an alarm; most are a minute, some five.
+CLOUDWATCH_S = 300
 
 SOURCES: Mapping[str, Source] = {
     source.name: source
     for source in (
-        Source("alertmanager", verify.token, alertmanager.parse),
-        Source("grafana", verify.grafana, grafana.parse),
+        Source("alertmanager", verify.token, alertmanager.parse, resolves_after_s=PROMETHEUS_S),
+        Source("grafana", verify.grafana, grafana.parse, resolves_after_s=PROMETHEUS_S),
         Source("github", verify.github, github.parse, github.delivery_id, github.event_of),
         Source("argocd", verify.token, argocd.parse),
-        Source("pagerduty", verify.pagerduty, pagerduty.parse, pagerduty.delivery_id, pagerduty.event_of),
+        # PagerDuty passes on what others tell it, so it is as late as the slowest of them.
+        Source("pagerduty", verify.pagerduty, pagerduty.parse, pagerduty.delivery_id, pagerduty.event_of, PROMETHEUS_S),
         Source("kubernetes", verify.token, kubernetes.parse, kubernetes.delivery_id, kubernetes.event_of),
-        Source("cloudwatch", verify.token, cloudwatch.parse, cloudwatch.delivery_id),
+        Source("cloudwatch", verify.token, cloudwatch.parse, cloudwatch.delivery_id, resolves_after_s=CLOUDWATCH_S),
         # Slack's own requests are verified by the Slack app; this entry reads one message.
-        Source("slack", verify.token, slack.parse, slack.delivery_id),
-        Source("generic", verify.token, generic.parse),
+        Source("slack", verify.token, slack.parse, slack.delivery_id, resolves_after_s=PROMETHEUS_S),
+        Source("generic", verify.token, generic.parse, resolves_after_s=PROMETHEUS_S),
     )
 }

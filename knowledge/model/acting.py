@@ -20,11 +20,15 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One entry of the catalogue applied to one target. `parameters` are JSON values, checked by the entry's model."""
+    """One entry of the catalogue applied to one target. `parameters` are JSON values, checked by the entry's model.
+
+    `undo` says how it is taken back when it makes things worse; without it, it is not taken back.
+    """
 
     name: str
     target: Target
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    undo: str = ""
 
     @property
     def digest(self) -> str:
@@ -32,15 +36,29 @@ class Action:
 
 
 def action_digest(action: Action) -> str:
-    """Sha256 (hex) over the canonical JSON of name, target and parameters: what an approval is bound to."""
+    """Sha256 (hex) over the canonical JSON of name, target, parameters and undo: what an approval is bound to."""
     target = action.target
     payload = {
         "action": action.name,
         "target": [target.kind, target.name, target.namespace, target.cluster, target.repository, target.service],
         "environment": target.environment,
         "parameters": dict(action.parameters),
+        **({"undo": action.undo} if action.undo else {}),
     }
     return hashlib.sha256(json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """How much of a workload an action touches: replicas that it adds, and pods that it replaces, of so many."""
+
+    replicas: int = 0
+    pods: int = 0
+    of: int = 0
+
+    @property
+    def percent(self) -> int:
+        return round(100 * min(self.pods, self.of) / self.of) if self.of else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,7 @@ class Plan:
     risk: Risk = Risk.NONE
     expected_seconds: int = 0
     blast_radius: str = ""
+    touches: Touched = Touched()
     undo: str = ""  # how it would be undone; "" where it cannot be
     basis: str = ""  # e.g. "worked 14 of 16 times here"
     twice: str = ""  # why a person is asked a second time before the approval counts; "" where once is enough

@@ -1,8 +1,9 @@
 """Diagnoses, plans and decisions, each kept whole as they were made."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import false, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -29,6 +30,7 @@ class StoredPlan:
     id: int
     plan: Plan
     decision: Decision
+    shadow: bool = False  # whether it would have run by itself in automatic mode
 
 
 async def add_diagnosis(
@@ -47,8 +49,16 @@ async def add_diagnosis(
 
 
 async def add_plan(
-    db: AsyncConnection, incident_id: int, diagnosis_id: int, plan: Plan, decision: Decision
+    db: AsyncConnection,
+    incident_id: int,
+    diagnosis_id: int,
+    plan: Plan,
+    decision: Decision,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    shadow: bool = False,
 ) -> StoredPlan:
+    """Keep a plan with its decision, and what the decision rested on. `shadow`: it would have run by itself."""
     made = insert(plans).values(
         incident_id=incident_id,
         diagnosis_id=diagnosis_id,
@@ -59,10 +69,15 @@ async def add_plan(
     plan_id = int((await db.execute(made.returning(plans.c.id))).scalar_one())
     await db.execute(
         insert(decisions).values(
-            incident_id=incident_id, plan_id=plan_id, verdict=decision.name, payload=to_json(decision)
+            incident_id=incident_id,
+            plan_id=plan_id,
+            verdict=decision.name,
+            payload=to_json(decision),
+            facts=dict(facts) if facts is not None else None,
+            shadow=shadow,
         )
     )
-    return StoredPlan(plan_id, plan, decision)
+    return StoredPlan(plan_id, plan, decision, shadow)
 
 
 async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool = False) -> StoredAnswer | None:
@@ -81,11 +96,54 @@ async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool
 async def latest_plan(db: AsyncConnection, incident_id: int) -> StoredPlan | None:
     row = (
         await db.execute(
-            select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"))
+            select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"), decisions.c.shadow)
             .join(decisions, decisions.c.plan_id == plans.c.id)
             .where(plans.c.incident_id == incident_id)
             .order_by(plans.c.id.desc())
             .limit(1)
         )
     ).one_or_none()
-    return StoredPlan(row.id, from_json(Plan, row.payload), from_json(Decision, row.decision)) if row else None
+    if row is None:
+        return None
+    return StoredPlan(row.id, from_json(Plan, row.payload), from_json(Decision, row.decision), row.shadow)
+
+
+@dataclass(frozen=True, slots=True)
+class PastDecision:
+    """A decision with all that it rested on; `facts` is None for those made before facts were kept."""
+
+    incident_id: int
+    at: datetime
+    plan: Plan
+    answer: Diagnosis | Unsure
+    decision: Decision
+    facts: Mapping[str, Any] | None
+
+
+async def decided_since(db: AsyncConnection, since: datetime) -> AsyncIterator[PastDecision]:
+    """Decisions about proposed actions, oldest first."""
+    rows = await db.stream(
+        select(
+            decisions.c.incident_id,
+            decisions.c.created_at,
+            decisions.c.facts,
+            decisions.c.payload.label("decision"),
+            plans.c.payload.label("plan"),
+            diagnoses.c.payload.label("diagnosis"),
+            diagnoses.c.unsure,
+        )
+        .join(plans, plans.c.id == decisions.c.plan_id)
+        .join(diagnoses, diagnoses.c.id == plans.c.diagnosis_id)
+        .where(decisions.c.created_at >= since, plans.c.action.is_not(None))
+        .order_by(decisions.c.id)
+    )
+    async for row in rows:
+        answer = from_json(Unsure, row.diagnosis) if row.unsure else from_json(Diagnosis, row.diagnosis)
+        yield PastDecision(
+            incident_id=row.incident_id,
+            at=row.created_at,
+            plan=from_json(Plan, row.plan),
+            answer=answer,
+            decision=from_json(Decision, row.decision),
+            facts=row.facts,
+        )

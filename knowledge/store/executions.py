@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, case, func, select, text, update
+from sqlalchemy import ColumnElement, RowMapping, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Verification
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import executions, leases, verifications
+from knowledge.store.tables import approvals, executions, leases, verifications
 
 
 def execution_of(row: RowMapping) -> Execution:
@@ -92,6 +92,12 @@ async def queue(db: AsyncConnection, *, incident_id: int, approval_id: int, acti
 async def get(db: AsyncConnection, execution_id: int) -> Execution | None:
     row = (await db.execute(select(executions).where(executions.c.id == execution_id))).mappings().one_or_none()
     return execution_of(row) if row else None
+
+
+async def is_automatic(db: AsyncConnection, execution_id: int) -> bool:
+    """Whether policy started it, rather than people."""
+    query = select(approvals.c.automatic).join(executions, executions.c.approval_id == approvals.c.id)
+    return bool((await db.execute(query.where(executions.c.id == execution_id))).scalar_one_or_none())
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
@@ -198,33 +204,77 @@ async def count_recent(db: AsyncConnection, service: str, *, hours: float) -> in
 
 @dataclass(frozen=True, slots=True)
 class PastExecution:
-    """What was done to a target of late; `verdict` is the last verification's, "undone", or "" while not known."""
+    """What was done to a target of late; `verdict` is the last verification's, "undone", "failed", or "" while not
+    known."""
 
     action: str
     verdict: str
     at: datetime
 
 
-async def recent_on_target(db: AsyncConnection, target_key: str, *, hours: float) -> Sequence[PastExecution]:
-    """Executions on a target, newest first: for the loop breaker."""
-    last_verdict = (
+def _verdict() -> ColumnElement[str]:
+    """SQL for how an execution ended."""
+    last = (
         select(verifications.c.verdict)
         .where(verifications.c.execution_id == executions.c.id)
         .order_by(verifications.c.id.desc())
         .limit(1)
         .scalar_subquery()
     )
-    verdict = case((executions.c.state == ExecutionState.UNDONE, "undone"), else_=func.coalesce(last_verdict, ""))
-    rows = await db.execute(
-        select(executions.c.action_name.label("action"), verdict.label("verdict"), executions.c.started_at.label("at"))
-        .where(
-            executions.c.target_key == target_key,
-            executions.c.started_at > func.now() - timedelta(hours=hours),
-            executions.c.state.in_([ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.UNDONE]),
-        )
-        .order_by(executions.c.id.desc())
+    return case(
+        (executions.c.state == ExecutionState.UNDONE, "undone"),
+        (executions.c.state == ExecutionState.FAILED, "failed"),
+        else_=func.coalesce(last, ""),
     )
+
+
+_DONE = (ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.UNDONE)
+
+
+async def recent_on_target(
+    db: AsyncConnection, target_key: str, *, hours: float, since: datetime | None = None
+) -> Sequence[PastExecution]:
+    """Executions on a target, newest first, of late and since a person resumed it: for the loop breaker."""
+    query = select(
+        executions.c.action_name.label("action"), _verdict().label("verdict"), executions.c.started_at.label("at")
+    ).where(
+        executions.c.target_key == target_key,
+        executions.c.started_at > func.now() - timedelta(hours=hours),
+        executions.c.state.in_(_DONE),
+    )
+    if since is not None:
+        query = query.where(executions.c.started_at > since)
+    rows = await db.execute(query.order_by(executions.c.id.desc()))
     return [PastExecution(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    """What ran by itself over all targets: how many fixes in the last hour, and the newest failures in a row."""
+
+    last_hour: int
+    failures_in_a_row: int
+
+
+async def automatic_of_late(db: AsyncConnection, *, since: datetime | None = None, most: int = 100) -> Automatic:
+    """Counted since `since`, when a person resumed automatic work; a no-op is not counted."""
+    query = (
+        select(_verdict().label("verdict"), (executions.c.started_at > func.now() - timedelta(hours=1)).label("recent"))
+        .join(approvals, approvals.c.id == executions.c.approval_id)
+        .where(
+            approvals.c.automatic,
+            executions.c.action_name != "noop",
+            executions.c.state.in_([*_DONE, ExecutionState.STARTED]),
+            executions.c.started_at.is_not(None),
+        )
+    )
+    if since is not None:
+        query = query.where(executions.c.started_at > since)
+    rows = (await db.execute(query.order_by(executions.c.id.desc()).limit(most))).all()
+    # What is still being checked neither breaks a row of failures nor adds to it.
+    ended = [row.verdict for row in rows if row.verdict]
+    failures = next((n for n, verdict in enumerate(ended) if verdict == "verified"), len(ended))
+    return Automatic(sum(row.recent for row in rows), failures)
 
 
 async def under_way(db: AsyncConnection, target_key: str, *, apart_from: int) -> bool:
@@ -241,7 +291,8 @@ class StoredExecutions:
     """The executions and leases of one database; each method is one transaction of its own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # Each is one statement, which is a transaction by itself; BEGIN and COMMIT would triple the round trips.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
         async with self._engine.begin() as db:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, RowMapping, Text, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import Boolean, RowMapping, Text, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -230,6 +230,36 @@ async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
     )
     over = rows.scalars().all()
     return not all(over) if over else None
+
+
+async def began_near(db: AsyncConnection, target: Target, *, since: datetime, apart_from: int) -> Sequence[str]:
+    """Titles of open incidents of the same service, or on the same target, that began since; at most 5.
+
+    Of a service's pipelines and workloads each is looked at for itself.
+    """
+    same_service = and_(
+        incidents.c.service == target.service,
+        incidents.c.environment == target.environment,
+        func.coalesce(incidents.c.target["kind"].as_string(), target.kind) == target.kind,
+    )
+    same_workload = and_(
+        incidents.c.target["kind"].as_string() == target.kind,
+        incidents.c.target["name"].as_string() == target.name,
+        incidents.c.target["namespace"].as_string() == target.namespace,
+        incidents.c.target["cluster"].as_string() == target.cluster,
+    )
+    rows = await db.execute(
+        select(incidents.c.title)
+        .where(
+            incidents.c.id != apart_from,
+            incidents.c.opened_at > since,
+            incidents.c.resolved_at.is_(None),
+            or_(same_service, same_workload) if target.service else same_workload,
+        )
+        .order_by(incidents.c.id)
+        .limit(5)
+    )
+    return list(rows.scalars())
 
 
 async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:

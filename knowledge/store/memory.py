@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, false, func, literal, not_, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -237,7 +237,8 @@ async def track_record(
 ) -> Mapping[str, TrackRecord]:
     """By action: how often it healed this kind, failed, or was turned down as the wrong fix.
 
-    Counted from the remembered incidents themselves, so that correcting one corrects the record too.
+    Counted from the remembered incidents themselves, so that correcting one corrects the record too. Where the evidence
+    addressed the bot, nothing is counted.
     """
     outcome = knowledge_items.c.outcome
     wrong_fix = and_(outcome == "rejected", knowledge_items.c.reason == "right_cause_wrong_fix")
@@ -248,10 +249,12 @@ async def track_record(
             func.count().filter(outcome.in_(["not_verified", "worse", "failed"])).label("failed"),
             func.count().filter(wrong_fix).label("rejected"),
         )
+        .outerjoin(incidents, incidents.c.id == knowledge_items.c.incident_id)
         .where(
             knowledge_items.c.kind == kind,
             knowledge_items.c.status != "wrong",
             knowledge_items.c.action.not_in(["", "noop"]),
+            func.coalesce(incidents.c.flagged, false()).is_(False),
             *_matches({"environment": environment, "service": service}),
         )
         .group_by(knowledge_items.c.action)

@@ -11,6 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.store.tables import switches
 
 PAUSED = "paused"
+# Why nothing runs by itself until a person resumes it; "" since somebody did.
+BREAKER = "breaker"
+# Followed by channel, service or environment and its name, or by "everything"; the value is a mode.
+MODE = "mode:"
+# Followed by a target's key: a person let it be tried again there, so what was before does not count as a loop.
+RESUMED = "resumed:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +43,13 @@ async def write(db: AsyncConnection, name: str, value: Any, *, by: str) -> None:
 async def paused(db: AsyncConnection) -> bool:
     switch = await read(db, PAUSED)
     return bool(switch and switch.value)
+
+
+async def beginning_with(db: AsyncConnection, prefix: str) -> dict[str, Switch]:
+    """All switches of a family, by the rest of their names."""
+    rows = await db.execute(select(switches).where(switches.c.name.startswith(prefix, autoescape=True)))
+    return {row.name[len(prefix) :]: Switch(row.value, row.set_by, row.set_at) for row in rows}
+
+
+async def drop(db: AsyncConnection, name: str) -> None:
+    await db.execute(switches.delete().where(switches.c.name == name))

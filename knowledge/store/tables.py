@@ -190,7 +190,12 @@ decisions = Table(
     Column("plan_id", BigInteger, ForeignKey("plans.id", ondelete="CASCADE"), nullable=False, unique=True),
     Column("verdict", Text, nullable=False),
     Column("payload", JSONB, nullable=False),
+    # What it rested on besides plan and diagnosis, so that another policy can be tried on it.
+    Column("facts", JSONB),
+    # Whether it would have run by itself in automatic mode, while the mode in force did not let it.
+    Column("shadow", Boolean, nullable=False, server_default=text("false")),
     _moment("created_at", now=True),
+    Index("ix_decisions_created_at", "created_at"),
 )
 
 approvals = Table(
@@ -500,4 +505,19 @@ switches = Table(
     Column("value", JSONB, nullable=False),
     _text("set_by"),
     _moment("set_at", now=True),
+)
+
+# Whether a fix of a kind of failure may run by itself for a service, by what it did there: who said so, and why.
+trust = Table(
+    "trust",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("action", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("environment", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    _text("evidence"),
+    _text("set_by"),
+    _moment("set_at", now=True),
+    CheckConstraint("state IN ('proposed', 'granted', 'withdrawn', 'demoted')", name="state"),
 )

@@ -210,6 +210,21 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     return Outcome(True, True, f"Forward again to what was revision {snapshot['came_from_revision']}.")
 
 
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    """By the template alone: the one from before is undone, ours is not, another one was set by somebody else."""
+    target = action.target
+    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    before = await _template(action, clients, str(snapshot["came_from"]), str(snapshot["came_from_uid"]))
+    ours = await _template(action, clients, str(snapshot["goal"]), str(snapshot["goal_uid"]))
+    if kube.uid_of(found) != snapshot["uid"]:
+        return None
+    if kube.same_template({"spec": {"template": before}}, found):
+        return Outcome(True, True, f"Forward again to what was revision {snapshot['came_from_revision']}.")
+    if kube.same_template({"spec": {"template": ours}}, found):
+        return Outcome(False, False, f"Revision {snapshot['goal_revision']} still runs.")
+    return None
+
+
 NAME = "k8s_rollback"
 REMEDIATOR = Remediator(
     name=NAME,
@@ -230,6 +245,7 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     undo_text="rolls forward again to the revision that runs now",
     changes_spec=True,
 )

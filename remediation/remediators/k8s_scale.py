@@ -155,6 +155,18 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
 
 
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    """By the number alone: whoever set it back, there is nothing left to undo."""
+    target, was, to = action.target, int(snapshot["replicas"]), int(snapshot["to"])
+    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    now = kube.replicas_of(found)
+    if kube.uid_of(found) != snapshot["uid"] or now not in {was, to}:
+        return None
+    if now == was:
+        return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
+    return Outcome(False, False, f"It still has {to} replicas.")
+
+
 NAME = "k8s_scale"
 REMEDIATOR = Remediator(
     name=NAME,
@@ -175,6 +187,7 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     undo_text="scales back to the number of replicas it had",
     needs_signal=True,
     editable=_editable,

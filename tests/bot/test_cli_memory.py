@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind, IncidentState
-from knowledge.store import audit, incidents, memory
+from knowledge.store import answers, audit, incidents, memory
+from remediation.policy import PolicyFacts, decide, load_policy
+from remediation.replay import kept
 from tests.bot.conftest import Command
-from tests.rows import a_plan, an_incident, item, opened
+from tests.rows import NOW, TARGET, a_plan, an_incident, diagnosis, item, opened, plan
 
 LINES = [
     {
@@ -281,3 +283,29 @@ def test_a_policy_is_checked_by_line_and_a_decision_explained_by_rule(
         1,
     )
     assert command("policy", "explain", "77").status == 2
+
+
+def test_a_new_policy_is_tried_on_past_decisions_and_says_which_rule_would_flip_them(
+    command: Command, tmp_path: Path, healed: int, stored: Any
+) -> None:
+    old = tmp_path / "old.yaml"
+    old.write_text("mode: automatic\nenvironments: {prod: {actions: [noop], strategy: slack_first}}\n")
+    new = tmp_path / "new.yaml"
+    new.write_text(old.read_text() + "freezes: [{from: 2026-11-01, to: 2026-12-01, hard: true}]\n")
+    assert "0 of 0 decisions would flip; 1 were made before" in command("policy", "replay", new).out
+
+    async def decided(db: AsyncConnection) -> None:
+        incident = await incidents.get(db, healed)
+        assert incident is not None
+        proposal = plan()
+        answer = await answers.add_diagnosis(db, healed, diagnosis(), [])
+        facts = PolicyFacts(now=NOW)
+        decision = decide(proposal, diagnosis(), TARGET, load_policy(old), facts)
+        await answers.add_plan(db, healed, answer, proposal, decision, facts=kept(facts, TARGET, "noop"))
+
+    stored(decided)
+    assert command("policy", "replay", old, "--json").json == {"decisions": 1, "not_kept": 1, "flips": []}
+    (flip,) = command("policy", "replay", new, "--since", "1h", "--json").json["flips"]
+    assert (flip["incident"], flip["before"], flip["after"]) == (healed, "ask", "blocked")
+    assert flip["because"] == ["freeze fails (block): until 2026-12-01 00:00 UTC (limit: no freeze)"]
+    assert command("policy", "replay", tmp_path / "absent.yaml").status == 2

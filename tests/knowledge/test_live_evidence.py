@@ -76,6 +76,9 @@ async def test_every_scenario_gets_its_kind_and_its_fix_and_never_a_wrong_one(
 
 
 def right_action(scenario: Scenario) -> str:
+    """What everything visible speaks for; where that is wrong nobody can know it beforehand."""
+    if scenario.misleads:
+        return scenario.misleads
     return scenario.right_action if scenario.right_action not in {"escalate", "noop"} else ""
 
 

@@ -195,6 +195,7 @@ class MemoryStore:
         if execution_id in self.undone or fencing_token < self.rows[execution_id].fencing_token:
             return False
         self.undone.add(execution_id)
+        self._killed("undo begun")
         return True
 
 

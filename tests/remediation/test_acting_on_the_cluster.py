@@ -335,7 +335,7 @@ async def test_undo_puts_back_what_was_changed_and_only_once(site: Site, name: s
     assert (after["replicas"], after["image"]) == (before["replicas"], before["image"])
     assert store.rows[7].state is ExecutionState.UNDONE
     sent = len(writes(site))
-    assert await undo(store.rows[7], services(site, store)) is None
+    assert await undo(store.rows[7], services(site, store)) == outcome
     assert len(writes(site)) == sent
 
 

@@ -12,7 +12,9 @@ from remediation.verification import verify_once
 from tests.remediation.site import MemoryStore, Site, execution, services
 
 HEALED_HERE = [s.id for s in SCENARIOS if s.right_action.startswith("k8s_")]
-LEFT_TO_A_PERSON = [s.id for s in SCENARIOS if s.right_action in {"escalate", "noop"} and s.source != "github"]
+LEFT_TO_A_PERSON = [
+    s.id for s in SCENARIOS if s.right_action in {"escalate", "noop"} and s.source != "github" and not s.misleads
+]
 
 
 @pytest.mark.parametrize("scenario_id", HEALED_HERE)

@@ -27,6 +27,7 @@ from knowledge.model import (
     Precedent,
     Risk,
     Target,
+    Touched,
     TrackRecord,
     Unsure,
 )
@@ -47,6 +48,7 @@ from remediation.policy import (
     parse_policy,
     sendable,
 )
+from remediation.policy_rules import within
 from tests.remediation.site import diagnosis
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -131,6 +133,26 @@ TRUTH: dict[str, tuple[dict[str, Any], str, type]] = {
         "freeze", Ask,
     ),
     "a person has taken the incident": ({"facts": {"by_hand": "a person is on it"}}, "a person's work", Ask),
+    "a hard freeze": (
+        {"policy": POLICY + "freezes: [{from: 2026-11-23 08:00, to: 2026-11-23 10:30, hard: true}]\n"},
+        "freeze", Blocked,
+    ),
+    "peak hours": (
+        {"policy": POLICY + "time_windows: [{name: peak, days: [mon], from: 9:30, timezone: Europe/Paris}]\n"},
+        "time window", Ask,
+    ),
+    "hard peak hours": (
+        {"policy": POLICY + "time_windows: [{name: peak, from: 08:00, to: 09:30, hard: true}]\n"},
+        "time window", Blocked,
+    ),
+    "more pods than one action may touch": (
+        {"policy": POLICY + "limits: {pods_per_action: 3}\n", "plan": replace(plan(), touches=Touched(0, 4, 8))},
+        "blast radius", Blocked,
+    ),
+    "soon after another fix": (
+        {"facts": {"attempts": (Attempt("k8s_restart_pod", "verified", NOW - timedelta(minutes=9)),)}}, "cooldown", Ask,
+    ),
+    "the breaker over all targets": ({"facts": {"failures_in_a_row": 3}}, "breaker", Ask),
     "conservative without five successes": (
         {"policy": POLICY.replace("slack_first", "conservative")}, "track record", Ask,
     ),
@@ -304,6 +326,44 @@ def test_a_freeze_ends_when_it_ends() -> None:
     assert isinstance(verdict(elsewhere).verdict, Auto)
 
 
+@pytest.mark.parametrize(
+    ("moment", "inside"),
+    [
+        ("2026-11-27T20:59Z", False),
+        ("2026-11-27T21:00Z", True),  # Friday, 22:00 in Paris
+        ("2026-11-28T04:59Z", True),  # still Friday's night
+        ("2026-11-28T05:00Z", False),
+        ("2026-11-28T22:00Z", False),  # Saturday is not among its days
+        ("2026-03-28T20:30Z", False),
+        ("2026-07-03T20:30Z", True),  # 22:30 in summer
+    ],
+)
+def test_a_window_goes_by_the_wall_clock_and_past_midnight(moment: str, inside: bool) -> None:
+    text = "time_windows: [{name: night, days: [fri], from: 22:00, to: 06:00, timezone: Europe/Paris}]"
+    (window,) = parse_policy(text).time_windows
+    assert within(window, datetime.fromisoformat(moment)) is inside
+
+
+def test_a_weekend_needs_no_hours() -> None:
+    (window,) = parse_policy("time_windows: [{name: weekend, days: [sat, sun]}]").time_windows
+    assert [day for day in range(23, 30) if within(window, datetime(2026, 11, day, 12, tzinfo=UTC))] == [28, 29]
+
+
+def test_a_kind_may_have_a_strategy_of_its_own() -> None:
+    staging = "{mode: automatic, strategy: slack_first, min_confidence: 0.85"
+    own = POLICY.replace(staging, staging + ", strategies: {performance: conservative}")
+    assert own != POLICY
+    assert (verdict(own).strategy, verdict(POLICY).strategy) == ("conservative", "slack_first")
+    assert "track record" in failing(verdict(own))
+
+
+def test_trust_lifts_approve_to_automatic_and_nothing_that_was_narrowed_further() -> None:
+    earned = {"earned": "12 of 12 worked, granted by U1"}
+    assert isinstance(verdict(facts={"mode": "approve", **earned}).verdict, Auto)
+    assert isinstance(verdict(facts={"mode": "suggest", **earned}).verdict, Blocked)
+    assert isinstance(verdict(target=PROD, facts={"mode": "approve", **earned}).verdict, Ask)
+
+
 def test_dry_run_is_for_everything_an_environment_or_a_service() -> None:
     assert is_dry_run(parse_policy("dry_run: true"), None)
     assert is_dry_run(parse_policy("dry_run: {environments: [staging]}"), TARGET)
@@ -325,6 +385,9 @@ FACTS = st.fixed_dictionaries(
         "trusted": st.booleans(),
         "running_on_target": st.booleans(),
         "mode": st.sampled_from(["", "observe", "suggest", "approve", "automatic"]),
+        "earned": st.sampled_from(["", "granted by U1"]),
+        "automatic_last_hour": st.integers(0, 30),
+        "attempts": st.sampled_from([(), (Attempt("k8s_rollback", "verified", NOW - timedelta(minutes=30)),)]),
     }
 )
 EXTRA = st.sampled_from(
@@ -337,6 +400,10 @@ EXTRA = st.sampled_from(
         "limits: {fixes_per_hour: 1}\n",
         "actions: {k8s_scale: {min_confidence: 1.0}}\n",
         "freezes: [{from: 2020-01-01, to: 2030-01-01}]\n",
+        "time_windows: [{name: night, from: 22:00, to: 09:30, hard: true}]\n",
+        "limits: {percent_per_action: 0}\n",
+        "limits: {cooldown_minutes: 60}\n",
+        "limits: {automatic_fixes_per_hour: 5}\n",
     ]
 )
 
@@ -371,6 +438,11 @@ def test_adding_a_rule_never_allows_more(
         ("services:\n  - name: a\n    workload: {name: a}\n", 2, "services.0", "namespace"),
         ("freezes:\n  - {from: 2026-01-02, to: 2026-01-01}\n", 2, "freezes.0", "before"),
         ("freezes:\n  - {from: 2026-01-01, to: 2026-01-02, timezone: Mars}\n", 2, "freezes.0.timezone", "Mars"),
+        ("time_windows:\n  - {name: n, from: 25:00, to: 26:00}\n", 2, "time_windows.0.from", "1440"),
+        ("time_windows:\n  - {name: n, from: 9am}\n", 2, "time_windows.0.from", "09:30"),
+        ("time_windows:\n  - {name: n, from: 09:00, to: 09:00}\n", 2, "time_windows.0", "the same"),
+        ("time_windows:\n  - {name: n, days: [funday]}\n", 2, "time_windows.0.days.0", "mon"),
+        ("environments:\n  dev: {strategies: {crash: vector}}\n", 2, "environments.dev.strategies.crash", "crashloop"),
         ("mode: observe\nmode: automatic\n", 2, "mode", "written twice"),
         ("mode: [\n", 2, "", "YAML"),
         ("- a\n", 1, "", "mapping"),

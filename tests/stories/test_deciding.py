@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Stage, text_of
-from tests.stories.test_healing import healthy, writes
+from tests.stories.test_healing import healthy, service, writes
 
 
 async def test_a_rejected_fix_is_not_carried_out_and_another_is_proposed_next_time(stage: Stage) -> None:
@@ -64,3 +64,17 @@ async def test_the_command_answers_privately(stage: Stage) -> None:
     assert "in the last 7 days" in str(answer)
     answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stauts")
     assert "status" in text_of(answer["response"])
+
+
+async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_to_people(stage: Stage) -> None:
+    await stage.break_("overload-connections-catalog")
+    card = await stage.card("Waiting for approval", about="catalog")
+    assert "undo: scales back" in text_of(card)
+    await stage.click(card, "approve")
+    undone = await stage.card("Fix undone", about="catalog", deadline_s=90)
+    assert undone["ts"] == card["ts"]
+    reply = await stage.thread(undone, "Worse than before the fix")
+    assert "Scaled back to 2 replicas" in text_of(reply)
+    await stage.thread(undone, "please look, the failure goes on")
+    assert (await service(stage, "catalog"))["replicas"] == 2
+    assert len(writes(await stage.requests("k8s"))) == 2, "the fix and its undo, once each"

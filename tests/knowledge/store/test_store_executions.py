@@ -147,7 +147,7 @@ async def test_the_loop_breaker_sees_the_last_verdicts_newest_first(db: AsyncCon
     await acted(db, X.QUEUED)
     past = await executions.recent_on_target(db, TARGET.key, hours=24)
     assert [(one.action, one.verdict) for one in past] == [
-        ("k8s_scale", ""), ("k8s_rollback", "undone"), ("k8s_scale", "not_verified"),
+        ("k8s_scale", "failed"), ("k8s_rollback", "undone"), ("k8s_scale", "not_verified"),
     ]  # fmt: skip
     assert not await executions.recent_on_target(db, "sandbox/shop/Deployment/orders", hours=24)
 

@@ -72,6 +72,15 @@ UPSTREAM_UNREADY = Symptom(
 )
 
 
+PYTHON_NO_CONNECTIONS = Symptom(
+    "crash",
+    (
+        "{now} ERROR app.database connection to db.shared:5432 failed: FATAL: sorry, too many clients already",
+        "{now} CRITICAL app.startup no database connection after 3 attempts, giving up",
+    ),
+)
+
+
 def overload(saturated: Symptom, slow: Symptom) -> Callable[[State, Scenario], None]:
     """One pod's worth of work too much for the pods that run now: two more pods carry it."""
 
@@ -81,6 +90,22 @@ def overload(saturated: Symptom, slow: Symptom) -> Callable[[State, Scenario], N
         state.add_cause(scenario.id, scenario.service, rule)
 
     return begin
+
+
+def overload_at_the_databases_limit(state: State, scenario: Scenario) -> None:
+    """Saturated as by load alone, while the database takes the connections of two pods and of no third."""
+    service = state.service(scenario.service)
+    warm = frozenset(p["metadata"]["uid"] for p in state.cluster.pods(service.name))
+    busy = overloaded(len(warm) + 1.0, warm, PYTHON_SATURATED, PYTHON_SLOW)
+    most = len(warm)
+
+    def symptom_of(around: Surroundings, pod: Json) -> Symptom | None:
+        settings = around.find("configmaps", service.namespace, f"{service.name}-settings") or {"data": {}}
+        if len(around.pods) > most and settings["data"].get("DB_POOL_SIZE") != "5":
+            return PYTHON_NO_CONNECTIONS
+        return busy(around, pod)
+
+    state.add_cause(scenario.id, service.name, symptom_of)
 
 
 def upstream_down(state: State, scenario: Scenario) -> None:
@@ -142,6 +167,23 @@ SCENARIOS = (
         source="kubernetes",
         begin=overload(GO_SATURATED, GO_SLOW),
         proofs=Proofs(SCALE, TOO_LITTLE, RESTART, "upstream-catalog"),
+    ),
+    Scenario(
+        id="overload-connections-catalog",
+        title="Catalog is saturated, and its database is full",
+        summary="More pods look like the cure, but the database takes no more connections: with a third pod all crash.",
+        service="catalog",
+        kind="performance",
+        right_action="escalate",
+        group="overload-connections",
+        source="alertmanager",
+        begin=overload_at_the_databases_limit,
+        proofs=Proofs(
+            (("patch_configmap", "catalog-settings", "DB_POOL_SIZE", "5"), *SCALE), RESTART, SCALE, "upstream-catalog"
+        ),
+        alertname="HTTPLatencyHigh",
+        alert_text="The 99th percentile of {service} in {namespace} is above its objective; CPU is at its limit.",
+        misleads="k8s_scale",
     ),
     Scenario(
         id="upstream-catalog",

@@ -26,6 +26,8 @@ class Proofs:
 class Scenario:
     """One thing that a person can break. `group` joins scenarios with the same underlying cause.
 
+    `misleads` is the action that everything visible speaks for and that makes it worse; "" where nothing does.
+
     `begin` does to the world what in life a pipeline, a person or bad luck did; `alert…` are labels and annotations of
     the alert for those sources that send one.
     """
@@ -43,6 +45,7 @@ class Scenario:
     alertname: str = ""
     severity: str = "critical"
     alert_text: str = ""
+    misleads: str = ""
 
     @property
     def environment(self) -> str:

@@ -1,0 +1,146 @@
+"""What a decision rests on, counted in the database, and the decision itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers.services import Services
+from knowledge.model import Auto, Decision, Diagnosis, Execution, FailureKind, Incident, Plan, Precedent, Target, Unsure
+from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from remediation import modes, policy, replay
+from remediation.remediators import REMEDIATORS
+
+log = structlog.get_logger(__name__)
+
+LOOP_HOURS = 24.0
+# Why an approved fix did not start: by our own people's word, not for what its target looked like.
+PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
+HELD_BACK = (PAUSED, NARROWED)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, what it rested on as it is stored, and whether in automatic mode it would have run by itself."""
+
+    decision: Decision
+    rested_on: Mapping[str, Any]
+    shadow: bool
+
+
+async def attempts_on(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
+    """What was done to a target of late and since a person resumed it, newest first."""
+    resumed = await switches.read(db, switches.RESUMED + target.key)
+    since = resumed.set_at if resumed else None
+    past = await executions.recent_on_target(db, target.key, hours=LOOP_HOURS, since=since)
+    return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
+
+
+async def mode_set(db: AsyncConnection, incident: Incident, target: Target | None) -> str:
+    """The mode that people set for this incident's channel, service or environment; "" where they set none."""
+    found = await switches.beginning_with(db, switches.MODE)
+    return modes.set_for(
+        {scope: str(switch.value) for scope, switch in found.items()},
+        service=target.service if target else incident.service,
+        environment=target.environment if target else incident.environment,
+        channel=incident.channel,
+    )
+
+
+async def decide(  # noqa: PLR0917  all that a decision is about
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    answer: Diagnosis | Unsure,
+    plan: Plan,
+    precedents: Sequence[Precedent],
+) -> Decided:  # fmt: skip
+    target = plan.action.target if plan.action else incident.target
+    facts = await _facts(db, services, incident, answer, plan, precedents)
+    decision = policy.decide(plan, answer, target, services.policy, facts)
+    in_automatic = policy.decide(plan, answer, target, services.policy, replace(facts, mode="automatic"))
+    shadow = isinstance(in_automatic.verdict, Auto) and not isinstance(decision.verdict, Auto)
+    return Decided(decision, replay.kept(facts, target, plan.action.name if plan.action else ""), shadow)
+
+
+async def _facts(  # noqa: PLR0917  all that a decision is about
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    answer: Diagnosis | Unsure,
+    plan: Plan,
+    precedents: Sequence[Precedent],
+) -> policy.PolicyFacts:  # fmt: skip
+    target = plan.action.target if plan.action else incident.target
+    kind = answer.kind if isinstance(answer, Diagnosis) else FailureKind.UNKNOWN
+    records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
+    breaker, automatic = await _breaker(db, services)
+    return policy.PolicyFacts(
+        now=services.now(),
+        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
+        paused=await switches.paused(db) or not services.actions,
+        flagged=incident.flagged,
+        by_hand=incident.by_hand,
+        trusted=incident.trusted,
+        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        attempts=await attempts_on(db, target) if target else (),
+        record=records.get(plan.action.name) if plan.action else None,
+        # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
+        precedents=tuple(one for one in precedents if one.item.kind is kind),
+        mode=await mode_set(db, incident, target),
+        earned=await _earned(db, case_of(kind, plan)),
+        automatic_last_hour=automatic.last_hour,
+        failures_in_a_row=automatic.failures_in_a_row,
+        breaker=breaker,
+    )
+
+
+def case_of(kind: FailureKind | None, plan: Plan) -> trust.Case | None:
+    """What trust is earned for; None where there is nothing to trust, and for what never counts."""
+    if kind is None or plan.action is None or not plan.action.target.service:
+        return None
+    if not REMEDIATORS[plan.action.name].counts:
+        return None
+    return trust.Case(kind, plan.action.name, plan.action.target.service, plan.action.target.environment)
+
+
+async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
+    said = await trust.of(db, case) if case else None
+    return f"{said.evidence}, granted by {said.set_by}" if said and said.state == "granted" else ""
+
+
+async def narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
+    """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
+    target = current.action.target
+    found = await switches.beginning_with(db, switches.MODE)
+    incident = await incidents.get(db, current.incident_id) if found else None
+    mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target) if incident else "")
+    automatic = await executions.is_automatic(db, current.id)
+    if automatic and mode == "approve":
+        planned = await answers.latest_plan(db, current.incident_id)
+        incident = incident or await incidents.get(db, current.incident_id)
+        case = case_of(incident.kind, planned.plan) if incident and planned else None
+        mode = policy.mode_with_trust(mode, await _earned(db, case))
+    needed = "automatic" if automatic else "approve"
+    if policy.MODES.index(mode) >= policy.MODES.index(needed):
+        return ""
+    return f"{NARROWED} {mode} by now, and starting this takes {needed}; nothing was done."
+
+
+async def _breaker(db: AsyncConnection, services: Services) -> tuple[str, executions.Automatic]:
+    """Why nothing runs by itself, "" while it may, and the counts behind it.
+
+    Once tripped it stays so until a person resumes: the hour's count would run off by itself, and begin again.
+    """
+    switch = await switches.read(db, switches.BREAKER)
+    automatic = await executions.automatic_of_late(db, since=switch.set_at if switch and not switch.value else None)
+    if switch and switch.value:
+        return str(switch.value), automatic
+    why = policy.breaker_trips(services.policy.limits, automatic.last_hour, automatic.failures_in_a_row)
+    if why:
+        await switches.write(db, switches.BREAKER, why, by="codehealer")
+        await audit.record(db, "switch.breaker", value=why)
+        log.warning("breaker_tripped", why=why)
+    return why, automatic

@@ -1,0 +1,162 @@
+"""What people switch with /codehealer: mode, pause, resume and trust. Each is a recorded decision of a named person.
+
+Anybody may pause and narrow; to widen, to resume and to grant trust takes the policy's operators.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import facts
+from handlers.blocks import commands as wording
+from handlers.blocks.card import Card
+from handlers.services import Services
+from knowledge.errors import Unavailable
+from knowledge.model import Incident
+from knowledge.store import answers, audit, incidents, switches, trust
+from remediation import modes
+from remediation.approvals import Person
+from remediation.policy import AUTO_RISK, MODES
+from remediation.trust import evidence
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One command: who typed it and where, and the words after its name."""
+
+    person: Person
+    channel: str
+    words: tuple[str, ...]
+
+
+async def act(services: Services, name: str, words: tuple[str, ...], *, user: str, channel: str) -> Card:
+    """Do what was typed and say so; what is refused says why. `name` is one of ACTS."""
+    try:
+        person = await services.people.look_up(user)
+    except Unavailable:
+        return wording.said(name, "Slack did not say who you are just now. Try it again.")
+    async with services.engine.begin() as db:
+        return await ACTS[name](db, services, Asked(person, channel, words))
+
+
+async def _pause(db: AsyncConnection, _services: Services, asked: Asked) -> Card:
+    if asked.person.is_bot or asked.person.deleted:
+        return wording.said("pause", "Only people may pause.")
+    await switches.write(db, switches.PAUSED, True, by=asked.person.id)
+    await audit.record(db, "switch.paused", actor=asked.person.id, value=True)
+    return wording.said("pause", "⏸️ *Paused.* Nothing new is carried out until somebody resumes it; diagnoses go on.")
+
+
+async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card:
+    """Without a number the pause and the breaker over all targets, with one the loop breaker of that incident's."""
+    refusal = modes.may_operate(asked.person, services.policy)
+    if refusal:
+        return wording.said("resume", refusal)
+    if asked.words:
+        incident = await _incident(db, asked.words[0])
+        if incident is None or incident.target is None:
+            return wording.said("resume", "There is no such incident with a target. `/codehealer status` lists them.")
+        await switches.write(db, switches.RESUMED + incident.target.key, True, by=asked.person.id)
+        await audit.record(db, "switch.resumed", actor=asked.person.id, incident_id=incident.id)
+        return wording.said("resume", "Resumed: what was tried there before no longer counts against a fix.")
+    await switches.write(db, switches.PAUSED, False, by=asked.person.id)
+    await switches.write(db, switches.BREAKER, "", by=asked.person.id)
+    await audit.record(db, "switch.paused", actor=asked.person.id, value=False)
+    return wording.said("resume", "▶️ *Resumed.* Fixes may run again, as far as the policy lets them.")
+
+
+async def _incident(db: AsyncConnection, number: str) -> Incident | None:
+    # Longer than any id can be, and int() would take it.
+    return await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
+
+
+async def _mode(db: AsyncConnection, services: Services, asked: Asked) -> Card:
+    found = await switches.beginning_with(db, switches.MODE)
+    if not asked.words:
+        return wording.modes_answer(services.policy.mode, {scope: (s.value, s.set_by) for scope, s in found.items()})
+    scope, mode = _read_mode(asked)
+    if not scope:
+        return wording.mode_usage_answer()
+    problem = _unknown_place(services, scope)
+    if problem:
+        return wording.said("mode", problem)
+    now = {name: str(switch.value) for name, switch in found.items()}
+    wider = modes.widens(services.policy, now, scope, mode, default_channel=services.channel)
+    refusal = modes.may_operate(asked.person, services.policy) if wider else _nobody(asked.person)
+    if refusal:
+        await audit.record(db, "mode.refused", actor=asked.person.id, scope=scope, mode=mode or DEFAULT, why=refusal)
+        return wording.said("mode", refusal)
+    name = switches.MODE + scope
+    await (switches.write(db, name, mode, by=asked.person.id) if mode else switches.drop(db, name))
+    before = now.get(scope, DEFAULT)
+    await audit.record(db, "mode.set", actor=asked.person.id, scope=scope, mode=mode or DEFAULT, before=before)
+    return wording.mode_set_answer(scope, mode, before)
+
+
+def _nobody(person: Person) -> str:
+    return "Only people may do this." if person.is_bot or person.deleted else ""
+
+
+def _read_mode(asked: Asked) -> tuple[str, str]:
+    """(scope, mode) of what was typed, the mode "" for default; ("", "") where it cannot be read."""
+    *place, mode = asked.words
+    mode = mode.lower()
+    kind = place[0].lower() if place else ""
+    if mode not in {*MODES, DEFAULT} or kind not in modes.SCOPES or len(place) > 2:
+        return "", ""
+    name = place[1] if len(place) == 2 else ""
+    if kind == "channel":
+        # As typed by hand or as Slack writes a channel that was picked: <#C0123|name>.
+        name = name.strip("<>#").partition("|")[0] or asked.channel
+    if bool(name) == (kind == modes.EVERYTHING):
+        return "", ""
+    return f"{kind}:{name}" if name else kind, "" if mode == DEFAULT else mode
+
+
+def _unknown_place(services: Services, scope: str) -> str:
+    kind, _, name = scope.partition(":")
+    known = {
+        "service": {row.name for row in services.policy.services},
+        "environment": {*services.policy.environments, *(row.environment for row in services.policy.services), "prod"},
+    }.get(kind)
+    if known is None or name in known:
+        return ""
+    return f"There is no {kind} of that name in the policy; known are {', '.join(sorted(known)) or 'none'}."
+
+
+async def _trust(db: AsyncConnection, services: Services, asked: Asked) -> Card:
+    """Without words the list; `grant 12` and `withdraw 12` are about the fix of that incident."""
+    verb, number = (*asked.words, "", "")[:2]
+    if not verb:
+        return wording.trust_answer(await trust.granted(db))
+    incident = await _incident(db, number)
+    planned = await answers.latest_plan(db, incident.id) if incident else None
+    case = facts.case_of(incident.kind, planned.plan) if incident and planned else None
+    if verb not in {"grant", "withdraw"} or incident is None or case is None:
+        return wording.said("trust", "Name an incident with a fix: `/codehealer trust grant 12`, or `withdraw 12`.")
+    # Taking trust away narrows, so anybody may.
+    refusal = modes.may_operate(asked.person, services.policy) if verb == "grant" else _nobody(asked.person)
+    if not refusal and verb == "grant" and case.environment not in AUTO_RISK:
+        refusal = f"In {case.environment} a person is always asked, so trust would change nothing there."
+    if refusal:
+        return wording.said("trust", refusal)
+    counted = await trust.counted(db, case)
+    state = "granted" if verb == "grant" else "withdrawn"
+    words = evidence(counted.verified, counted.failed)
+    await trust.put(db, case, state, evidence=words, by=asked.person.id)
+    await audit.record(
+        db, f"trust.{state}", actor=asked.person.id, incident_id=incident.id, kind=case.kind, action=case.action,
+        service=case.service, environment=case.environment, evidence=words,
+    )  # fmt: skip
+    return wording.trust_set_answer(case, state, words)
+
+
+ACTS: Mapping[str, Callable[[AsyncConnection, Services, Asked], Awaitable[Card]]] = {
+    "mode": _mode,
+    "pause": _pause,
+    "resume": _resume,
+    "trust": _trust,
+}

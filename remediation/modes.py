@@ -1,0 +1,70 @@
+"""How far the bot may go where: what the policy file says, and what people set with /codehealer mode. Pure.
+
+A scope is "service:NAME", "environment:NAME", "channel:ID" or "everything". Of all that people set for a place the
+narrowest is in force, and it replaces what the file says; so whoever narrows anything is obeyed everywhere in it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from remediation.approvals import Person
+from remediation.policy_facts import MODES, mode_of_row
+from remediation.policy_file import Policy
+
+EVERYTHING = "everything"
+SCOPES = ("service", "environment", "channel", EVERYTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an incident may be: a service's row, or an environment in which no row is known."""
+
+    service: str
+    environment: str
+    channel: str
+    by_file: str
+
+
+def set_for(overrides: Mapping[str, str], *, service: str, environment: str, channel: str) -> str:
+    """The narrowest mode that people set for a place; "" where they set none."""
+    scopes = (f"service:{service}", f"environment:{environment}", f"channel:{channel}", EVERYTHING)
+    found = [overrides[scope] for scope in scopes if overrides.get(scope) in MODES]
+    return min(found, key=MODES.index, default="")
+
+
+def widens(policy: Policy, overrides: Mapping[str, str], scope: str, mode: str, *, default_channel: str) -> bool:
+    """Whether setting `mode` ("" takes back what was set) lets the bot go further anywhere than it may now."""
+    after = {**overrides, scope: mode}
+    kind, _, name = scope.partition(":")
+    for place in _places(policy, default_channel):
+        where = {"service": place.service, "environment": place.environment, "channel": place.channel}
+        if kind == "channel":
+            where["channel"] = name  # people may ask about any service in any channel
+        elif kind != EVERYTHING and where[kind] != name:
+            continue
+        now = set_for(overrides, **where) or place.by_file
+        then = set_for(after, **where) or place.by_file
+        if MODES.index(then) > MODES.index(now):
+            return True
+    return False
+
+
+def _places(policy: Policy, default_channel: str) -> Iterator[Place]:
+    for row in policy.services:
+        by_file = mode_of_row(policy, row, row.environment)
+        yield Place(row.name, row.environment, row.channel or default_channel, by_file)
+    for name in {*policy.environments, "prod"}:
+        yield Place("", name, default_channel, mode_of_row(policy, None, name))
+
+
+def may_operate(person: Person, policy: Policy) -> str:
+    """ "" when the person may widen, resume and grant trust; else the sentence that says why not. Fails closed."""
+    if person.is_bot or person.deleted or person.foreign or person.restricted:
+        return "Only full members of this workspace may do this."
+    roles = policy.operators
+    if not (roles.users or roles.groups or roles.channels):
+        roles = policy.approvers
+    if {person.id, *person.groups, *person.channels} & {*roles.users, *roles.groups, *roles.channels}:
+        return ""
+    people = ", ".join(f"<@{user}>" for user in roles.users) or "nobody yet: list people under operators in policy.yaml"
+    return f"You may narrow and pause, and not widen or resume. That may {people}."

@@ -1,0 +1,41 @@
+"""The page that calls the on-call person: with everything that is known, and in step with the incident."""
+
+from dataclasses import replace
+
+import httpx
+
+from bot.sandbox.server import Sandbox
+from handlers import flow
+from handlers.services import Services
+from knowledge.model import ExecutionState, Outcome, Verification
+from knowledge.store import executions
+from remediation.pager import PagerDuty
+from remediation.ports import Clients
+from tests.rows import S, an_execution, an_incident
+
+
+async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incident(
+    services: Services, sandbox: Sandbox
+) -> None:
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.NOT_VERIFIED, severity="critical")
+        number = await an_execution(db, incident)
+        await executions.start(db, number, fencing_token=1, snapshot={})
+        done = Outcome(True, True, "Scaled from 2 to 4 replicas.")
+        await executions.finish(db, number, state=ExecutionState.ACTED, outcome=done, fencing_token=1)
+        await executions.add_verification(db, number, Verification("not_verified", (), "1 of 4 pods is ready"))
+    async with httpx.AsyncClient() as http:
+        pager = PagerDuty(http, sandbox.env["PAGERDUTY_ROUTING_KEY"], sandbox.env["PAGERDUTY_BASE_URL"])
+        paging = replace(services, clients=Clients(pager=pager))
+        await flow.page(paging, incident.id)
+        (alert,) = sandbox.world.pagerduty.alerts.values()
+        assert (alert["status"], alert["payload"]["severity"]) == ("triggered", "critical")
+        assert alert["payload"]["summary"] == "checkout (prod): Crash loop - needs a person"
+        told = alert["payload"]["custom_details"]
+        assert told["why"] == "the fix is not verified: 1 of 4 pods is ready"
+        assert told["tried"] == "Nothing is changed. Scaled from 2 to 4 replicas."
+        assert "97% sure: It panics." in told["cause"]
+        async with services.engine.begin() as db:
+            await flow.close(db, paging, incident, S.RESOLVED, "The alert has resolved.")
+        await flow.stand_down(paging, incident.id)
+        assert alert["status"] == "resolved"

@@ -1,0 +1,141 @@
+"""What people switch with /codehealer, and what that does to decisions and to fixes that are queued."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+
+from handlers import commands, facts, flow, trusting
+from handlers.reading import Reader
+from handlers.services import Services
+from knowledge.model import Action, Ask, Auto, Blocked, ExecutionState, Incident, Outcome, Plan, Risk, Target
+from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from remediation.replay import decided_again
+from tests.handlers.office import rows
+from tests.rows import S, an_execution, an_incident, diagnosis, item
+
+DEV = Target("Deployment", "reports", "dev", "sandbox", "acme/reports", "reports", "dev")
+RESTART = Plan(Action("k8s_restart_pod", DEV, {"pod": "reports-1"}), preview="Delete pod reports-1.", risk=Risk.LOW)
+
+
+async def typed(services: Services, text: str, user: str = "U0DEV") -> str:
+    return (await commands.command(services, text, Reader("C0DEPLOY"), user=user)).text
+
+
+async def decided(services: Services, incident: Incident) -> facts.Decided:
+    async with services.engine.begin() as db:
+        return await facts.decide(db, services, incident, diagnosis(), RESTART, ())
+
+
+async def recorded(services: Services, what: str) -> list[tuple[str, Any]]:
+    query = "SELECT actor, payload FROM audit WHERE what = :what ORDER BY id"
+    return [(row.actor, row.payload) for row in await rows(services.engine, query, what=what)]
+
+
+async def test_anybody_narrows_and_only_an_operator_widens(services: Services) -> None:
+    assert "observe" in await typed(services, "mode service checkout observe")
+    assert "may" in await typed(services, "mode service checkout approve")
+    assert "checkout" in await typed(services, "mode")
+    assert "policy file" in await typed(services, "mode service checkout default", user="U0LEAD")
+    assert "no service of that name" in await typed(services, "mode service chekout observe")
+    assert "Write" in await typed(services, "mode service checkout sometimes")
+    assert [(by, one["before"], one["mode"]) for by, one in await recorded(services, "mode.set")] == [
+        ("U0DEV", "default", "observe"), ("U0LEAD", "observe", "default"),
+    ]  # fmt: skip
+    assert [by for by, _ in await recorded(services, "mode.refused")] == ["U0DEV"]
+
+
+async def test_a_mode_is_in_force_at_the_next_decision_and_for_what_is_queued(services: Services) -> None:
+    async with services.engine.begin() as db:
+        incident = await an_incident(db)
+        execution = await an_execution(db)
+    before = await decided(services, incident)
+    assert before.decision.mode == "automatic"
+    await typed(services, "mode environment dev suggest")
+    after = await decided(services, incident)
+    assert (after.decision.mode, type(after.decision.verdict), after.shadow) == ("suggest", Blocked, False)
+    # The same policy on the facts of then decides as it did then.
+    assert decided_again(RESTART, diagnosis(), before.rested_on, services.policy) == before.decision
+    await typed(services, "mode everything observe")
+    await flow.execute(services, execution)
+    async with services.engine.connect() as db:
+        row = await executions.get(db, execution)
+    assert row is not None
+    assert row.outcome is not None
+    assert "observe" in row.outcome.detail
+
+
+async def test_anybody_pauses_and_an_operator_ends_that_and_the_breaker(services: Services) -> None:
+    await typed(services, "pause")
+    async with services.engine.begin() as db:
+        await switches.write(db, switches.BREAKER, "3 failed in a row", by="codehealer")
+        incident = await an_incident(db)
+    assert "3 failed in a row" in await typed(services, "status")
+    assert "may" in await typed(services, "resume")
+    failing = {rule.rule for rule in (await decided(services, incident)).decision.rules if not rule.passed}
+    assert {"kill switch", "breaker"} <= failing
+    await typed(services, "resume", user="U0LEAD")
+    failing = {rule.rule for rule in (await decided(services, incident)).decision.rules if not rule.passed}
+    assert not {"kill switch", "breaker"} & failing
+
+
+async def test_failures_in_a_row_trip_the_breaker_until_a_person_resumes(services: Services) -> None:
+    async with services.engine.begin() as db:
+        incident = await an_incident(db)
+        for _ in range(3):
+            await _failed_by_itself(db)
+    decision = (await decided(services, incident)).decision
+    assert "3 fixes that ran by themselves failed in a row" in next(
+        r.actual for r in decision.rules if r.rule == "breaker"
+    )
+    async with services.engine.connect() as db:
+        tripped = await switches.read(db, switches.BREAKER)
+    assert tripped is not None
+    assert tripped.value
+    await typed(services, "resume", user="U0LEAD")
+    decision = (await decided(services, incident)).decision
+    assert next(r.passed for r in decision.rules if r.rule == "breaker")
+
+
+async def _failed_by_itself(db: Any) -> None:
+    number = await an_execution(db, action=RESTART.action)
+    await executions.start(db, number, fencing_token=1, snapshot={})
+    outcome = Outcome(False, False, "refused")
+    await executions.finish(db, number, state=ExecutionState.FAILED, outcome=outcome, fencing_token=1)
+    await db.execute(text("UPDATE approvals SET automatic = true"))
+
+
+async def test_trust_is_proposed_with_evidence_granted_by_a_person_and_lost_by_one_failure(services: Services) -> None:
+    async with services.engine.begin() as db:
+        for number in range(12):
+            past = await an_incident(db, state=S.HEALED, title=f"Past{number}")
+            one = item(f"incident-{past.id}", incident_id=past.id, service="reports", environment="dev",
+                       action="k8s_restart_pod", occurred_at=datetime.now(UTC) - timedelta(days=1))  # fmt: skip
+            await memory.remember(db, one, vector=None, vector_model="")
+        incident = await an_incident(db)
+        moved = await incidents.move(db, incident, S.DIAGNOSING, target=DEV, kind=diagnosis().kind)
+        assert moved is not None
+        incident = moved
+        answer = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
+        await answers.add_plan(db, incident.id, answer, RESTART, (await facts.decide(
+            db, services, incident, diagnosis(), RESTART, ())).decision)  # fmt: skip
+        await trusting.after_success(db, services, incident, RESTART)
+    (said,) = await rows(services.engine, "SELECT payload->>'text' AS words FROM outbox WHERE key LIKE 'proposed%'")
+    assert "worked 12 of 12 times" in said.words
+    assert f"trust grant {incident.id}" in said.words
+    await typed(services, "mode environment dev approve")
+    assert isinstance((await decided(services, incident)).decision.verdict, Ask)
+    assert "may" in await typed(services, f"trust grant {incident.id}")
+    await typed(services, f"trust grant {incident.id}", user="U0ONCALL")
+    granted = (await decided(services, incident)).decision
+    assert granted.mode == "automatic"
+    async with services.engine.begin() as db:
+        await trusting.after_failure(db, services, incident, RESTART)
+        await trusting.after_success(db, services, incident, RESTART)
+        case = trust.Case(diagnosis().kind, "k8s_restart_pod", "reports", "dev")
+        now = await trust.of(db, case)
+        assert (await audit.seal(db)) > 0
+    assert now is not None
+    assert now.state == "demoted", "what was before does not earn it a second time"
+    assert (await decided(services, incident)).decision.mode == "approve"
+    assert not isinstance((await decided(services, incident)).decision.verdict, Auto)
