@@ -11,8 +11,7 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
-from remediation.policy import load_policy
-from tests.remediation.site import POLICY, SCALE, Site, sandbox_clients
+from tests.remediation.site import SCALE, Site, sandbox_clients, site_policy
 
 
 async def _no_post(*_: Any, **__: Any) -> str:
@@ -30,14 +29,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         port = probe.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
     world = World(
-        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE)
-    )
+        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE),
+        vault=tmp_path / "vault",
+    )  # fmt: skip
     world.add_routes(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await world.start()
     clients = sandbox_clients(base, tokens, httpx.AsyncClient(), tmp_path)
-    yield Site(world, clients, load_policy(POLICY), tokens)
+    yield Site(world, clients, site_policy(tmp_path), tokens)
     for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):
         assert client is not None
         await client.aclose()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from bot.sandbox.server import VAULT_IN_POLICY
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import World
 from bot.sandbox.world.scenarios import BY_ID
@@ -40,9 +41,10 @@ from remediation.code_host import GitHubHost
 from remediation.evidence import collect
 from remediation.execution import ExecutionServices
 from remediation.pager import PagerDuty
-from remediation.policy import Policy
+from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients
 from remediation.prometheus import PrometheusServer
+from remediation.rotation import PolicySources
 from remediation.status_pages import StatusPageReader, parse_pages
 
 POLICY = Path("bot/sandbox/policy.yaml")
@@ -213,7 +215,13 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         metrics=PrometheusServer(http, f"{base}/prometheus"),
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
+        secret_sources=PolicySources(site_policy(folder)),
     )
+
+
+def site_policy(folder: Path) -> Policy:
+    """The sandbox's policy with its sources of secrets in `folder`."""
+    return parse_policy(POLICY.read_text().replace(VAULT_IN_POLICY, str(folder / "vault")))
 
 
 def kubeconfig(folder: Path, server: str, token: str) -> Path:

@@ -90,7 +90,7 @@ def test_after_a_rollout_the_rollback_else_a_new_pod_else_nothing(kind: FailureK
     assert proposed(kind, context(rolled_out=OLD, failing=0)) is None
 
 
-@pytest.mark.parametrize("kind", [FailureKind.OOMKILLED, FailureKind.IMAGEPULLBACKOFF, FailureKind.CONFIG_ERROR])
+@pytest.mark.parametrize("kind", [FailureKind.OOMKILLED, FailureKind.CREDENTIALS, FailureKind.CONFIG_ERROR])
 def test_what_the_last_release_brought_is_rolled_back_and_else_a_person_decides(kind: FailureKind) -> None:
     assert proposed(kind, context()) == "k8s_rollback"
     assert proposed(kind, context(rolled_out=OLD)) is None

@@ -84,10 +84,20 @@ async def test_github_requests_are_described(site: Site) -> None:
     assert {("GET", "annotations"), ("GET", "{basehead}"), ("GET", "runs")} <= seen
 
 
+_PLURALS = {
+    "api/v1": "pods|events|nodes|persistentvolumeclaims|resourcequotas|limitranges|configmaps|secrets",
+    "apis/apps/v1": "deployments|replicasets|statefulsets|daemonsets|controllerrevisions",
+    "apis/autoscaling/v2": "horizontalpodautoscalers",
+    "apis/batch/v1": "jobs",
+    # Of operators: their own descriptions say so.
+    "apis/keda.sh/v1alpha1": "scaledobjects",
+    "apis/autoscaling.k8s.io/v1": "verticalpodautoscalers",
+}
 KUBERNETES_PATHS = re.compile(
-    r"/(?:api/v1|apis/apps/v1|apis/autoscaling/v2)(?:/namespaces/[a-z0-9-]+)?"
-    r"/(?:pods|events|nodes|deployments|replicasets|statefulsets|daemonsets|horizontalpodautoscalers"
-    r"|persistentvolumeclaims|resourcequotas|controllerrevisions)(?:/[a-z0-9.-]+(?:/log)?)?"
+    "|".join(
+        rf"/{prefix}(?:/namespaces/[a-z0-9-]+)?/(?:{plurals})(?:/[a-z0-9.-]+(?:/log)?)?"
+        for prefix, plurals in _PLURALS.items()
+    )
 )
 KUBERNETES_QUERY = {
     "GET": {"labelSelector", "fieldSelector", "limit", "continue", "container", "previous", "tailLines", "limitBytes"},
@@ -102,6 +112,10 @@ KUBERNETES_QUERY = {
         ("stuck-pod-checkout", "checkout", FailureKind.PROBE_FAILURE),
         ("release-crash-checkout", "checkout", FailureKind.CRASHLOOP),
         ("overload-catalog", "catalog", FailureKind.PERFORMANCE),
+        ("oom-orders", "orders", FailureKind.OOMKILLED),
+        ("wedged-all-checkout", "checkout", FailureKind.PROBE_FAILURE),
+        ("image-typo-search", "search", FailureKind.IMAGEPULLBACKOFF),
+        ("password-rotated-orders", "orders", FailureKind.CREDENTIALS),
     ],
 )
 async def test_kubernetes_requests_and_what_they_make_are_valid(
@@ -123,10 +137,12 @@ async def test_kubernetes_requests_and_what_they_make_are_valid(
             assert set(request["body"]) <= {"apiVersion", "kind", "preconditions", "dryRun"}
         if request["method"] == "PATCH":
             assert all({"op", "path", "value"} == set(o) for o in request["body"])
-    # The object that a patch made is checked against the strict schema of its kind.
+    # What a patch made is checked against the strict schema of its kind.
     target = site.target(service)
-    live = site.store().get("deployments", target.namespace, service)
-    kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
+    for plural, name in (("deployments", service), ("secrets", f"{service}-db")):
+        live = site.store().get(plural, target.namespace, name)
+        if live is not None:
+            kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
 
 
 @pytest.mark.shared
