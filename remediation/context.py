@@ -7,7 +7,8 @@ from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import kube, revisions, rotation
+from remediation import between, kube, revisions, rotation
+from remediation.between import Between
 from remediation.budgets import Budgets
 from remediation.managers import Manager, managers_of
 from remediation.policy import Policy, service_of
@@ -50,6 +51,7 @@ class Context:
     secrets: tuple[SecretState, ...] = ()
     configuration: tuple[Changed, ...] = ()
     managers: tuple[Manager, ...] = ()
+    between: Between | None = None  # the running revision and the last that is known to have run well
     run: Json | None = None
     jobs: tuple[Json, ...] = ()
     log_says: Says = "unclear"
@@ -105,12 +107,14 @@ async def _gather_workload(
     pods = kube.pods_of(workload, found, kept)
     service = service_of(policy, target)
     memory_cap = (service.max_memory if service else "") or policy.limits.memory_cap
-    budgets, setters, secrets, configuration, managers = await asyncio.gather(
+    replica_sets = revisions.alike(kept, pods)
+    budgets, setters, secrets, configuration, managers, lies_between = await asyncio.gather(
         _budgets(cluster, target) if memory_cap else _none(),
         _memory_setters(cluster, target, workload),
         rotation.states(service, target, policy, cluster),
         _configuration(cluster, target, workload),
         managers_of(workload, target, service.argocd_app if service else "", clients),
+        between.looked_at(target, workload, replica_sets, clients),
     )
     return Context(
         target,
@@ -120,7 +124,7 @@ async def _gather_workload(
         max_replicas=service.max_replicas if service else 1,
         workload=workload,
         pods=pods,
-        replica_sets=tuple(revisions.alike(kept, pods)),
+        replica_sets=tuple(replica_sets),
         autoscalers=tuple(autoscalers),
         memory_setters=setters,
         memory_cap=memory_cap,
@@ -128,6 +132,7 @@ async def _gather_workload(
         secrets=secrets,
         configuration=(*configuration, *_rotated(secrets)),
         managers=managers,
+        between=lies_between,
     )
 
 

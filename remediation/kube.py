@@ -298,6 +298,15 @@ def ran_healthy(revision: Json, newer: Iterable[Json], *, least_seconds: int) ->
     return (min(later) - born).total_seconds() >= least_seconds
 
 
+def last_healthy(workload: Json, replica_sets: Sequence[Json]) -> Json | None:
+    """The newest older revision with another template that is known to have run well."""
+    for revision in older_revisions(workload, replica_sets):
+        newer = [r for r in replica_sets if revision_of(r) > revision_of(revision)]
+        if ran_healthy(revision, newer, least_seconds=STOOD_SECONDS):
+            return revision
+    return None
+
+
 def argocd_app_name(workload: Json) -> str:
     """The application's name in Argo CD's tracking annotation ("app:group/kind:ns/name") or label."""
     tracking = annotations(workload).get("argocd.argoproj.io/tracking-id", "")

@@ -383,6 +383,12 @@ def _freeze(case: _Case) -> RuleResult:
     return _result("freeze", "no freeze", "none now", True, "ask")
 
 
+def _asked_twice(case: _Case) -> RuleResult:
+    why = case.plan.twice
+    limit = "nothing that stays when it is undone"
+    return _result("asked twice", limit, why or "nothing known", not why, "ask", "an approver, who confirms it again")
+
+
 RULES: tuple[Callable[[_Case], RuleResult], ...] = (
     _has_action,
     _has_target,
@@ -404,6 +410,7 @@ RULES: tuple[Callable[[_Case], RuleResult], ...] = (
     _one_at_a_time,
     _source,
     _freeze,
+    _asked_twice,
 )
 
 

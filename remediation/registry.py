@@ -31,11 +31,15 @@ class NotOffered:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would change: a sentence as a person would say it, a diff, and how much it touches."""
+    """What would change: a sentence as a person would say it, a diff, and how much it touches.
+
+    `twice` is why a person is asked a second time before it counts as approved, "" where once is enough.
+    """
 
     sentence: str
     diff: str
     blast_radius: str
+    twice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Remediator:
     `settle_seconds` pass before the first verification; after `deadline_seconds` a pending one is "not verified".
     `settled` looks at the target after a crash: an Outcome that changed means it happened, one that did not means that
     it surely did not, None that it cannot be told. `undo_text` is "" where nothing can be undone.
+    `undone` looks at the target after an undo that was interrupted, in the same way; without it, it cannot be told.
     `needs_signal` marks fixes whose success the target's own state cannot show: only the original signal can.
     """
 
@@ -76,8 +81,11 @@ class Remediator:
     verify: Callable[[Action, Mapping[str, Any], Json], Verification]
     undo: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome]] | None = None
     undo_text: str = ""
+    undone: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome | None]] | None = None
     needs_signal: bool = False
     counts: bool = True  # in statistics and trust
+    # Whether every pod of the workload is replaced by it.
+    replaces_pods: bool = False
     # Several writes in one action: `execute` run again goes on behind those that its mark shows as done.
     resumes: bool = False
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.

@@ -22,6 +22,7 @@ from remediation.registry import (
     judged,
 )
 from remediation.remediators._workload import (
+    cluster_of,
     fetch,
     health_checks,
     left_alone,
@@ -199,11 +200,13 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
     return await fetch(action, clients)
 
 
+def _limit_now(snapshot: Mapping[str, Any], workload: Json) -> str:
+    limits = {c["name"]: kube.memory_of(c, "limits") for c in kube.containers(kube.template_of(workload))}
+    return limits.get(snapshot["container"], "gone")
+
+
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
-    template = kube.template_of(state.get("workload") or {})
-    now = next(
-        (kube.memory_of(c, "limits") for c in kube.containers(template) if c["name"] == snapshot["container"]), "gone"
-    )
+    now = _limit_now(snapshot, state.get("workload") or {})
     same = amount_of(now) == amount_of(snapshot["limit"])
     ours = check("memory limit", str(snapshot["limit"]), now, same, otherwise="not_verified")
     return judged([ours, *health_checks(snapshot, state)], f"All pods are ready with a limit of {now}.")
@@ -216,6 +219,18 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     except Conflict:
         return left_alone(action)
     return Outcome(True, True, f"The memory limit is {snapshot['was']} again.", {"limit": snapshot["was"]})
+
+
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    """By the limit alone: whoever set it back, there is nothing left to undo."""
+    target = action.target
+    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    now = amount_of(_limit_now(snapshot, found))
+    if kube.uid_of(found) != snapshot["uid"] or now not in {amount_of(snapshot["was"]), amount_of(snapshot["limit"])}:
+        return None
+    if now == amount_of(snapshot["was"]):
+        return Outcome(True, True, f"The memory limit is {snapshot['was']} again.", {"limit": snapshot["was"]})
+    return Outcome(False, False, f"The memory limit is still {snapshot['limit']}.")
 
 
 NAME = "k8s_raise_memory"
@@ -241,6 +256,8 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     undo_text="puts the memory limit back to what it was",
     changes_spec=True,
+    replaces_pods=True,
 )

@@ -137,4 +137,5 @@ REMEDIATOR = Remediator(
     settled=_settled,
     look=_look,
     verify=_verify,
+    replaces_pods=True,
 )

@@ -54,12 +54,10 @@ def _propose(context: Context) -> Action | NotOffered:
     hindrance = kube.rollout_hindrance(workload)
     if hindrance:
         return NotOffered(hindrance)
-    kept = list(context.replica_sets)
-    for older in kube.older_revisions(workload, kept):
-        newer = [r for r in kept if kube.revision_of(r) > kube.revision_of(older)]
-        if kube.ran_healthy(older, newer, least_seconds=kube.STOOD_SECONDS):
-            return _to(context, workload, older)
-    return NotOffered("there is no earlier, different revision that is known to have run")
+    older = kube.last_healthy(workload, context.replica_sets)
+    if older is None:
+        return NotOffered("there is no earlier, different revision that is known to have run")
+    return _to(context, workload, older)
 
 
 def _to(context: Context, workload: Json, older: Json) -> Action | NotOffered:
@@ -182,10 +180,13 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
     return await fetch(action, clients)
 
 
+def _image_now(snapshot: Mapping[str, Any], workload: Json) -> str:
+    images = {c["name"]: str(c.get("image", "")) for c in kube.containers(kube.template_of(workload))}
+    return images.get(snapshot["container"], "gone")
+
+
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
-    template = kube.template_of(state.get("workload") or {})
-    images = {c["name"]: str(c.get("image", "")) for c in kube.containers(template)}
-    now = images.get(snapshot["container"], "gone")
+    now = _image_now(snapshot, state.get("workload") or {})
     ours = check("image", str(snapshot["image"]), now, now == snapshot["image"], otherwise="not_verified")
     return judged([ours, *health_checks(snapshot, state)], f"All pods run {now} and are ready.")
 
@@ -197,6 +198,18 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     except Conflict:
         return left_alone(action)
     return Outcome(True, True, f"The image is {snapshot['was']} again.", {"image": snapshot["was"]})
+
+
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    """By the image alone: whoever set it back, there is nothing left to undo."""
+    target = action.target
+    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    now = _image_now(snapshot, found)
+    if kube.uid_of(found) != snapshot["uid"] or now not in {snapshot["was"], snapshot["image"]}:
+        return None
+    if now == snapshot["was"]:
+        return Outcome(True, True, f"The image is {now} again.", {"image": now})
+    return Outcome(False, False, f"The image is still {now}.")
 
 
 NAME = "k8s_update_image"
@@ -223,6 +236,8 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     undo_text="puts back the image that is set now",
     changes_spec=True,
+    replaces_pods=True,
 )

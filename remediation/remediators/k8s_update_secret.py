@@ -300,4 +300,5 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     resumes=True,
+    replaces_pods=True,
 )

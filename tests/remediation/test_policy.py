@@ -130,6 +130,7 @@ TRUTH: dict[str, tuple[dict[str, Any], str, type]] = {
         {"policy": POLICY + "freezes: [{from: 2026-11-23 09:30, to: 2026-11-23 10:30, timezone: Europe/Paris}]\n"},
         "freeze", Ask,
     ),
+    "a migration lies between": ({"plan": replace(plan(), twice="A migration lies between.")}, "asked twice", Ask),
     "conservative without five successes": (
         {"policy": POLICY.replace("slack_first", "conservative")}, "track record", Ask,
     ),

@@ -44,15 +44,20 @@ class State:
         self.versions[name] = f"{major}.{minor}.{int(patch) + 1}"
         return self.versions[name]
 
-    def release(self, name: str, version: str, *, pushed: bool = True) -> str:
-        """Rolls a version out, as the delivery pipeline does; its image. `pushed`: the registry has it."""
+    def release(self, name: str, version: str, *, pushed: bool = True, files: dict[str, str] | None = None) -> str:
+        """Rolls a version out, as the delivery pipeline does; its image.
+
+        `pushed`: the registry has it; `files` are what its commit changes besides the manifest.
+        """
         service = BY_NAME[name]
         image = service.image(version)
         if pushed:
             self.cluster.images.add(image)
         sha = commit_sha(name, version)
         repository = self.repository(name)
-        self.hub.commit(repository, f"Release {name} {version}", {MANIFEST: manifest(service, version)}, sha=sha)
+        self.hub.commit(
+            repository, f"Release {name} {version}", {MANIFEST: manifest(service, version), **(files or {})}, sha=sha
+        )
         self.hub.start(repository, sha, f"Release {name} {version}")
         self.argo.deployed(service, sha)
         self.apply(service, version, sha)
