@@ -1,10 +1,13 @@
 """The sandbox's world in this process, the bot's real clients on it, and values that the tests need."""
 
 import asyncio
+import atexit
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +218,22 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         metrics=PrometheusServer(http, f"{base}/prometheus"),
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
-        secret_sources=PolicySources(site_policy(folder)),
+        secret_sources=PolicySources(site_policy()),
     )
 
 
-def site_policy(folder: Path) -> Policy:
-    """The sandbox's policy with its sources of secrets in `folder`."""
-    return parse_policy(POLICY.read_text().replace(VAULT_IN_POLICY, str(folder / "vault")))
+@cache
+def vault() -> Path:
+    """Where this process's worlds keep the secrets that the policy names as sources; each world fills it anew."""
+    folder = tempfile.TemporaryDirectory(prefix="codehealer-vault-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
+def site_policy() -> Policy:
+    """The sandbox's policy with its sources of secrets in the vault; reading it takes longer than most tests."""
+    return parse_policy(POLICY.read_text().replace(VAULT_IN_POLICY, str(vault())))
 
 
 def kubeconfig(folder: Path, server: str, token: str) -> Path:
