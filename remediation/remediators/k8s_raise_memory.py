@@ -244,7 +244,7 @@ REMEDIATOR = Remediator(
     parameters=RaiseMemory,
     permissions=(
         "deployments, statefulsets, daemonsets: get, patch",
-        "replicasets, controllerrevisions, pods, limitranges, resourcequotas: list",
+        "replicasets, controllerrevisions, pods, limitranges, resourcequotas, verticalpodautoscalers: list",
     ),
     target_kinds=frozenset(WORKLOADS),
     propose=_propose,

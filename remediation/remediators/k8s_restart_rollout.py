@@ -127,6 +127,7 @@ REMEDIATOR = Remediator(
     permissions=(
         "deployments, statefulsets, daemonsets: get, patch",
         "replicasets, controllerrevisions, pods: list",
+        "configmaps: get",
     ),
     target_kinds=frozenset(WORKLOADS),
     propose=_propose,

@@ -151,7 +151,10 @@ REMEDIATOR = Remediator(
     settle_seconds=10,
     deadline_seconds=900,
     parameters=Scale,
-    permissions=("deployments, statefulsets: get, list, patch", "horizontalpodautoscalers: list", "pods: list"),
+    permissions=(
+        "deployments, statefulsets: get, patch",
+        "horizontalpodautoscalers, scaledobjects, pods: list",
+    ),
     target_kinds=frozenset({"Deployment", "StatefulSet"}),
     propose=_propose,
     preview=_preview,

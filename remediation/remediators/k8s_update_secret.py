@@ -286,7 +286,7 @@ REMEDIATOR = Remediator(
     deadline_seconds=900,
     parameters=UpdateSecret,
     permissions=(
-        "secrets: get, patch (only the named ones)",
+        "secrets: get, patch",
         "deployments, statefulsets, daemonsets: get, list, patch",
         "replicasets, controllerrevisions, pods: list",
     ),

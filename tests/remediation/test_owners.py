@@ -115,7 +115,7 @@ def test_a_refusal_names_the_line_that_grants_it() -> None:
     lines = {
         "GET /api/v1/namespaces/shop/pods": '{apiGroups: [""], resources: [pods], verbs: [list]}',
         "GET /api/v1/namespaces/shop/pods/a/log": '{apiGroups: [""], resources: [pods/log], verbs: [get]}',
-        "PATCH /apis/apps/v1/namespaces/s/daemonsets/a": '{apiGroups: ["apps"], resources: [daemonsets], verbs: [patch]}',
+        "PATCH /apis/batch/v1/namespaces/shop/jobs/a": '{apiGroups: ["batch"], resources: [jobs], verbs: [patch]}',
         "GET /api/v1/nodes": '{apiGroups: [""], resources: [nodes], verbs: [list]}',
         "DELETE /api/v1/namespaces/shop/pods/a": '{apiGroups: [""], resources: [pods], verbs: [delete]}',
     }

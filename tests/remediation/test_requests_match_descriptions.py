@@ -11,10 +11,13 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
+from bot.remediators_page import grants
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import FailureKind
+from remediation.cluster_errors import granting
 from remediation.evidence import collect
 from remediation.execution import run
+from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation.site import MemoryStore, Site, execution, services
 
@@ -130,11 +133,17 @@ async def test_kubernetes_requests_and_what_they_make_are_valid(
     row = store.rows[7]
     assert row.finished_at is not None
     await verify_once(row, site.clients, now=row.finished_at + timedelta(minutes=1), signal_firing=False)
+    # A service's named Secrets are looked at whatever is proposed for it.
+    secret = {"secrets": {"get"}} if any(s.secrets for s in site.policy.services if s.name == service) else {}
+    allowed = {"nodes": {"get", "list"}, **secret, **grants([REMEDIATORS[plan.action.name]])}
     for request in sent(site, "k8s"):
         assert KUBERNETES_PATHS.fullmatch(request["path"].removeprefix("/k8s")), request["path"]
         assert set(request["query"]) <= KUBERNETES_QUERY[request["method"]], request
         if request["method"] == "DELETE":
             assert set(request["body"]) <= {"apiVersion", "kind", "preconditions", "dryRun"}
+        line = granting(f"{request['method']} {request['path'].removeprefix('/k8s')}")
+        resource, verb = re.findall(r"(?:resources|verbs): \[(.+?)\]", line)
+        assert verb in allowed.get(resource, set()), f"the documented Role does not allow {line}"
         if request["method"] == "PATCH":
             assert all({"op", "path", "value"} == set(o) for o in request["body"])
     # What a patch made is checked against the strict schema of its kind.
