@@ -1,6 +1,5 @@
 """Makes the tables of docs/remediators.md from the catalogue: `python -m bot.remediators_page`."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,8 +30,9 @@ LOOKING = (
 def filled(text: str) -> str:
     """The page with each marked table made anew: <!-- name --> … <!-- end -->."""
     for name, lines in _tables(list(REMEDIATORS.values())).items():
-        made = f"<!-- {name} -->\n\n" + "\n".join(lines) + "\n\n<!-- end -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- end -->", lambda _, made=made: made, text, count=1, flags=re.DOTALL)
+        head, mark, rest = text.partition(f"<!-- {name} -->")
+        _, end, tail = rest.partition("<!-- end -->")
+        text = head + mark + "\n\n" + "\n".join(lines) + "\n\n" + end + tail
     return text
 
 
