@@ -49,6 +49,7 @@ from remediation.pager import PagerDuty
 from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 from remediation.prometheus import PrometheusServer
+from remediation.rotation import PolicySources
 from remediation.status_pages import StatusPageReader, parse_pages
 
 HTTP_TIMEOUT_S = 15.0
@@ -189,6 +190,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         metrics=_metrics(settings, http),
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
+        secret_sources=PolicySources(policy),
     )
 
 

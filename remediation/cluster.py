@@ -18,7 +18,9 @@ import stamina
 import structlog
 import yaml
 
-from knowledge.errors import CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
+from knowledge.errors import Refused, SettingsError, Unavailable
+from remediation import kube
+from remediation.cluster_errors import error_of
 from remediation.ports import FIELD_MANAGER, Json
 
 log = structlog.get_logger(__name__)
@@ -41,12 +43,21 @@ _PATHS = {
     "Node": ("/api/v1", "v1", "nodes"),
     "PersistentVolumeClaim": ("/api/v1", "v1", "persistentvolumeclaims"),
     "ResourceQuota": ("/api/v1", "v1", "resourcequotas"),
+    "LimitRange": ("/api/v1", "v1", "limitranges"),
+    "ConfigMap": ("/api/v1", "v1", "configmaps"),
+    "Secret": ("/api/v1", "v1", "secrets"),
+    "Job": ("/apis/batch/v1", "batch/v1", "jobs"),
     "Deployment": ("/apis/apps/v1", "apps/v1", "deployments"),
     "ReplicaSet": ("/apis/apps/v1", "apps/v1", "replicasets"),
     "StatefulSet": ("/apis/apps/v1", "apps/v1", "statefulsets"),
     "DaemonSet": ("/apis/apps/v1", "apps/v1", "daemonsets"),
     "ControllerRevision": ("/apis/apps/v1", "apps/v1", "controllerrevisions"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "autoscaling/v2", "horizontalpodautoscalers"),
+    # Of operators that a cluster may not have: asking for these is answered with 404 there.
+    "ScaledObject": ("/apis/keda.sh/v1alpha1", "keda.sh/v1alpha1", "scaledobjects"),
+    "VerticalPodAutoscaler": ("/apis/autoscaling.k8s.io/v1", "autoscaling.k8s.io/v1", "verticalpodautoscalers"),
+    "Kustomization": ("/apis/kustomize.toolkit.fluxcd.io/v1", "kustomize.toolkit.fluxcd.io/v1", "kustomizations"),
+    "HelmRelease": ("/apis/helm.toolkit.fluxcd.io/v2", "helm.toolkit.fluxcd.io/v2", "helmreleases"),
 }
 
 
@@ -223,7 +234,7 @@ class KubernetesCluster:
         if response.status == 401 and await self._renewed(name, client):
             return await self._request(cluster, method, path, query, deadline_s=deadline_s, body=body, text=text)
         if not 200 <= response.status <= 299:
-            raise _error(name, f"{method} {path}", response, data)
+            raise error_of(name, f"{method} {path}", response, data)
         if text:
             return data.decode("utf-8", "replace")
         try:
@@ -316,7 +327,7 @@ class KubernetesCluster:
                         raise _Expired
                     if response.status == 401 and await self._renewed(name, client):
                         raise Unavailable(f"The token for cluster {name} was renewed.")
-                    raise _error(name, f"GET {_path(kind, namespace)}", response, data)
+                    raise error_of(name, f"GET {_path(kind, namespace)}", response, data)
                 async for line in response.response.content:
                     change = _change(line)
                     if change is not None:
@@ -353,6 +364,9 @@ def _watched_fields(kind: str) -> str:
 def _path(kind: str, namespace: str, name: str = "") -> str:
     if kind not in _PATHS:
         raise Refused(f"CodeHealer does not work with objects of kind {kind}.")
+    for given in filter(None, (namespace, name)):
+        if not kube.valid_name(given):
+            raise Refused(f"'{given[:80]}' is no name that Kubernetes could have given. Look at where it comes from.")
     prefix, _, plural = _PATHS[kind]
     parts = [prefix]
     if namespace:
@@ -420,38 +434,3 @@ async def _send(
     )
     timeout = timeout_s if isinstance(timeout_s, aiohttp.ClientTimeout) else aiohttp.ClientTimeout(total=timeout_s)
     return await client.call_api(verb, url, header_params, sent, posted, _request_timeout=timeout)
-
-
-def _error(cluster: str, request: str, response: Any, data: bytes) -> CodeHealerError:
-    """The server's answer as one of ours, with the next step."""
-    message = _message(data)
-    write, status = not request.startswith("GET "), int(response.status)
-    if status == 401:
-        return Refused(f"Cluster {cluster} does not accept our token (401). Renew it in the kubeconfig.")
-    if status == 403:
-        return Refused(f"Cluster {cluster} forbids it: {message}. Grant it in the codehealer Role or ClusterRole.")
-    if status == 404:
-        return NotFound(f"Not found in cluster {cluster}: {message}. It may be gone by now.")
-    # A failed `test` of a JSON patch is a 422 with this sentence; other 422s are refusals of what was sent.
-    untrue = status == 422 and request.startswith("PATCH ") and "due to an error in our request" in message
-    if status == 409 or untrue:
-        return Conflict(f"It changed meanwhile in cluster {cluster}: {message}. Look again before deciding.")
-    if status == 410:
-        return Unavailable(f"Cluster {cluster} has forgotten that version of the list.")
-    if status == 429 or status >= 500:
-        text = f"Cluster {cluster} answered {status}: {message}. It is usually passing."
-        return Unavailable(text, maybe_done=write and status != 429, retry_after_s=_retry_after(response.headers))
-    return Refused(f"Cluster {cluster} refused {request} ({status}): {message}.")
-
-
-def _message(data: bytes) -> str:
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return data[:200].decode("utf-8", "replace")
-    return str(body.get("message", ""))[:500].rstrip(".") if isinstance(body, dict) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "")
-    return min(float(value), 60.0) if value.isdigit() else None

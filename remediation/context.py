@@ -1,26 +1,32 @@
 """What is known about a target at one moment: fetched here, so that planning and previews can be pure."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import kube
+from remediation import between, kube, revisions, rotation
+from remediation.between import Between
+from remediation.budgets import Budgets
+from remediation.managers import Manager, managers_of
 from remediation.policy import Policy, service_of
-from remediation.ports import Clients, Json
+from remediation.ports import Clients, Cluster, Json
+from remediation.rotation import WORKLOADS, SecretState
 from remediation.transience import Says, log_says
 
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+__all__ = ["WORKLOADS", "Changed", "Context", "Manager", "gather"]
+
+MAX_CONFIG_MAPS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Manager:
-    """Who owns the manifest. `undoes`: a direct change would be put back, or it is not known that it would not."""
+class Changed:
+    """Something that the pods read, such as "ConfigMap checkout-settings", and when it was last written."""
 
     name: str
-    undoes: bool
-    why: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,13 @@ class Context:
     pods: tuple[Json, ...] = ()
     replica_sets: tuple[Json, ...] = ()
     autoscalers: tuple[Json, ...] = ()
+    memory_setters: tuple[str, ...] = ()  # vertical autoscalers that decide the workload's memory
+    memory_cap: str = ""  # the policy's, "" where it names none
+    budgets: Budgets = field(default_factory=Budgets)
+    secrets: tuple[SecretState, ...] = ()
+    configuration: tuple[Changed, ...] = ()
     managers: tuple[Manager, ...] = ()
+    between: Between | None = None  # the running revision and the last that is known to have run well
     run: Json | None = None
     jobs: tuple[Json, ...] = ()
     log_says: Says = "unclear"
@@ -85,56 +97,82 @@ async def _gather_workload(
         return Context(target, now, could_not=("No cluster is connected: set KUBECONFIG or policy.yaml's clusters",))
     try:
         workload = await cluster.get(target.cluster, target.kind, target.namespace, target.name)
-        pods, replica_sets, autoscalers = await asyncio.gather(
+        found, kept, autoscalers = await asyncio.gather(
             cluster.list(target.cluster, "Pod", target.namespace, labels=kube.selector(workload)),
-            cluster.list(target.cluster, "ReplicaSet", target.namespace),
-            cluster.list(target.cluster, "HorizontalPodAutoscaler", target.namespace),
+            revisions.kept(cluster, target, workload),
+            revisions.autoscalers(cluster, target, workload),
         )
     except CodeHealerError as error:
         return Context(target, now, could_not=(str(error),))
-    owned = tuple(r for r in replica_sets if kube.controller_uid(r) == workload["metadata"].get("uid"))
-    mine = kube.pods_of(workload, pods, owned)
+    pods = kube.pods_of(workload, found, kept)
     service = service_of(policy, target)
+    memory_cap = (service.max_memory if service else "") or policy.limits.memory_cap
+    replica_sets = revisions.alike(kept, pods)
+    budgets, setters, secrets, configuration, managers, lies_between = await asyncio.gather(
+        _budgets(cluster, target) if memory_cap else _none(),
+        _memory_setters(cluster, target, workload),
+        rotation.states(service, target, policy, cluster),
+        _configuration(cluster, target, workload),
+        managers_of(workload, target, service.argocd_app if service else "", clients),
+        between.looked_at(target, workload, replica_sets, clients),
+    )
     return Context(
         target,
         now,
         failing_since=incident.opened_at,
-        failing_pod=incident.workload if any(kube.name_of(p) == incident.workload for p in mine) else "",
+        failing_pod=incident.workload if any(kube.name_of(p) == incident.workload for p in pods) else "",
         max_replicas=service.max_replicas if service else 1,
         workload=workload,
-        pods=mine,
-        replica_sets=owned,
-        autoscalers=tuple(a for a in autoscalers if kube.scales(a, workload)),
-        managers=await managers_of(workload, service.argocd_app if service else "", clients),
+        pods=pods,
+        replica_sets=tuple(replica_sets),
+        autoscalers=tuple(autoscalers),
+        memory_setters=setters,
+        memory_cap=memory_cap,
+        budgets=budgets,
+        secrets=secrets,
+        configuration=(*configuration, *_rotated(secrets)),
+        managers=managers,
+        between=lies_between,
     )
 
 
-async def managers_of(workload: Json, argocd_app: str, clients: Clients) -> tuple[Manager, ...]:
-    """Everyone who owns the workload's manifest, by its labels, annotations, owners and managed fields."""
-    found: list[Manager] = []
-    for name in kube.manager_names(workload):
-        if name == "Helm":
-            # Helm acts only when a person or a pipeline runs it; by itself it puts nothing back.
-            found.append(Manager(name, False, "Helm owns the manifest: its next upgrade puts the chart's value back"))
-        elif name != "Argo CD":
-            found.append(Manager(name, True, f"{name} owns the manifest and would put it back"))
-    if argocd_app or "Argo CD" in kube.manager_names(workload):
-        found.append(await _argocd_manager(argocd_app or kube.argocd_app_name(workload), clients))
-    return tuple(found)
+async def _none() -> Budgets:
+    return Budgets()
 
 
-async def _argocd_manager(app: str, clients: Clients) -> Manager:
-    if not app or clients.argocd is None:
-        missing = "the service names no argocd_app" if clients.argocd else "Argo CD is not connected"
-        return Manager("Argo CD", True, f"Argo CD owns the manifest and could not be asked about self-heal: {missing}")
+async def _budgets(cluster: Cluster, target: Target) -> Budgets:
     try:
-        application = await clients.argocd.application(app)
+        ranges, quotas = await asyncio.gather(
+            cluster.list(target.cluster, "LimitRange", target.namespace),
+            cluster.list(target.cluster, "ResourceQuota", target.namespace),
+        )
     except CodeHealerError as error:
-        return Manager("Argo CD", True, f"Argo CD owns the manifest and could not be asked about self-heal: {error}")
-    automated = ((application.get("spec") or {}).get("syncPolicy") or {}).get("automated")
-    if automated is None or automated.get("enabled") is False:
-        return Manager("Argo CD", False, f"Argo CD application {app} syncs by hand: it will show as out of sync")
-    if automated.get("selfHeal"):
-        return Manager("Argo CD", True, f"Argo CD application {app} has self-heal on and would put the manifest back")
-    # Without self-heal, drift alone starts no sync; a new commit does.
-    return Manager("Argo CD", False, f"Argo CD application {app} has auto-sync on: its next commit puts it back")
+        return Budgets(unknown=f"the namespace's limits could not be looked at: {error}")
+    return Budgets(tuple(ranges), tuple(quotas))
+
+
+async def _memory_setters(cluster: Cluster, target: Target, workload: Json) -> tuple[str, ...]:
+    found = await revisions.optional(cluster, target, "VerticalPodAutoscaler")
+    acting = [v for v in found if ((v.get("spec") or {}).get("updatePolicy") or {}).get("updateMode", "Auto") != "Off"]
+    return tuple(kube.name_of(v) for v in acting if kube.scales(v, workload))
+
+
+async def _configuration(cluster: Cluster, target: Target, workload: Json) -> tuple[Changed, ...]:
+    """When the ConfigMaps that the pods read were last written; those that cannot be had are left out."""
+
+    async def one(name: str) -> Changed | None:
+        try:
+            at = kube.changed_at(await cluster.get(target.cluster, "ConfigMap", target.namespace, name))
+        except CodeHealerError:
+            return None
+        return Changed(f"ConfigMap {name}", at) if at else None
+
+    names = kube.config_maps(kube.template_of(workload))[:MAX_CONFIG_MAPS]
+    return tuple(found for found in await asyncio.gather(*map(one, names)) if found)
+
+
+def _rotated(secrets: Sequence[SecretState]) -> Iterator[Changed]:
+    """Of the Secrets, only those that the policy names are known at all."""
+    for one in secrets:
+        if one.changed_at:
+            yield Changed(f"Secret {one.configured.name}", one.changed_at)

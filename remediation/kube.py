@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,14 @@ FAILING_REASONS = frozenset(
         "DeadlineExceeded",
     }
 )
+
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def valid_name(text: str) -> bool:
+    """An RFC 1123 subdomain, as the API server asks of every kind that is used here."""
+    return bool(_NAME.fullmatch(text))
 
 
 def name_of(body: Json) -> str:
@@ -68,6 +77,33 @@ def created_at(body: Json) -> datetime | None:
     return when((body.get("metadata") or {}).get("creationTimestamp"))
 
 
+def changed_at(body: Json) -> datetime | None:
+    """When the object was last written, as its managed fields say; else when it was made."""
+    fields = (body.get("metadata") or {}).get("managedFields") or []
+    times = [at for at in (when(entry.get("time")) for entry in fields) if at]
+    return max(times, default=None) or created_at(body)
+
+
+def running_since(pod: Json) -> datetime | None:
+    """When the pod's running containers were started, the oldest of them; None where none runs."""
+    states = [(status.get("state") or {}).get("running") or {} for status in container_statuses(pod)]
+    return min((at for at in (when(state.get("startedAt")) for state in states) if at), default=None)
+
+
+def config_maps(template: Json) -> tuple[str, ...]:
+    """The names of the ConfigMaps that pods of a template read."""
+    spec = template.get("spec") or {}
+    found: list[str] = []
+    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
+        found += [(source.get("configMapRef") or {}).get("name", "") for source in container.get("envFrom") or []]
+        values = [variable.get("valueFrom") or {} for variable in container.get("env") or []]
+        found += [(value.get("configMapKeyRef") or {}).get("name", "") for value in values]
+    for volume in spec.get("volumes") or []:
+        sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
+        found += [(source.get("configMap") or {}).get("name", "") for source in sources]
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
 def selector(workload: Json) -> Mapping[str, str]:
     """The label selector's equality part; other expressions are checked by ownership afterwards."""
     found: Mapping[str, str] = ((workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
@@ -89,6 +125,14 @@ def pods_of(workload: Json, pods: Iterable[Json], replica_sets: Iterable[Json]) 
     """The pods that the workload controls, directly or by its replica sets; labels alone prove nothing."""
     owners = {uid_of(workload), *(uid_of(r) for r in replica_sets)}
     return tuple(p for p in pods if controller_uid(p) in owners)
+
+
+def of_revision(pod: Json, revision: Json) -> bool:
+    """Whether a pod was made from a revision: owned by its ReplicaSet, or labelled with its ControllerRevision."""
+    mark = labels(pod).get("controller-revision-hash")
+    return controller_uid(pod) == uid_of(revision) or (
+        mark is not None and mark in {name_of(revision), labels(revision).get("controller-revision-hash")}
+    )
 
 
 def is_ready(pod: Json) -> bool:
@@ -117,6 +161,12 @@ def failing_reason(pod: Json) -> str:
     return ""
 
 
+def waiting_messages(pods: Iterable[Json]) -> list[str]:
+    """Why containers wait, in the kubelet's words."""
+    states = [(status.get("state") or {}).get("waiting") or {} for pod in pods for status in container_statuses(pod)]
+    return [str(state["message"]) for state in states if state.get("message")]
+
+
 def is_failing(pod: Json) -> bool:
     """Not ready although it runs, or failing for good; pods that are being deleted or finished do not count."""
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
@@ -134,8 +184,62 @@ def replicas_of(workload: Json) -> int:
 
 
 def scales(autoscaler: Json, workload: Json) -> bool:
-    reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
-    return reference.get("kind") == workload.get("kind") and reference.get("name") == name_of(workload)
+    """Of a HorizontalPodAutoscaler, a KEDA ScaledObject (whose kind defaults to Deployment) or a vertical one."""
+    spec = autoscaler.get("spec") or {}
+    reference = spec.get("scaleTargetRef") or spec.get("targetRef") or {}
+    return reference.get("kind", "Deployment") == workload.get("kind") and reference.get("name") == name_of(workload)
+
+
+def surges(workload: Json) -> bool:
+    """Whether a rollout may run a pod more than wanted: Deployments do unless they are told not to."""
+    strategy = (workload.get("spec") or {}).get("strategy") or {}
+    if workload.get("kind") != "Deployment" or strategy.get("type") == "Recreate":
+        return False
+    return str((strategy.get("rollingUpdate") or {}).get("maxSurge", "25%")) not in {"0", "0%"}
+
+
+def rollout_hindrance(workload: Json, *, failing: bool = True) -> str:
+    """Why a changed template would not reach the pods by itself, "" when it would. `failing`: a pod is not ready."""
+    spec = workload.get("spec") or {}
+    if spec.get("paused"):
+        return "its rollout is paused by somebody"
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return "its update strategy is OnDelete: pods change only when somebody deletes them"
+    if (strategy.get("rollingUpdate") or {}).get("partition"):
+        return "its rollout is held by a partition"
+    ordered = spec.get("podManagementPolicy", "OrderedReady") == "OrderedReady"
+    if failing and workload.get("kind") == "StatefulSet" and ordered:
+        # https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+        return "a StatefulSet that starts its pods in order waits for the broken one, whatever its template says"
+    return "it is scaled to zero" if replicas_of(workload) < 1 else ""
+
+
+def containers(template: Json) -> list[Json]:
+    """The app containers of a pod template (or of a pod's own `{"spec": …}`)."""
+    return list((template.get("spec") or {}).get("containers") or [])
+
+
+def container_place(template: Json, name: str) -> int | None:
+    """The index of the app container with that name."""
+    return next((i for i, c in enumerate(containers(template)) if c.get("name") == name), None)
+
+
+def memory_of(container: Json, kind: str) -> str:
+    """A container's memory limit or request as it is written; "" where it states none. `kind`: limits or requests."""
+    return str((((container.get("resources") or {}).get(kind)) or {}).get("memory", ""))
+
+
+def memory_killed(pods: Iterable[Json]) -> str:
+    """The app container that was killed most often for its memory, "" when none was."""
+    found: dict[str, int] = {}
+    for pod in pods:
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            ends = [(status.get(key) or {}).get("terminated") or {} for key in ("state", "lastState")]
+            if any(end.get("reason") == "OOMKilled" for end in ends):
+                name = str(status.get("name", ""))
+                found[name] = found.get(name, 0) + max(int(status.get("restartCount", 0)), 1)
+    return max(sorted(found), key=lambda name: found[name], default="")
 
 
 def revision_of(body: Json) -> int:
@@ -192,6 +296,15 @@ def ran_healthy(revision: Json, newer: Iterable[Json], *, least_seconds: int) ->
     if born is None or not later:
         return False
     return (min(later) - born).total_seconds() >= least_seconds
+
+
+def last_healthy(workload: Json, replica_sets: Sequence[Json]) -> Json | None:
+    """The newest older revision with another template that is known to have run well."""
+    for revision in older_revisions(workload, replica_sets):
+        newer = [r for r in replica_sets if revision_of(r) > revision_of(revision)]
+        if ran_healthy(revision, newer, least_seconds=STOOD_SECONDS):
+            return revision
+    return None
 
 
 def argocd_app_name(workload: Json) -> str:

@@ -16,6 +16,7 @@ from remediation.policy import Attempt, loop_broken
 from remediation.ports import Json
 from remediation.registry import NotOffered, Remediator
 from remediation.remediators import REMEDIATORS
+from remediation.transience import log_says
 
 # A failure is laid to a rollout when it began after it, and not longer after than this.
 ROLLOUT_WINDOW = timedelta(hours=2)
@@ -59,6 +60,11 @@ def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
             return "what it calls does not answer, and a new pod would not get an answer either"
         if sum(kube.is_failing(p) for p in context.pods) * 2 > len(context.pods):
             return "more than half of the pods fail, so a new one would likely meet the same cause"
+    if action == "k8s_restart_rollout":
+        if Sign.LOCK not in signs and _configuration_unchanged(context):
+            return "nothing shows that its pods are stuck or have read an old configuration"
+        if _more_work_than_capacity(signs):
+            return "there is more work than the pods can do, and pods that start are cold"
     if action == "k8s_rollback" and context.pods and all(map(_steady, context.pods)):
         return "every pod is ready and none was restarted, so there is nothing to roll back from"
     if action == "k8s_scale":
@@ -89,9 +95,37 @@ def _not_after_rollout(context: Context) -> str:
     if kube.older_revisions(context.workload or {}, context.replica_sets) and not _after_rollout(context):
         failing = [p for p in context.pods if kube.is_failing(p)]
         current = kube.current_replica_set(context.workload or {}, context.replica_sets)
-        if current and all(kube.controller_uid(p) == kube.uid_of(current) for p in failing):
+        if current and all(kube.of_revision(p, current) for p in failing):
             return "the failure began with the last rollout"
     return ""
+
+
+def _one_pod_is_not_enough(context: Context) -> str:
+    """All pods are replaced only where most of them fail; else deleting the failing one is the smaller step."""
+    if sum(map(kube.is_failing, context.pods)) * 2 <= len(context.pods):
+        return "no more than half of its pods fail"
+    return _not_after_rollout(context)
+
+
+def _configuration_unchanged(context: Context) -> str:
+    """ "" when the failing pods started before something that they read was last written: they have its old value."""
+    failing = [since for since in (kube.running_since(p) for p in context.pods if kube.is_failing(p)) if since]
+    if any(since < one.at for one in context.configuration for since in failing):
+        return ""
+    return "what its pods read has not changed since they started"
+
+
+def _registry_fault_passing(context: Context) -> str:
+    """A pull that met a passing fault of the registry or the network; the cluster itself waits longer and longer."""
+    said = [log_says(text) for text in kube.waiting_messages(context.pods)]
+    return "" if said and all(one == "transient" for one in said) else "no pull met a passing fault of the registry"
+
+
+def _image_is_wrong(context: Context) -> str:
+    """After a rollout, unless the registry itself is what fails."""
+    return _after_rollout(context) or (
+        "" if _registry_fault_passing(context) else "the registry shows a passing fault, so the image may well exist"
+    )
 
 
 def _not_deterministic(context: Context) -> str:
@@ -112,14 +146,34 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.PROBE_FAILURE: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_pod", _not_after_rollout),
+        Candidate("k8s_restart_rollout", _one_pod_is_not_enough),
     ),
     FailureKind.PERFORMANCE: (Candidate("k8s_scale", _always),),
-    FailureKind.OOMKILLED: (Candidate("k8s_rollback", _after_rollout),),
-    FailureKind.IMAGEPULLBACKOFF: (Candidate("k8s_rollback", _after_rollout),),
-    FailureKind.CONFIG_ERROR: (Candidate("k8s_rollback", _after_rollout),),
+    FailureKind.OOMKILLED: (
+        Candidate("k8s_rollback", _after_rollout),
+        Candidate("k8s_raise_memory", _not_after_rollout),
+        Candidate("k8s_scale", _always),
+    ),
+    FailureKind.IMAGEPULLBACKOFF: (
+        Candidate("k8s_update_image", _image_is_wrong),
+        Candidate("k8s_rollback", _image_is_wrong),
+        Candidate("k8s_restart_pod", _registry_fault_passing),
+    ),
+    FailureKind.CONFIG_ERROR: (
+        Candidate("k8s_rollback", _after_rollout),
+        Candidate("k8s_restart_rollout", _configuration_unchanged),
+    ),
+    FailureKind.CREDENTIALS: (
+        Candidate("k8s_rollback", _after_rollout),
+        Candidate("k8s_restart_rollout", _configuration_unchanged),
+        Candidate("k8s_update_secret", _not_after_rollout),
+    ),
     FailureKind.GITHUBACTION_TRANSIENT: (Candidate("github_rerun", _not_deterministic),),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
-    FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
+    FailureKind.UPSTREAM_UNAVAILABLE: (
+        Candidate("github_rerun", _log_shows_transient),
+        Candidate("k8s_restart_rollout", _configuration_unchanged),
+    ),
 }
 
 
@@ -293,5 +347,6 @@ def _proposed(
         blast_radius=preview.blast_radius,
         touches=touched_by(action, context, whole_workload=entry.changes_spec),
         undo=entry.undo_text,
+        twice=preview.twice,
         basis=basis or "never tried here for this cause",
     )

@@ -22,6 +22,7 @@ from pydantic import (
 
 from knowledge.errors import SettingsError
 from knowledge.model import FailureKind
+from remediation.secret_sources import SecretSource
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
@@ -38,6 +39,7 @@ MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _
 PromQl = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Severity = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,30})$")]
+Memory = Annotated[str, StringConstraints(pattern=r"^$|^[1-9][0-9]{0,6}(Mi|Gi)$")]
 
 
 class _Part(BaseModel):
@@ -68,6 +70,14 @@ class Workload(_Part):
     name: KubeName
 
 
+class ServiceSecret(_Part):
+    """A key of a Secret in the service's namespace that may be given a new value, and where that comes from."""
+
+    name: KubeName
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
+    source: SecretSource
+
+
 class Service(_Part):
     """One service in one environment: the only place from which targets are made."""
 
@@ -80,6 +90,8 @@ class Service(_Part):
     argocd_app: str = ""
     owner: str = ""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_memory: Memory = ""  # of one container; "": limits.memory_cap
+    secrets: Annotated[tuple[ServiceSecret, ...], Field(max_length=8)] = ()
     mode: Mode | None = None
     min_confidence: Share | None = None
     channel: str = ""
@@ -122,6 +134,7 @@ class Limits(_Part):
     page_minutes: dict[Severity, Annotated[int, Field(ge=1, le=10080)]] = {"critical": 10}
     verification_seconds: dict[ActionName, Annotated[int, Field(ge=10, le=86400)]] = {}
     settle_seconds: dict[ActionName, Annotated[int, Field(ge=0, le=3600)]] = {}
+    memory_cap: Memory = ""  # of one container, for services without a max_memory; "": none is raised
 
 
 class ActionRule(_Part):
@@ -342,6 +355,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "operators": Approvers,
     "services": Service,
     "workload": Workload,
+    "secrets": ServiceSecret,
+    "source": SecretSource,
     "slack": Slack,
     "clusters": ClusterAccess,
     "limits": Limits,

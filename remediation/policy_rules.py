@@ -274,6 +274,12 @@ def _by_hand(case: Case) -> RuleResult:
     return _result("a person's work", "nobody has taken it", why or "nobody has", not why, "ask", "an approver")
 
 
+def _asked_twice(case: Case) -> RuleResult:
+    why = case.plan.twice
+    limit = "nothing that stays when it is undone"
+    return _result("asked twice", limit, why or "nothing known", not why, "ask", "an approver, who confirms it again")
+
+
 RULES: tuple[Callable[[Case], RuleResult], ...] = (
     _has_action,
     _has_target,
@@ -300,4 +306,5 @@ RULES: tuple[Callable[[Case], RuleResult], ...] = (
     _freeze,
     _time_window,
     _by_hand,
+    _asked_twice,
 )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from knowledge.model import Execution, ExecutionState, Outcome
+from knowledge.model import Execution, ExecutionState, Outcome, Target
+from remediation.secret_sources import SecretSource
 
 Json = dict[str, Any]
 
@@ -193,6 +194,14 @@ class StatusPages(Protocol):
     async def ask(self, name: str) -> PageState: ...
 
 
+class SecretSources(Protocol):
+    """Where the policy in force says that new values of secrets come from."""
+
+    def source_of(self, target: Target, secret: str, key: str) -> SecretSource | None:
+        """None where the target's row of the services table names none for that key."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """What is connected. None: not configured, which a collector or remediator says in words."""
@@ -204,6 +213,7 @@ class Clients:
     metrics: Metrics | None = None
     silences: Silences | None = None
     status_pages: StatusPages | None = None
+    secret_sources: SecretSources | None = None
 
 
 class ExecutionStore(Protocol):

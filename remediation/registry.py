@@ -46,11 +46,15 @@ class Editable:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would change: a sentence as a person would say it, a diff, and how much it touches."""
+    """What would change: a sentence as a person would say it, a diff, and how much it touches.
+
+    `twice` is why a person is asked a second time before it counts as approved, "" where once is enough.
+    """
 
     sentence: str
     diff: str
     blast_radius: str
+    twice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,10 @@ class Remediator:
     undone: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome | None]] | None = None
     needs_signal: bool = False
     counts: bool = True  # in statistics and trust
+    # Whether every pod of the workload is replaced by it.
+    replaces_pods: bool = False
+    # Several writes in one action: `execute` run again goes on behind those that its mark shows as done.
+    resumes: bool = False
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.
     changes_spec: bool = False
     # The parameters that a person may change, with their bounds by the action and the policy; None: none of them.

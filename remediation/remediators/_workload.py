@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knowledge.errors import Refused
-from knowledge.model import Action, RuleResult
-from remediation import kube
+from knowledge.errors import Refused, Unavailable
+from knowledge.model import Action, Outcome, RuleResult
+from remediation import kube, revisions
 from remediation.ports import EXECUTION_ANNOTATION, Clients, Cluster, Json
 from remediation.registry import check
 
@@ -22,17 +22,17 @@ async def fetch(action: Action, clients: Clients) -> Json:
     """The target as it is now: `{"workload", "pods", "replica_sets", "autoscalers"}`."""
     cluster, target = cluster_of(clients), action.target
     workload = await cluster.get(target.cluster, target.kind, target.namespace, target.name)
-    pods, replica_sets, autoscalers = await asyncio.gather(
+    found, kept, autoscalers = await asyncio.gather(
         cluster.list(target.cluster, "Pod", target.namespace, labels=kube.selector(workload)),
-        cluster.list(target.cluster, "ReplicaSet", target.namespace, labels=kube.selector(workload)),
-        cluster.list(target.cluster, "HorizontalPodAutoscaler", target.namespace),
+        revisions.kept(cluster, target, workload),
+        revisions.autoscalers(cluster, target, workload),
     )
-    owned = [r for r in replica_sets if kube.controller_uid(r) == kube.uid_of(workload)]
+    pods = kube.pods_of(workload, found, kept)
     return {
         "workload": workload,
-        "pods": list(kube.pods_of(workload, pods, owned)),
-        "replica_sets": owned,
-        "autoscalers": [a for a in autoscalers if kube.scales(a, workload)],
+        "pods": list(pods),
+        "replica_sets": revisions.alike(kept, pods),
+        "autoscalers": autoscalers,
     }
 
 
@@ -74,6 +74,38 @@ def mark_of(workload: Json) -> str:
     return kube.annotations(workload).get(EXECUTION_ANNOTATION, "")
 
 
+async def patch(action: Action, operations: Sequence[Json], clients: Clients, *, dry_run: bool = False) -> Json:
+    """A JSON patch of the target's workload; its tests are the preconditions."""
+    target = action.target
+    return await cluster_of(clients).patch(
+        target.cluster, target.kind, target.namespace, target.name, operations, dry_run=dry_run
+    )
+
+
+async def settled_by_mark(
+    action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients, *, done: Outcome, nothing: str
+) -> Outcome | None:
+    """What the workload shows after a lost answer: `done` with our mark on it, `nothing` while it is as it was."""
+    target = action.target
+    try:
+        found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    except Unavailable:
+        return None
+    if kube.uid_of(found) == snapshot["uid"] and mark_of(found) == str(execution_id):
+        return done
+    if kube.uid_of(found) == snapshot["uid"] and found["metadata"].get("generation", 0) == snapshot["generation"]:
+        return Outcome(False, False, nothing)
+    return None
+
+
+def left_alone(action: Action) -> Outcome:
+    """The answer of an undo that found somebody else's change."""
+    target = action.target
+    return Outcome(
+        False, False, f"{target.kind} {target.name} was changed by somebody else since; it was left as it is."
+    )
+
+
 def health_checks(snapshot: Mapping[str, Any], state: Json) -> list[RuleResult]:
     """Rollout complete, all wanted pods ready, none restarting since, and nothing worse than before."""
     workload, pods = state.get("workload"), state.get("pods", [])
@@ -90,14 +122,15 @@ def health_checks(snapshot: Mapping[str, Any], state: Json) -> list[RuleResult]:
             same,
             otherwise="not_verified",
         ),
-        _rollout(workload),
+        rollout_check(workload),
         check("pods ready", str(wanted), str(ready), wanted > 0 and ready >= wanted),
         _no_new_restarts(snapshot, pods),
     ]
     return [*checks, *_not_worse(snapshot, pods, ready)]
 
 
-def _rollout(workload: Json) -> RuleResult:
+def rollout_check(workload: Json) -> RuleResult:
+    """The template of now has reached every wanted pod, and no other is left."""
     status = workload.get("status") or {}
     generation = workload["metadata"].get("generation", 0)
     seen = int(status.get("observedGeneration", 0))

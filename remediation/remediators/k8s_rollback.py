@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from knowledge.errors import Conflict, NotFound, Unavailable
+from knowledge.errors import Conflict, NotFound
 from knowledge.model import Action, Outcome, Risk, Verification
 from knowledge.redaction import redact
 from remediation import kube
@@ -25,7 +25,17 @@ from remediation.registry import (
     checked_parameters,
     judged,
 )
-from remediation.remediators._workload import cluster_of, fetch, health_checks, mark_of, marked, snapshot_of, unchanged
+from remediation.remediators._workload import (
+    cluster_of,
+    fetch,
+    health_checks,
+    left_alone,
+    marked,
+    patch,
+    settled_by_mark,
+    snapshot_of,
+    unchanged,
+)
 
 MAX_DIFF_LINES = 40
 
@@ -40,21 +50,15 @@ class Rollback(Parameters):
     images: list[str]
 
 
-def _goal(workload: Json, replica_sets: list[Json]) -> Json | None:
-    """The newest older revision with another template that ran healthy."""
-    for revision in kube.older_revisions(workload, replica_sets):
-        newer = [r for r in replica_sets if kube.revision_of(r) > kube.revision_of(revision)]
-        if kube.ran_healthy(revision, newer, least_seconds=kube.STOOD_SECONDS):
-            return revision
-    return None
-
-
 def _propose(context: Context) -> Action | NotOffered:
     if context.workload is None:
         return NotOffered("the workload could not be looked at")
+    hindrance = kube.rollout_hindrance(context.workload)
+    if hindrance:
+        return NotOffered(hindrance)
     replica_sets = list(context.replica_sets)
     current = kube.current_replica_set(context.workload, replica_sets)
-    goal = _goal(context.workload, replica_sets)
+    goal = kube.last_healthy(context.workload, replica_sets)
     if current is None or goal is None:
         return NotOffered("there is no earlier, different revision that is known to have run")
     parameters = {
@@ -75,8 +79,14 @@ def _preview(action: Action, context: Context) -> Preview:
         f"Roll {target.kind} {target.name} back from revision {parameters['from_revision']} "
         f"to {parameters['to_revision']} ({back})."
     )
+    lies = context.between
     diff = template_diff(context.workload, goal) if context.workload and goal else ""
-    return Preview(sentence, diff, f"all {len(context.pods)} pods, one after the other")
+    return Preview(
+        " ".join(filter(None, (sentence, redact(lies.words) if lies else ""))),
+        diff,
+        f"all {len(context.pods)} pods, one after the other",
+        twice=redact(lies.twice) if lies else "It is not known what lies between the two revisions.",
+    )
 
 
 def template_diff(present: Json, goal: Json) -> str:
@@ -142,10 +152,7 @@ async def _patch(
         {"op": "replace", "path": "/spec/template", "value": template},
         *marked(bool(snapshot["annotated"]), execution_id),
     ]
-    target = action.target
-    await cluster_of(clients).patch(
-        target.cluster, target.kind, target.namespace, target.name, operations, dry_run=dry_run
-    )
+    await patch(action, operations, clients, dry_run=dry_run)
 
 
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
@@ -167,16 +174,8 @@ def _done(snapshot: Mapping[str, Any]) -> Outcome:
 
 
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    target = action.target
-    try:
-        found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
-    except Unavailable:
-        return None
-    if kube.uid_of(found) == snapshot["uid"] and mark_of(found) == str(execution_id):
-        return _done(snapshot)
-    if found["metadata"].get("generation", 0) == snapshot["generation"]:
-        return Outcome(False, False, "The deployment was not changed.")
-    return None
+    nothing = "The deployment was not changed."
+    return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
 
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
@@ -195,7 +194,7 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     """Forward again to the revision that ran before, only while the template is still the one that we set."""
     cluster, target = cluster_of(clients), action.target
-    left = Outcome(False, False, f"{target.name} was changed by somebody else since; it was left as it is.")
+    left = left_alone(action)
     try:
         template = await _template(action, clients, str(snapshot["came_from"]), str(snapshot["came_from_uid"]))
         goal = await _template(action, clients, str(snapshot["goal"]), str(snapshot["goal_uid"]))
@@ -204,7 +203,7 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
             return left
         operations = [*unchanged(snapshot_of({"workload": found, "pods": []})),
                       {"op": "replace", "path": "/spec/template", "value": template}]  # fmt: skip
-        await cluster.patch(target.cluster, target.kind, target.namespace, target.name, operations)
+        await patch(action, operations, clients)
     except (Conflict, NotFound):
         return left
     return Outcome(True, True, f"Forward again to what was revision {snapshot['came_from_revision']}.")
@@ -234,7 +233,7 @@ REMEDIATOR = Remediator(
     settle_seconds=15,
     deadline_seconds=900,
     parameters=Rollback,
-    permissions=("deployments: get, patch", "replicasets, pods: get, list"),
+    permissions=("deployments: get, patch", "replicasets, pods: get, list", "jobs: list"),
     target_kinds=frozenset({"Deployment"}),
     propose=_propose,
     preview=_preview,
@@ -248,4 +247,5 @@ REMEDIATOR = Remediator(
     undone=_undone,
     undo_text="rolls forward again to the revision that runs now",
     changes_spec=True,
+    replaces_pods=True,
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from knowledge.errors import Conflict, Unavailable
+from knowledge.errors import Conflict
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import kube
 from remediation.context import Context
@@ -24,7 +24,17 @@ from remediation.registry import (
     checked_parameters,
     judged,
 )
-from remediation.remediators._workload import cluster_of, fetch, health_checks, mark_of, marked, snapshot_of, unchanged
+from remediation.remediators._workload import (
+    cluster_of,
+    fetch,
+    health_checks,
+    left_alone,
+    marked,
+    patch,
+    settled_by_mark,
+    snapshot_of,
+    unchanged,
+)
 
 
 class Scale(Parameters):
@@ -100,34 +110,24 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
-    await _patch(action, _operations(ready.snapshot, int(ready.snapshot["to"]), 0), clients, dry_run=True)
+    await patch(action, _operations(ready.snapshot, int(ready.snapshot["to"]), 0), clients, dry_run=True)
     return Outcome(True, False, f"Dry run: the cluster would accept {ready.snapshot['to']} replicas.")
-
-
-async def _patch(action: Action, operations: Sequence[Json], clients: Clients, *, dry_run: bool = False) -> Json:
-    target = action.target
-    return await cluster_of(clients).patch(
-        target.cluster, target.kind, target.namespace, target.name, operations, dry_run=dry_run
-    )
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     to = int(snapshot["to"])
-    await _patch(action, _operations(snapshot, to, execution_id), clients)
+    await patch(action, _operations(snapshot, to, execution_id), clients)
+    return _done(snapshot)
+
+
+def _done(snapshot: Mapping[str, Any]) -> Outcome:
+    to = int(snapshot["to"])
     return Outcome(True, True, f"Scaled from {snapshot['replicas']} to {to} replicas.", {"replicas": to})
 
 
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    target, to = action.target, int(snapshot["to"])
-    try:
-        found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
-    except Unavailable:
-        return None
-    if kube.uid_of(found) == snapshot["uid"] and mark_of(found) == str(execution_id):
-        return Outcome(True, True, f"Scaled from {snapshot['replicas']} to {to} replicas.", {"replicas": to})
-    if found["metadata"].get("generation", 0) == snapshot["generation"]:
-        return Outcome(False, False, "The number of replicas was not changed.")
-    return None
+    nothing = "The number of replicas was not changed."
+    return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
 
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
@@ -141,17 +141,16 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 
 
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    target, was, to = action.target, int(snapshot["replicas"]), int(snapshot["to"])
+    was, to = int(snapshot["replicas"]), int(snapshot["to"])
     operations: list[Json] = [
         {"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]},
         {"op": "test", "path": "/spec/replicas", "value": to},
         {"op": "replace", "path": "/spec/replicas", "value": was},
     ]
     try:
-        await _patch(action, operations, clients)
+        await patch(action, operations, clients)
     except Conflict:
-        detail = f"{target.kind} {target.name} was changed by somebody else since; it was left as it is."
-        return Outcome(False, False, detail)
+        return left_alone(action)
     return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
 
 
@@ -176,7 +175,10 @@ REMEDIATOR = Remediator(
     settle_seconds=10,
     deadline_seconds=900,
     parameters=Scale,
-    permissions=("deployments, statefulsets: get, list, patch", "horizontalpodautoscalers: list", "pods: list"),
+    permissions=(
+        "deployments, statefulsets: get, patch",
+        "horizontalpodautoscalers, scaledobjects, pods: list",
+    ),
     target_kinds=frozenset({"Deployment", "StatefulSet"}),
     propose=_propose,
     preview=_preview,

@@ -1,6 +1,7 @@
 """The sandbox's world in this process, and the bot's real clients connected to it over the loopback."""
 
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
-from remediation.policy import load_policy
-from tests.remediation.site import POLICY, SCALE, Site, sandbox_clients
+from tests.remediation.site import SCALE, Site, sandbox_clients, site_policy, vault
+
+# Loading the certificates takes as long as a short test, and no request here goes over TLS.
+_CONTEXT = ssl.create_default_context()
 
 
 async def _no_post(*_: Any, **__: Any) -> str:
@@ -30,14 +33,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         port = probe.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
     world = World(
-        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE)
-    )
+        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE),
+        vault=vault(),
+    )  # fmt: skip
     world.add_routes(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await world.start()
-    clients = sandbox_clients(base, tokens, httpx.AsyncClient(), tmp_path)
-    yield Site(world, clients, load_policy(POLICY), tokens)
+    clients = sandbox_clients(base, tokens, httpx.AsyncClient(verify=_CONTEXT), tmp_path)
+    yield Site(world, clients, site_policy(), tokens)
     for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):
         assert client is not None
         await client.aclose()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.sandbox.world.scenarios import BY_ID
 from knowledge.errors import Conflict, NotFound, Refused, SettingsError, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from remediation import kube
@@ -25,26 +26,35 @@ CASES = {
     "k8s_restart_pod": ("stuck-pod-checkout", FailureKind.PROBE_FAILURE),
     "k8s_scale": ("overload-catalog", FailureKind.PERFORMANCE),
     "k8s_rollback": ("release-crash-checkout", FailureKind.CRASHLOOP),
+    "k8s_raise_memory": ("oom-orders", FailureKind.OOMKILLED),
+    "k8s_restart_rollout": ("wedged-all-checkout", FailureKind.PROBE_FAILURE),
+    "k8s_update_image": ("image-typo-search", FailureKind.IMAGEPULLBACKOFF),
+    "k8s_update_secret": ("password-rotated-orders", FailureKind.CREDENTIALS),
 }
-SERVICE = {"k8s_restart_pod": "checkout", "k8s_scale": "catalog", "k8s_rollback": "checkout"}
+# How many writes one run makes; a rotation writes the Secret and restarts what reads it.
+WRITES = {"k8s_update_secret": 2}
+ONE_WRITE = [name for name in CASES if name not in WRITES]
+# An action that undo takes back → what it changed, as a snapshot of the world shows it.
+UNDONE = ["k8s_scale", "k8s_rollback", "k8s_raise_memory", "k8s_update_image"]
 
 
 async def proposed(site: Site, name: str) -> Action:
     scenario, kind = CASES[name]
     await site.broken(scenario)
-    plan = await site.plan(kind, site.incident(SERVICE[name]))
+    plan = await site.plan(kind, site.incident(BY_ID[scenario].service))
     assert plan.action is not None, plan.no_action_because
     assert plan.action.name == name
     return plan.action
 
 
 def touched(site: Site, action: Action) -> Any:
-    """What an action would change: the workload's spec and annotations, and whether its pod is being deleted."""
+    """What an action would change: the workload's spec and annotations, its Secret, and whether its pod goes."""
     target = action.target
     live = site.store().get("deployments", target.namespace, target.name)
+    secret = site.store().get("secrets", target.namespace, action.parameters.get("secret", ""))
     pod = site.store().get("pods", target.namespace, action.parameters.get("pod", ""))
     leaving = pod["metadata"].get("deletionTimestamp") if pod else None
-    return copy.deepcopy(live["spec"]), live["metadata"].get("annotations"), leaving
+    return copy.deepcopy(live["spec"]), live["metadata"].get("annotations"), leaving, copy.deepcopy(secret)
 
 
 def failing_at_the_write(site: Site, *, after_write: bool) -> Clients:
@@ -97,18 +107,20 @@ async def test_a_target_that_vanished_is_refused_and_nothing_is_sent(site: Site,
 async def test_a_missing_permission_is_named_and_nothing_changes(site: Site, name: str) -> None:
     action = await proposed(site, name)
     before = touched(site, action)
-    site.world.kubernetes.denied |= {("patch", "deployments", "*"), ("delete", "pods", "*")}
+    verb, resource = ("delete", "pods") if name == "k8s_restart_pod" else ("patch", "deployments")
+    site.world.kubernetes.denied |= {(verb, resource, "*"), ("patch", "secrets", "*")}
     store = MemoryStore(execution(action))
     outcome = await run(store.rows[7], services(site, store))
     assert not outcome.ok
     assert not outcome.changed
     assert "is forbidden" in outcome.detail
-    assert "codehealer Role" in outcome.detail
+    assert "codehealer Role: {apiGroups: [" in outcome.detail
+    assert f"verbs: [{verb}]}}" in outcome.detail
     assert store.rows[7].state is ExecutionState.FAILED
     assert touched(site, action) == before
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_WRITE)
 @pytest.mark.parametrize("after_write", [False, True], ids=["before the write", "after the write"])
 async def test_a_lost_answer_is_settled_by_looking(site: Site, name: str, after_write: bool) -> None:
     action = await proposed(site, name)
@@ -138,10 +150,10 @@ async def test_an_error_of_the_cluster_during_the_run_ends_with_what_the_target_
     outcome = await run(store.rows[7], services(site, store, clients=clients))
     assert outcome.ok
     assert outcome.changed
-    assert len(writes(site)) == 1
+    assert len(writes(site)) == WRITES.get(name, 1)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_WRITE)
 async def test_a_slow_cluster_is_given_up_and_settled(site: Site, name: str, monkeypatch: Any) -> None:
     action = await proposed(site, name)
     ready = await REMEDIATORS[name].preflight(action, site.clients)
@@ -169,10 +181,10 @@ async def test_a_kill_at_either_side_of_the_act_runs_it_once(site: Site, name: s
     outcome = await run(store.rows[7], services(site, store))
     assert outcome.ok
     assert outcome.changed
-    assert len(writes(site)) == 1
+    assert len(writes(site)) == WRITES.get(name, 1)
     again = await run(store.rows[7], services(site, store))
     assert again == outcome
-    assert len(writes(site)) == 1
+    assert len(writes(site)) == WRITES.get(name, 1)
 
 
 async def test_a_workload_changed_since_the_snapshot_is_left_alone(site: Site) -> None:
@@ -320,37 +332,40 @@ async def test_a_signal_that_still_fires_keeps_a_healthy_target_unverified(site:
     assert verdicts == {True: "pending", None: "pending", False: "verified"}
 
 
-@pytest.mark.parametrize(("name", "service"), [("k8s_scale", "catalog"), ("k8s_rollback", "checkout")])
-async def test_undo_puts_back_what_was_changed_and_only_once(site: Site, name: str, service: str) -> None:
+@pytest.mark.parametrize("name", UNDONE)
+async def test_undo_puts_back_what_was_changed_and_only_once(site: Site, name: str) -> None:
     action = await proposed(site, name)
-    before = site.service(service)
+    before, *_ = touched(site, action)
     store = MemoryStore(execution(action))
     await run(store.rows[7], services(site, store))
-    changed = site.service(service)
-    assert (changed["replicas"], changed["image"]) != (before["replicas"], before["image"])
+    changed, *_ = touched(site, action)
+    assert changed != before
     outcome = await undo(store.rows[7], services(site, store))
     assert outcome is not None
     assert outcome.ok, outcome.detail
-    after = site.service(service)
-    assert (after["replicas"], after["image"]) == (before["replicas"], before["image"])
+    after, *_ = touched(site, action)
+    assert after == before
     assert store.rows[7].state is ExecutionState.UNDONE
     sent = len(writes(site))
     assert await undo(store.rows[7], services(site, store)) == outcome
     assert len(writes(site)) == sent
 
 
-async def test_undo_leaves_what_somebody_else_changed_since(site: Site) -> None:
-    action = await proposed(site, "k8s_scale")
+@pytest.mark.parametrize("name", UNDONE)
+async def test_undo_leaves_what_somebody_else_changed_since(site: Site, name: str) -> None:
+    action = await proposed(site, name)
     store = MemoryStore(execution(action))
     await run(store.rows[7], services(site, store))
     target = action.target
     live = copy.deepcopy(site.store().get("deployments", target.namespace, target.name))
     live["spec"]["replicas"] = 7
-    site.store().update("deployments", live)
+    container = live["spec"]["template"]["spec"]["containers"][0]
+    container["image"], container["resources"]["limits"]["memory"] = "another", "900Mi"
+    theirs = site.store().update("deployments", live)["spec"]
     outcome = await undo(store.rows[7], services(site, store))
     assert outcome is not None
     assert "somebody else" in outcome.detail
-    assert site.service("catalog")["replicas"] == 7
+    assert touched(site, action)[0] == theirs
     assert store.rows[7].state is ExecutionState.ACTED
 
 
@@ -358,7 +373,8 @@ async def test_a_restart_cannot_be_undone_and_says_so(site: Site) -> None:
     action = await proposed(site, "k8s_restart_pod")
     store = MemoryStore(execution(action))
     await run(store.rows[7], services(site, store))
-    assert REMEDIATORS["k8s_restart_pod"].undo_text == ""
+    for name in CASES:
+        assert bool(REMEDIATORS[name].undo) == bool(REMEDIATORS[name].undo_text) == (name in UNDONE)
     assert await undo(store.rows[7], services(site, store)) is None
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from knowledge.model import AnswerSource, FailureKind, Quote, Risk, Target, TrackRecord, Unsure
+from remediation import kube
 from remediation.context import Context, Manager
 from remediation.planning import CANDIDATES, candidate_actions, plan
 from remediation.policy import Attempt
 from remediation.remediators import REMEDIATORS
+from remediation.revisions import alike
 from remediation.transience import log_says
 from tests.remediation.site import diagnosis
 
@@ -90,7 +92,7 @@ def test_after_a_rollout_the_rollback_else_a_new_pod_else_nothing(kind: FailureK
     assert proposed(kind, context(rolled_out=OLD, failing=0)) is None
 
 
-@pytest.mark.parametrize("kind", [FailureKind.OOMKILLED, FailureKind.IMAGEPULLBACKOFF, FailureKind.CONFIG_ERROR])
+@pytest.mark.parametrize("kind", [FailureKind.OOMKILLED, FailureKind.CREDENTIALS, FailureKind.CONFIG_ERROR])
 def test_what_the_last_release_brought_is_rolled_back_and_else_a_person_decides(kind: FailureKind) -> None:
     assert proposed(kind, context()) == "k8s_rollback"
     assert proposed(kind, context(rolled_out=OLD)) is None
@@ -265,3 +267,63 @@ def test_pods_are_added_only_where_the_evidence_shows_too_much_work() -> None:
 )
 def test_a_log_is_transient_only_when_nothing_in_it_would_be_repeated(log: str, says: str) -> None:
     assert log_says(log) == says
+
+
+STUCK = "thread 12 blocked, waiting to lock 0x1f"
+
+
+def test_all_pods_are_replaced_only_where_most_are_stuck_and_no_release_explains_it() -> None:
+    probe = FailureKind.PROBE_FAILURE
+    most = context(rolled_out=OLD, failing=2)
+    assert proposed(probe, most, diagnosis=quoting(STUCK)) == "k8s_restart_rollout"
+    assert proposed(probe, most) is None
+    assert proposed(probe, most, diagnosis=quoting(LOAD)) is None
+    assert proposed(probe, context(rolled_out=OLD, failing=1), diagnosis=quoting(STUCK)) == "k8s_restart_pod"
+    assert proposed(probe, context(failing=3), diagnosis=quoting(STUCK)) == "k8s_rollback"
+
+
+def waiting(message: str) -> Context:
+    """The newest pod cannot get its image, in the kubelet's words; the others are well."""
+    pods = tuple(pod(f"p{i}", 2 if i == 0 else 1, ready=i != 0) for i in range(3))
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+    pods[0]["status"]["containerStatuses"] = [{"name": "api", "state": state}]
+    return context(pods=pods)
+
+
+def test_a_registry_that_stumbles_is_tried_again_and_an_absent_image_is_put_back() -> None:
+    pull = FailureKind.IMAGEPULLBACKOFF
+    absent = waiting('rpc error: code = NotFound desc = failed to resolve reference "api:2": api:2: not found')
+    assert proposed(pull, absent) == "k8s_update_image"
+    stumbling = waiting('failed to do request: Head "https://registry.example/v2/api/manifests/2": i/o timeout')
+    assert proposed(pull, stumbling) == "k8s_restart_pod"
+    renamed = revision(1, "api:1", NOW - timedelta(days=3))
+    renamed["spec"]["template"]["spec"]["containers"][0]["args"] = ["serve"]
+    more = replace(absent, replica_sets=(renamed, absent.replica_sets[1]))
+    assert proposed(pull, more) == "k8s_rollback"
+
+
+def test_what_stateful_and_daemon_sets_keep_reads_like_replica_sets() -> None:
+    kept = {
+        "kind": "ControllerRevision",
+        "metadata": {"name": "api-5d9", "uid": "cr-1", "labels": {"controller-revision-hash": "5d9"}},
+        "revision": 4,
+        "data": {"spec": {"template": {**template("api:1"), "$patch": "replace"}}},
+    }
+    one = pod("p0", 1, ready=True)
+    one["metadata"]["labels"] = {"controller-revision-hash": "5d9"}
+    (read,) = alike([kept], [one])
+    assert kube.revision_of(read) == 4
+    assert kube.template_of(read) == template("api:1")
+    assert kube.ran_healthy(read, [], least_seconds=300)
+    assert kube.of_revision(one, read)
+
+
+def test_a_daemon_set_goes_back_to_the_image_of_its_controller_revision() -> None:
+    found = context(failing=1)
+    assert found.workload is not None
+    workload = {**found.workload, "kind": "DaemonSet", "status": {"desiredNumberScheduled": 3}}
+    target = replace(TARGET, kind="DaemonSet")
+    answer = plan(diagnosis(FailureKind.IMAGEPULLBACKOFF), target, replace(found, target=target, workload=workload))
+    assert answer.action is not None
+    assert (answer.action.name, answer.action.parameters["image"]) == ("k8s_update_image", "api:1")
+    assert dict(answer.excluded)["k8s_rollback"] == "it does not apply to a DaemonSet"

@@ -153,6 +153,7 @@ TRUTH: dict[str, tuple[dict[str, Any], str, type]] = {
         {"facts": {"attempts": (Attempt("k8s_restart_pod", "verified", NOW - timedelta(minutes=9)),)}}, "cooldown", Ask,
     ),
     "the breaker over all targets": ({"facts": {"failures_in_a_row": 3}}, "breaker", Ask),
+    "a migration lies between": ({"plan": replace(plan(), twice="A migration lies between.")}, "asked twice", Ask),
     "conservative without five successes": (
         {"policy": POLICY.replace("slack_first", "conservative")}, "track record", Ask,
     ),

@@ -11,10 +11,13 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
+from bot.remediators_page import grants
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import FailureKind
+from remediation.cluster_errors import granting
 from remediation.evidence import collect
 from remediation.execution import run
+from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation.site import MemoryStore, Site, execution, services
 
@@ -84,10 +87,20 @@ async def test_github_requests_are_described(site: Site) -> None:
     assert {("GET", "annotations"), ("GET", "{basehead}"), ("GET", "runs")} <= seen
 
 
+_PLURALS = {
+    "api/v1": "pods|events|nodes|persistentvolumeclaims|resourcequotas|limitranges|configmaps|secrets",
+    "apis/apps/v1": "deployments|replicasets|statefulsets|daemonsets|controllerrevisions",
+    "apis/autoscaling/v2": "horizontalpodautoscalers",
+    "apis/batch/v1": "jobs",
+    # Of operators: their own descriptions say so.
+    "apis/keda.sh/v1alpha1": "scaledobjects",
+    "apis/autoscaling.k8s.io/v1": "verticalpodautoscalers",
+}
 KUBERNETES_PATHS = re.compile(
-    r"/(?:api/v1|apis/apps/v1|apis/autoscaling/v2)(?:/namespaces/[a-z0-9-]+)?"
-    r"/(?:pods|events|nodes|deployments|replicasets|statefulsets|daemonsets|horizontalpodautoscalers"
-    r"|persistentvolumeclaims|resourcequotas|controllerrevisions)(?:/[a-z0-9.-]+(?:/log)?)?"
+    "|".join(
+        rf"/{prefix}(?:/namespaces/[a-z0-9-]+)?/(?:{plurals})(?:/[a-z0-9.-]+(?:/log)?)?"
+        for prefix, plurals in _PLURALS.items()
+    )
 )
 KUBERNETES_QUERY = {
     "GET": {"labelSelector", "fieldSelector", "limit", "continue", "container", "previous", "tailLines", "limitBytes"},
@@ -102,6 +115,10 @@ KUBERNETES_QUERY = {
         ("stuck-pod-checkout", "checkout", FailureKind.PROBE_FAILURE),
         ("release-crash-checkout", "checkout", FailureKind.CRASHLOOP),
         ("overload-catalog", "catalog", FailureKind.PERFORMANCE),
+        ("oom-orders", "orders", FailureKind.OOMKILLED),
+        ("wedged-all-checkout", "checkout", FailureKind.PROBE_FAILURE),
+        ("image-typo-search", "search", FailureKind.IMAGEPULLBACKOFF),
+        ("password-rotated-orders", "orders", FailureKind.CREDENTIALS),
     ],
 )
 async def test_kubernetes_requests_and_what_they_make_are_valid(
@@ -116,17 +133,25 @@ async def test_kubernetes_requests_and_what_they_make_are_valid(
     row = store.rows[7]
     assert row.finished_at is not None
     await verify_once(row, site.clients, now=row.finished_at + timedelta(minutes=1), signal_firing=False)
+    # A service's named Secrets are looked at whatever is proposed for it.
+    secret = {"secrets": {"get"}} if any(s.secrets for s in site.policy.services if s.name == service) else {}
+    allowed = {"nodes": {"get", "list"}, **secret, **grants([REMEDIATORS[plan.action.name]])}
     for request in sent(site, "k8s"):
         assert KUBERNETES_PATHS.fullmatch(request["path"].removeprefix("/k8s")), request["path"]
         assert set(request["query"]) <= KUBERNETES_QUERY[request["method"]], request
         if request["method"] == "DELETE":
             assert set(request["body"]) <= {"apiVersion", "kind", "preconditions", "dryRun"}
+        line = granting(f"{request['method']} {request['path'].removeprefix('/k8s')}")
+        resource, verb = re.findall(r"(?:resources|verbs): \[(.+?)\]", line)
+        assert verb in allowed.get(resource, set()), f"the documented Role does not allow {line}"
         if request["method"] == "PATCH":
             assert all({"op", "path", "value"} == set(o) for o in request["body"])
-    # The object that a patch made is checked against the strict schema of its kind.
+    # What a patch made is checked against the strict schema of its kind.
     target = site.target(service)
-    live = site.store().get("deployments", target.namespace, service)
-    kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
+    for plural, name in (("deployments", service), ("secrets", f"{service}-db")):
+        live = site.store().get(plural, target.namespace, name)
+        if live is not None:
+            kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
 
 
 @pytest.mark.shared

@@ -7,12 +7,15 @@ import pytest
 import yaml
 
 from bot.sandbox.world.causes import Symptom
-from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, platform, pods, releases
+from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, credentials, memory, platform, pods, releases
 from bot.sandbox.world.scenarios.table import Scenario
 from bot.sandbox.world.services import SERVICES
 from tests.sandbox.world_fixtures import Running, pods_of, ready, running_world, take
 
-REAL = ("k8s_restart_pod", "k8s_scale", "k8s_rollback", "github_rerun")
+REAL = (
+    "k8s_restart_pod", "k8s_scale", "k8s_rollback", "k8s_raise_memory", "k8s_restart_rollout", "k8s_update_image",
+    "k8s_update_secret", "github_rerun",
+)  # fmt: skip
 POLICY = Path(__file__).parents[2] / "bot" / "sandbox" / "policy.yaml"
 
 
@@ -106,7 +109,8 @@ def test_the_policy_names_exactly_the_services_of_the_world() -> None:
 
 def test_every_telling_line_can_be_written() -> None:
     fields = {"now": "n", "service": "s", "version": "v", "pod": "p", "ip": "i", "password": "x", "access_key": "y"}
-    symptoms = [v for m in (capacity, platform, pods, releases) for v in vars(m).values() if isinstance(v, Symptom)]
+    modules = (capacity, credentials, memory, platform, pods, releases)
+    symptoms = [v for m in modules for v in vars(m).values() if isinstance(v, Symptom)]
     assert len(symptoms) > 10
     for symptom in symptoms:
         for line in (*symptom.decisive, symptom.probe_message):

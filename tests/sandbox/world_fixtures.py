@@ -227,6 +227,15 @@ async def set_memory(running: Running, service: str, limit: str) -> None:
     )
 
 
+async def rotate_secret(running: Running, service: str) -> None:
+    """Puts the password that the database takes now into the Secret, and restarts the pods."""
+    value = running.world.kubernetes.cluster.passwords[service]
+    body = {"data": {"password": base64.b64encode(value.encode()).decode()}}
+    name = BY_NAME[service].secret
+    await running.core.patch_namespaced_secret(name, BY_NAME[service].namespace, body, _content_type=STRATEGIC)
+    await restart_rollout(running, service)
+
+
 async def set_image(running: Running, service: str, tag: str) -> None:
     container = {"name": service, "image": BY_NAME[service].image(tag)}
     await patch(running, service, {"spec": {"template": {"spec": {"containers": [container]}}}})
@@ -339,6 +348,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rollback,
         scale,
         set_memory,
+        rotate_secret,
         set_image,
         patch_configmap,
         create_configmap,

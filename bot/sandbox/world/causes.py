@@ -63,6 +63,11 @@ def on_every_pod(symptom: Symptom, while_true: Callable[[Surroundings], bool]) -
     return lambda around, _: symptom if while_true(around) else None
 
 
+def on_pods(uids: frozenset[str], symptom: Symptom) -> SymptomOf:
+    """What each of these pods took in when it started; whatever takes their place is free of it."""
+    return lambda _, pod: symptom if pod["metadata"]["uid"] in uids else None
+
+
 def first_of(*parts: SymptomOf) -> SymptomOf:
     def symptom_of(around: Surroundings, pod: Json) -> Symptom | None:
         return next((s for s in (part(around, pod) for part in parts) if s is not None), None)

@@ -41,7 +41,8 @@ class Container:
 
 @dataclass
 class Cluster:
-    """All state of the cluster. `images` are those that the registry has; `demand` is each service's memory in MiB."""
+    """All state of the cluster. `images` are those that the registry has; `demand` is each service's memory in MiB;
+    `passwords` are those that the services' databases take now."""
 
     clock: Callable[[], float]
     timings: Timings
@@ -51,6 +52,7 @@ class Cluster:
     causes: list[Cause] = field(default_factory=list)
     images: set[str] = field(default_factory=set)
     demand: dict[str, int] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
     progress: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

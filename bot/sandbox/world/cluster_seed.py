@@ -1,10 +1,11 @@
 """The healthy cluster that every sandbox starts with: made once, as if it had run for days."""
 
+import base64
 import hashlib
 
 from bot.sandbox.world.cluster import Cluster, Container
 from bot.sandbox.world.controller import pod_status, reconcile
-from bot.sandbox.world.objects import REVISION, deployment, pod, replica_set, template
+from bot.sandbox.world.objects import PASSWORD_KEY, REVISION, deployment, pod, replica_set, template
 from bot.sandbox.world.services import SERVICES, Service
 
 DAY = 86400.0
@@ -72,6 +73,8 @@ def seed_service(cluster: Cluster, service: Service, now: float) -> None:
         },
         created_at=now - 30 * DAY,
     )
+    if service.database:
+        seed_secret(cluster, service, now)
     seed_account(cluster, service, now)
     body = deployment(service, service.version, commit_sha(service.name, service.version))
     live = cluster.store.create("deployments", body, created_at=now - 30 * DAY)
@@ -89,6 +92,18 @@ def seed_service(cluster: Cluster, service: Service, now: float) -> None:
         run = Container(stage="running", since=at, started_at=at, ready=True, order=index)
         cluster.containers[stored["metadata"]["uid"]] = run
         cluster.store.set_status("pods", stored, pod_status(stored, run))
+
+
+def seed_secret(cluster: Cluster, service: Service, now: float) -> None:
+    """The password of the service's database: the database, its store and the Secret agree."""
+    value = f"{cluster.rng.getrandbits(96):024x}"
+    cluster.passwords[service.name] = value
+    body = {
+        "metadata": {"name": service.secret, "namespace": service.namespace},
+        "type": "Opaque",
+        "data": {PASSWORD_KEY: base64.b64encode(value.encode()).decode()},
+    }
+    cluster.store.create("secrets", body, created_at=now - 30 * DAY)
 
 
 def seed_account(cluster: Cluster, service: Service, now: float) -> None:

@@ -6,6 +6,7 @@ decided by the causes alone (causes.py); time only says when the next step may h
 
 from typing import Any
 
+from bot.sandbox.world.admission import count_quotas, refusal
 from bot.sandbox.world.clockwork import rfc3339
 from bot.sandbox.world.cluster import Cluster, Container
 from bot.sandbox.world.objects import (
@@ -36,6 +37,7 @@ def reconcile(cluster: Cluster) -> None:
         step_pod(cluster, pod)
     for deployment in cluster.store.all("deployments"):
         write_deployment_status(cluster, deployment)
+    count_quotas(cluster)
 
 
 # --- Deployments -----------------------------------------------------------------------------------------------------
@@ -259,20 +261,13 @@ def reconcile_replica_set(cluster: Cluster, body: Json) -> None:
 
 
 def create_pod(cluster: Cluster, owner: Json) -> bool:
-    """False when a quota of the namespace refuses another pod (an event says so)."""
-    namespace = owner["metadata"]["namespace"]
-    used = sum(1 for p in cluster.store.all("pods", namespace) if p["status"].get("phase") in {"Pending", "Running"})
+    """False when the namespace's limits refuse another pod (an event says so)."""
     body = new_pod(owner, cluster.rng)
-    for quota in cluster.store.all("resourcequotas", namespace):
-        hard = quota["spec"]["hard"].get("pods")
-        if hard is not None and used >= int(hard):
-            prefix = body["metadata"]["generateName"]
-            text = (
-                f'Error creating: pods "{prefix}" is forbidden: exceeded quota: {quota["metadata"]["name"]}, '
-                f"requested: pods=1, used: pods={used}, limited: pods={hard}"
-            )
-            limited_event(cluster, owner, "FailedCreate", text, "replicaset-controller")
-            return False
+    why = refusal(cluster, body)
+    if why:
+        text = f'Error creating: pods "{body["metadata"]["generateName"]}" is forbidden: {why}'
+        limited_event(cluster, owner, "FailedCreate", text, "replicaset-controller")
+        return False
     made = cluster.store.create("pods", body)
     cluster.container(made).order = cluster.store.version
     text = f"Created pod: {made['metadata']['name']}"

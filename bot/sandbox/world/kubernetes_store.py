@@ -43,17 +43,24 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "services", "Service"),
     Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     Resource("", "v1", "resourcequotas", "ResourceQuota"),
+    Resource("", "v1", "limitranges", "LimitRange"),
     Resource("apps", "v1", "deployments", "Deployment"),
     Resource("apps", "v1", "replicasets", "ReplicaSet"),
     Resource("apps", "v1", "statefulsets", "StatefulSet"),
     Resource("apps", "v1", "daemonsets", "DaemonSet"),
     Resource("apps", "v1", "controllerrevisions", "ControllerRevision"),
     Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject"),
+    Resource("autoscaling.k8s.io", "v1", "verticalpodautoscalers", "VerticalPodAutoscaler"),
+    Resource("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization"),
+    Resource("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease"),
     Resource("batch", "v1", "jobs", "Job"),
     Resource("rbac.authorization.k8s.io", "v1", "roles", "Role"),
     Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
+# Kinds whose managed fields are kept, as far as anybody here reads them: when they were last written.
+STAMPED = frozenset({"configmaps", "secrets"})
 BY_PLURAL = {r.plural: r for r in RESOURCES}
 BY_ADDRESS = {(r.group, r.version, r.plural): r for r in RESOURCES}
 
@@ -164,6 +171,14 @@ class Store:
             self._remember(Change(self.version, plural, gone, None))
             return gone
         meta["resourceVersion"] = str(self.version)
+        if plural in STAMPED and before is not None:
+            entry = {
+                "manager": "client",
+                "operation": "Update",
+                "time": rfc3339(self.clock()),
+                "fieldsType": "FieldsV1",
+            }
+            meta["managedFields"] = [entry]
         self.objects[plural][key] = after
         self._remember(Change(self.version, plural, before, after))
         return after

@@ -11,6 +11,7 @@ Json = dict[str, Any]
 SAFE_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # the letters of Kubernetes' own generated names
 REVISION = "deployment.kubernetes.io/revision"
 HASH_LABEL = "pod-template-hash"
+PASSWORD_KEY = "password"  # noqa: S105  the name of a key
 
 
 def template(service: Service, version: str, commit: str) -> Json:
@@ -32,6 +33,9 @@ def template(service: Service, version: str, commit: str) -> Json:
         "terminationMessagePolicy": "File",
         "volumeMounts": [{"name": "scratch", "mountPath": "/var/lib/app"}],
     }
+    if service.database:
+        reference = {"secretKeyRef": {"name": service.secret, "key": PASSWORD_KEY}}
+        container["env"].append({"name": "DATABASE_PASSWORD", "valueFrom": reference})
     labels = {"app": service.name, "app.kubernetes.io/name": service.name, "app.kubernetes.io/version": version}
     return {
         "metadata": {"labels": labels, "annotations": {"org.opencontainers.image.revision": commit}},

@@ -20,6 +20,12 @@ class Service:
     memory_use: int
     pool: str = "general"
     auto_sync: bool = False
+    database: bool = False
+
+    @property
+    def secret(self) -> str:
+        """The Secret that holds its database's password."""
+        return f"{self.name}-db"
 
     @property
     def repository(self) -> str:
@@ -33,10 +39,12 @@ class Service:
 SERVICES: tuple[Service, ...] = (
     Service("checkout", "shop", "prod", 3, "2.14.1", "2.14.0", "go", 512, 180),
     Service("catalog", "shop", "prod", 2, "5.3.0", "5.2.4", "python", 768, 410),
-    Service("orders", "shop", "prod", 3, "3.8.1", "3.8.0", "node", 512, 260),
+    Service("orders", "shop", "prod", 3, "3.8.1", "3.8.0", "node", 512, 260, database=True),
     Service("payments-api", "payments", "prod", 3, "7.0.4", "7.0.3", "java", 1024, 640),
     Service("search", "search", "prod", 2, "1.22.0", "1.21.3", "go", 1024, 520, pool="search"),
-    Service("notifications", "staging", "staging", 2, "0.41.0", "0.40.2", "python", 384, 150, auto_sync=True),
+    Service(
+        "notifications", "staging", "staging", 2, "0.41.0", "0.40.2", "python", 384, 150, auto_sync=True, database=True
+    ),
     Service("storefront", "staging", "staging", 2, "9.1.0", "9.0.6", "node", 512, 240),
     Service("reports", "dev", "dev", 2, "0.8.3", "0.8.2", "python", 512, 300),
 )

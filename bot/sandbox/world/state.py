@@ -1,7 +1,11 @@
-"""Everything the world consists of at one moment, and the few things that people and pipelines do to it."""
+"""Everything the world consists of at one moment, and the few things that people and pipelines do to it.
+
+`vault` is a folder with a file for each secret: the store that the bot's policy names as the source of new values.
+"""
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bot.sandbox.world.argocd_store import ArgoStore
@@ -20,6 +24,7 @@ class State:
     """The world between two resets."""
 
     cluster: Cluster
+    vault: Path | None = None
     hub: GithubStore = field(init=False)
     argo: ArgoStore = field(init=False)
     versions: dict[str, str] = field(default_factory=dict)
@@ -27,6 +32,7 @@ class State:
     def __post_init__(self) -> None:
         self.hub = GithubStore(self.cluster.clock, self.cluster.timings)
         self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply)
+        self.keep_passwords()
 
     def service(self, name: str) -> Service:
         return BY_NAME[name]
@@ -38,15 +44,20 @@ class State:
         self.versions[name] = f"{major}.{minor}.{int(patch) + 1}"
         return self.versions[name]
 
-    def release(self, name: str, version: str, *, pushed: bool = True) -> str:
-        """Rolls a version out, as the delivery pipeline does; its image. `pushed`: the registry has it."""
+    def release(self, name: str, version: str, *, pushed: bool = True, files: dict[str, str] | None = None) -> str:
+        """Rolls a version out, as the delivery pipeline does; its image.
+
+        `pushed`: the registry has it; `files` are what its commit changes besides the manifest.
+        """
         service = BY_NAME[name]
         image = service.image(version)
         if pushed:
             self.cluster.images.add(image)
         sha = commit_sha(name, version)
         repository = self.repository(name)
-        self.hub.commit(repository, f"Release {name} {version}", {MANIFEST: manifest(service, version)}, sha=sha)
+        self.hub.commit(
+            repository, f"Release {name} {version}", {MANIFEST: manifest(service, version), **(files or {})}, sha=sha
+        )
         self.hub.start(repository, sha, f"Release {name} {version}")
         self.argo.deployed(service, sha)
         self.apply(service, version, sha)
@@ -66,6 +77,21 @@ class State:
 
     def repository(self, service: str) -> Repository:
         return self.hub.repositories[BY_NAME[service].repository]
+
+    def rotate_password(self, name: str) -> None:
+        """The database takes another password from now on, and the store of secrets has it; the cluster does not."""
+        self.cluster.passwords[name] = f"{self.cluster.rng.getrandbits(96):024x}"
+        self.keep_passwords()
+
+    def keep_passwords(self) -> None:
+        """What a store of secrets does: it gives the present value to whoever may read it."""
+        if self.vault is None:
+            return
+        self.vault.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, value in self.cluster.passwords.items():
+            path = self.vault / BY_NAME[name].secret
+            path.write_text(value + "\n", encoding="utf-8")
+            path.chmod(0o600)
 
     def add_cause(self, scenario: str, service: str, symptom_of: SymptomOf, **fields: str) -> None:
         """From now on this is wrong, besides everything that was wrong before."""

@@ -1,12 +1,26 @@
 """All scenarios: one table, one file a family."""
 
-from bot.sandbox.world.scenarios import capacity, pipelines, platform, pods, releases
+from bot.sandbox.world.scenarios import (
+    capacity,
+    credentials,
+    images,
+    memory,
+    pipelines,
+    platform,
+    pods,
+    releases,
+    stale,
+)
 from bot.sandbox.world.scenarios.table import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
     *releases.SCENARIOS,
     *pods.SCENARIOS,
+    *stale.SCENARIOS,
     *capacity.SCENARIOS,
+    *memory.SCENARIOS,
+    *images.SCENARIOS,
+    *credentials.SCENARIOS,
     *pipelines.SCENARIOS,
     *platform.SCENARIOS,
 )

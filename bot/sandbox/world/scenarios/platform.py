@@ -1,4 +1,4 @@
-"""What a person has to mend: memory, configuration, nodes, quotas, rights, migrations, syncs; and one false alarm."""
+"""What a person has to mend: configuration, nodes, quotas, rights, migrations, syncs; and one false alarm."""
 
 # ruff: noqa: E501  a line of a log is written as one line
 
@@ -37,12 +37,6 @@ IMMUTABLE = (
     'one or more objects failed to apply, reason: Deployment.apps "notifications" is invalid: spec.selector: Invalid value: '
     '{"matchLabels":{"app":"notifications","tier":"worker"}}: field is immutable'
 )
-
-
-def more_memory_needed(state: State, scenario: Scenario) -> None:
-    """The working set grew beyond the limit, in every version."""
-    limit = state.service(scenario.service).memory_limit
-    state.cluster.demand[scenario.service] = int(limit * 1.4)
 
 
 def settings_deleted(state: State, scenario: Scenario) -> None:
@@ -153,22 +147,6 @@ RESTART = (("restart_broken_pod",),)
 RESTART_ALL = (("restart_all_pods",),)
 
 SCENARIOS = (
-    Scenario(
-        id="oom-orders",
-        title="Orders runs out of memory",
-        summary="The working set outgrew the limit in every version: only more memory helps.",
-        service="orders",
-        kind="oomkilled",
-        right_action="escalate",
-        group="oom",
-        source="alertmanager",
-        begin=more_memory_needed,
-        proofs=Proofs(
-            (("set_memory", "1Gi"),), ROLLBACK, (("set_memory", "256Mi"), ("scale", "6")), "release-crash-orders"
-        ),
-        alertname="KubeContainerOOMKilled",
-        alert_text="A container of {namespace}/{service} was killed for using too much memory.",
-    ),
     Scenario(
         id="config-missing-notifications",
         title="The settings of notifications are gone",

@@ -62,10 +62,12 @@ DEADLOCK_AT_START = Symptom(
 )
 
 
-def bad_release(symptom: Symptom) -> Callable[[State, Scenario], None]:
+def bad_release(symptom: Symptom, **files: str) -> Callable[[State, Scenario], None]:
+    """`files`: path → text of what the release's commit changes besides the manifest."""
+
     def begin(state: State, scenario: Scenario) -> None:
         version = state.next_version(scenario.service)
-        image = state.release(scenario.service, version)
+        image = state.release(scenario.service, version, files=files)
         state.add_cause(scenario.id, scenario.service, on_image(image, symptom), **invented_secrets(state))
 
     return begin
@@ -83,6 +85,7 @@ def absent_image(state: State, scenario: Scenario) -> None:
     state.release(scenario.service, state.next_version(scenario.service) + "-rc", pushed=False)
 
 
+ADD_COLUMN = "ALTER TABLE flags ADD COLUMN share numeric;\n"
 ROLLBACK = (("rollback",),)
 RESTART = (("restart_broken_pod",),)
 RESTART_ROLLOUT_THEN_BACK = (("restart_rollout",), ("rollback",))
@@ -113,6 +116,20 @@ SCENARIOS = (
         source="kubernetes",
         begin=bad_release(NODE_THROW),
         proofs=Proofs(ROLLBACK, RESTART, RESTART_ROLLOUT_THEN_BACK, "stuck-index-search"),
+    ),
+    Scenario(
+        id="release-migrated-storefront",
+        title="The storefront's new release throws, and has changed the database",
+        summary="Going back heals it, but its migration stays: a person is asked twice.",
+        service="storefront",
+        kind="crashloop",
+        right_action="k8s_rollback",
+        group="release-crash",
+        source="alertmanager",
+        begin=bad_release(NODE_THROW, **{"db/migrations/0047_flag_shares.sql": ADD_COLUMN}),
+        proofs=Proofs(ROLLBACK, RESTART, RESTART_ROLLOUT_THEN_BACK, "stuck-index-search"),
+        alertname="KubePodCrashLooping",
+        alert_text="Pods of {namespace}/{service} are restarting again and again.",
     ),
     Scenario(
         id="release-port-notifications",

@@ -1,0 +1,92 @@
+"""Makes the tables of docs/remediators.md from the catalogue: `python -m bot.remediators_page`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from remediation.planning import CANDIDATES
+from remediation.registry import Remediator
+from remediation.remediators import REMEDIATORS
+
+PAGE = Path(__file__).parents[1] / "docs" / "remediators.md"
+# Where a resource lives; what is not here is GitHub's or Argo CD's.
+GROUPS = {
+    "pods": "", "pods/log": "", "events": "", "persistentvolumeclaims": "", "limitranges": "", "resourcequotas": "",
+    "configmaps": "", "secrets": "",
+    "deployments": "apps", "replicasets": "apps", "statefulsets": "apps", "daemonsets": "apps",
+    "controllerrevisions": "apps", "horizontalpodautoscalers": "autoscaling", "jobs": "batch",
+    "scaledobjects": "keda.sh", "verticalpodautoscalers": "autoscaling.k8s.io",
+}  # fmt: skip
+VERBS = ("get", "list", "watch", "patch", "delete")
+# What evidence, planning and the watch read, whatever may be done.
+LOOKING = (
+    "pods, events, deployments, replicasets, statefulsets, daemonsets: get, list, watch",
+    "pods/log: get",
+    "controllerrevisions, horizontalpodautoscalers, scaledobjects, verticalpodautoscalers, jobs: list",
+    "persistentvolumeclaims, limitranges, resourcequotas: list",
+    "configmaps: get",
+)
+
+
+def filled(text: str) -> str:
+    """The page with each marked table made anew: <!-- name --> … <!-- end -->."""
+    for name, lines in _tables(list(REMEDIATORS.values())).items():
+        head, mark, rest = text.partition(f"<!-- {name} -->")
+        _, end, tail = rest.partition("<!-- end -->")
+        text = head + mark + "\n\n" + "\n".join(lines) + "\n\n" + end + tail
+    return text
+
+
+def _tables(entries: list[Remediator]) -> dict[str, list[str]]:
+    return {
+        "catalogue": [
+            "| action | what it does | risk | takes about | touches | undo |", "|---|---|---|---|---|---|",
+            *map(_row, entries),
+        ],
+        "kinds": [
+            "| kind | candidates |", "|---|---|",
+            *(f"| {kind} | {', '.join(c.action for c in found)} |" for kind, found in CANDIDATES.items()),
+        ],
+        "role": role(entries),
+    }  # fmt: skip
+
+
+def _row(entry: Remediator) -> str:
+    touches = "every pod of it, in turn" if entry.replaces_pods else "see its preview"
+    undo = entry.undo_text or "cannot be undone"
+    return f"| `{entry.name}` | {entry.title} | {entry.risk} | {entry.expected_seconds} s | {touches} | {undo} |"
+
+
+def role(entries: Iterable[Remediator]) -> list[str]:
+    """The Role with all verbs that looking and the entries need, resources with the same verbs in one line."""
+    lines: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for resource, verbs in grants(entries).items():
+        lines.setdefault((GROUPS[resource], tuple(v for v in VERBS if v in verbs)), []).append(resource)
+    rules = [_rule(group, resources, verbs) for (group, verbs), resources in sorted(lines.items())]
+    head = [
+        "apiVersion: rbac.authorization.k8s.io/v1",
+        "kind: Role",
+        "metadata: {name: codehealer, namespace: shop}",
+        "rules:",
+    ]
+    return [f"    {line}" for line in [*head, *rules]]
+
+
+def grants(entries: Iterable[Remediator]) -> dict[str, set[str]]:
+    """Resource → verbs: what looking at a target takes, and what the entries state."""
+    wanted: dict[str, set[str]] = {}
+    for text in (*LOOKING, *(text for entry in entries for text in entry.permissions)):
+        names, _, verbs = text.partition(": ")
+        for resource in names.split(", "):
+            if resource in GROUPS:
+                wanted.setdefault(resource, set()).update(verbs.split(", "))
+    return wanted
+
+
+def _rule(group: str, resources: list[str], verbs: tuple[str, ...]) -> str:
+    named = ", resourceNames: [checkout-db]" if resources == ["secrets"] else ""
+    listed = f"[{', '.join(sorted(resources))}]{named}, verbs: [{', '.join(verbs)}]"
+    return f'  - {{apiGroups: ["{group}"], resources: {listed}}}'
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
