@@ -350,7 +350,9 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        loop = await _attempts(db, incident.target)
+        # A fix may be for what deploys the target: what was tried there counts as well.
+        attempts = [attempt for one in seen.targets for attempt in await _attempts(db, one)]
+        loop = sorted(attempts, key=lambda attempt: attempt.at, reverse=True)
     # "Right cause, wrong fix" counts until the fix has proved itself more often than people turned it down.
     rejected = frozenset(row.action for row in (*record.values(), *of_service.values()) if row.rejected > row.verified)
     return planning.plan(answer, incident.target, seen, record=tuple(record.values()), rejected=rejected, loop=loop)

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import kube
+from remediation import gitops, kube
+from remediation.gitops import GitOps
 from remediation.policy import Policy, service_of
 from remediation.ports import Clients, Json
 from remediation.transience import Says, log_says
@@ -44,6 +45,12 @@ class Context:
     jobs: tuple[Json, ...] = ()
     log_says: Says = "unclear"
     could_not: tuple[str, ...] = field(default=())
+    gitops: GitOps | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The target and, as the services table names them, what deploys it: a fix may be for either."""
+        return (self.target, *((self.gitops.target,) if self.gitops and self.gitops.target != self.target else ()))
 
 
 async def gather(
@@ -52,6 +59,8 @@ async def gather(
     """Looks at the target and what surrounds it. `job_log` is the incident's collected CI log, "" if none."""
     if target.kind == "WorkflowRun":
         return await _gather_run(incident, target, clients, now, job_log)
+    if target.kind == "Application":
+        return await _gather_application(incident, target, policy, clients, now)
     return await _gather_workload(incident, target, policy, clients, now)
 
 
@@ -75,6 +84,16 @@ async def _gather_run(
         jobs=tuple(jobs),
         log_says=log_says(job_log),
     )
+
+
+async def _gather_application(
+    incident: Incident, target: Target, policy: Policy, clients: Clients, now: datetime
+) -> Context:  # fmt: skip
+    found = await gitops.look(service_of(policy, target), clients)
+    problem = found.problem if found else "its row of the services table names no argocd_app"
+    return Context(
+        target, now, failing_since=incident.opened_at, could_not=(problem,) if problem else (), gitops=found
+    )  # fmt: skip
 
 
 async def _gather_workload(
@@ -106,6 +125,7 @@ async def _gather_workload(
         replica_sets=owned,
         autoscalers=tuple(a for a in autoscalers if kube.scales(a, workload)),
         managers=await managers_of(workload, service.argocd_app if service else "", clients),
+        gitops=await gitops.look(service, clients),
     )
 
 

@@ -4,17 +4,19 @@ The table below is the whole knowledge of which fix fits which kind; what is not
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
 from knowledge.signs import Sign, signs_of
 from remediation import kube
+from remediation.argocd_state import failing_text, sync_status
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
 from remediation.ports import Json
 from remediation.registry import NotOffered, Remediator
 from remediation.remediators import REMEDIATORS
+from remediation.transience import log_says
 
 # A failure is laid to a rollout when it began after it, and not longer after than this.
 ROLLOUT_WINDOW = timedelta(hours=2)
@@ -103,6 +105,27 @@ def _log_shows_transient(context: Context) -> str:
     return "" if context.log_says == "transient" else "the job's log shows no passing fault"
 
 
+def _sync_failed_in_passing(context: Context) -> str:
+    """What a sync met would not be met again: a registry, a repository or a hook that could not be reached."""
+    if context.gitops is None or context.gitops.application is None:
+        return context.gitops.problem if context.gitops else "its row of the services table names no argocd_app"
+    said = log_says(failing_text(context.gitops.application))
+    if said == "transient":
+        return ""
+    if said == "deterministic":
+        return "what the sync complains of would be the same again"
+    return "the application shows no passing fault: a sync would meet the same again"
+
+
+def _gitops_undoes(context: Context) -> str:
+    """A change through Git only where a direct one would be put back."""
+    if any(manager.undoes for manager in context.managers):
+        return ""
+    if context.gitops is None or context.gitops.application is None:
+        return context.gitops.problem if context.gitops else "no Argo CD application deploys it"
+    return "" if sync_status(context.gitops.application).automatic else "Argo CD can roll it back itself"
+
+
 CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.CRASHLOOP: (
         Candidate("k8s_rollback", _after_rollout),
@@ -119,6 +142,11 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.GITHUBACTION_TRANSIENT: (Candidate("github_rerun", _not_deterministic),),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
+    FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),
+    FailureKind.ARGOCD_DEGRADED: (
+        Candidate("argocd_rollback", _always),
+        Candidate("argocd_sync", _sync_failed_in_passing),
+    ),
 }
 
 
@@ -223,9 +251,11 @@ def _fits(
     rejected: frozenset[str],
     loop: Sequence[Attempt],
 ) -> Action | str:
-    """The action, or why the candidate is left out."""
-    if context.target.kind not in entry.target_kinds:
+    """The action, or why the candidate is left out. It is for the first of the targets that the entry is for."""
+    aimed = next((one for one in context.targets if one.kind in entry.target_kinds), None)
+    if aimed is None:
         return f"it does not apply to a {context.target.kind}"
+    context = replace(context, target=aimed)
     if entry.name in rejected:
         return "people rejected it for this cause here as the wrong fix"
     held = loop_broken(loop, entry.name)

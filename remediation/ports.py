@@ -115,6 +115,20 @@ class ArgoCd(Protocol):
         """Author, date and message of a revision."""
         ...
 
+    async def sync(
+        self, name: str, *, revision: str = "", prune: bool = False, dry_run: bool = False,
+        infos: Mapping[str, str] | None = None,
+    ) -> Json:  # fmt: skip
+        """Starts a sync and returns the application. `infos` are kept with the operation, so that it is known again.
+
+        "" as revision is what the application tracks. Conflict while another operation is in progress.
+        """
+        ...
+
+    async def rollback(self, name: str, deployed_id: int, *, dry_run: bool = False) -> Json:
+        """Starts a rollback to a row of the application's history. Refused under auto-sync."""
+        ...
+
     async def version(self) -> str: ...
 
     async def aclose(self) -> None: ...

@@ -1,7 +1,15 @@
 """The catalogue: one file an entry, found by name in one table."""
 
 from remediation.registry import Remediator
-from remediation.remediators import github_rerun, k8s_restart_pod, k8s_rollback, k8s_scale, noop
+from remediation.remediators import (
+    argocd_rollback,
+    argocd_sync,
+    github_rerun,
+    k8s_restart_pod,
+    k8s_rollback,
+    k8s_scale,
+    noop,
+)
 
 REMEDIATORS: dict[str, Remediator] = {
     entry.name: entry
@@ -9,6 +17,8 @@ REMEDIATORS: dict[str, Remediator] = {
         k8s_restart_pod.REMEDIATOR,
         k8s_scale.REMEDIATOR,
         k8s_rollback.REMEDIATOR,
+        argocd_sync.REMEDIATOR,
+        argocd_rollback.REMEDIATOR,
         github_rerun.REMEDIATOR,
         noop.REMEDIATOR,
     )

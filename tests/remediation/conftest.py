@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
-from remediation.policy import load_policy
+from remediation.policy import Policy, load_policy
 from tests.remediation.site import POLICY, SCALE, Site, sandbox_clients
 
 
@@ -43,3 +43,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await client.aclose()
     await world.stop()
     await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+def site_policy() -> Policy:
+    return load_policy(POLICY)

@@ -173,9 +173,26 @@ async def test_argocd_requests_are_described(site: Site) -> None:
     assert [e.kind for e in found] == ["argocd", "changes"]
     assert "Deployment/checkout is OutOfSync" in found[0].text
     await argocd.revision("checkout", application["status"]["sync"]["revision"])
+    for dry_run in (True, False):
+        await argocd.sync("reports", revision="HEAD", dry_run=dry_run, infos={"codehealer.dev/execution": "7"})
+        await site.until(lambda: not running(site, "reports"), "the sync ended")
+        await argocd.rollback("reports", 0, dry_run=dry_run)
+        await site.until(lambda: not running(site, "reports"), "the rollback ended")
     seen = set()
     for request in sent(site, "argocd"):
-        template, _ = operation(document, request["method"], request["path"].removeprefix("/argocd"))
+        template, described = operation(document, request["method"], request["path"].removeprefix("/argocd"))
         assert request["query"] == {}
         seen.add(template.rsplit("/", 1)[-1])
-    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata"}
+        if request["method"] == "POST":
+            body = next(p["schema"] for p in described["parameters"] if p["in"] == "body")
+            schema = {
+                **document["definitions"][body["$ref"].rsplit("/", 1)[-1]],
+                "definitions": document["definitions"],
+            }
+            assert list(Draft202012Validator(schema).iter_errors(request["body"])) == []
+            assert set(request["body"]) <= set(schema["properties"])
+    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata", "sync", "rollback"}
+
+
+def running(site: Site, name: str) -> bool:
+    return bool(site.world.argocd.store.apps[name].operation.phase == "Running")

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from bot.sandbox.world.causes import Symptom
-from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, platform, pods, releases
+from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, gitops, platform, pods, releases
 from bot.sandbox.world.scenarios.table import Scenario
 from bot.sandbox.world.services import SERVICES
 from tests.sandbox.world_fixtures import Running, pods_of, ready, running_world, take
 
-REAL = ("k8s_restart_pod", "k8s_scale", "k8s_rollback", "github_rerun")
+REAL = ("k8s_restart_pod", "k8s_scale", "k8s_rollback", "github_rerun", "argocd_sync")
 POLICY = Path(__file__).parents[2] / "bot" / "sandbox" / "policy.yaml"
 
 
@@ -98,7 +98,7 @@ def test_every_remediator_has_a_cause_that_comes_back_in_another_service() -> No
 def test_the_policy_names_exactly_the_services_of_the_world() -> None:
     policy = yaml.safe_load(POLICY.read_text())
     rows = {
-        (s["name"], s["environment"], s["namespace"], s["repository"], s["workload"]["name"])
+        (s["name"], s["environment"], s["namespace"], s["repository"], s.get("workload", s)["name"])
         for s in policy["services"]
     }
     assert rows == {(s.name, s.environment, s.namespace, s.repository, s.name) for s in SERVICES}
@@ -106,7 +106,9 @@ def test_the_policy_names_exactly_the_services_of_the_world() -> None:
 
 def test_every_telling_line_can_be_written() -> None:
     fields = {"now": "n", "service": "s", "version": "v", "pod": "p", "ip": "i", "password": "x", "access_key": "y"}
-    symptoms = [v for m in (capacity, platform, pods, releases) for v in vars(m).values() if isinstance(v, Symptom)]
+    symptoms = [
+        v for m in (capacity, gitops, platform, pods, releases) for v in vars(m).values() if isinstance(v, Symptom)
+    ]
     assert len(symptoms) > 10
     for symptom in symptoms:
         for line in (*symptom.decisive, symptom.probe_message):

@@ -92,7 +92,7 @@ class Running:
         if scenario.source == "github":
             run = next(r for r in self.world.snapshot()["runs"] if r["repository"] == f"acme/{scenario.service}")
             return run["conclusion"] == "failure"
-        if scenario.source == "argocd":
+        if scenario.kind == "argocd_sync":
             app = next(a for a in self.world.snapshot()["apps"] if a["name"] == scenario.service)
             return app["operation"] == "Failed"
         row = self.service(scenario.service)
@@ -321,8 +321,21 @@ async def put_file(running: Running, service: str, path: str, text: str) -> None
 
 
 async def argocd_sync(running: Running, service: str, *options: str) -> None:
-    body = {"name": service, "syncOptions": {"items": list(options)}}
-    response = await running.argocd("POST", f"applications/{service}/sync", body)
+    await operate(running, service, "sync", {"syncOptions": {"items": list(options)}})
+
+
+async def argocd_sync_and_prune(running: Running, service: str) -> None:
+    await operate(running, service, "sync", {"prune": True})
+
+
+async def argocd_rollback(running: Running, service: str) -> None:
+    """To the revision before, as the history has it."""
+    history = (await running.argocd("GET", f"applications/{service}")).json()["status"]["history"]
+    await operate(running, service, "rollback", {"id": history[-2]["id"]})
+
+
+async def operate(running: Running, service: str, verb: str, body: Json) -> None:
+    response = await running.argocd("POST", f"applications/{service}/{verb}", {"name": service, **body})
     assert response.status_code == 200, response.text
     await running.until(
         lambda: next(a for a in running.world.snapshot()["apps"] if a["name"] == service)["operation"] != "Running",
@@ -350,5 +363,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rerun_all,
         put_file,
         argocd_sync,
+        argocd_sync_and_prune,
+        argocd_rollback,
     )
 }

@@ -9,7 +9,7 @@ from bot.sandbox.world.causes import Cause, SymptomOf
 from bot.sandbox.world.cluster import Cluster
 from bot.sandbox.world.cluster_seed import commit_sha
 from bot.sandbox.world.github_store import MANIFEST, GithubStore, Repository, manifest
-from bot.sandbox.world.objects import template
+from bot.sandbox.world.objects import image_of, template
 from bot.sandbox.world.services import BY_NAME, Service
 
 Json = dict[str, Any]
@@ -26,7 +26,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.hub = GithubStore(self.cluster.clock, self.cluster.timings)
-        self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply)
+        self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply, self.live, self.prune)
 
     def service(self, name: str) -> Service:
         return BY_NAME[name]
@@ -63,6 +63,15 @@ class State:
             f"release {service.name} {version}"
         )
         self.cluster.store.update("deployments", live)
+
+    def live(self, service: Service) -> str:
+        """The version that the cluster is to run, empty without a Deployment."""
+        found = self.cluster.store.get("deployments", service.namespace, service.name)
+        return image_of(found).rpartition(":")[2] if found else ""
+
+    def prune(self, service: Service) -> None:
+        """Deletes what the application's folder in Git does not have: its ConfigMap was made by hand."""
+        self.cluster.store.delete("configmaps", service.namespace, f"{service.name}-settings")
 
     def repository(self, service: str) -> Repository:
         return self.hub.repositories[BY_NAME[service].repository]

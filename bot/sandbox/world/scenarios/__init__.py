@@ -1,6 +1,6 @@
 """All scenarios: one table, one file a family."""
 
-from bot.sandbox.world.scenarios import capacity, pipelines, platform, pods, releases
+from bot.sandbox.world.scenarios import capacity, gitops, pipelines, platform, pods, releases
 from bot.sandbox.world.scenarios.table import Scenario
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -9,5 +9,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     *capacity.SCENARIOS,
     *pipelines.SCENARIOS,
     *platform.SCENARIOS,
+    *gitops.SCENARIOS,
 )
 BY_ID = {s.id: s for s in SCENARIOS}
