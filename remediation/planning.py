@@ -139,7 +139,10 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.OOMKILLED: (Candidate("k8s_rollback", _after_rollout),),
     FailureKind.IMAGEPULLBACKOFF: (Candidate("k8s_rollback", _after_rollout),),
     FailureKind.CONFIG_ERROR: (Candidate("k8s_rollback", _after_rollout),),
-    FailureKind.GITHUBACTION_TRANSIENT: (Candidate("github_rerun", _not_deterministic),),
+    FailureKind.GITHUBACTION_TRANSIENT: (
+        Candidate("github_rerun", _not_deterministic),
+        Candidate("github_cancel_run", _always),
+    ),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),

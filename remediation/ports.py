@@ -93,10 +93,24 @@ class CodeHost(Protocol):
         """The commits from one to the other (oldest first, at most 50) and the files that they change."""
         ...
 
-    async def rerun_failed_jobs(self, repository: str, run_id: int) -> None: ...
+    async def rerun(self, repository: str, run_id: int, *, only_failed: bool) -> None: ...
+
+    async def cancel(self, repository: str, run_id: int) -> None:
+        """Asks a run to end; GitHub answers before it has."""
+        ...
+
+    async def read(self, repository: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at a path of the repository, such as "/pulls/7"; tried again on passing faults."""
+        ...
+
+    async def write(
+        self, method: str, repository: str, path: str, body: Mapping[str, Any] | None = None, *, needs: str
+    ) -> Any:
+        """One request that changes something, never repeated. `needs` is the permission to name when it is missing."""
+        ...
 
     async def login(self) -> str:
-        """Who the token belongs to; for `doctor`."""
+        """Who we are there, a user or an App; for `doctor`."""
         ...
 
     async def aclose(self) -> None: ...

@@ -4,6 +4,7 @@ from remediation.registry import Remediator
 from remediation.remediators import (
     argocd_rollback,
     argocd_sync,
+    github_cancel_run,
     github_rerun,
     k8s_restart_pod,
     k8s_rollback,
@@ -20,6 +21,7 @@ REMEDIATORS: dict[str, Remediator] = {
         argocd_sync.REMEDIATOR,
         argocd_rollback.REMEDIATOR,
         github_rerun.REMEDIATOR,
+        github_cancel_run.REMEDIATOR,
         noop.REMEDIATOR,
     )
 }

@@ -5,13 +5,14 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from bot.sandbox.world.clockwork import rfc3339
+from bot.sandbox.world.github_app import INSTALLATION, Apps
 from bot.sandbox.world.github_logs import job_log
 from bot.sandbox.world.github_shapes import Shapes, blob_sha
 from bot.sandbox.world.github_store import Attempt, GithubStore, Job, Repository, Run
@@ -45,6 +46,10 @@ class GithubApi:
     shapes: Shapes
     clock: Callable[[], float]
     used: int = 0
+    apps: Apps = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.apps = Apps(self.clock)
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answers one request; `path` is what follows the prefix."""
@@ -55,8 +60,11 @@ class GithubApi:
                 return self._page(path.removeprefix("html/"))
             if path.startswith("job-logs/"):
                 return self._signed_log(path, request)
-            self._authenticate(request)
-            status, body, headers = self._answer(request, path, raw)
+            answer = self._as_app(request, path)
+            if answer is None:
+                self._authenticate(request)
+                answer = self._answer(request, path, raw)
+            status, body, headers = answer
         except GithubError as problem:
             message = {"message": str(problem), "documentation_url": DOCS, "status": str(problem.status)}
             status, body, headers = problem.status, message, {}
@@ -85,8 +93,28 @@ class GithubApi:
         if not header:
             raise GithubError(401, "Requires authentication")
         given = header.partition(" ")[2].strip()
+        if self.apps.is_installation(given):
+            return
         if not hmac.compare_digest(given.encode(), self.token.encode()):
             raise GithubError(401, "Bad credentials")
+
+    def _as_app(self, request: web.Request, path: str) -> tuple[int, Any, dict[str, str]] | None:
+        """What only an App is told, by its JWT; None for everything else."""
+        owner = self.shapes.user("acme", "Organization")
+        app_id = self.apps.app_of(request.headers.get("Authorization", "").partition(" ")[2].strip())
+        wanted = path == "app" or path.endswith("/installation") or path.startswith("app/installations/")
+        if not wanted:
+            return None
+        if not app_id:
+            raise GithubError(401, "A JSON web token could not be decoded")
+        if path == "app":
+            return 200, self.apps.app(app_id, self.shapes.html, owner), {}
+        if path == f"app/installations/{INSTALLATION}/access_tokens" and request.method == "POST":
+            return 201, self.apps.token(), {}
+        repository = path.removeprefix("repos/").removesuffix("/installation")
+        if repository not in self.store.repositories:
+            raise GithubError(404, "Not Found")
+        return 200, self.apps.installation(app_id, self.shapes.api, self.shapes.html, owner), {}
 
     def _answer(self, request: web.Request, path: str, raw: bytes) -> tuple[int, Any, dict[str, str]]:
         if path == "rate_limit":
