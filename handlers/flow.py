@@ -599,7 +599,8 @@ async def verify(services: Services, execution_id: int) -> None:
     )
     if found.verdict == "pending":
         log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
-        await _again(services, "verify", current, services.timing.verify_every)
+        pause_s = verification.next_look_s(current, services.now(), services.timing.verify_every)
+        await _again(services, "verify", current, pause_s)
         return
     undone = None
     if found.verdict == "worse":

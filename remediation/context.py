@@ -50,7 +50,8 @@ class Context:
     @property
     def targets(self) -> tuple[Target, ...]:
         """The target and, as the services table names them, what deploys it: a fix may be for either."""
-        return (self.target, *((self.gitops.target,) if self.gitops and self.gitops.target != self.target else ()))
+        others = self.gitops.targets if self.gitops else ()
+        return (self.target, *(one for one in others if one != self.target))
 
 
 async def gather(

@@ -10,7 +10,7 @@ from datetime import timedelta
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
 from knowledge.signs import Sign, signs_of
 from remediation import kube
-from remediation.argocd_state import failing_text, sync_status
+from remediation.argocd_state import failing_text
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
 from remediation.ports import Json
@@ -48,6 +48,9 @@ def _steady(pod: Json) -> bool:
     return kube.is_ready(pod) and kube.restarts(pod) == 0
 
 
+_ROLLBACKS = frozenset({"k8s_rollback", "argocd_rollback", "github_revert_pr"})
+
+
 def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
     """Why a fix that the table has would do harm here, "" when nothing says so. Asked whatever the diagnosis is.
 
@@ -60,7 +63,7 @@ def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
             return "what it calls does not answer, and a new pod would not get an answer either"
         if sum(kube.is_failing(p) for p in context.pods) * 2 > len(context.pods):
             return "more than half of the pods fail, so a new one would likely meet the same cause"
-    if action == "k8s_rollback" and context.pods and all(map(_steady, context.pods)):
+    if action in _ROLLBACKS and context.pods and all(map(_steady, context.pods)):
         return "every pod is ready and none was restarted, so there is nothing to roll back from"
     if action == "k8s_scale":
         if not _more_work_than_capacity(signs):
@@ -117,28 +120,24 @@ def _sync_failed_in_passing(context: Context) -> str:
     return "the application shows no passing fault: a sync would meet the same again"
 
 
-def _gitops_undoes(context: Context) -> str:
-    """A change through Git only where a direct one would be put back."""
-    if any(manager.undoes for manager in context.managers):
-        return ""
-    if context.gitops is None or context.gitops.application is None:
-        return context.gitops.problem if context.gitops else "no Argo CD application deploys it"
-    return "" if sync_status(context.gitops.application).automatic else "Argo CD can roll it back itself"
-
+# Taking a release back where it came from; the pull request is for where Argo CD would undo everything else.
+_THROUGH_GIT = (Candidate("argocd_rollback", _always), Candidate("github_revert_pr", _always))
 
 CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.CRASHLOOP: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_pod", _not_after_rollout),
+        *_THROUGH_GIT,
     ),
     FailureKind.PROBE_FAILURE: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_pod", _not_after_rollout),
+        *_THROUGH_GIT,
     ),
     FailureKind.PERFORMANCE: (Candidate("k8s_scale", _always),),
-    FailureKind.OOMKILLED: (Candidate("k8s_rollback", _after_rollout),),
-    FailureKind.IMAGEPULLBACKOFF: (Candidate("k8s_rollback", _after_rollout),),
-    FailureKind.CONFIG_ERROR: (Candidate("k8s_rollback", _after_rollout),),
+    FailureKind.OOMKILLED: (Candidate("k8s_rollback", _after_rollout), *_THROUGH_GIT),
+    FailureKind.IMAGEPULLBACKOFF: (Candidate("k8s_rollback", _after_rollout), *_THROUGH_GIT),
+    FailureKind.CONFIG_ERROR: (Candidate("k8s_rollback", _after_rollout), *_THROUGH_GIT),
     FailureKind.GITHUBACTION_TRANSIENT: (
         Candidate("github_rerun", _not_deterministic),
         Candidate("github_cancel_run", _always),
@@ -147,7 +146,7 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),
     FailureKind.ARGOCD_DEGRADED: (
-        Candidate("argocd_rollback", _always),
+        *_THROUGH_GIT,
         Candidate("argocd_sync", _sync_failed_in_passing),
     ),
 }

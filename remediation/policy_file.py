@@ -60,6 +60,7 @@ class Service(_Part):
     workload: Workload | None = None
     repository: Repository = ""
     argocd_app: str = ""
+    manifests: Repository = ""  # where Argo CD's manifests are, when not in `repository`
     owner: str = ""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     mode: Mode | None = None

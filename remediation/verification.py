@@ -13,8 +13,10 @@ from remediation.ports import Clients
 from remediation.registry import Remediator, check
 from remediation.remediators import REMEDIATORS
 
-# Seconds between two looks.
+# Seconds between two looks; what waits for a person's hand, hours perhaps, is looked at ever more seldom.
 LOOK_EVERY_S = 5
+SOON_OVER_S = 900
+SELDOM_S = 120.0
 
 
 def deadline_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
@@ -27,6 +29,14 @@ def settle_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
     """Before the first look: policy.yaml's limits.settle_seconds, else the catalogue's own."""
     stated = policy.limits.settle_seconds if policy else {}
     return stated.get(remediator.name, stated.get("*", remediator.settle_seconds))
+
+
+def next_look_s(execution: Execution, now: datetime, every_s: float) -> float:
+    """Seconds until the next look of a pending verification."""
+    ended_at = execution.finished_at or execution.started_at
+    if ended_at is None or REMEDIATORS[execution.action.name].deadline_seconds <= SOON_OVER_S:
+        return every_s
+    return max(every_s, min(SELDOM_S, (now - ended_at).total_seconds() / 10))
 
 
 async def verify_once(

@@ -6,6 +6,7 @@ from remediation.remediators import (
     argocd_sync,
     github_cancel_run,
     github_rerun,
+    github_revert_pr,
     k8s_restart_pod,
     k8s_rollback,
     k8s_scale,
@@ -21,6 +22,7 @@ REMEDIATORS: dict[str, Remediator] = {
         argocd_sync.REMEDIATOR,
         argocd_rollback.REMEDIATOR,
         github_rerun.REMEDIATOR,
+        github_revert_pr.REMEDIATOR,
         github_cancel_run.REMEDIATOR,
         noop.REMEDIATOR,
     )

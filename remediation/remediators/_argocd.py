@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from knowledge.errors import Refused, Unavailable
@@ -15,6 +16,9 @@ APPLICATION = frozenset({"Application"})
 PERMISSIONS = ("applications, get", "applications, sync")
 DRY_RUN_S = 20.0
 LOOK_EVERY_S = 0.5
+# A failure is laid to a deployment when it began after it, and not longer after than this.
+WINDOW = timedelta(hours=2)
+SKEW = timedelta(seconds=90)
 
 
 def argocd(clients: Clients) -> ArgoCd:
@@ -29,6 +33,19 @@ def application_in(context: Context) -> Json | NotOffered:
     if context.gitops.application is None:
         return NotOffered(context.gitops.problem or "the application could not be looked at")
     return context.gitops.application
+
+
+def not_to_blame(application: Json, failing_since: datetime | None) -> str:
+    """Why a failure is not laid to the last deployment, "" where it is."""
+    rows = history(application)
+    deployed = rows[-1].at if rows else None
+    if deployed is None or failing_since is None:
+        return "it is not known when the present revision was deployed"
+    if failing_since < deployed - SKEW:
+        return "it failed before the present revision was deployed"
+    if failing_since - deployed > WINDOW:
+        return "the present revision ran well for more than two hours before it failed"
+    return ""
 
 
 def snapshot_of(application: Json) -> dict[str, Any]:

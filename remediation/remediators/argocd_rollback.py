@@ -3,7 +3,6 @@
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -30,10 +29,6 @@ from remediation.registry import (
     judged,
 )
 from remediation.remediators import _argocd
-
-# A failure is laid to a deployment when it began after it, and not longer after than this.
-WINDOW = timedelta(hours=2)
-SKEW = timedelta(seconds=90)
 
 
 class Rollback(Parameters):
@@ -66,26 +61,13 @@ def _propose(context: Context) -> Action | NotOffered:
     application = _argocd.application_in(context)
     if isinstance(application, NotOffered):
         return application
-    reason = why_not(application) or _not_to_blame(application, context)
+    reason = why_not(application) or _argocd.not_to_blame(application, context.failing_since)
     if reason:
         return NotOffered(reason)
     good = last_good(application)
     if good is None:
         return NotOffered("no earlier revision is known to have served")
     return Action(NAME, context.target, {"id": good.id, "revision": good.revision})
-
-
-def _not_to_blame(application: Json, context: Context) -> str:
-    """Why the failure is not laid to the last deployment."""
-    rows = history(application)
-    deployed, failing = rows[-1].at if rows else None, context.failing_since
-    if deployed is None or failing is None:
-        return "it is not known when the present revision was deployed"
-    if failing < deployed - SKEW:
-        return "it failed before the present revision was deployed"
-    if failing - deployed > WINDOW:
-        return "the present revision ran well for more than two hours before it failed"
-    return ""
 
 
 def _preview(action: Action, context: Context) -> Preview:

@@ -320,6 +320,13 @@ async def put_file(running: Running, service: str, path: str, text: str) -> None
     await running.until(lambda: finished(running, service), "the run has finished")
 
 
+async def revert_manifest(running: Running, service: str) -> None:
+    """A commit that names the version of the commit before again."""
+    commits = running.world.github.store.repositories[f"acme/{service}"].commits
+    path = "deploy/kustomization.yaml"
+    await put_file(running, service, path, commits[-2].files[path])
+
+
 async def argocd_sync(running: Running, service: str, *options: str) -> None:
     await operate(running, service, "sync", {"syncOptions": {"items": list(options)}})
 
@@ -362,6 +369,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rerun_failed,
         rerun_all,
         put_file,
+        revert_manifest,
         argocd_sync,
         argocd_sync_and_prune,
         argocd_rollback,

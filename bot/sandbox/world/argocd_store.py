@@ -80,7 +80,9 @@ class ArgoStore:
             last = history[-1]
             done = Operation(last.revision, last.at - 20, (), "automated", "Succeeded", SYNCED, last.at, True)
             done.stamp = done.started_at
-            self.apps[service.name] = App(service, history, done, auto_sync=service.auto_sync)
+            self.apps[service.name] = App(
+                service, history, done, auto_sync=service.auto_sync, self_heal=service.self_heal
+            )
 
     def version_at(self, service: Service, revision: str) -> str:
         """The version that the manifest names at a commit, empty when there is no such commit."""

@@ -87,10 +87,34 @@ class Run:
 
 
 @dataclass
+class Pull:
+    """A pull request. `base_sha` is main as it was when the head was made; `merged` is the merge's sha."""
+
+    number: int
+    title: str
+    body: str
+    branch: str
+    base_sha: str
+    created_at: float
+    state: str = "open"
+    merged: str = ""
+    closed_at: float | None = None
+
+
+@dataclass
 class Repository:
+    """`commits` are main's, oldest first; `loose` are all others by sha, `branches` name some of them.
+
+    `trees` are those that the API made, by sha: path → text.
+    """
+
     id: int
     service: Service
     commits: list[Commit]
+    loose: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    trees: dict[str, dict[str, str]] = field(default_factory=dict)
+    pulls: list[Pull] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
 
@@ -104,9 +128,12 @@ class Repository:
 
     def commit(self, ref: str) -> Commit | None:
         """By full or abbreviated sha, or by the branch's name."""
-        if ref in {"main", "HEAD", "heads/main"}:
+        ref = ref.removeprefix("heads/")
+        if ref in {"main", "HEAD"}:
             return self.head
-        return next((c for c in reversed(self.commits) if len(ref) >= 7 and c.sha.startswith(ref)), None)
+        ref = self.branches.get(ref, ref)
+        known = [*self.loose.values(), *self.commits]
+        return next((c for c in reversed(known) if len(ref) >= 7 and c.sha.startswith(ref)), None)
 
 
 FailureOf = Callable[[Repository, Run, int, str], Failure | None]
@@ -159,9 +186,17 @@ class GithubStore:
                 job.completed_at = job.started_at + 200
             repository.published.add(sha)
 
-    def commit(self, repository: Repository, message: str, changed: dict[str, str], *, sha: str = "") -> Commit:
-        """Adds a commit on main that writes these files."""
-        files = {**repository.head.files, **changed}
+    def commit(
+        self,
+        repository: Repository,
+        message: str,
+        changed: dict[str, str],
+        *,
+        sha: str = "",
+        gone: frozenset[str] = frozenset(),
+    ) -> Commit:
+        """Adds a commit on main that writes these files and deletes those in `gone`."""
+        files = {path: text for path, text in {**repository.head.files, **changed}.items() if path not in gone}
         text = f"{repository.name}/{len(repository.commits)}/{message}/{sorted(changed.items())}"
         sha = sha or hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         made = Commit(sha, message, "kim", self.clock(), files, repository.head.sha)
@@ -278,5 +313,6 @@ def first_files(service: Service) -> dict[str, str]:
         "Dockerfile": "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nRUN /app/build.sh\n",
         "pip.conf": "[global]\nindex-url = https://packages.acme.example/simple\n",
         "src/totals.txt": "rounding = half-even\n",
-        ".github/workflows/ci.yml": "name: CI\non: [push]\njobs: {publish-chart: {}, lint: {}, test: {}, image: {}}\n",
+        ".github/workflows/ci.yml": "name: CI\non: {push: {branches: [main]}}\n"
+        "jobs: {publish-chart: {}, lint: {}, test: {}, image: {}}\n",
     }

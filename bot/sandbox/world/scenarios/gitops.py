@@ -33,6 +33,23 @@ POOL_CRASH = Symptom(
     ),
 )
 
+RATES_CRASH = Symptom(
+    "crash",
+    (
+        '{{"level":30,"pid":1,"msg":"reading exchange rates","version":"{version}"}}',
+        "/app/dist/rates/index.js:64",
+        "    throw new RangeError(`unknown currency ${{code}}`);",
+        "    ^",
+        "",
+        "RangeError: unknown currency undefined",
+        "    at rateOf (/app/dist/rates/index.js:64:11)",
+        "    at loadRates (/app/dist/rates/index.js:22:18)",
+        "    at bootstrap (/app/dist/main.js:21:9)",
+        "",
+        "Node.js v22.14.0",
+    ),
+)
+
 
 def sync_interrupted(why: str, path: str, text: str, message: str) -> Callable[[State, Scenario], None]:
     """The sync of a new commit met a peer that did not answer; the peer is well again."""
@@ -63,6 +80,7 @@ def bad_release(symptom: Symptom) -> Callable[[State, Scenario], None]:
 SYNC: tuple[Step, ...] = (("argocd_sync",),)
 SYNC_AND_PRUNE: tuple[Step, ...] = (("argocd_sync_and_prune",),)
 ARGOCD_ROLLBACK: tuple[Step, ...] = (("argocd_rollback",),)
+REVERT: tuple[Step, ...] = (("revert_manifest",),)
 RESTART: tuple[Step, ...] = (("restart_broken_pod",),)
 
 SCENARIOS = (
@@ -103,5 +121,19 @@ SCENARIOS = (
         source="argocd",
         begin=bad_release(POOL_CRASH),
         proofs=Proofs(ARGOCD_ROLLBACK, RESTART, (("scale", "6"),), "argocd-registry-checkout"),
+    ),
+    Scenario(
+        id="gitops-crash-pricing",
+        title="Pricing's new release ends at start, and Argo CD insists on it",
+        summary="Auto-sync with self-heal puts back whatever is changed in the cluster: only a commit helps.",
+        service="pricing",
+        kind="crashloop",
+        right_action="github_revert_pr",
+        group="release-crash",
+        source="alertmanager",
+        begin=bad_release(RATES_CRASH),
+        proofs=Proofs(REVERT, (("rollback",),), (("scale", "6"),), "release-crash-orders"),
+        alertname="KubePodCrashLooping",
+        alert_text="Pods of {namespace}/{service} are restarting again and again.",
     ),
 )
