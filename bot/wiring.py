@@ -49,7 +49,9 @@ from remediation.pager import PagerDuty
 from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 from remediation.prometheus import PrometheusServer
+from remediation.remediators import adopt
 from remediation.status_pages import StatusPageReader, parse_pages
+from remediation.webhooks import WebhookSender
 
 HTTP_TIMEOUT_S = 15.0
 
@@ -154,12 +156,14 @@ def thread_rules(settings: Settings) -> ThreadRules:
 
 
 def read_policy(settings: Settings) -> Policy:
-    """The policy in force.
+    """The policy in force; its workflows are in the catalogue from then on.
 
     Raises:
         SettingsError: the file is missing, or says something that is not understood: which line, and the remedy.
     """
-    return load_policy(Path(settings.policy)) if settings.policy else default_policy()
+    policy = load_policy(Path(settings.policy)) if settings.policy else default_policy()
+    adopt(policy.workflows)
+    return policy
 
 
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
@@ -183,6 +187,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         metrics=_metrics(settings, http),
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
+        webhooks=WebhookSender(http),
     )
 
 

@@ -1,14 +1,15 @@
 """What is known about a target at one moment: fetched here, so that planning and previews can be pure."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import gitops, kube
+from remediation import dispatching, gitops, kube
 from remediation.gitops import GitOps
 from remediation.policy import Policy, service_of
+from remediation.policy_file import Service
 from remediation.ports import Clients, Json
 from remediation.transience import Says, log_says
 
@@ -46,6 +47,9 @@ class Context:
     log_says: Says = "unclear"
     could_not: tuple[str, ...] = field(default=())
     gitops: GitOps | None = None
+    service: Service | None = None
+    # Why the service's build could not be dispatched without its cache; "" where it could, or has none.
+    build_problem: str = ""
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -59,7 +63,9 @@ async def gather(
 ) -> Context:
     """Looks at the target and what surrounds it. `job_log` is the incident's collected CI log, "" if none."""
     if target.kind == "WorkflowRun":
-        return await _gather_run(incident, target, clients, now, job_log)
+        service = service_of(policy, target)
+        found = await _gather_run(incident, target, clients, now, job_log)
+        return replace(found, service=service, build_problem=await _build_problem(service, target, clients))
     if target.kind == "Application":
         return await _gather_application(incident, target, policy, clients, now)
     return await _gather_workload(incident, target, policy, clients, now)
@@ -87,14 +93,27 @@ async def _gather_run(
     )
 
 
+async def _build_problem(service: Service | None, target: Target, clients: Clients) -> str:
+    build = service.builds if service else None
+    if build is None or clients.code_host is None:
+        return ""
+    try:
+        return await dispatching.problem(
+            clients.code_host, target.repository, build.workflow, build.ref, {build.input: build.value}
+        )
+    except CodeHealerError as error:
+        return str(error)
+
+
 async def _gather_application(
     incident: Incident, target: Target, policy: Policy, clients: Clients, now: datetime
 ) -> Context:  # fmt: skip
-    found = await gitops.look(service_of(policy, target), clients)
+    service = service_of(policy, target)
+    found = await gitops.look(service, clients)
     problem = found.problem if found else "its row of the services table names no argocd_app"
-    return Context(
-        target, now, failing_since=incident.opened_at, could_not=(problem,) if problem else (), gitops=found
-    )  # fmt: skip
+    could_not = (problem,) if problem else ()
+    opened = incident.opened_at
+    return Context(target, now, failing_since=opened, could_not=could_not, gitops=found, service=service)
 
 
 async def _gather_workload(
@@ -127,6 +146,7 @@ async def _gather_workload(
         autoscalers=tuple(a for a in autoscalers if kube.scales(a, workload)),
         managers=await managers_of(workload, service.argocd_app if service else "", clients),
         gitops=await gitops.look(service, clients),
+        service=service,
     )
 
 

@@ -142,6 +142,7 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
         Candidate("github_rerun", _not_deterministic),
         Candidate("github_cancel_run", _always),
     ),
+    FailureKind.BUILDCACHEERROR: (Candidate("docker_clear_cache", _always),),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),
@@ -150,6 +151,12 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
         Candidate("argocd_sync", _sync_failed_in_passing),
     ),
 }
+
+
+def candidates_for(kind: FailureKind) -> tuple[Candidate, ...]:
+    """The table's, then the team's own workflows of the policy."""
+    own = tuple(Candidate(one.name, _always) for one in REMEDIATORS.values() if kind in one.kinds)
+    return (*CANDIDATES.get(kind, ()), *own)
 
 
 def candidate_actions(kind: FailureKind) -> tuple[str, ...]:
@@ -208,7 +215,7 @@ def plan(
     refusal = _no_fix_wanted(diagnosis, target, context)
     if refusal or isinstance(diagnosis, Unsure) or target is None or context is None:
         return nothing(refusal)
-    table = CANDIDATES.get(diagnosis.kind, ())
+    table = candidates_for(diagnosis.kind)
     if not table:
         return nothing("no automatic fix exists for this kind of failure; a person decides")
     records = {r.action: r for r in record if r.kind is diagnosis.kind and r.environment == target.environment}

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from knowledge.errors import SettingsError
+from remediation.policy_workflows import Build, Workflow, WorkflowHook, WorkflowOnGitHub, WorkflowParameter
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
@@ -61,6 +62,7 @@ class Service(_Part):
     repository: Repository = ""
     argocd_app: str = ""
     manifests: Repository = ""  # where Argo CD's manifests are, when not in `repository`
+    builds: Build | None = None
     owner: str = ""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     mode: Mode | None = None
@@ -147,6 +149,7 @@ class Policy(_Part):
     freezes: tuple[Freeze, ...] = ()
     outside_models: bool = True
     private_namespaces: tuple[KubeName, ...] = ()
+    workflows: Annotated[tuple[Workflow, ...], Field(max_length=50)] = ()
     read_only: bool = False
     dry_run: bool | DryRun = False
 
@@ -163,6 +166,10 @@ class Policy(_Part):
         for service in self.services:
             if service.cluster and self.clusters and service.cluster not in self.clusters:
                 raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
+        names = [workflow.name for workflow in self.workflows]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two workflows are named '{name}'")
         places = [(s.cluster, s.namespace, s.workload.kind, s.workload.name) for s in self.services if s.workload]
         for place in places:
             if places.count(place) > 1:
@@ -265,6 +272,11 @@ _MODELS: dict[str, type[BaseModel]] = {
     "approvers": Approvers,
     "services": Service,
     "workload": Workload,
+    "builds": Build,
+    "workflows": Workflow,
+    "github": WorkflowOnGitHub,
+    "webhook": WorkflowHook,
+    "parameters": WorkflowParameter,
     "slack": Slack,
     "clusters": ClusterAccess,
     "limits": Limits,

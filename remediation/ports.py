@@ -163,6 +163,14 @@ class Pager(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Webhooks(Protocol):
+    """A POST to an address of the policy's."""
+
+    async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
+        """`token` goes as bearer, `key` as Idempotency-Key."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One series of a query's answer at one moment. `value` may be NaN or infinite."""
@@ -232,6 +240,7 @@ class Clients:
     metrics: Metrics | None = None
     silences: Silences | None = None
     status_pages: StatusPages | None = None
+    webhooks: Webhooks | None = None
 
 
 class ExecutionStore(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from knowledge.errors import BadInput
-from knowledge.model import Action, Outcome, Risk, RuleResult, Verification
+from knowledge.model import Action, FailureKind, Outcome, Risk, RuleResult, Verification
 from remediation.context import Context
 from remediation.ports import Clients, Json
 
@@ -80,6 +80,8 @@ class Remediator:
     counts: bool = True  # in statistics and trust
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.
     changes_spec: bool = False
+    # For which causes a team's own workflow is meant; the catalogue's own entries are in planning's table.
+    kinds: frozenset[FailureKind] = frozenset()
 
 
 def checked_parameters(remediator: Remediator, action: Action) -> Parameters:

@@ -59,15 +59,17 @@ async def verify_once(
     settle_s = settle_seconds(remediator, policy)
     if age_s < settle_s <= deadline_s:
         return Verification("pending", (), f"Settling: the first look is after {settle_s} s.")
+    # What was made, such as a run, is known by the outcome's mark.
+    snapshot = {**execution.snapshot, "mark": dict(execution.outcome.mark) if execution.outcome else {}}
     try:
-        state = await remediator.look(execution.action, execution.snapshot, clients)
+        state = await remediator.look(execution.action, snapshot, clients)
     except NotFound as error:
         gone = check("target", "there", "gone", False, otherwise="not_verified")
         found = Verification("not_verified", (gone,), str(error))
     except CodeHealerError as error:
         found = Verification("pending", (check("target", "looked at", "could not", False),), str(error))
     else:
-        found = remediator.verify(execution.action, execution.snapshot, state)
+        found = remediator.verify(execution.action, snapshot, state)
     return by_deadline(with_signal(found, remediator, signal_firing), age_s, deadline_s)
 
 

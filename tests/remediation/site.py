@@ -44,6 +44,7 @@ from remediation.policy import Policy
 from remediation.ports import Clients
 from remediation.prometheus import PrometheusServer
 from remediation.status_pages import StatusPageReader, parse_pages
+from remediation.webhooks import WebhookSender
 
 POLICY = Path("bot/sandbox/policy.yaml")
 SCALE = 0.05
@@ -213,6 +214,7 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         metrics=PrometheusServer(http, f"{base}/prometheus"),
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
+        webhooks=WebhookSender(http),
     )
 
 

@@ -308,6 +308,14 @@ async def rerun_all(running: Running, service: str) -> None:
     await rerun(running, service, only_failed=False)
 
 
+async def dispatch(running: Running, service: str, name: str, value: str) -> None:
+    headers = {"Authorization": f"Bearer {running.tokens.github}"}
+    url = f"{running.url}/github/repos/acme/{service}/actions/workflows/ci.yml/dispatches"
+    response = await running.http.post(url, json={"ref": "main", "inputs": {name: value}}, headers=headers)
+    assert response.status_code == 204, response.text
+    await running.until(lambda: finished(running, service), "the run has finished")
+
+
 async def put_file(running: Running, service: str, path: str, text: str) -> None:
     headers = {"Authorization": f"Bearer {running.tokens.github}"}
     url = f"{running.url}/github/repos/acme/{service}/contents/{path}"
@@ -369,6 +377,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rerun_failed,
         rerun_all,
         put_file,
+        dispatch,
         revert_manifest,
         argocd_sync,
         argocd_sync_and_prune,

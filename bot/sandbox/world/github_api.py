@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import yaml
 from aiohttp import web
 
 from bot.sandbox.world.clockwork import rfc3339
@@ -154,6 +155,8 @@ class GithubApi:
                 continue
             if wanted.get("branch") and wanted["branch"] != run.branch:
                 continue
+            if wanted.get("event") and wanted["event"] != run.event:
+                continue
             if wanted.get("head_sha") and wanted["head_sha"] != run.sha:
                 continue
             rows.append(run)
@@ -241,6 +244,27 @@ class GithubApi:
         if call.parts["workflow"] not in {str(workflow["id"]), workflow["path"].rpartition("/")[2]}:
             raise GithubError(404, "Not Found")
         return self.runs(call)
+
+    def dispatch(self, call: Call) -> Reply:
+        """Starts the workflow from outside; what its file does not declare is refused."""
+        workflow, repository = self.shapes.workflow(call.repository), call.repository
+        if call.parts["workflow"] not in {str(workflow["id"]), workflow["path"].rpartition("/")[2]}:
+            raise GithubError(404, "Not Found")
+        ref, inputs = str(call.body.get("ref", "")), dict(call.body.get("inputs") or {})
+        commit = repository.commit(ref)
+        if commit is None or (ref != "main" and ref not in repository.branches):
+            raise GithubError(422, f"No ref found for: {ref}")
+        declared = declared_inputs(commit.files.get(workflow["path"], ""))
+        if declared is None:
+            raise GithubError(422, "Workflow does not have 'workflow_dispatch' trigger")
+        if unknown := sorted(inputs.keys() - declared):
+            raise GithubError(422, f"Unexpected inputs provided: {unknown}")
+        run = self.store.start(repository, commit.sha, str(inputs.get("codehealer") or "CI"))
+        run.event, run.inputs = "workflow_dispatch", {k: str(v) for k, v in inputs.items()}
+        if not call.body.get("return_run_details"):
+            return 204, None, {}
+        shown = self.shapes.run(repository, run)
+        return 200, {"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]}, {}
 
     def check_run(self, call: Call) -> Reply:
         run, _, job = self.job_of(call)
@@ -343,6 +367,15 @@ class GithubApi:
         return web.Response(text="\n".join(lines) + "\n")
 
 
+def declared_inputs(text: str) -> set[str] | None:
+    """The inputs of `on.workflow_dispatch`; None where the workflow cannot be dispatched."""
+    body = yaml.safe_load(text) or {}
+    events = body.get("on", body.get(True)) or {}
+    if "workflow_dispatch" not in events:
+        return None
+    return set((events["workflow_dispatch"] or {}).get("inputs") or {})
+
+
 Handler = Callable[[Any, Call], Reply]
 RUN = r"actions/runs/(?P<run>\d+)"
 ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
@@ -351,6 +384,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", r"", GithubApi.repo),
         ("GET", r"actions/workflows", GithubApi.workflows),
         ("GET", r"actions/workflows/(?P<workflow>[^/]+)/runs", GithubApi.workflow_runs),
+        ("POST", r"actions/workflows/(?P<workflow>[^/]+)/dispatches", GithubApi.dispatch),
         ("GET", r"actions/runs", GithubApi.runs),
         ("GET", RUN, GithubApi.run),
         ("GET", RUN + r"/attempts/(?P<attempt>\d+)", GithubApi.attempt),

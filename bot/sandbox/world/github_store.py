@@ -80,6 +80,7 @@ class Run:
     branch: str = "main"
     event: str = "push"
     announced: bool = True
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> Attempt:
@@ -152,7 +153,7 @@ STEPS = {
 class GithubStore:
     """All repositories by full name; `causes` are what is wrong with the pipelines.
 
-    `marked` is the run that a scenario is about.
+    `marked` is the run that a scenario is about; `on_job` hear of each job that ended.
     """
 
     clock: Callable[[], float]
@@ -160,6 +161,7 @@ class GithubStore:
     repositories: dict[str, Repository] = field(default_factory=dict)
     causes: dict[str, FailureOf] = field(default_factory=dict)
     marked: dict[str, int] = field(default_factory=dict)
+    on_job: list[Callable[[Run, Job], None]] = field(default_factory=list)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(9_352_357_011))
 
     def __post_init__(self) -> None:
@@ -271,11 +273,13 @@ class GithubStore:
         job.status, job.completed_at = "completed", now
         found = (cause(repository, run, run.last.number, job.name) for cause in self.causes.values())
         job.failure = next((f for f in found if f is not None), None)
-        if job.name == "publish-chart" and job.failure is None:
+        if job.name == "publish-chart" and job.failure is None and run.event == "push":
             if run.sha in repository.published:
                 job.failure = already_published(repository.service, run.sha)
             repository.published.add(run.sha)
         job.conclusion = "failure" if job.failure else "success"
+        for hear in self.on_job:
+            hear(run, job)
 
 
 def already_published(service: Service, sha: str) -> Failure:
@@ -313,6 +317,8 @@ def first_files(service: Service) -> dict[str, str]:
         "Dockerfile": "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nRUN /app/build.sh\n",
         "pip.conf": "[global]\nindex-url = https://packages.acme.example/simple\n",
         "src/totals.txt": "rounding = half-even\n",
-        ".github/workflows/ci.yml": "name: CI\non: {push: {branches: [main]}}\n"
+        ".github/workflows/ci.yml": "name: CI\nrun-name: ${{ inputs.codehealer }}\n"
+        "on:\n  push: {branches: [main]}\n  workflow_dispatch:\n    inputs:\n"
+        "      no-cache: {type: boolean, default: false}\n      codehealer: {type: string, default: ''}\n"
         "jobs: {publish-chart: {}, lint: {}, test: {}, image: {}}\n",
     }
