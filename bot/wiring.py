@@ -50,6 +50,7 @@ from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 from remediation.prometheus import PrometheusServer
 from remediation.remediators import adopt
+from remediation.sealing import PolicyRepositorySecrets
 from remediation.status_pages import StatusPageReader, parse_pages
 from remediation.webhooks import WebhookSender
 
@@ -188,6 +189,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
         webhooks=WebhookSender(http),
+        repository_secrets=PolicyRepositorySecrets(policy),
     )
 
 

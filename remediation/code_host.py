@@ -13,7 +13,7 @@ import httpx
 
 from knowledge.errors import NotFound, Unavailable
 from remediation.github_auth import SOCKET_DEADLINE_S, AppKey, SignIn
-from remediation.github_calls import GitHubCalls, at, commit_id
+from remediation.github_calls import GitHubCalls, at, at_owner, commit_id
 from remediation.ports import Json
 
 BASE_URL = "https://api.github.com"
@@ -45,6 +45,12 @@ class GitHubHost:
         self, method: str, repository: str, path: str, body: Mapping[str, Any] | None = None, *, needs: str
     ) -> Any:
         return await self._calls.write(method, repository, f"{at(repository)}{path}", body, needs=needs)
+
+    async def read_organization(self, repository: str, path: str) -> Any:
+        return await self._calls.read(repository, f"{at_owner(repository)}{path}")
+
+    async def write_organization(self, repository: str, path: str, body: Mapping[str, Any], *, needs: str) -> Any:
+        return await self._calls.write("PUT", repository, f"{at_owner(repository)}{path}", body, needs=needs)
 
     async def run(self, repository: str, run_id: int) -> Json:
         found: Json = await self.read(repository, f"/actions/runs/{int(run_id)}")

@@ -105,7 +105,7 @@ async def _resume(execution: Execution, remediator: Remediator, services: Execut
     found = await _settle(execution, dict(execution.snapshot), remediator, services, looks=LOOKS_AFTER_CRASH)
     if found is None:
         return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, token)
-    if found.changed or found.ok:
+    if found.ok or (found.changed and not remediator.resumes):
         return await _finish(execution, ExecutionState.ACTED, found, services, token)
     # The stored snapshot's preconditions go with the request, so a target that changed meanwhile refuses it.
     return await _act(execution, dict(execution.snapshot), remediator, services, token)

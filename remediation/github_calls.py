@@ -129,3 +129,8 @@ def at(repository: str) -> str:
     if not _REPOSITORY.fullmatch(repository):
         raise Refused(f"'{repository}' is no owner/name of a repository. Check policy.yaml.")
     return f"/repos/{repository}"
+
+
+def at_owner(repository: str) -> str:
+    """The path of the organisation that a repository belongs to."""
+    return f"/orgs/{at(repository).split('/')[2]}"

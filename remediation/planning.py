@@ -142,6 +142,7 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
         Candidate("github_rerun", _not_deterministic),
         Candidate("github_cancel_run", _always),
     ),
+    FailureKind.CREDENTIALS: (Candidate("github_secret_rotate", _always),),
     FailureKind.BUILDCACHEERROR: (Candidate("docker_clear_cache", _always),),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.UPSTREAM_UNAVAILABLE: (Candidate("github_rerun", _log_shows_transient),),

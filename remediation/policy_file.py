@@ -11,7 +11,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from knowledge.errors import SettingsError
-from remediation.policy_workflows import Build, Workflow, WorkflowHook, WorkflowOnGitHub, WorkflowParameter
+from remediation.policy_workflows import (
+    Build,
+    RepositorySecret,
+    Workflow,
+    WorkflowHook,
+    WorkflowOnGitHub,
+    WorkflowParameter,
+)
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
@@ -63,6 +70,7 @@ class Service(_Part):
     argocd_app: str = ""
     manifests: Repository = ""  # where Argo CD's manifests are, when not in `repository`
     builds: Build | None = None
+    github_secrets: Annotated[tuple[RepositorySecret, ...], Field(max_length=20)] = ()
     owner: str = ""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     mode: Mode | None = None
@@ -273,6 +281,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "services": Service,
     "workload": Workload,
     "builds": Build,
+    "github_secrets": RepositorySecret,
     "workflows": Workflow,
     "github": WorkflowOnGitHub,
     "webhook": WorkflowHook,

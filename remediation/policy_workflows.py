@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from knowledge.model import FailureKind, Risk
+from remediation.secret_sources import SecretSource
 
 Repository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
 WorkflowFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}\.ya?ml$")]
@@ -29,6 +30,26 @@ class Build(_Part):
     input: InputName = "no-cache"
     value: Value = "true"
     ref: Ref = "main"
+
+
+class RepositorySecret(_Part):
+    """A secret of GitHub Actions that may be given a new value, and where that comes from.
+
+    It is the repository's, an environment's of it, or the organisation's. `steps` are the names of the steps that use
+    it: with several secrets the failed step tells which one is meant.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+    environment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,100}$")] = ""
+    organization: bool = False
+    steps: Annotated[tuple[str, ...], Field(max_length=20)] = ()
+    source: SecretSource
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> "RepositorySecret":
+        if self.environment and self.organization:
+            raise ValueError(f"the secret '{self.name}' is either an environment's or the organisation's")
+        return self
 
 
 class WorkflowParameter(_Part):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from knowledge.model import Execution, ExecutionState, Outcome
+from knowledge.model import Execution, ExecutionState, Outcome, Target
+from remediation.secret_sources import SecretSource
 
 Json = dict[str, Any]
 
@@ -109,6 +110,14 @@ class CodeHost(Protocol):
         """One request that changes something, never repeated. `needs` is the permission to name when it is missing."""
         ...
 
+    async def read_organization(self, repository: str, path: str) -> Any:
+        """As `read`, below the repository's owner, which is an organisation."""
+        ...
+
+    async def write_organization(self, repository: str, path: str, body: Mapping[str, Any], *, needs: str) -> Any:
+        """A PUT, as `write`, below the repository's owner."""
+        ...
+
     async def login(self) -> str:
         """Who we are there, a user or an App; for `doctor`."""
         ...
@@ -161,6 +170,14 @@ class Pager(Protocol):
     async def resolve(self, dedup_key: str) -> None: ...
 
     async def aclose(self) -> None: ...
+
+
+class RepositorySecrets(Protocol):
+    """Where the policy in force says that new values of a repository's secrets come from."""
+
+    def source_of(self, target: Target, name: str) -> SecretSource | None:
+        """None where the target's row of the services table names none for that secret."""
+        ...
 
 
 class Webhooks(Protocol):
@@ -241,6 +258,7 @@ class Clients:
     silences: Silences | None = None
     status_pages: StatusPages | None = None
     webhooks: Webhooks | None = None
+    repository_secrets: RepositorySecrets | None = None
 
 
 class ExecutionStore(Protocol):

@@ -78,6 +78,8 @@ class Remediator:
     undo_text: str = ""
     needs_signal: bool = False
     counts: bool = True  # in statistics and trust
+    # Several writes in one action: `execute` run again goes on behind those that its mark shows as done.
+    resumes: bool = False
     # Whether GitOps, Helm or an operator that owns the target would put back what this changes.
     changes_spec: bool = False
     # For which causes a team's own workflow is meant; the catalogue's own entries are in planning's table.

@@ -25,6 +25,7 @@ from .world import Timings, World
 Json = dict[str, Any]
 
 PACKAGE = Path(__file__).resolve().parent
+VAULT_IN_POLICY = "/run/codehealer-sandbox/vault"  # what policy.yaml says; each sandbox puts its own folder there
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_BODY = 20_000_000
 STOP_SECONDS = 2.0
@@ -94,9 +95,10 @@ async def running(options: Options | None = None) -> AsyncIterator[Sandbox]:
             post_app_message=_poster(slack),
             timings=Timings(scale=options.time_scale),
             seed_number=options.seed,
+            vault=state_dir / "vault",
         )
         await _serve(stack, listener, slack, world)
-        env = environment(root, tokens, bot_port, _kubeconfig(state_dir, root, tokens))
+        env = environment(root, tokens, bot_port, _kubeconfig(state_dir, root, tokens), _policy(state_dir))
         yield Sandbox(f"{root}/", env, slack, world)
 
 
@@ -207,7 +209,15 @@ def _kubeconfig(state_dir: Path, root: str, tokens: Tokens) -> Path:
     return path
 
 
-def environment(root: str, tokens: Tokens, bot_port: int, kubeconfig: Path) -> dict[str, str]:
+def _policy(state_dir: Path) -> Path:
+    """The shipped policy, its sources of secrets being this sandbox's own folder."""
+    path = state_dir / "policy.yaml"
+    shipped = (PACKAGE / "policy.yaml").read_text(encoding="utf-8")
+    path.write_text(shipped.replace(VAULT_IN_POLICY, str((state_dir / "vault").resolve())), encoding="utf-8")
+    return path
+
+
+def environment(root: str, tokens: Tokens, bot_port: int, kubeconfig: Path, policy: Path) -> dict[str, str]:
     """Return every variable that a bot needs to connect to the sandbox at ``root``."""
     return {
         "SLACK_BOT_TOKEN": tokens.slack_bot,
@@ -237,5 +247,5 @@ def environment(root: str, tokens: Tokens, bot_port: int, kubeconfig: Path) -> d
         "CODEHEALER_WEBHOOK_TOKEN": tokens.webhook,
         "CODEHEALER_CHANNEL": "C0DEPLOY",
         "CODEHEALER_HTTP_PORT": str(bot_port),
-        "CODEHEALER_POLICY": str(PACKAGE / "policy.yaml"),
+        "CODEHEALER_POLICY": str(policy),
     }

@@ -11,9 +11,8 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
-from remediation.policy import Policy, load_policy
 from tests.remediation.descriptions import check_argocd, check_github
-from tests.remediation.site import POLICY, SCALE, Site, sandbox_clients
+from tests.remediation.site import SCALE, Site, sandbox_clients, site_policy, vault
 
 
 async def _no_post(*_: Any, **__: Any) -> str:
@@ -31,14 +30,15 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         port = probe.getsockname()[1]
     base = f"http://127.0.0.1:{port}"
     world = World(
-        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE)
-    )
+        base_url=base, tokens=tokens, bot_url="http://127.0.0.1:9", post_app_message=_no_post, timings=Timings(SCALE),
+        vault=vault(),
+    )  # fmt: skip
     world.add_routes(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     await world.start()
     clients = sandbox_clients(base, tokens, httpx.AsyncClient(), tmp_path)
-    yield Site(world, clients, load_policy(POLICY), tokens)
+    yield Site(world, clients, site_policy(), tokens)
     for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):
         assert client is not None
         await client.aclose()
@@ -47,8 +47,3 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     # Whatever a test made the clients send to GitHub and Argo CD, their own descriptions allow.
     check_github(world.requests)
     check_argocd(world.requests)
-
-
-@pytest.fixture(scope="session")
-def site_policy() -> Policy:
-    return load_policy(POLICY)

@@ -1,10 +1,13 @@
 """The sandbox's world in this process, the bot's real clients on it, and values that the tests need."""
 
 import asyncio
+import atexit
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from bot.sandbox.server import VAULT_IN_POLICY
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import World
 from bot.sandbox.world.scenarios import BY_ID
@@ -40,9 +44,10 @@ from remediation.code_host import GitHubHost
 from remediation.evidence import collect
 from remediation.execution import ExecutionServices
 from remediation.pager import PagerDuty
-from remediation.policy import Policy
+from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients
 from remediation.prometheus import PrometheusServer
+from remediation.sealing import PolicyRepositorySecrets
 from remediation.status_pages import StatusPageReader, parse_pages
 from remediation.webhooks import WebhookSender
 
@@ -215,7 +220,22 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
         webhooks=WebhookSender(http),
+        repository_secrets=PolicyRepositorySecrets(site_policy()),
     )
+
+
+@cache
+def vault() -> Path:
+    """Where this process's worlds keep the secrets that the policy names as sources; each world fills it anew."""
+    folder = tempfile.TemporaryDirectory(prefix="codehealer-vault-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@cache
+def site_policy() -> Policy:
+    """The sandbox's policy with its sources of secrets in the vault; reading it takes longer than most tests."""
+    return parse_policy(POLICY.read_text().replace(VAULT_IN_POLICY, str(vault())))
 
 
 def kubeconfig(folder: Path, server: str, token: str) -> Path:

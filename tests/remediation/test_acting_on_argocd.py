@@ -16,7 +16,7 @@ from remediation.planning import plan
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
-from tests.remediation.site import MemoryStore, Site, diagnosis, execution, services
+from tests.remediation.site import MemoryStore, Site, diagnosis, execution, services, site_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ async def test_it_is_proposed_tried_without_effect_carried_out_once_and_verified
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_a_lost_answer_is_settled_by_the_application(site: Site, case: Case) -> None:
+async def test_a_lost_answer_is_settled_by_the_application(site: Site, case: Case, monkeypatch: Any) -> None:
+    monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.05)
     action = await action_of(site, case)
     for after_write in (False, True):
         store = MemoryStore(execution(action))
@@ -234,9 +235,9 @@ AUTOMATED = {"syncPolicy": {"automated": {"prune": True, "selfHeal": True}}}
         (application(status={"history": application()["status"]["history"][1:]}), "no earlier revision"),
     ],
 )  # fmt: skip
-def test_what_forbids_a_rollback_is_said_with_what_to_do_instead(site_policy: Any, found: Any, answer: str) -> None:
+def test_what_forbids_a_rollback_is_said_with_what_to_do_instead(found: Any, answer: str) -> None:
     now = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
-    row = next(s for s in site_policy.services if s.name == "checkout")
+    row = next(s for s in site_policy().services if s.name == "checkout")
     target = gitops.application_target(row)
     seen = Context(target, now, failing_since=now, gitops=gitops.GitOps(target, found))
     proposed = plan(diagnosis(FailureKind.ARGOCD_DEGRADED), target, seen)

@@ -110,7 +110,8 @@ async def test_a_run_that_somebody_else_started_again_is_left_alone(site: Site) 
 
 
 @pytest.mark.parametrize("after_write", [False, True], ids=["before the write", "after the write"])
-async def test_a_lost_answer_is_settled_by_the_attempt(site: Site, after_write: bool) -> None:
+async def test_a_lost_answer_is_settled_by_the_attempt(site: Site, after_write: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.05)
     failed, action = await proposed(site)
     real = site.clients.code_host
     assert real is not None

@@ -15,12 +15,12 @@ from knowledge.errors import BadInput
 from knowledge.model import Action, ExecutionState, FailureKind, Incident, Plan, Target
 from remediation import dispatching
 from remediation.execution import run
-from remediation.policy_file import Policy, check_policy
+from remediation.policy_file import check_policy
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS, adopt
 from remediation.remediators.workflow import inputs_of
 from remediation.verification import verify_once
-from tests.remediation.site import MemoryStore, Site, execution, services
+from tests.remediation.site import MemoryStore, Site, execution, services, site_policy
 
 DOCS = Path(__file__).parents[2] / "docs" / "workflows.md"
 
@@ -240,7 +240,7 @@ async def test_a_webhook_is_sent_with_its_key_and_repeated_only_where_the_receiv
         assert (await run(again.rows[7], services(site, again))).changed
 
 
-def test_a_person_may_only_choose_what_the_policy_allows(site_policy: Policy) -> None:
+def test_a_person_may_only_choose_what_the_policy_allows() -> None:
     text = """
 workflows:
   - name: drain
@@ -256,7 +256,7 @@ workflows:
     policy, findings = check_policy(text)
     assert policy is not None, findings
     (spec,) = policy.workflows
-    row = site_policy.services[0]
+    row = site_policy().services[0]
     target = Target("Deployment", row.name, row.namespace, row.cluster, row.repository, row.name, row.environment)
 
     def inputs(**changed: Any) -> dict[str, str]:

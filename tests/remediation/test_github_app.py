@@ -12,7 +12,7 @@ from bot.wiring import make_clients
 from knowledge.errors import NotFound, Refused, SettingsError
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey
-from tests.remediation.site import Site
+from tests.remediation.site import Site, site_policy
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,11 @@ def settings(**given: str) -> Settings:
     return Settings(_env_file=None, **given)  # type: ignore[call-arg,arg-type]
 
 
-def test_half_an_app_is_refused_and_line_breaks_may_be_escaped(pems: tuple[str, str], site_policy: Any) -> None:
+def test_half_an_app_is_refused_and_line_breaks_may_be_escaped(pems: tuple[str, str]) -> None:
     whole = settings(GITHUB_APP_ID="4711", GITHUB_APP_PRIVATE_KEY=pems[0].replace("\n", "\\n"))
     assert whole.github_app_private_key.get_secret_value() == pems[0]
-    assert pems[0][40:60] not in repr(make_clients(whole, site_policy, None).code_host)  # type: ignore[arg-type]
+    assert pems[0][40:60] not in repr(make_clients(whole, site_policy(), None).code_host)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="belong together"):
-        make_clients(settings(GITHUB_APP_ID="4711"), site_policy, None)  # type: ignore[arg-type]
+        make_clients(settings(GITHUB_APP_ID="4711"), site_policy(), None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no private key in PEM"):
         settings(GITHUB_APP_PRIVATE_KEY="ghp")

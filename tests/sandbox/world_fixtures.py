@@ -316,6 +316,16 @@ async def dispatch(running: Running, service: str, name: str, value: str) -> Non
     await running.until(lambda: finished(running, service), "the run has finished")
 
 
+async def rotate_registry_token(running: Running, service: str) -> None:
+    """Seals the token that the registry takes now into the repository's secret, as PyGithub does it."""
+    value = running.world.github.store.registry_tokens.get(f"acme/{service}", "none is wanted")
+
+    def call() -> None:
+        assert running.hub().get_repo(f"acme/{service}").create_secret("REGISTRY_TOKEN", value)
+
+    await asyncio.to_thread(call)
+
+
 async def put_file(running: Running, service: str, path: str, text: str) -> None:
     headers = {"Authorization": f"Bearer {running.tokens.github}"}
     url = f"{running.url}/github/repos/acme/{service}/contents/{path}"
@@ -378,6 +388,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rerun_all,
         put_file,
         dispatch,
+        rotate_registry_token,
         revert_manifest,
         argocd_sync,
         argocd_sync_and_prune,

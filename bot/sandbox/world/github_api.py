@@ -17,6 +17,7 @@ from bot.sandbox.world.github_app import INSTALLATION, Apps
 from bot.sandbox.world.github_git import GIT_ROUTES
 from bot.sandbox.world.github_logs import job_log
 from bot.sandbox.world.github_pulls import PULL_ROUTES, merge_page
+from bot.sandbox.world.github_secrets import SECRET_ROUTES, Sealing, of_organization
 from bot.sandbox.world.github_shapes import Shapes, blob_sha
 from bot.sandbox.world.github_shared import Call, GithubError, Json, Reply, paged
 from bot.sandbox.world.github_store import Attempt, GithubStore, Job, Run
@@ -36,6 +37,7 @@ class GithubApi:
     clock: Callable[[], float]
     used: int = 0
     apps: Apps = field(init=False)
+    sealing: Sealing = field(default_factory=Sealing)
 
     def __post_init__(self) -> None:
         self.apps = Apps(self.clock)
@@ -113,14 +115,17 @@ class GithubApi:
             return 200, {"rate": rate, "resources": {"core": rate, "search": rate}}, {}
         if path == "user":
             return 200, self.shapes.user("codehealer", "User"), {}
-        found = re.match(r"repos/([^/]+/[^/]+)(?:/(.*))?\Z", path)
-        repository = self.store.repositories.get(found[1]) if found else None
-        if found is None or repository is None:
-            raise GithubError(404, "Not Found")
         try:
             body = orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError:
             raise GithubError(400, "Problems parsing JSON") from None
+        if path.startswith("orgs/acme/actions/secrets/"):
+            name = path.removeprefix("orgs/acme/actions/secrets/")
+            return of_organization(self, request.method, name, body)
+        found = re.match(r"repos/([^/]+/[^/]+)(?:/(.*))?\Z", path)
+        repository = self.store.repositories.get(found[1]) if found else None
+        if found is None or repository is None:
+            raise GithubError(404, "Not Found")
         rest = found[2] or ""
         for method, pattern, handler in ROUTES:
             match = pattern.match(rest)
@@ -404,5 +409,6 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("PUT", r"contents/(?P<path>.+)", GithubApi.put_content),
         *GIT_ROUTES,
         *PULL_ROUTES,
+        *SECRET_ROUTES,
     )
 ]

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 DAY = 86400.0
 MANIFEST = "deploy/kustomization.yaml"
 MAX_RUNS = 200
+REGISTRY_TOKEN = "REGISTRY_TOKEN"  # noqa: S105  the name of a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,15 @@ class Run:
 
 
 @dataclass
+class StoredSecret:
+    """A secret of Actions; keys are (environment or "", name). Its value is read by jobs alone."""
+
+    value: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass
 class Pull:
     """A pull request. `base_sha` is main as it was when the head was made; `merged` is the merge's sha."""
 
@@ -116,6 +126,7 @@ class Repository:
     branches: dict[str, str] = field(default_factory=dict)
     trees: dict[str, dict[str, str]] = field(default_factory=dict)
     pulls: list[Pull] = field(default_factory=list)
+    secrets: dict[tuple[str, str], "StoredSecret"] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
 
@@ -161,6 +172,8 @@ class GithubStore:
     repositories: dict[str, Repository] = field(default_factory=dict)
     causes: dict[str, FailureOf] = field(default_factory=dict)
     marked: dict[str, int] = field(default_factory=dict)
+    registry_tokens: dict[str, str] = field(default_factory=dict)
+    org_secrets: dict[str, StoredSecret] = field(default_factory=dict)
     on_job: list[Callable[[Run, Job], None]] = field(default_factory=list)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(9_352_357_011))
 
@@ -172,6 +185,7 @@ class GithubStore:
         now = self.clock()
         repository = Repository(810_000 + index, service, [])
         self.repositories[service.repository] = repository
+        repository.secrets["", REGISTRY_TOKEN] = StoredSecret("", now - 200 * DAY, now - 200 * DAY)
         for version, days in ((service.previous, 40.0), (service.version, 4.0)):
             sha = commit_sha(service.name, version)
             files = {**first_files(service), MANIFEST: manifest(service, version)}

@@ -1,7 +1,11 @@
-"""Everything the world consists of at one moment, and the few things that people and pipelines do to it."""
+"""Everything the world consists of at one moment, and the few things that people and pipelines do to it.
+
+`vault` is a folder with a file for each secret: the store that the bot's policy names as the source of new values.
+"""
 
 import copy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bot.sandbox.world.argocd_store import ArgoStore
@@ -20,6 +24,7 @@ class State:
     """The world between two resets."""
 
     cluster: Cluster
+    vault: Path | None = None
     hub: GithubStore = field(init=False)
     argo: ArgoStore = field(init=False)
     versions: dict[str, str] = field(default_factory=dict)
@@ -75,6 +80,16 @@ class State:
 
     def repository(self, service: str) -> Repository:
         return self.hub.repositories[BY_NAME[service].repository]
+
+    def renew_registry_token(self, name: str) -> None:
+        """The registry takes another token of this service's pipeline from now on, and the store of secrets has it."""
+        value = f"{self.cluster.rng.getrandbits(96):024x}"
+        self.hub.registry_tokens[BY_NAME[name].repository] = value
+        if self.vault is not None:
+            self.vault.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self.vault / f"{name}-registry"
+            path.write_text(value + "\n", encoding="utf-8")
+            path.chmod(0o600)
 
     def add_cause(self, scenario: str, service: str, symptom_of: SymptomOf, **fields: str) -> None:
         """From now on this is wrong, besides everything that was wrong before."""

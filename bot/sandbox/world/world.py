@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -51,10 +52,11 @@ class World:
         clock: Callable[[], float] = time.time,
         timings: Timings | None = None,
         seed_number: int = 7,
+        vault: Path | None = None,
     ) -> None:
         base = base_url.rstrip("/")
         self._clock, self._timings, self._rng = clock, timings or Timings(), random.Random(seed_number)
-        self._door = Door(clock)
+        self._door, self._vault = Door(clock), vault
         self._state = self._fresh()
         shapes = Shapes(api=f"{base}/github", html=f"{base}/github/html")
         self._sender = Sender(bot_url.rstrip("/"), tokens)
@@ -84,7 +86,7 @@ class World:
     def _fresh(self) -> State:
         cluster = Cluster(self._clock, self._timings, self._rng)
         seed(cluster)
-        return State(cluster)
+        return State(cluster, self._vault)
 
     def add_routes(self, app: web.Application) -> None:
         """Puts every API of the world under its prefix."""

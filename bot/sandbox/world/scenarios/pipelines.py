@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 
-from bot.sandbox.world.github_store import Failure, FailureOf, Job, Repository, Run
+from bot.sandbox.world.github_store import REGISTRY_TOKEN, Failure, FailureOf, Job, Repository, Run
 from bot.sandbox.world.scenarios.table import Proofs, Scenario
 from bot.sandbox.world.state import State
 
@@ -102,6 +102,37 @@ CACHE_BROKEN = Failure(
 )
 
 
+TOKEN_EXPIRED = Failure(
+    "Build and push image",
+    (
+        "#11 exporting to image",
+        "#11 pushing layers 0.2s done",
+        (
+            "#11 ERROR: failed to push registry.acme.example/acme/search: failed to authorize: failed to fetch oauth token: "
+            "unexpected status from GET request to https://registry.acme.example/token: 401 Unauthorized: token has expired"
+        ),
+        "ERROR: failed to build: failed to solve: failed to push: 401 Unauthorized: token has expired",
+    ),
+)
+
+
+def token_expired(state: State, scenario: Scenario) -> None:
+    """The registry's token in the repository's secrets has expired; the store of secrets has a new one."""
+    repository = state.repository(scenario.service)
+    state.renew_registry_token(scenario.service)
+
+    def failure_of(where: Repository, _: Run, __: int, job: str) -> Failure | None:
+        if where is not repository or job != "image":
+            return None
+        stored = where.secrets["", REGISTRY_TOKEN].value
+        return None if stored == state.hub.registry_tokens[where.name] else TOKEN_EXPIRED
+
+    state.hub.causes[scenario.id] = failure_of
+    number = len(repository.commits)
+    commit = state.hub.commit(repository, "Rank by freshness", {f"docs/change-{number}.md": "Freshness.\n"})
+    state.hub.start(repository, commit.sha, commit.message)
+
+
 def broken_cache(state: State, scenario: Scenario) -> None:
     """The build's cache in the registry has lost a layer: each build fails that uses it, until one is made without."""
     repository, lost = state.repository(scenario.service), {scenario.id}
@@ -163,6 +194,7 @@ def bad_commit(job: str, failure: Failure, path: str, text: str, message: str) -
 RERUN_FAILED = (("rerun_failed",),)
 RERUN_ALL = (("rerun_all",),)
 RESTART = (("restart_all_pods",),)
+ROTATE = (("rotate_registry_token",), ("rerun_failed",))
 NO_CACHE = (("dispatch", "no-cache", "true"),)
 WRONG_PIP = "[global]\nindex-url = https://packges.acme.example/simple\n"
 RIGHT_PIP = "[global]\nindex-url = https://packages.acme.example/simple\n"
@@ -242,5 +274,17 @@ SCENARIOS = (
         source="github",
         begin=broken_cache,
         proofs=Proofs(NO_CACHE, RERUN_FAILED, RERUN_ALL, "ci-docker-notifications"),
+    ),
+    Scenario(
+        id="ci-token-search",
+        title="Search's pipeline may not push its image any more",
+        summary="The registry's token in the repository's secrets has expired: no rerun helps until it is replaced.",
+        service="search",
+        kind="credentials",
+        right_action="github_secret_rotate",
+        group="ci-token",
+        source="github",
+        begin=token_expired,
+        proofs=Proofs(ROTATE, RERUN_FAILED, RERUN_ALL, "ci-docker-notifications"),
     ),
 )
