@@ -133,7 +133,8 @@ async def _github(settings: Settings) -> Finding:
     async with _clients(settings, read_policy(settings)) as clients:
         if clients.code_host is None:
             return Finding("github", True, "not set up", "Set GITHUB_TOKEN to read failed runs and re-run them.")
-        return Finding("github", True, f"token of {await clients.code_host.login()}")
+        what = "App" if settings.github_app_id else "token of"
+        return Finding("github", True, f"{what} {await clients.code_host.login()}")
 
 
 async def _argocd(settings: Settings) -> Finding:

@@ -83,6 +83,14 @@ class Settings(ModelSettings):
     github_token: SecretStr = Field(
         SecretStr(""), alias="GITHUB_TOKEN", description="Token with actions:write on the repositories"
     )
+    github_app_id: str = Field(
+        "", alias="GITHUB_APP_ID", description="A GitHub App in place of GITHUB_TOKEN; empty: the token is used"
+    )
+    github_app_private_key: SecretStr = Field(
+        SecretStr(""),
+        alias="GITHUB_APP_PRIVATE_KEY",
+        description="That App's private key (PEM); line breaks may be written as \\n",
+    )
     github_base_url: str = Field(
         "https://api.github.com",
         alias="GITHUB_BASE_URL",
@@ -209,6 +217,15 @@ class Settings(ModelSettings):
         if not token.isprintable() or not token.isascii():
             raise ValueError("has a line break or another character that no token has; paste it again")
         return SecretStr(token)
+
+    @field_validator("github_app_private_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+        """Where a variable can have one line only, its line breaks come as backslash and n."""
+        key = value.get_secret_value().replace("\\n", "\n").strip()
+        if key and not (key.startswith("-----BEGIN ") and key.endswith("-----")):
+            raise ValueError("is no private key in PEM; paste the whole file that GitHub gave you")
+        return SecretStr(f"{key}\n" if key else "")
 
     @field_validator(*ADDRESSES)
     @classmethod

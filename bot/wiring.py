@@ -45,12 +45,16 @@ from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
+from remediation.github_auth import AppKey
 from remediation.pager import PagerDuty
 from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 from remediation.prometheus import PrometheusServer
+from remediation.remediators import adopt
 from remediation.rotation import PolicySources
+from remediation.sealing import PolicyRepositorySecrets
 from remediation.status_pages import StatusPageReader, parse_pages
+from remediation.webhooks import WebhookSender
 
 HTTP_TIMEOUT_S = 15.0
 
@@ -162,12 +166,14 @@ def thread_rules(settings: Settings) -> ThreadRules:
 
 
 def read_policy(settings: Settings) -> Policy:
-    """The policy in force.
+    """The policy in force; its workflows are in the catalogue from then on.
 
     Raises:
         SettingsError: the file is missing, or says something that is not understood: which line, and the remedy.
     """
-    return load_policy(Path(settings.policy)) if settings.policy else default_policy()
+    policy = load_policy(Path(settings.policy)) if settings.policy else default_policy()
+    adopt(policy.workflows)
+    return policy
 
 
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
@@ -177,8 +183,9 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
     pager: Pager | None = None
     if settings.argocd_server:
         argocd = ArgoCdServer(http, settings.argocd_server, settings.argocd_token.get_secret_value())
-    if token := settings.github_token.get_secret_value():
-        code_host = GitHubHost(token, http, settings.github_base_url)
+    app, token = _github_app(settings), settings.github_token.get_secret_value()
+    if app or token:
+        code_host = GitHubHost(token, http, settings.github_base_url, app)
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
     access = cluster_access(settings, policy)
@@ -191,7 +198,17 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
         secret_sources=PolicySources(policy),
+        webhooks=WebhookSender(http),
+        repository_secrets=PolicyRepositorySecrets(policy),
     )
+
+
+def _github_app(settings: Settings) -> AppKey | None:
+    """The App that we are on GitHub. Raises SettingsError for half of one."""
+    app_id, key = settings.github_app_id.strip(), settings.github_app_private_key.get_secret_value()
+    if bool(app_id) != bool(key):
+        raise SettingsError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY belong together: set both, or neither.")
+    return AppKey(app_id, key) if app_id else None
 
 
 def _metrics(settings: Settings, http: httpx.AsyncClient) -> PrometheusServer | None:

@@ -393,7 +393,9 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        loop = await facts.attempts_on(db, incident.target)
+        # A fix may be for what deploys the target: what was tried there counts as well.
+        attempts = [attempt for one in seen.targets for attempt in await facts.attempts_on(db, one)]
+        loop = sorted(attempts, key=lambda attempt: attempt.at, reverse=True)
         misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
     if misplaced:
         return planning.nothing(WRONG_TARGET)
@@ -625,7 +627,8 @@ async def verify(services: Services, execution_id: int) -> None:
     found = known if known and worse else await _look_at_effect(services, incident, current, firing)
     if found.verdict == "pending":
         log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
-        await _again(services, "verify", current, services.timing.verify_every)
+        pause_s = verification.next_look_s(current, services.now(), services.timing.verify_every)
+        await _again(services, "verify", current, pause_s)
         return
     if found.verdict == "worse" and not worse:
         async with services.engine.begin() as db:

@@ -1,14 +1,16 @@
-"""Argo CD's REST API, reading only: what an application is, why it is out of sync, and what its revisions were."""
+"""Argo CD's REST API: what an application is, why it is out of sync, what its revisions were; sync and rollback."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from knowledge.errors import Unavailable
+from knowledge.errors import CodeHealerError, Conflict, Refused, Unavailable
 from remediation.ports import Json
 from remediation.web_reading import Peer, read_json
+from remediation.web_writing import write_json
 
 DEADLINE_S = 10.0
 PEER = Peer("Argo CD", "ARGOCD_SERVER and argocd_app in policy.yaml", "ARGOCD_TOKEN and its role")
@@ -37,6 +39,39 @@ class ArgoCdServer:
     async def revision(self, name: str, revision: str) -> Json:
         return await self._object(f"/api/v1/applications/{_part(name)}/revisions/{_part(revision)}/metadata")
 
+    async def sync(
+        self,
+        name: str,
+        *,
+        revision: str = "",
+        prune: bool = False,
+        dry_run: bool = False,
+        infos: Mapping[str, str] | None = None,
+    ) -> Json:
+        body: Json = {
+            "name": name,
+            "prune": prune,
+            "dryRun": dry_run,
+            "infos": [{"name": key, "value": value} for key, value in (infos or {}).items()],
+        }
+        if revision:
+            body["revision"] = revision
+        return await self._operate(name, "sync", body)
+
+    async def rollback(self, name: str, deployed_id: int, *, dry_run: bool = False) -> Json:
+        return await self._operate(name, "rollback", {"name": name, "id": deployed_id, "dryRun": dry_run})
+
+    async def _operate(self, name: str, verb: str, body: Json) -> Json:
+        url = f"{self.server.rstrip('/')}/api/v1/applications/{_part(name)}/{verb}"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            _, found = await write_json(
+                self.http, "POST", url, PEER, body=body, headers=headers, deadline_s=DEADLINE_S
+            )  # fmt: skip
+        except Refused as error:
+            raise _named(error, name) from error
+        return found if isinstance(found, dict) else {}
+
     async def version(self) -> str:
         return str((await self._object("/api/version")).get("Version", ""))
 
@@ -51,6 +86,18 @@ class ArgoCdServer:
         if not isinstance(found, dict):
             raise Unavailable("Argo CD answered with something else than an object. Check ARGOCD_SERVER.")
         return found
+
+
+def _named(error: Refused, name: str) -> CodeHealerError:
+    """Argo CD's refusals that mean something to us, with the next step."""
+    said = str(error)
+    if "in progress" in said:
+        return Conflict(f"Another operation is in progress on {name}. Wait for its end.")
+    if "forbids it" in said:
+        # Argo CD asks for the right `sync` for both verbs.
+        line = f"p, role:codehealer, applications, sync, */{name}, allow"
+        return Refused(f"{said} Its role needs the line: {line}.")
+    return error
 
 
 def _part(name: str) -> str:

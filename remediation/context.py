@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import between, kube, revisions, rotation
+from remediation import between, dispatching, gitops, kube, revisions, rotation
 from remediation.between import Between
 from remediation.budgets import Budgets
+from remediation.gitops import GitOps
 from remediation.managers import Manager, managers_of
 from remediation.policy import Policy, service_of
+from remediation.policy_file import Service
 from remediation.ports import Clients, Cluster, Json
 from remediation.rotation import WORKLOADS, SecretState
 from remediation.transience import Says, log_says
@@ -56,6 +58,16 @@ class Context:
     jobs: tuple[Json, ...] = ()
     log_says: Says = "unclear"
     could_not: tuple[str, ...] = field(default=())
+    gitops: GitOps | None = None
+    service: Service | None = None
+    # Why the service's build could not be dispatched without its cache; "" where it could, or has none.
+    build_problem: str = ""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The target and, as the services table names them, what deploys it: a fix may be for either."""
+        others = self.gitops.targets if self.gitops else ()
+        return (self.target, *(one for one in others if one != self.target))
 
 
 async def gather(
@@ -63,7 +75,11 @@ async def gather(
 ) -> Context:
     """Looks at the target and what surrounds it. `job_log` is the incident's collected CI log, "" if none."""
     if target.kind == "WorkflowRun":
-        return await _gather_run(incident, target, clients, now, job_log)
+        service = service_of(policy, target)
+        found = await _gather_run(incident, target, clients, now, job_log)
+        return replace(found, service=service, build_problem=await _build_problem(service, target, clients))
+    if target.kind == "Application":
+        return await _gather_application(incident, target, policy, clients, now)
     return await _gather_workload(incident, target, policy, clients, now)
 
 
@@ -89,6 +105,29 @@ async def _gather_run(
     )
 
 
+async def _build_problem(service: Service | None, target: Target, clients: Clients) -> str:
+    build = service.builds if service else None
+    if build is None or clients.code_host is None:
+        return ""
+    try:
+        return await dispatching.problem(
+            clients.code_host, target.repository, build.workflow, build.ref, {build.input: build.value}
+        )
+    except CodeHealerError as error:
+        return str(error)
+
+
+async def _gather_application(
+    incident: Incident, target: Target, policy: Policy, clients: Clients, now: datetime
+) -> Context:  # fmt: skip
+    service = service_of(policy, target)
+    found = await gitops.look(service, clients)
+    problem = found.problem if found else "its row of the services table names no argocd_app"
+    could_not = (problem,) if problem else ()
+    opened = incident.opened_at
+    return Context(target, now, failing_since=opened, could_not=could_not, gitops=found, service=service)
+
+
 async def _gather_workload(
     incident: Incident, target: Target, policy: Policy, clients: Clients, now: datetime
 ) -> Context:  # fmt: skip
@@ -108,13 +147,18 @@ async def _gather_workload(
     service = service_of(policy, target)
     memory_cap = (service.max_memory if service else "") or policy.limits.memory_cap
     replica_sets = revisions.alike(kept, pods)
-    budgets, setters, secrets, configuration, managers, lies_between = await asyncio.gather(
-        _budgets(cluster, target) if memory_cap else _none(),
-        _memory_setters(cluster, target, workload),
-        rotation.states(service, target, policy, cluster),
-        _configuration(cluster, target, workload),
-        managers_of(workload, target, service.argocd_app if service else "", clients),
-        between.looked_at(target, workload, replica_sets, clients),
+    (budgets, setters, secrets, configuration), (managers, lies_between, deployed) = await asyncio.gather(
+        asyncio.gather(
+            _budgets(cluster, target) if memory_cap else _none(),
+            _memory_setters(cluster, target, workload),
+            rotation.states(service, target, policy, cluster),
+            _configuration(cluster, target, workload),
+        ),
+        asyncio.gather(
+            managers_of(workload, target, service.argocd_app if service else "", clients),
+            between.looked_at(target, workload, replica_sets, clients),
+            gitops.look(service, clients),
+        ),
     )
     return Context(
         target,
@@ -133,6 +177,8 @@ async def _gather_workload(
         configuration=(*configuration, *_rotated(secrets)),
         managers=managers,
         between=lies_between,
+        gitops=deployed,
+        service=service,
     )
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from knowledge.model import Action, Diagnosis, FailureKind, Plan, Target, TrackRecord, Unsure
 from knowledge.signs import Sign, signs_of
 from remediation import kube
+from remediation.argocd_state import failing_text
 from remediation.blast_radius import touched_by
 from remediation.context import Context
 from remediation.policy import Attempt, loop_broken
@@ -48,6 +49,9 @@ def _steady(pod: Json) -> bool:
     return kube.is_ready(pod) and kube.restarts(pod) == 0
 
 
+_ROLLBACKS = frozenset({"k8s_rollback", "argocd_rollback", "github_revert_pr"})
+
+
 def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
     """Why a fix that the table has would do harm here, "" when nothing says so. Asked whatever the diagnosis is.
 
@@ -65,7 +69,7 @@ def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
             return "nothing shows that its pods are stuck or have read an old configuration"
         if _more_work_than_capacity(signs):
             return "there is more work than the pods can do, and pods that start are cold"
-    if action == "k8s_rollback" and context.pods and all(map(_steady, context.pods)):
+    if action in _ROLLBACKS and context.pods and all(map(_steady, context.pods)):
         return "every pod is ready and none was restarted, so there is nothing to roll back from"
     if action == "k8s_scale":
         if not _more_work_than_capacity(signs):
@@ -138,43 +142,79 @@ def _log_shows_transient(context: Context) -> str:
     return "" if context.log_says == "transient" else "the job's log shows no passing fault"
 
 
+def _sync_failed_in_passing(context: Context) -> str:
+    """What a sync met would not be met again: a registry, a repository or a hook that could not be reached."""
+    if context.gitops is None or context.gitops.application is None:
+        return context.gitops.problem if context.gitops else "its row of the services table names no argocd_app"
+    said = log_says(failing_text(context.gitops.application))
+    if said == "transient":
+        return ""
+    if said == "deterministic":
+        return "what the sync complains of would be the same again"
+    return "the application shows no passing fault: a sync would meet the same again"
+
+
+# Taking a release back where it came from; the pull request is for where Argo CD would undo everything else.
+_THROUGH_GIT = (Candidate("argocd_rollback", _always), Candidate("github_revert_pr", _always))
+
 CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
     FailureKind.CRASHLOOP: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_pod", _not_after_rollout),
+        *_THROUGH_GIT,
     ),
     FailureKind.PROBE_FAILURE: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_pod", _not_after_rollout),
         Candidate("k8s_restart_rollout", _one_pod_is_not_enough),
+        *_THROUGH_GIT,
     ),
     FailureKind.PERFORMANCE: (Candidate("k8s_scale", _always),),
     FailureKind.OOMKILLED: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_raise_memory", _not_after_rollout),
         Candidate("k8s_scale", _always),
+        *_THROUGH_GIT,
     ),
     FailureKind.IMAGEPULLBACKOFF: (
         Candidate("k8s_update_image", _image_is_wrong),
         Candidate("k8s_rollback", _image_is_wrong),
         Candidate("k8s_restart_pod", _registry_fault_passing),
+        *_THROUGH_GIT,
     ),
     FailureKind.CONFIG_ERROR: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_rollout", _configuration_unchanged),
+        *_THROUGH_GIT,
     ),
     FailureKind.CREDENTIALS: (
         Candidate("k8s_rollback", _after_rollout),
         Candidate("k8s_restart_rollout", _configuration_unchanged),
         Candidate("k8s_update_secret", _not_after_rollout),
+        Candidate("github_secret_rotate", _always),
     ),
-    FailureKind.GITHUBACTION_TRANSIENT: (Candidate("github_rerun", _not_deterministic),),
+    FailureKind.GITHUBACTION_TRANSIENT: (
+        Candidate("github_rerun", _not_deterministic),
+        Candidate("github_cancel_run", _always),
+    ),
     FailureKind.NETWORK: (Candidate("github_rerun", _log_shows_transient),),
     FailureKind.UPSTREAM_UNAVAILABLE: (
         Candidate("github_rerun", _log_shows_transient),
         Candidate("k8s_restart_rollout", _configuration_unchanged),
     ),
+    FailureKind.BUILDCACHEERROR: (Candidate("docker_clear_cache", _always),),
+    FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),
+    FailureKind.ARGOCD_DEGRADED: (
+        *_THROUGH_GIT,
+        Candidate("argocd_sync", _sync_failed_in_passing),
+    ),
 }
+
+
+def candidates_for(kind: FailureKind) -> tuple[Candidate, ...]:
+    """The table's, then the team's own workflows of the policy."""
+    own = tuple(Candidate(one.name, _always) for one in REMEDIATORS.values() if kind in one.kinds)
+    return (*CANDIDATES.get(kind, ()), *own)
 
 
 def candidate_actions(kind: FailureKind) -> tuple[str, ...]:
@@ -233,7 +273,7 @@ def plan(
     refusal = _no_fix_wanted(diagnosis, target, context)
     if refusal or isinstance(diagnosis, Unsure) or target is None or context is None:
         return nothing(refusal)
-    table = CANDIDATES.get(diagnosis.kind, ())
+    table = candidates_for(diagnosis.kind)
     if not table:
         return nothing("no automatic fix exists for this kind of failure; a person decides")
     records = {r.action: r for r in record if r.kind is diagnosis.kind and r.environment == target.environment}
@@ -278,9 +318,11 @@ def _fits(
     rejected: frozenset[str],
     loop: Sequence[Attempt],
 ) -> Action | str:
-    """The action, or why the candidate is left out."""
-    if context.target.kind not in entry.target_kinds:
+    """The action, or why the candidate is left out. It is for the first of the targets that the entry is for."""
+    aimed = next((one for one in context.targets if one.kind in entry.target_kinds), None)
+    if aimed is None:
         return f"it does not apply to a {context.target.kind}"
+    context = replace(context, target=aimed)
     if entry.name in rejected:
         return "people rejected it for this cause here as the wrong fix"
     held = loop_broken(loop, entry.name)

@@ -22,6 +22,14 @@ from pydantic import (
 
 from knowledge.errors import SettingsError
 from knowledge.model import FailureKind
+from remediation.policy_workflows import (
+    Build,
+    RepositorySecret,
+    Workflow,
+    WorkflowHook,
+    WorkflowOnGitHub,
+    WorkflowParameter,
+)
 from remediation.secret_sources import SecretSource
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
@@ -88,6 +96,9 @@ class Service(_Part):
     workload: Workload | None = None
     repository: Repository = ""
     argocd_app: str = ""
+    manifests: Repository = ""  # where Argo CD's manifests are, when not in `repository`
+    builds: Build | None = None
+    github_secrets: Annotated[tuple[RepositorySecret, ...], Field(max_length=20)] = ()
     owner: str = ""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     max_memory: Memory = ""  # of one container; "": limits.memory_cap
@@ -236,6 +247,7 @@ class Policy(_Part):
     trust: Trust = Trust()
     outside_models: bool = True
     private_namespaces: tuple[KubeName, ...] = ()
+    workflows: Annotated[tuple[Workflow, ...], Field(max_length=50)] = ()
     read_only: bool = False
     dry_run: bool | DryRun = False
 
@@ -252,6 +264,10 @@ class Policy(_Part):
         for service in self.services:
             if service.cluster and self.clusters and service.cluster not in self.clusters:
                 raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
+        names = [workflow.name for workflow in self.workflows]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two workflows are named '{name}'")
         places = [(s.cluster, s.namespace, s.workload.kind, s.workload.name) for s in self.services if s.workload]
         for place in places:
             if places.count(place) > 1:
@@ -357,6 +373,12 @@ _MODELS: dict[str, type[BaseModel]] = {
     "workload": Workload,
     "secrets": ServiceSecret,
     "source": SecretSource,
+    "builds": Build,
+    "github_secrets": RepositorySecret,
+    "workflows": Workflow,
+    "github": WorkflowOnGitHub,
+    "webhook": WorkflowHook,
+    "parameters": WorkflowParameter,
     "slack": Slack,
     "clusters": ClusterAccess,
     "limits": Limits,

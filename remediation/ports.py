@@ -94,10 +94,32 @@ class CodeHost(Protocol):
         """The commits from one to the other (oldest first, at most 50) and the files that they change."""
         ...
 
-    async def rerun_failed_jobs(self, repository: str, run_id: int) -> None: ...
+    async def rerun(self, repository: str, run_id: int, *, only_failed: bool) -> None: ...
+
+    async def cancel(self, repository: str, run_id: int) -> None:
+        """Asks a run to end; GitHub answers before it has."""
+        ...
+
+    async def read(self, repository: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at a path of the repository, such as "/pulls/7"; tried again on passing faults."""
+        ...
+
+    async def write(
+        self, method: str, repository: str, path: str, body: Mapping[str, Any] | None = None, *, needs: str
+    ) -> Any:
+        """One request that changes something, never repeated. `needs` is the permission to name when it is missing."""
+        ...
+
+    async def read_organization(self, repository: str, path: str) -> Any:
+        """As `read`, below the repository's owner, which is an organisation."""
+        ...
+
+    async def write_organization(self, repository: str, path: str, body: Mapping[str, Any], *, needs: str) -> Any:
+        """A PUT, as `write`, below the repository's owner."""
+        ...
 
     async def login(self) -> str:
-        """Who the token belongs to; for `doctor`."""
+        """Who we are there, a user or an App; for `doctor`."""
         ...
 
     async def aclose(self) -> None: ...
@@ -114,6 +136,20 @@ class ArgoCd(Protocol):
 
     async def revision(self, name: str, revision: str) -> Json:
         """Author, date and message of a revision."""
+        ...
+
+    async def sync(
+        self, name: str, *, revision: str = "", prune: bool = False, dry_run: bool = False,
+        infos: Mapping[str, str] | None = None,
+    ) -> Json:  # fmt: skip
+        """Starts a sync and returns the application. `infos` are kept with the operation, so that it is known again.
+
+        "" as revision is what the application tracks. Conflict while another operation is in progress.
+        """
+        ...
+
+    async def rollback(self, name: str, deployed_id: int, *, dry_run: bool = False) -> Json:
+        """Starts a rollback to a row of the application's history. Refused under auto-sync."""
         ...
 
     async def version(self) -> str: ...
@@ -134,6 +170,22 @@ class Pager(Protocol):
     async def resolve(self, dedup_key: str) -> None: ...
 
     async def aclose(self) -> None: ...
+
+
+class RepositorySecrets(Protocol):
+    """Where the policy in force says that new values of a repository's secrets come from."""
+
+    def source_of(self, target: Target, name: str) -> SecretSource | None:
+        """None where the target's row of the services table names none for that secret."""
+        ...
+
+
+class Webhooks(Protocol):
+    """A POST to an address of the policy's."""
+
+    async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
+        """`token` goes as bearer, `key` as Idempotency-Key."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +266,8 @@ class Clients:
     silences: Silences | None = None
     status_pages: StatusPages | None = None
     secret_sources: SecretSources | None = None
+    webhooks: Webhooks | None = None
+    repository_secrets: RepositorySecrets | None = None
 
 
 class ExecutionStore(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from knowledge.errors import BadInput
-from knowledge.model import Action, Outcome, Risk, RuleResult, Verification
+from knowledge.model import Action, FailureKind, Outcome, Risk, RuleResult, Verification
 from remediation.context import Context
 from remediation.policy_file import Policy
 from remediation.ports import Clients, Json
@@ -107,6 +107,8 @@ class Remediator:
     changes_spec: bool = False
     # The parameters that a person may change, with their bounds by the action and the policy; None: none of them.
     editable: Callable[[Action, Policy], tuple[Editable, ...]] | None = None
+    # For which causes a team's own workflow is meant; the catalogue's own entries are in planning's table.
+    kinds: frozenset[FailureKind] = frozenset()
 
 
 def checked_parameters(remediator: Remediator, action: Action) -> Parameters:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from knowledge.errors import CodeHealerError, NotFound
 from knowledge.model import Alert, Incident, Target
 from remediation import kube
+from remediation.gitops import application_target
 from remediation.policy_file import Policy, Service
 from remediation.ports import Clients, Json
 
@@ -77,11 +78,14 @@ async def find(hints: Hints, policy: Policy, clients: Clients) -> Resolution:
 def rows_for(hints: Hints, names: set[str], services: Sequence[Service]) -> list[Service]:
     """The rows that every given hint agrees with. Pure.
 
-    A row agrees by its workload's name (with the namespace, where the alert gives one) or by the service's name.
+    A row agrees by its workload's name (with the namespace, where the alert gives one), by its Argo CD application's,
+    or by the service's.
     Environment and cluster only narrow several rows down; they never set what a row says.
     """
-    rows = [s for s in services if s.workload is not None]
+    rows = [s for s in services if s.workload is not None or s.argocd_app]
     found = [s for s in rows if s.workload and s.workload.name in names and hints.namespace in {"", s.namespace}]
+    if not found:
+        found = [s for s in rows if s.argocd_app in names and hints.namespace in {"", s.namespace}]
     if not found and hints.service:
         found = [s for s in rows if s.name == hints.service and hints.namespace in {"", s.namespace}]
     for wanted, of in ((hints.cluster, _cluster), (hints.environment, _environment), (hints.service, _name)):
@@ -137,7 +141,7 @@ async def _live(row: Service, clients: Clients) -> Resolution:
     """The row's target, if its object exists."""
     workload = row.workload
     if workload is None:
-        return Resolution(None, f"the row of {row.name} names no workload", row)
+        return await _application(row, clients)
     if clients.cluster is None:
         return Resolution(None, "no cluster is connected", row)
     try:
@@ -151,6 +155,19 @@ async def _live(row: Service, clients: Clients) -> Resolution:
         workload.kind, workload.name, row.namespace, row.cluster, row.repository, row.name, row.environment
     )  # fmt: skip
     return Resolution(target, "", row)
+
+
+async def _application(row: Service, clients: Clients) -> Resolution:
+    """The application of a row without a workload, if it exists."""
+    if clients.argocd is None:
+        return Resolution(None, "Argo CD is not connected", row)
+    try:
+        await clients.argocd.application(row.argocd_app)
+    except NotFound:
+        return Resolution(None, f"the application {row.argocd_app} of policy.yaml does not exist", row)
+    except CodeHealerError as error:
+        return Resolution(None, f"Argo CD could not be asked: {error}", row)
+    return Resolution(application_target(row), "", row)
 
 
 async def _find_run(hints: Hints, policy: Policy, clients: Clients) -> Resolution:

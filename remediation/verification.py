@@ -15,8 +15,10 @@ from remediation.ports import Clients
 from remediation.registry import Remediator, check
 from remediation.remediators import REMEDIATORS
 
-# Seconds between two looks.
+# Seconds between two looks; what waits for a person's hand, hours perhaps, is looked at ever more seldom.
 LOOK_EVERY_S = 5
+SOON_OVER_S = 900
+SELDOM_S = 120.0
 
 
 def deadline_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
@@ -29,6 +31,14 @@ def settle_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
     """Before the first look: policy.yaml's limits.settle_seconds, else the catalogue's own."""
     stated = policy.limits.settle_seconds if policy else {}
     return stated.get(remediator.name, stated.get("*", remediator.settle_seconds))
+
+
+def next_look_s(execution: Execution, now: datetime, every_s: float) -> float:
+    """Seconds until the next look of a pending verification."""
+    ended_at = execution.finished_at or execution.started_at
+    if ended_at is None or REMEDIATORS[execution.action.name].deadline_seconds <= SOON_OVER_S:
+        return every_s
+    return max(every_s, min(SELDOM_S, (now - ended_at).total_seconds() / 10))
 
 
 async def verify_once(
@@ -74,14 +84,16 @@ async def verify_once(
 
 
 async def _look(execution: Execution, remediator: Remediator, clients: Clients) -> Verification:
+    # What was made, such as a run, is known by the outcome's mark.
+    snapshot = {**execution.snapshot, "mark": dict(execution.outcome.mark) if execution.outcome else {}}
     try:
-        state = await remediator.look(execution.action, execution.snapshot, clients)
+        state = await remediator.look(execution.action, snapshot, clients)
     except NotFound as error:
         gone = check("target", "there", "gone", False, otherwise="not_verified")
         return Verification("not_verified", (gone,), str(error))
     except CodeHealerError as error:
         return Verification("pending", (check("target", "looked at", "could not", False),), str(error))
-    return remediator.verify(execution.action, execution.snapshot, state)
+    return remediator.verify(execution.action, snapshot, state)
 
 
 def with_new_failures(found: Verification, titles: Sequence[str]) -> Verification:

@@ -72,14 +72,14 @@ async def _once(  # noqa: PLR0917  one request in full
             f"{peer.name} did not answer ({type(error).__name__}). Check {peer.setting} and the network."
         ) from error
     if reply.status_code != 200:
-        raise _refusal(peer, reply, bytes(data[:2000]))
+        raise refusal(peer, reply, bytes(data[:2000]))
     try:
         return orjson.loads(bytes(data))
     except orjson.JSONDecodeError as error:
         raise Unavailable(f"{peer.name} answered with something that is not JSON. Check {peer.setting}.") from error
 
 
-def _refusal(peer: Peer, reply: httpx.Response, data: bytes) -> Refused | Unavailable:
+def refusal(peer: Peer, reply: httpx.Response, data: bytes) -> Refused | Unavailable:
     status = reply.status_code
     if status == 404:
         return NotFound(f"{peer.name} has no {reply.url.path.rsplit('/', 1)[-1]}. Check {peer.setting}.")
@@ -89,11 +89,11 @@ def _refusal(peer: Peer, reply: httpx.Response, data: bytes) -> Refused | Unavai
         return Unavailable(f"{peer.name} answered {status}; it is usually passing.")
     if 300 <= status <= 399:
         return Refused(f"{peer.name} sends us elsewhere ({status}). Set {peer.setting} to its own address.")
-    said = _said(data)
+    said = said_in(data)
     return Refused(f"{peer.name} refused the request ({status}){': ' + said if said else ''}.")
 
 
-def _said(data: bytes) -> str:
+def said_in(data: bytes) -> str:
     """The peer's own reason, where it gives one as JSON."""
     try:
         body = orjson.loads(data)

@@ -25,8 +25,9 @@ class Link:
 class Target:
     """What an action works on. Made by the server from the services table and the live system, never from text.
 
-    `kind` is Deployment, StatefulSet, DaemonSet, Pod or WorkflowRun; `cluster` names a cluster of the policy ("" for
-    CI); `name` is the object's name, for a WorkflowRun its numeric id with `repository` "owner/name".
+    `kind` is Deployment, StatefulSet, DaemonSet, Pod, Application (of Argo CD), Branch or WorkflowRun; `cluster` names
+    a cluster of the policy ("" for CI); `name` is the object's name, for a WorkflowRun its numeric id with
+    `repository` "owner/name".
     """
 
     kind: str

@@ -26,12 +26,13 @@ async def collect(subject: Subject) -> Pieces:
     """For incidents that Argo CD reported, by the application's name, and for services that name an application.
 
     Of the latter only what changed is told, unless a sync failed: that an application is degraded says no more than
-    its pods do.
+    its pods do. Where the application is the target, nothing else tells of it.
     """
     incident, argocd = subject.incident, subject.clients.argocd
-    reported = incident.source == "argocd"
+    is_target = incident.target is not None and incident.target.kind == "Application"
+    reported = incident.source == "argocd" or is_target
     row = None if subject.is_run else subject.service
-    name = incident.workload if reported else row.argocd_app if row else ""
+    name = row.argocd_app if row and row.argocd_app else incident.workload if reported else ""
     if not name or (argocd is None and not reported):
         return []
     if argocd is None:

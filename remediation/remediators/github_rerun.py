@@ -1,18 +1,18 @@
-"""Runs the failed jobs of a workflow run again, where a passing fault made them fail."""
+"""Runs the failed jobs of a workflow run again, or all of them, where a passing fault made them fail."""
 
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from knowledge.errors import Conflict, Refused, Unavailable
+from knowledge.errors import Conflict, Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import kube
 from remediation.context import Context
-from remediation.ports import Clients, CodeHost, Json
+from remediation.ports import Clients, Json
 from remediation.registry import (
     NotOffered,
     Parameters,
@@ -23,6 +23,7 @@ from remediation.registry import (
     checked_parameters,
     judged,
 )
+from remediation.remediators._github import code_host
 
 # GitHub re-runs a workflow run for 30 days after it was created; of a third attempt nothing new is to be expected.
 WINDOW = timedelta(days=30)
@@ -31,15 +32,17 @@ RERUNNABLE = frozenset({"failure", "timed_out"})
 
 
 class Rerun(Parameters):
-    """The attempt that failed: a run that was started again meanwhile is left alone."""
+    """The attempt that failed: a run that was started again meanwhile is left alone.
+
+    "all" runs what succeeded again as well; a job that publishes may fail the second time, so it is never proposed.
+    """
 
     attempt: Annotated[int, Field(ge=1)]
+    jobs: Literal["failed", "all"] = "failed"
 
-
-def _code_host(clients: Clients) -> CodeHost:
-    if clients.code_host is None:
-        raise Refused("GitHub is not connected. Set GITHUB_TOKEN.")
-    return clients.code_host
+    @property
+    def words(self) -> str:
+        return "all jobs" if self.jobs == "all" else "the failed jobs"
 
 
 def why_not(run: Json, now: datetime) -> str:
@@ -63,17 +66,17 @@ def _propose(context: Context) -> Action | NotOffered:
     reason = why_not(context.run, context.looked_at)
     if reason:
         return NotOffered(reason)
-    return Action(NAME, context.target, {"attempt": int(context.run.get("run_attempt") or 1)})
+    return Action(NAME, context.target, {"attempt": int(context.run.get("run_attempt") or 1), "jobs": "failed"})
 
 
 def _preview(action: Action, context: Context) -> Preview:
     failed = [str(j.get("name", "?")) for j in context.jobs if j.get("conclusion") in RERUNNABLE]
-    attempt = action.parameters["attempt"]
-    names = ", ".join(failed[:5]) or "the failed jobs"
-    sentence = f"Run the failed jobs of {action.target.repository} run {action.target.name} again: {names}."
-    return Preview(
-        sentence, f"- attempt {attempt}\n+ attempt {attempt + 1}", f"{len(failed)} of {len(context.jobs)} jobs"
-    )
+    wanted = _parameters(action)
+    whole = wanted.jobs == "all"
+    names = "" if whole else f": {', '.join(failed[:5])}" if failed else ""
+    sentence = f"Run {wanted.words} of {action.target.repository} run {action.target.name} again{names}."
+    touched = f"all {len(context.jobs)} jobs" if whole else f"{len(failed)} of {len(context.jobs)} jobs"
+    return Preview(sentence, f"- attempt {wanted.attempt}\n+ attempt {wanted.attempt + 1}", touched)
 
 
 def _parameters(action: Action) -> Rerun:
@@ -84,7 +87,7 @@ def _parameters(action: Action) -> Rerun:
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     wanted, target = _parameters(action), action.target
-    run = await _code_host(clients).run(target.repository, int(target.name))
+    run = await code_host(clients).run(target.repository, int(target.name))
     attempt = int(run.get("run_attempt") or 1)
     if attempt != wanted.attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
@@ -101,38 +104,38 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
-    return Outcome(True, False, "Dry run: the failed jobs would be run again.")
+    return Outcome(True, False, f"Dry run: {_parameters(action).words} would be run again.")
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    host, target = _code_host(clients), action.target
+    host, target = code_host(clients), action.target
     # GitHub takes no precondition, so the attempt is compared as late as possible.
     run = await host.run(target.repository, int(target.name))
     if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
-    await host.rerun_failed_jobs(target.repository, int(target.name))
-    return _done(snapshot)
+    await host.rerun(target.repository, int(target.name), only_failed=_parameters(action).jobs == "failed")
+    return _done(action, snapshot)
 
 
-def _done(snapshot: Mapping[str, Any]) -> Outcome:
-    attempt = int(snapshot["attempt"]) + 1
-    return Outcome(True, True, f"The failed jobs run again as attempt {attempt}.", {"attempt": attempt})
+def _done(action: Action, snapshot: Mapping[str, Any]) -> Outcome:
+    attempt, words = int(snapshot["attempt"]) + 1, _parameters(action).words
+    return Outcome(True, True, f"{words.capitalize()} run again as attempt {attempt}.", {"attempt": attempt})
 
 
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     try:
-        run = await _code_host(clients).run(action.target.repository, int(action.target.name))
+        run = await code_host(clients).run(action.target.repository, int(action.target.name))
     except Unavailable:
         return None
     if int(run.get("run_attempt") or 1) > int(snapshot["attempt"]):
-        return _done(snapshot)
+        return _done(action, snapshot)
     if run.get("status") == "completed":
         return Outcome(False, False, "The jobs were not run again.")
     return None
 
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return {"run": await _code_host(clients).run(action.target.repository, int(action.target.name))}
+    return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
 
 
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:

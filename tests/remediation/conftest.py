@@ -12,6 +12,7 @@ from aiohttp import web
 
 from bot.sandbox.tokens import Tokens
 from bot.sandbox.world import Timings, World
+from tests.remediation.descriptions import check_argocd, check_github
 from tests.remediation.site import SCALE, Site, sandbox_clients, site_policy, vault
 
 # Loading the certificates takes as long as a short test, and no request here goes over TLS.
@@ -47,3 +48,6 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await client.aclose()
     await world.stop()
     await runner.cleanup()
+    # Whatever a test made the clients send to GitHub and Argo CD, their own descriptions allow.
+    check_github(world.requests)
+    check_argocd(world.requests)

@@ -48,7 +48,9 @@ from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients
 from remediation.prometheus import PrometheusServer
 from remediation.rotation import PolicySources
+from remediation.sealing import PolicyRepositorySecrets
 from remediation.status_pages import StatusPageReader, parse_pages
+from remediation.webhooks import WebhookSender
 
 POLICY = Path("bot/sandbox/policy.yaml")
 SCALE = 0.05
@@ -220,6 +222,8 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
         secret_sources=PolicySources(site_policy()),
+        webhooks=WebhookSender(http),
+        repository_secrets=PolicyRepositorySecrets(site_policy()),
     )
 
 

@@ -110,14 +110,15 @@ async def test_a_run_that_somebody_else_started_again_is_left_alone(site: Site) 
 
 
 @pytest.mark.parametrize("after_write", [False, True], ids=["before the write", "after the write"])
-async def test_a_lost_answer_is_settled_by_the_attempt(site: Site, after_write: bool) -> None:
+async def test_a_lost_answer_is_settled_by_the_attempt(site: Site, after_write: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.05)
     failed, action = await proposed(site)
     real = site.clients.code_host
     assert real is not None
 
     class FailingAtTheWrite:
         def __getattr__(self, name: str) -> Any:
-            if name == "rerun_failed_jobs":
+            if name == "rerun":
                 site.world.faults["github"].update(error_next=1, status=502, after_write=after_write)
             return getattr(real, name)
 
@@ -145,11 +146,11 @@ async def test_a_kill_at_either_side_of_the_act_runs_it_once(site: Site, point: 
 
 async def test_a_slow_github_is_given_up_in_time(site: Site, monkeypatch: Any) -> None:
     _, action = await proposed(site)
-    monkeypatch.setattr("remediation.code_host.DEADLINE_S", 0.05)
+    monkeypatch.setattr("remediation.github_calls.DEADLINE_S", 0.05)
     site.world.faults["github"].update(slow_ms=400)
     assert site.clients.code_host is not None
     with pytest.raises(Unavailable) as caught:
-        await site.clients.code_host.rerun_failed_jobs(action.target.repository, int(action.target.name))
+        await site.clients.code_host.rerun(action.target.repository, int(action.target.name), only_failed=True)
     assert caught.value.maybe_done
 
 
@@ -172,6 +173,42 @@ async def test_github_rules_are_known_before_asking(site: Site) -> None:
     assert "concluded cancelled" in await why()
     running = {"status": "in_progress", "conclusion": None}
     assert "in_progress" in why_not(running, incident.opened_at)
+
+
+async def test_all_jobs_run_again_only_where_a_person_says_so(site: Site) -> None:
+    failed, action = await proposed(site)
+    assert action.parameters["jobs"] == "failed"
+    store = MemoryStore(execution(replace(action, parameters={**action.parameters, "jobs": "all"})))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.detail == "All jobs run again as attempt 2."
+    assert [r["path"].rsplit("/", 1)[-1] for r in writes(site)] == ["rerun"]
+    assert not [job for job in failed.last.jobs if job.conclusion]
+
+
+async def test_a_run_that_hangs_is_cancelled_once(site: Site) -> None:
+    failed, incident, _ = await failed_run(site, "ci-network-catalog", "catalog")
+    hung = site.world.github.store.rerun(failed, only_failed=True)
+    hung.created_at -= 2 * 3600
+    for job in hung.jobs:
+        # A job that started in a while to come does not end before then.
+        job.status, job.conclusion, job.started_at = "in_progress", None, hung.updated_at + 3600
+    plan = await site.plan(FailureKind.GITHUBACTION_TRANSIENT, incident)
+    assert plan.action is not None, plan.no_action_because
+    assert plan.action.name == "github_cancel_run"
+    pretended = await run(execution(plan.action), services(site, MemoryStore(execution(plan.action)), dry_run=True))
+    assert (pretended.ok, pretended.changed) == (True, False)
+    store = MemoryStore(execution(plan.action))
+    store.die_after = "acted"
+    with pytest.raises(KeyboardInterrupt):
+        await run(store.rows[7], services(site, store))
+    assert (await run(store.rows[7], services(site, store))).changed
+    assert [r["path"].rsplit("/", 1)[-1] for r in writes(site)] == ["cancel"]
+    row = store.rows[7]
+    assert row.finished_at is not None
+    found = await verify_once(row, site.clients, now=row.finished_at + timedelta(seconds=10), signal_firing=None)
+    assert found.verdict == "verified"
+    again = MemoryStore(execution(plan.action))
+    assert "nothing to cancel" in (await run(again.rows[7], services(site, again))).detail
 
 
 async def test_errors_of_github_say_the_next_step(site: Site) -> None:

@@ -1,10 +1,8 @@
 """What the clients send is what the official API descriptions allow."""
 
-import json
 import re
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -19,41 +17,18 @@ from remediation.evidence import collect
 from remediation.execution import run
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
+from tests.remediation import descriptions
 from tests.remediation.site import MemoryStore, Site, execution, services
 
-FACTS = Path(__file__).parents[3] / "shared" / "facts"
 KUBERNETES_VERSION = "1.34"
 
 
 @cache
 def description(name: str) -> Any:
-    path = FACTS / name
-    if not path.is_file():
+    found = descriptions.description(name)
+    if found is None:
         pytest.skip(f"{name} is not beside the project")
-    return json.loads(path.read_text("utf-8"))
-
-
-def operation(document: Any, method: str, path: str) -> tuple[str, Any]:
-    """The template and operation that describe a request; fails when there is none."""
-    found = []
-    for template, operations in document["paths"].items():
-        pattern = re.sub(r"\\\{.+?\\\}", r"[^/]+", re.escape(template))
-        if re.fullmatch(pattern, path) and method.lower() in operations:
-            # A literal path describes better than one with a parameter in the same place.
-            found.append((template.count("{"), template, operations))
-    assert found, f"{method} {path} is not described"
-    _, template, operations = min(found)
-    return template, {**operations[method.lower()], "shared": operations.get("parameters", [])}
-
-
-def query_names(document: Any, described: Any) -> set[str]:
-    names = set()
-    for stated in [*described.get("parameters", []), *described["shared"]]:
-        reference = stated.get("$ref", "").rsplit("/", 1)[-1]
-        parameter = document["components"]["parameters"][reference] if reference else stated
-        if parameter.get("in") == "query":
-            names.add(parameter["name"])
-    return names
+    return found
 
 
 def sent(site: Site, system: str) -> list[dict[str, Any]]:
@@ -62,7 +37,7 @@ def sent(site: Site, system: str) -> list[dict[str, Any]]:
 
 @pytest.mark.shared
 async def test_github_requests_are_described(site: Site) -> None:
-    document = description("github.openapi.trimmed.json")
+    description(descriptions.GITHUB)
     await site.world.break_("ci-network-catalog")
     repository = site.world.github.store.repositories["acme/catalog"]
     await site.until(lambda: repository.runs[-1].last.conclusion == "failure", "the run failed")
@@ -76,13 +51,9 @@ async def test_github_requests_are_described(site: Site) -> None:
     await run(store.rows[7], services(site, store))
     assert site.clients.code_host is not None
     await site.clients.code_host.jobs("acme/catalog", repository.runs[-1].id, attempt=1)
-    requests = [r for r in sent(site, "github") if "/job-logs/" not in r["path"]]
-    seen = set()
-    for request in requests:
-        template, described = operation(document, request["method"], request["path"].removeprefix("/github"))
-        assert set(request["query"]) <= query_names(document, described), template
-        assert not request["body"], template  # none of them takes a body that we send
-        seen.add((request["method"], template.rsplit("/", 1)[-1]))
+    seen = {
+        (method, template.rsplit("/", 1)[-1]) for method, template in descriptions.check_github(site.world.requests)
+    }
     assert {("POST", "rerun-failed-jobs"), ("GET", "jobs"), ("GET", "logs"), ("GET", "{run_id}")} <= seen
     assert {("GET", "annotations"), ("GET", "{basehead}"), ("GET", "runs")} <= seen
 
@@ -187,7 +158,7 @@ async def test_pagerduty_refusals_and_faults_are_told_apart(site: Site) -> None:
 
 @pytest.mark.shared
 async def test_argocd_requests_are_described(site: Site) -> None:
-    document = description("argocd.swagger.json")
+    description(descriptions.ARGOCD)
     argocd = site.clients.argocd
     assert argocd is not None
     application = await argocd.application("checkout")
@@ -198,9 +169,14 @@ async def test_argocd_requests_are_described(site: Site) -> None:
     assert [e.kind for e in found] == ["argocd", "changes"]
     assert "Deployment/checkout is OutOfSync" in found[0].text
     await argocd.revision("checkout", application["status"]["sync"]["revision"])
-    seen = set()
-    for request in sent(site, "argocd"):
-        template, _ = operation(document, request["method"], request["path"].removeprefix("/argocd"))
-        assert request["query"] == {}
-        seen.add(template.rsplit("/", 1)[-1])
-    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata"}
+    for dry_run in (True, False):
+        await argocd.sync("reports", revision="HEAD", dry_run=dry_run, infos={"codehealer.dev/execution": "7"})
+        await site.until(lambda: not running(site, "reports"), "the sync ended")
+        await argocd.rollback("reports", 0, dry_run=dry_run)
+        await site.until(lambda: not running(site, "reports"), "the rollback ended")
+    seen = {template.rsplit("/", 1)[-1] for _, template in descriptions.check_argocd(site.world.requests)}
+    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata", "sync", "rollback"}
+
+
+def running(site: Site, name: str) -> bool:
+    return bool(site.world.argocd.store.apps[name].operation.phase == "Running")

@@ -7,14 +7,24 @@ import pytest
 import yaml
 
 from bot.sandbox.world.causes import Symptom
-from bot.sandbox.world.scenarios import BY_ID, SCENARIOS, capacity, credentials, memory, platform, pods, releases
+from bot.sandbox.world.scenarios import (
+    BY_ID,
+    SCENARIOS,
+    capacity,
+    credentials,
+    gitops,
+    memory,
+    platform,
+    pods,
+    releases,
+)
 from bot.sandbox.world.scenarios.table import Scenario
 from bot.sandbox.world.services import SERVICES
 from tests.sandbox.world_fixtures import Running, pods_of, ready, running_world, take
 
 REAL = (
     "k8s_restart_pod", "k8s_scale", "k8s_rollback", "k8s_raise_memory", "k8s_restart_rollout", "k8s_update_image",
-    "k8s_update_secret", "github_rerun",
+    "k8s_update_secret", "github_rerun", "argocd_sync",
 )  # fmt: skip
 POLICY = Path(__file__).parents[2] / "bot" / "sandbox" / "policy.yaml"
 
@@ -101,7 +111,7 @@ def test_every_remediator_has_a_cause_that_comes_back_in_another_service() -> No
 def test_the_policy_names_exactly_the_services_of_the_world() -> None:
     policy = yaml.safe_load(POLICY.read_text())
     rows = {
-        (s["name"], s["environment"], s["namespace"], s["repository"], s["workload"]["name"])
+        (s["name"], s["environment"], s["namespace"], s["repository"], s.get("workload", s)["name"])
         for s in policy["services"]
     }
     assert rows == {(s.name, s.environment, s.namespace, s.repository, s.name) for s in SERVICES}
@@ -109,7 +119,7 @@ def test_the_policy_names_exactly_the_services_of_the_world() -> None:
 
 def test_every_telling_line_can_be_written() -> None:
     fields = {"now": "n", "service": "s", "version": "v", "pod": "p", "ip": "i", "password": "x", "access_key": "y"}
-    modules = (capacity, credentials, memory, platform, pods, releases)
+    modules = (capacity, credentials, gitops, memory, platform, pods, releases)
     symptoms = [v for m in modules for v in vars(m).values() if isinstance(v, Symptom)]
     assert len(symptoms) > 10
     for symptom in symptoms:

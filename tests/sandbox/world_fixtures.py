@@ -92,7 +92,7 @@ class Running:
         if scenario.source == "github":
             run = next(r for r in self.world.snapshot()["runs"] if r["repository"] == f"acme/{scenario.service}")
             return run["conclusion"] == "failure"
-        if scenario.source == "argocd":
+        if scenario.kind == "argocd_sync":
             app = next(a for a in self.world.snapshot()["apps"] if a["name"] == scenario.service)
             return app["operation"] == "Failed"
         row = self.service(scenario.service)
@@ -317,6 +317,24 @@ async def rerun_all(running: Running, service: str) -> None:
     await rerun(running, service, only_failed=False)
 
 
+async def dispatch(running: Running, service: str, name: str, value: str) -> None:
+    headers = {"Authorization": f"Bearer {running.tokens.github}"}
+    url = f"{running.url}/github/repos/acme/{service}/actions/workflows/ci.yml/dispatches"
+    response = await running.http.post(url, json={"ref": "main", "inputs": {name: value}}, headers=headers)
+    assert response.status_code == 204, response.text
+    await running.until(lambda: finished(running, service), "the run has finished")
+
+
+async def rotate_registry_token(running: Running, service: str) -> None:
+    """Seals the token that the registry takes now into the repository's secret, as PyGithub does it."""
+    value = running.world.github.store.registry_tokens.get(f"acme/{service}", "none is wanted")
+
+    def call() -> None:
+        assert running.hub().get_repo(f"acme/{service}").create_secret("REGISTRY_TOKEN", value)
+
+    await asyncio.to_thread(call)
+
+
 async def put_file(running: Running, service: str, path: str, text: str) -> None:
     headers = {"Authorization": f"Bearer {running.tokens.github}"}
     url = f"{running.url}/github/repos/acme/{service}/contents/{path}"
@@ -329,9 +347,29 @@ async def put_file(running: Running, service: str, path: str, text: str) -> None
     await running.until(lambda: finished(running, service), "the run has finished")
 
 
+async def revert_manifest(running: Running, service: str) -> None:
+    """A commit that names the version of the commit before again."""
+    commits = running.world.github.store.repositories[f"acme/{service}"].commits
+    path = "deploy/kustomization.yaml"
+    await put_file(running, service, path, commits[-2].files[path])
+
+
 async def argocd_sync(running: Running, service: str, *options: str) -> None:
-    body = {"name": service, "syncOptions": {"items": list(options)}}
-    response = await running.argocd("POST", f"applications/{service}/sync", body)
+    await operate(running, service, "sync", {"syncOptions": {"items": list(options)}})
+
+
+async def argocd_sync_and_prune(running: Running, service: str) -> None:
+    await operate(running, service, "sync", {"prune": True})
+
+
+async def argocd_rollback(running: Running, service: str) -> None:
+    """To the revision before, as the history has it."""
+    history = (await running.argocd("GET", f"applications/{service}")).json()["status"]["history"]
+    await operate(running, service, "rollback", {"id": history[-2]["id"]})
+
+
+async def operate(running: Running, service: str, verb: str, body: Json) -> None:
+    response = await running.argocd("POST", f"applications/{service}/{verb}", {"name": service, **body})
     assert response.status_code == 200, response.text
     await running.until(
         lambda: next(a for a in running.world.snapshot()["apps"] if a["name"] == service)["operation"] != "Running",
@@ -359,6 +397,11 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         rerun_failed,
         rerun_all,
         put_file,
+        dispatch,
+        rotate_registry_token,
+        revert_manifest,
         argocd_sync,
+        argocd_sync_and_prune,
+        argocd_rollback,
     )
 }

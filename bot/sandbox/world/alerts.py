@@ -117,21 +117,23 @@ def alertmanager_attachments(firing: Firing, *, resolved: bool) -> list[Json]:
     ]
 
 
-def argocd_attachments(app: str, revision: str, message: str) -> list[Json]:
-    """Argo CD notifications' template app-sync-failed."""
+def argocd_attachments(app: str, revision: str, message: str, *, health: str = "") -> list[Json]:
+    """Argo CD notifications' templates: app-sync-failed, and with a `health` app-health-degraded or app-deployed."""
+    first = {"title": "Health Status", "value": health} if health else {"title": "Sync Status", "value": "OutOfSync"}
     fields = [
-        {"title": "Sync Status", "value": "OutOfSync", "short": True},
+        {**first, "short": True},
         {"title": "Repository", "value": f"https://github.com/acme/{app}.git", "short": True},
         {"title": "Revision", "value": revision, "short": True},
-        {"title": "Message", "value": message, "short": False},
     ]
+    if message:
+        fields.append({"title": "Message", "value": message, "short": False})
     return [
         {
             "title": app,
-            "title_link": f"http://argocd.shared/applications/{app}?operation=true",
-            "color": "#E96D76",
+            "title_link": f"http://argocd.shared/applications/{app}{'' if health else '?operation=true'}",
+            "color": {"": "#E96D76", "Degraded": "#f4c030"}.get(health, "#18be52"),
             "fields": fields,
-            "fallback": f"{app}: {message}",
+            "fallback": f"{app}: {message or health}",
         }
     ]
 

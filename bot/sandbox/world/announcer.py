@@ -14,6 +14,7 @@ from bot.sandbox.world.alerts import (
     argocd_attachments,
     labels_of,
 )
+from bot.sandbox.world.argocd_api import health
 from bot.sandbox.world.github_shapes import Shapes
 from bot.sandbox.world.scenarios.table import Scenario
 from bot.sandbox.world.state import State
@@ -30,25 +31,37 @@ def is_well(state: State, scenario: Scenario) -> bool:
         marked = state.hub.find_run(repository, state.hub.marked.get(scenario.id, 0))
         return (marked or repository.runs[-1]).last.conclusion == "success"
     if scenario.source == "argocd":
-        return state.argo.apps[scenario.service].operation.phase == "Succeeded"
+        app, operation = state.argo.apps[scenario.service], state.argo.apps[scenario.service].operation
+        synced = operation.phase == "Succeeded" and not operation.dry_run
+        if scenario.kind == "argocd_sync":
+            synced = synced and app.history[-1].revision == state.repository(scenario.service).head.sha
+        return synced and state.cluster.status(scenario.service)[0] == "healthy"
     return state.cluster.status(scenario.service)[0] == "healthy"
+
+
+def scenario_shows(state: State, scenario: Scenario) -> bool:
+    """Argo CD tells of an application's health when it is degraded, not while it progresses."""
+    app = state.argo.apps[scenario.service]
+    return scenario.kind != "argocd_degraded" or health(state.cluster, app)[0] == "Degraded"
 
 
 @dataclass
 class Announcer:
-    """`firing` holds the alerts between a break and their end; `muting` names the silences of an alert's labels."""
+    """`firing` holds the alerts between a break and their end; `muting` names the silences of an alert's labels;
+    `unsynced` are the applications whose failed sync was told of and not yet followed by a good one."""
 
     sender: Sender
     post: Post
     shapes: Shapes
     muting: Callable[[dict[str, str]], list[str]] = lambda _: []
     firing: list[Firing] = field(default_factory=list)
+    unsynced: set[str] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def broken(self, state: State, scenario: Scenario) -> None:
         """A scenario began; a second break of the same one continues the first alert."""
         known = any(f.scenario.id == scenario.id for f in self.firing)
-        if scenario.source in {"alertmanager", "slack"} and not known:
+        if (scenario.source in {"alertmanager", "slack"} or scenario.kind == "argocd_degraded") and not known:
             self.firing.append(Firing(scenario, "", state.cluster.clock()))
 
     def look(self, state: State) -> None:
@@ -59,6 +72,13 @@ class Announcer:
             rows = argocd_attachments(app.service.name, app.operation.revision, app.operation.message)
             text = f"The sync operation of application {app.service.name} has failed."
             self._say("Argo CD", text, rows)
+            self.unsynced.add(app.service.name)
+        for name in sorted(self.unsynced):
+            operation = state.argo.apps[name].operation
+            synced = operation.phase == "Succeeded" and not operation.dry_run
+            if synced and state.cluster.status(name)[0] == "healthy":
+                self.unsynced.discard(name)
+                self._argocd_health(state, name, "Healthy")
         for firing in list(self.firing):
             self._step(state, firing)
 
@@ -68,14 +88,15 @@ class Announcer:
         false_alarm = firing.scenario.kind == "healthy"
         if firing.sent_at is None:
             due = now >= firing.broken_at + timings.of("alert_for")
-            if due and (well if false_alarm else not well):
+            shows = scenario_shows(state, firing.scenario)
+            if due and (well if false_alarm else not well and shows):
                 firing.pod = self._pod(state, firing.scenario)
-                self._send(firing, now)
+                self._send(state, firing, now)
             return
         if not well:
             firing.resolve_at = None
             if firing.scenario.source == "alertmanager" and now >= firing.sent_at + timings.of("alert_repeat"):
-                self._send(firing, now)
+                self._send(state, firing, now)
             return
         if firing.resolve_at is None:
             firing.resolve_at = now + timings.of("alert_resolve")
@@ -83,6 +104,8 @@ class Announcer:
             self.firing.remove(firing)
             if firing.scenario.source == "alertmanager":
                 self.sender.alertmanager(alertmanager_body(firing, resolved_at=now))
+            elif firing.scenario.source == "argocd":
+                self._argocd_health(state, firing.scenario.service, "Healthy")
             else:
                 self._say("Alertmanager", "", alertmanager_attachments(firing, resolved=True))
 
@@ -91,14 +114,22 @@ class Announcer:
         bad = [p for p in pods if state.cluster.trouble(p)]
         return next((str(p["metadata"]["name"]) for p in [*bad, *pods]), "")
 
-    def _send(self, firing: Firing, now: float) -> None:
+    def _send(self, state: State, firing: Firing, now: float) -> None:
         firing.sent_at = now
         if self.muting(labels_of(firing)):
             return
         if firing.scenario.source == "alertmanager":
             self.sender.alertmanager(alertmanager_body(firing))
+        elif firing.scenario.source == "argocd":
+            self._argocd_health(state, firing.scenario.service, "Degraded")
         else:
             self._say("Alertmanager", "", alertmanager_attachments(firing, resolved=False))
+
+    def _argocd_health(self, state: State, name: str, health: str) -> None:
+        """Argo CD notifications' templates app-health-degraded and app-deployed."""
+        revision = state.argo.apps[name].history[-1].revision
+        text = f"Application {name} has degraded." if health == "Degraded" else f"Application {name} is running well."
+        self._say("Argo CD", text, argocd_attachments(name, revision, "", health=health))
 
     def _say(self, app: str, text: str, attachments: list[Json]) -> None:
         task = asyncio.ensure_future(self._post(app, text, attachments))

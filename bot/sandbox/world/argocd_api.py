@@ -46,7 +46,8 @@ def sync_status(store: ArgoStore, cluster: Cluster, app: App) -> tuple[str, str]
     head = store.hub.repositories[app.service.repository].head.sha
     live = cluster.store.get("deployments", app.service.namespace, app.service.name)
     version = image_of(live).rpartition(":")[2] if live else ""
-    same = version == store.version_at(app.service, head) and not app.refusals
+    deployed = store.manifests(app.service, app.history[-1].revision)
+    same = version == store.version_at(app.service, head) and deployed == store.manifests(app.service, head)
     return ("Synced" if same else "OutOfSync"), head
 
 
@@ -111,13 +112,17 @@ class ArgoApi:
             "source": source,
             "destination": {"server": "https://kubernetes.default.svc", "namespace": service.namespace},
         }
-        if service.auto_sync:
-            spec["syncPolicy"] = {"automated": {"prune": False, "selfHeal": False}}
+        if app.auto_sync:
+            spec["syncPolicy"] = {"automated": {"prune": False, "selfHeal": app.self_heal}}
         state: Json = {
-            "operation": {"sync": {"revision": operation.revision}, "initiatedBy": {"username": operation.by}},
+            "operation": {
+                "sync": {"revision": operation.revision, "prune": operation.prune, "dryRun": operation.dry_run},
+                "initiatedBy": {"username": operation.by, "automated": operation.by == "automated"},
+                "info": [{"name": name, "value": value} for name, value in operation.infos],
+            },
             "phase": operation.phase,
             "message": operation.message,
-            "startedAt": rfc3339(operation.started_at),
+            "startedAt": rfc3339(operation.stamp),
             "syncResult": {"revision": operation.revision, "source": source, "resources": self.results(app)},
         }
         if operation.finished_at:
@@ -186,22 +191,21 @@ class ArgoApi:
         """Starts a sync. Refused while another operation runs and for a revision that does not exist."""
         if app.operation.phase == "Running":
             raise ArgoError(400, 9, "another operation is already in progress")
-        revision = str(body.get("revision") or "") or "HEAD"
+        revision, dry_run = str(body.get("revision") or "") or "HEAD", bool(body.get("dryRun"))
         commit = self.store.hub.repositories[app.service.repository].commit(revision)
         if commit is None:
             raise ArgoError(400, 3, f"Unable to resolve '{revision}' to a commit SHA")
-        if app.service.auto_sync and commit.sha != self.store.hub.repositories[app.service.repository].head.sha:
-            text = f"Cannot sync to {revision}: auto-sync currently set to HEAD"
-            raise ArgoError(400, 9, text)
-        if body.get("dryRun"):
-            return self.application(app)
+        if app.auto_sync and revision != "HEAD" and not dry_run:
+            raise ArgoError(400, 9, f"Cannot sync to {revision}: auto-sync currently set to HEAD")
         options = tuple(str(o) for o in ((body.get("syncOptions") or {}).get("items") or []))
-        self.store.sync(app, commit.sha, options, "codehealer")
+        infos = tuple((str(i.get("name", "")), str(i.get("value", ""))) for i in body.get("infos") or [])
+        prune = bool(body.get("prune"))
+        self.store.sync(app, commit.sha, options, "codehealer", infos=infos, prune=prune, dry_run=dry_run)
         return self.application(app)
 
     def rollback(self, app: App, body: Json) -> Json:
         """Back to a row of the history by its id; ids may come as text, as gRPC's gateway takes them."""
-        if app.service.auto_sync:
+        if app.auto_sync:
             raise ArgoError(400, 9, "rollback cannot be initiated when auto-sync is enabled")
         if app.operation.phase == "Running":
             raise ArgoError(400, 9, "another operation is already in progress")
@@ -209,8 +213,7 @@ class ArgoApi:
         row = next((d for d in app.history if str(d.id) == wanted), None)
         if row is None:
             raise ArgoError(400, 3, f"application {app.service.name} does not have deployment with id {wanted or 0}")
-        if not body.get("dryRun"):
-            self.store.sync(app, row.revision, (), "codehealer")
+        self.store.sync(app, row.revision, (), "codehealer", dry_run=bool(body.get("dryRun")))
         return self.application(app)
 
     def tree(self, app: App, _: Json) -> Json:

@@ -5,35 +5,26 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import yaml
 from aiohttp import web
 
 from bot.sandbox.world.clockwork import rfc3339
+from bot.sandbox.world.github_app import INSTALLATION, Apps
+from bot.sandbox.world.github_git import GIT_ROUTES
 from bot.sandbox.world.github_logs import job_log
+from bot.sandbox.world.github_pulls import PULL_ROUTES, merge_page
+from bot.sandbox.world.github_secrets import SECRET_ROUTES, Sealing, of_organization
 from bot.sandbox.world.github_shapes import Shapes, blob_sha
-from bot.sandbox.world.github_store import Attempt, GithubStore, Job, Repository, Run
+from bot.sandbox.world.github_shared import Call, GithubError, Json, Reply, paged
+from bot.sandbox.world.github_store import Attempt, GithubStore, Job, Run
 
-Json = dict[str, Any]
 DOCS = "https://docs.github.com/rest"
 MONTH = 30 * 86400.0
 RATE_LIMIT = 5000
-
-
-class GithubError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    repository: Repository
-    parts: dict[str, str]
-    query: dict[str, str]
-    body: Json
 
 
 @dataclass
@@ -45,6 +36,11 @@ class GithubApi:
     shapes: Shapes
     clock: Callable[[], float]
     used: int = 0
+    apps: Apps = field(init=False)
+    sealing: Sealing = field(default_factory=Sealing)
+
+    def __post_init__(self) -> None:
+        self.apps = Apps(self.clock)
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answers one request; `path` is what follows the prefix."""
@@ -52,13 +48,18 @@ class GithubApi:
         raw = await request.read()
         try:
             if path.startswith("html/"):
-                return self._page(path.removeprefix("html/"))
+                return self._page(path.removeprefix("html/"), pressed=request.method == "POST")
             if path.startswith("job-logs/"):
                 return self._signed_log(path, request)
-            self._authenticate(request)
-            status, body, headers = self._answer(request, path, raw)
+            answer = self._as_app(request, path)
+            if answer is None:
+                self._authenticate(request)
+                answer = self._answer(request, path, raw)
+            status, body, headers = answer
         except GithubError as problem:
-            message = {"message": str(problem), "documentation_url": DOCS, "status": str(problem.status)}
+            message: Json = {"message": str(problem), "documentation_url": DOCS, "status": str(problem.status)}
+            if problem.errors:
+                message["errors"] = problem.errors
             status, body, headers = problem.status, message, {}
         self.used = min(self.used + 1, RATE_LIMIT - 1)
         payload = b"" if body is None else orjson.dumps(body)
@@ -85,23 +86,46 @@ class GithubApi:
         if not header:
             raise GithubError(401, "Requires authentication")
         given = header.partition(" ")[2].strip()
+        if self.apps.is_installation(given):
+            return
         if not hmac.compare_digest(given.encode(), self.token.encode()):
             raise GithubError(401, "Bad credentials")
 
-    def _answer(self, request: web.Request, path: str, raw: bytes) -> tuple[int, Any, dict[str, str]]:
+    def _as_app(self, request: web.Request, path: str) -> Reply | None:
+        """What only an App is told, by its JWT; None for everything else."""
+        owner = self.shapes.user("acme", "Organization")
+        app_id = self.apps.app_of(request.headers.get("Authorization", "").partition(" ")[2].strip())
+        wanted = path == "app" or path.endswith("/installation") or path.startswith("app/installations/")
+        if not wanted:
+            return None
+        if not app_id:
+            raise GithubError(401, "A JSON web token could not be decoded")
+        if path == "app":
+            return 200, self.apps.app(app_id, self.shapes.html, owner), {}
+        if path == f"app/installations/{INSTALLATION}/access_tokens" and request.method == "POST":
+            return 201, self.apps.token(), {}
+        repository = path.removeprefix("repos/").removesuffix("/installation")
+        if repository not in self.store.repositories:
+            raise GithubError(404, "Not Found")
+        return 200, self.apps.installation(app_id, self.shapes.api, self.shapes.html, owner), {}
+
+    def _answer(self, request: web.Request, path: str, raw: bytes) -> Reply:
         if path == "rate_limit":
             rate = self._rate()
             return 200, {"rate": rate, "resources": {"core": rate, "search": rate}}, {}
         if path == "user":
             return 200, self.shapes.user("codehealer", "User"), {}
-        found = re.match(r"repos/([^/]+/[^/]+)(?:/(.*))?\Z", path)
-        repository = self.store.repositories.get(found[1]) if found else None
-        if found is None or repository is None:
-            raise GithubError(404, "Not Found")
         try:
             body = orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError:
             raise GithubError(400, "Problems parsing JSON") from None
+        if path.startswith("orgs/acme/actions/secrets/"):
+            name = path.removeprefix("orgs/acme/actions/secrets/")
+            return of_organization(self, request.method, name, body)
+        found = re.match(r"repos/([^/]+/[^/]+)(?:/(.*))?\Z", path)
+        repository = self.store.repositories.get(found[1]) if found else None
+        if found is None or repository is None:
+            raise GithubError(404, "Not Found")
         rest = found[2] or ""
         for method, pattern, handler in ROUTES:
             match = pattern.match(rest)
@@ -112,7 +136,7 @@ class GithubApi:
 
     # --- what the routes do --------------------------------------------------------------------------------------
 
-    def repo(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def repo(self, call: Call) -> Reply:
         return 200, self.shapes.repository(call.repository), {}
 
     def run_of(self, call: Call) -> Run:
@@ -127,7 +151,7 @@ class GithubApi:
             raise GithubError(404, "Not Found")
         return found
 
-    def runs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def runs(self, call: Call) -> Reply:
         wanted = call.query
         rows = []
         for run in reversed(call.repository.runs):
@@ -136,13 +160,15 @@ class GithubApi:
                 continue
             if wanted.get("branch") and wanted["branch"] != run.branch:
                 continue
+            if wanted.get("event") and wanted["event"] != run.event:
+                continue
             if wanted.get("head_sha") and wanted["head_sha"] != run.sha:
                 continue
             rows.append(run)
         page = paged(rows, call.query)
         return 200, {"total_count": len(rows), "workflow_runs": [self.shapes.run(call.repository, r) for r in page]}, {}
 
-    def run(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def run(self, call: Call) -> Reply:
         return 200, self.shapes.run(call.repository, self.run_of(call)), {}
 
     def attempt_of(self, call: Call) -> tuple[Run, Attempt]:
@@ -153,21 +179,21 @@ class GithubApi:
             raise GithubError(404, "Not Found")
         return run, found
 
-    def attempt(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def attempt(self, call: Call) -> Reply:
         run, attempt = self.attempt_of(call)
         return 200, self.shapes.run(call.repository, run, attempt), {}
 
-    def jobs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def jobs(self, call: Call) -> Reply:
         run, attempt = self.attempt_of(call)
         attempts = run.attempts if call.query.get("filter") == "all" else [attempt]
         rows = [self.shapes.job(call.repository, run, a, j) for a in attempts for j in a.jobs]
         return 200, {"total_count": len(rows), "jobs": paged(rows, call.query)}, {}
 
-    def job(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def job(self, call: Call) -> Reply:
         run, attempt, job = self.job_of(call)
         return 200, self.shapes.job(call.repository, run, attempt, job), {}
 
-    def job_logs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def job_logs(self, call: Call) -> Reply:
         """302 to a short-lived address that needs no token, as with GitHub's blob store."""
         _, _, job = self.job_of(call)
         if job.status != "completed":
@@ -187,13 +213,13 @@ class GithubApi:
             raise GithubError(403, "Signature did not match")
         return web.Response(text=job_log(repository, found[0], found[2]), content_type="text/plain")
 
-    def rerun(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def rerun(self, call: Call) -> Reply:
         return self._rerun(call, only_failed=False)
 
-    def rerun_failed(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def rerun_failed(self, call: Call) -> Reply:
         return self._rerun(call, only_failed=True)
 
-    def _rerun(self, call: Call, *, only_failed: bool) -> tuple[int, Any, dict[str, str]]:
+    def _rerun(self, call: Call, *, only_failed: bool) -> Reply:
         run = self.run_of(call)
         if run.last.status != "completed":
             raise GithubError(403, "This workflow is already running")
@@ -204,7 +230,7 @@ class GithubApi:
         self.store.rerun(run, only_failed=only_failed)
         return 201, {}, {}
 
-    def cancel(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def cancel(self, call: Call) -> Reply:
         run, now = self.run_of(call), self.clock()
         if run.last.status == "completed":
             raise GithubError(409, "Cannot cancel a workflow run that is completed.")
@@ -214,35 +240,56 @@ class GithubApi:
         run.last.status, run.last.conclusion, run.last.updated_at = "completed", "cancelled", now
         return 202, {}, {}
 
-    def workflows(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def workflows(self, call: Call) -> Reply:
         return 200, {"total_count": 1, "workflows": [self.shapes.workflow(call.repository)]}, {}
 
-    def workflow_runs(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def workflow_runs(self, call: Call) -> Reply:
         """The runs of the one workflow, which has a number and a file name."""
         workflow = self.shapes.workflow(call.repository)
         if call.parts["workflow"] not in {str(workflow["id"]), workflow["path"].rpartition("/")[2]}:
             raise GithubError(404, "Not Found")
         return self.runs(call)
 
-    def check_run(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def dispatch(self, call: Call) -> Reply:
+        """Starts the workflow from outside; what its file does not declare is refused."""
+        workflow, repository = self.shapes.workflow(call.repository), call.repository
+        if call.parts["workflow"] not in {str(workflow["id"]), workflow["path"].rpartition("/")[2]}:
+            raise GithubError(404, "Not Found")
+        ref, inputs = str(call.body.get("ref", "")), dict(call.body.get("inputs") or {})
+        commit = repository.commit(ref)
+        if commit is None or (ref != "main" and ref not in repository.branches):
+            raise GithubError(422, f"No ref found for: {ref}")
+        declared = declared_inputs(commit.files.get(workflow["path"], ""))
+        if declared is None:
+            raise GithubError(422, "Workflow does not have 'workflow_dispatch' trigger")
+        if unknown := sorted(inputs.keys() - declared):
+            raise GithubError(422, f"Unexpected inputs provided: {unknown}")
+        run = self.store.start(repository, commit.sha, str(inputs.get("codehealer") or "CI"))
+        run.event, run.inputs = "workflow_dispatch", {k: str(v) for k, v in inputs.items()}
+        if not call.body.get("return_run_details"):
+            return 204, None, {}
+        shown = self.shapes.run(repository, run)
+        return 200, {"workflow_run_id": run.id, "run_url": shown["url"], "html_url": shown["html_url"]}, {}
+
+    def check_run(self, call: Call) -> Reply:
         run, _, job = self.job_of(call)
         return 200, self.shapes.check_run(call.repository, run, job), {}
 
-    def annotations(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def annotations(self, call: Call) -> Reply:
         run, _, job = self.job_of(call)
         return 200, self.shapes.annotations(call.repository, run, job), {}
 
-    def commits(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def commits(self, call: Call) -> Reply:
         rows = [self.shapes.commit(call.repository, c, with_files=False) for c in reversed(call.repository.commits)]
         return 200, paged(rows, call.query), {}
 
-    def commit(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def commit(self, call: Call) -> Reply:
         found = call.repository.commit(call.parts["ref"])
         if found is None:
             raise GithubError(422, f"No commit found for SHA: {call.parts['ref']}")
         return 200, self.shapes.commit(call.repository, found, with_files=True), {}
 
-    def compare(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def compare(self, call: Call) -> Reply:
         repository = call.repository
         base, head = repository.commit(call.parts["base"]), repository.commit(call.parts["head"])
         if base is None or head is None:
@@ -273,13 +320,13 @@ class GithubApi:
             {},
         )
 
-    def content(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def content(self, call: Call) -> Reply:
         commit = call.repository.commit(call.query.get("ref") or "main")
         if commit is None or call.parts["path"] not in commit.files:
             raise GithubError(404, "Not Found")
         return 200, self.shapes.content(call.repository, commit, call.parts["path"]), {}
 
-    def put_content(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+    def put_content(self, call: Call) -> Reply:
         """A commit on main that writes one file; the push starts the workflow."""
         path, body = call.parts["path"], call.body
         head = call.repository.head
@@ -304,8 +351,13 @@ class GithubApi:
         reply = {"content": self.shapes.content(call.repository, made, path), "commit": git}
         return (200 if existed else 201), reply, {}
 
-    def _page(self, path: str) -> web.Response:
-        """A plain page for the addresses that people click on."""
+    def _page(self, path: str, *, pressed: bool = False) -> web.Response:
+        """A plain page for the addresses that people click on; a pull request's has buttons."""
+        if pull := re.match(r"([^/]+/[^/]+)/pull/(\d+)(/merge|/close)?\Z", path):
+            repository = self.store.repositories.get(pull[1])
+            if repository and (not pull[3] or pressed):
+                return merge_page(self, repository, int(pull[2]), (pull[3] or "").strip("/"))
+            return web.Response(text=f"{path}\n", status=404)
         found = re.match(r"([^/]+/[^/]+)/actions/runs/(\d+)", path)
         repository = self.store.repositories.get(found[1]) if found else None
         run = self.store.find_run(repository, int(found[2])) if repository and found else None
@@ -320,15 +372,16 @@ class GithubApi:
         return web.Response(text="\n".join(lines) + "\n")
 
 
-def paged(rows: list[Any], query: dict[str, str]) -> list[Any]:
-    """One page of the rows; numbers that are none count as absent, as GitHub has it."""
-    size, page = (query.get("per_page", ""), query.get("page", ""))
-    per_page = min(max(int(size), 1), 100) if size.isdigit() else 30
-    number = max(int(page), 1) if page.isdigit() else 1
-    return rows[(number - 1) * per_page : number * per_page]
+def declared_inputs(text: str) -> set[str] | None:
+    """The inputs of `on.workflow_dispatch`; None where the workflow cannot be dispatched."""
+    body = yaml.safe_load(text) or {}
+    events = body.get("on", body.get(True)) or {}
+    if "workflow_dispatch" not in events:
+        return None
+    return set((events["workflow_dispatch"] or {}).get("inputs") or {})
 
 
-Handler = Callable[[GithubApi, Call], tuple[int, Any, dict[str, str]]]
+Handler = Callable[[Any, Call], Reply]
 RUN = r"actions/runs/(?P<run>\d+)"
 ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
     (method, re.compile(pattern + r"\Z"), handler)
@@ -336,6 +389,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", r"", GithubApi.repo),
         ("GET", r"actions/workflows", GithubApi.workflows),
         ("GET", r"actions/workflows/(?P<workflow>[^/]+)/runs", GithubApi.workflow_runs),
+        ("POST", r"actions/workflows/(?P<workflow>[^/]+)/dispatches", GithubApi.dispatch),
         ("GET", r"actions/runs", GithubApi.runs),
         ("GET", RUN, GithubApi.run),
         ("GET", RUN + r"/attempts/(?P<attempt>\d+)", GithubApi.attempt),
@@ -353,5 +407,8 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         ("GET", r"compare/(?P<base>[^/]+?)\.\.\.(?P<head>[^/]+)", GithubApi.compare),
         ("GET", r"contents/(?P<path>.+)", GithubApi.content),
         ("PUT", r"contents/(?P<path>.+)", GithubApi.put_content),
+        *GIT_ROUTES,
+        *PULL_ROUTES,
+        *SECRET_ROUTES,
     )
 ]

@@ -151,7 +151,7 @@ class Shapes:
         person = {"name": commit.author, "email": f"{commit.author}@acme.example"}
         return {
             "id": commit.sha,
-            "tree_id": tree_sha(commit),
+            "tree_id": tree_sha(commit.files),
             "message": commit.message,
             "timestamp": rfc3339(commit.at),
             "author": person,
@@ -265,7 +265,7 @@ class Shapes:
                 "author": person,
                 "committer": person,
                 "message": commit.message,
-                "tree": {"sha": tree_sha(commit), "url": f"{url}/git/trees/{tree_sha(commit)}"},
+                "tree": {"sha": tree_sha(commit.files), "url": f"{url}/git/trees/{tree_sha(commit.files)}"},
                 "url": f"{url}/git/commits/{commit.sha}",
                 "comment_count": 0,
             },
@@ -303,6 +303,22 @@ class Shapes:
                     "raw_url": f"{page}/raw/{after.sha}/{path}",
                     "contents_url": f"{url}/contents/{path}?ref={after.sha}",
                     "patch": f"@@ -1,{len(old_lines)} +1,{len(new_lines)} @@\n" + "\n".join(shown),
+                }
+            )
+        for path in old_files.keys() - after.files.keys():
+            gone = old_files[path].splitlines()
+            rows.append(
+                {
+                    "sha": blob_sha(old_files[path]),
+                    "filename": path,
+                    "status": "removed",
+                    "additions": 0,
+                    "deletions": len(gone),
+                    "changes": len(gone),
+                    "blob_url": f"{page}/blob/{after.sha}/{path}",
+                    "raw_url": f"{page}/raw/{after.sha}/{path}",
+                    "contents_url": f"{url}/contents/{path}?ref={after.sha}",
+                    "patch": f"@@ -1,{len(gone)} +0,0 @@\n" + "\n".join("-" + line for line in gone),
                 }
             )
         return rows
@@ -429,8 +445,10 @@ def steps_of(job: Job) -> list[Json]:
     return rows
 
 
-def tree_sha(commit: Commit) -> str:
-    return hashlib.sha1(("tree" + commit.sha).encode(), usedforsecurity=False).hexdigest()
+def tree_sha(files: dict[str, str]) -> str:
+    """The sha of these files' tree; equal files have equal ones."""
+    text = "tree" + "".join(f"{path}\0{blob_sha(text)}" for path, text in sorted(files.items()))
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def blob_sha(text: str) -> str:

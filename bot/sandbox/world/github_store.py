@@ -14,6 +14,7 @@ Json = dict[str, Any]
 DAY = 86400.0
 MANIFEST = "deploy/kustomization.yaml"
 MAX_RUNS = 200
+REGISTRY_TOKEN = "REGISTRY_TOKEN"  # noqa: S105  the name of a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Run:
     branch: str = "main"
     event: str = "push"
     announced: bool = True
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> Attempt:
@@ -87,10 +89,44 @@ class Run:
 
 
 @dataclass
+class StoredSecret:
+    """A secret of Actions; keys are (environment or "", name). Its value is read by jobs alone."""
+
+    value: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass
+class Pull:
+    """A pull request. `base_sha` is main as it was when the head was made; `merged` is the merge's sha."""
+
+    number: int
+    title: str
+    body: str
+    branch: str
+    base_sha: str
+    created_at: float
+    state: str = "open"
+    merged: str = ""
+    closed_at: float | None = None
+
+
+@dataclass
 class Repository:
+    """`commits` are main's, oldest first; `loose` are all others by sha, `branches` name some of them.
+
+    `trees` are those that the API made, by sha: path → text.
+    """
+
     id: int
     service: Service
     commits: list[Commit]
+    loose: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    trees: dict[str, dict[str, str]] = field(default_factory=dict)
+    pulls: list[Pull] = field(default_factory=list)
+    secrets: dict[tuple[str, str], "StoredSecret"] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
 
@@ -104,9 +140,12 @@ class Repository:
 
     def commit(self, ref: str) -> Commit | None:
         """By full or abbreviated sha, or by the branch's name."""
-        if ref in {"main", "HEAD", "heads/main"}:
+        ref = ref.removeprefix("heads/")
+        if ref in {"main", "HEAD"}:
             return self.head
-        return next((c for c in reversed(self.commits) if len(ref) >= 7 and c.sha.startswith(ref)), None)
+        ref = self.branches.get(ref, ref)
+        known = [*self.loose.values(), *self.commits]
+        return next((c for c in reversed(known) if len(ref) >= 7 and c.sha.startswith(ref)), None)
 
 
 FailureOf = Callable[[Repository, Run, int, str], Failure | None]
@@ -125,7 +164,7 @@ STEPS = {
 class GithubStore:
     """All repositories by full name; `causes` are what is wrong with the pipelines.
 
-    `marked` is the run that a scenario is about.
+    `marked` is the run that a scenario is about; `on_job` hear of each job that ended.
     """
 
     clock: Callable[[], float]
@@ -133,6 +172,9 @@ class GithubStore:
     repositories: dict[str, Repository] = field(default_factory=dict)
     causes: dict[str, FailureOf] = field(default_factory=dict)
     marked: dict[str, int] = field(default_factory=dict)
+    registry_tokens: dict[str, str] = field(default_factory=dict)
+    org_secrets: dict[str, StoredSecret] = field(default_factory=dict)
+    on_job: list[Callable[[Run, Job], None]] = field(default_factory=list)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(9_352_357_011))
 
     def __post_init__(self) -> None:
@@ -143,6 +185,7 @@ class GithubStore:
         now = self.clock()
         repository = Repository(810_000 + index, service, [])
         self.repositories[service.repository] = repository
+        repository.secrets["", REGISTRY_TOKEN] = StoredSecret("", now - 200 * DAY, now - 200 * DAY)
         for version, days in ((service.previous, 40.0), (service.version, 4.0)):
             sha = commit_sha(service.name, version)
             files = {**first_files(service), MANIFEST: manifest(service, version)}
@@ -159,9 +202,17 @@ class GithubStore:
                 job.completed_at = job.started_at + 200
             repository.published.add(sha)
 
-    def commit(self, repository: Repository, message: str, changed: dict[str, str], *, sha: str = "") -> Commit:
-        """Adds a commit on main that writes these files."""
-        files = {**repository.head.files, **changed}
+    def commit(
+        self,
+        repository: Repository,
+        message: str,
+        changed: dict[str, str],
+        *,
+        sha: str = "",
+        gone: frozenset[str] = frozenset(),
+    ) -> Commit:
+        """Adds a commit on main that writes these files and deletes those in `gone`."""
+        files = {path: text for path, text in {**repository.head.files, **changed}.items() if path not in gone}
         text = f"{repository.name}/{len(repository.commits)}/{message}/{sorted(changed.items())}"
         sha = sha or hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         made = Commit(sha, message, "kim", self.clock(), files, repository.head.sha)
@@ -236,11 +287,13 @@ class GithubStore:
         job.status, job.completed_at = "completed", now
         found = (cause(repository, run, run.last.number, job.name) for cause in self.causes.values())
         job.failure = next((f for f in found if f is not None), None)
-        if job.name == "publish-chart" and job.failure is None:
+        if job.name == "publish-chart" and job.failure is None and run.event == "push":
             if run.sha in repository.published:
                 job.failure = already_published(repository.service, run.sha)
             repository.published.add(run.sha)
         job.conclusion = "failure" if job.failure else "success"
+        for hear in self.on_job:
+            hear(run, job)
 
 
 def already_published(service: Service, sha: str) -> Failure:
@@ -278,5 +331,8 @@ def first_files(service: Service) -> dict[str, str]:
         "Dockerfile": "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nRUN /app/build.sh\n",
         "pip.conf": "[global]\nindex-url = https://packages.acme.example/simple\n",
         "src/totals.txt": "rounding = half-even\n",
-        ".github/workflows/ci.yml": "name: CI\non: [push]\njobs: {publish-chart: {}, lint: {}, test: {}, image: {}}\n",
+        ".github/workflows/ci.yml": "name: CI\nrun-name: ${{ inputs.codehealer }}\n"
+        "on:\n  push: {branches: [main]}\n  workflow_dispatch:\n    inputs:\n"
+        "      no-cache: {type: boolean, default: false}\n      codehealer: {type: string, default: ''}\n"
+        "jobs: {publish-chart: {}, lint: {}, test: {}, image: {}}\n",
     }

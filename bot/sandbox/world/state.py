@@ -13,7 +13,7 @@ from bot.sandbox.world.causes import Cause, SymptomOf
 from bot.sandbox.world.cluster import Cluster
 from bot.sandbox.world.cluster_seed import commit_sha
 from bot.sandbox.world.github_store import MANIFEST, GithubStore, Repository, manifest
-from bot.sandbox.world.objects import template
+from bot.sandbox.world.objects import image_of, template
 from bot.sandbox.world.services import BY_NAME, Service
 
 Json = dict[str, Any]
@@ -31,7 +31,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.hub = GithubStore(self.cluster.clock, self.cluster.timings)
-        self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply)
+        self.argo = ArgoStore(self.cluster.clock, self.cluster.timings, self.hub, self.apply, self.live, self.prune)
         self.keep_passwords()
 
     def service(self, name: str) -> Service:
@@ -75,6 +75,15 @@ class State:
         )
         self.cluster.store.update("deployments", live)
 
+    def live(self, service: Service) -> str:
+        """The version that the cluster is to run, empty without a Deployment."""
+        found = self.cluster.store.get("deployments", service.namespace, service.name)
+        return image_of(found).rpartition(":")[2] if found else ""
+
+    def prune(self, service: Service) -> None:
+        """Deletes what the application's folder in Git does not have: its ConfigMap was made by hand."""
+        self.cluster.store.delete("configmaps", service.namespace, f"{service.name}-settings")
+
     def repository(self, service: str) -> Repository:
         return self.hub.repositories[BY_NAME[service].repository]
 
@@ -85,11 +94,19 @@ class State:
 
     def keep_passwords(self) -> None:
         """What a store of secrets does: it gives the present value to whoever may read it."""
-        if self.vault is None:
-            return
-        self.vault.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, value in self.cluster.passwords.items():
-            path = self.vault / BY_NAME[name].secret
+            self._keep(BY_NAME[name].secret, value)
+
+    def renew_registry_token(self, name: str) -> None:
+        """The registry takes another token of this service's pipeline from now on, and the store of secrets has it."""
+        value = f"{self.cluster.rng.getrandbits(96):024x}"
+        self.hub.registry_tokens[BY_NAME[name].repository] = value
+        self._keep(f"{name}-registry", value)
+
+    def _keep(self, name: str, value: str) -> None:
+        if self.vault is not None:
+            self.vault.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self.vault / name
             path.write_text(value + "\n", encoding="utf-8")
             path.chmod(0o600)
 

@@ -150,6 +150,7 @@ class World:
         store.version += old.cluster.store.version
         store.compact()
         self._announcer.firing.clear()
+        self._announcer.unsynced.clear()
         self.pagerduty.alerts.clear()
         self.alertmanager.silences.clear()
         self.status_pages.pages = StatusApi(self._clock).pages

@@ -3,6 +3,7 @@
 from bot.sandbox.world.scenarios import (
     capacity,
     credentials,
+    gitops,
     images,
     memory,
     pipelines,
@@ -23,5 +24,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     *credentials.SCENARIOS,
     *pipelines.SCENARIOS,
     *platform.SCENARIOS,
+    *gitops.SCENARIOS,
 )
 BY_ID = {s.id: s for s in SCENARIOS}

@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 
-from bot.sandbox.world.github_store import Failure, FailureOf, Repository, Run
+from bot.sandbox.world.github_store import REGISTRY_TOKEN, Failure, FailureOf, Job, Repository, Run
 from bot.sandbox.world.scenarios.table import Proofs, Scenario
 from bot.sandbox.world.state import State
 
@@ -84,6 +84,73 @@ DOCKER_COPY = Failure(
     line=3,
 )
 
+CACHE_BROKEN = Failure(
+    "Build and push image",
+    (
+        "#6 importing cache manifest from registry.acme.example/acme/storefront:buildcache",
+        "#6 DONE 0.3s",
+        "#9 [4/6] RUN /app/build.sh",
+        "#9 CACHED",
+        "#10 exporting cache to registry",
+        (
+            "ERROR: failed to build: failed to solve: failed to compute cache key: failed to get blob: blob "
+            "sha256:4f1c09ab7d22e5c81f0b6f6d3b9f6a1cc7d04b9be2a9c1f3de85c6b1f0f7a0d2: not found"
+        ),
+    ),
+    path="Dockerfile",
+    line=3,
+)
+
+
+TOKEN_EXPIRED = Failure(
+    "Build and push image",
+    (
+        "#11 exporting to image",
+        "#11 pushing layers 0.2s done",
+        (
+            "#11 ERROR: failed to push registry.acme.example/acme/search: failed to authorize: failed to fetch oauth token: "
+            "unexpected status from GET request to https://registry.acme.example/token: 401 Unauthorized: token has expired"
+        ),
+        "ERROR: failed to build: failed to solve: failed to push: 401 Unauthorized: token has expired",
+    ),
+)
+
+
+def token_expired(state: State, scenario: Scenario) -> None:
+    """The registry's token in the repository's secrets has expired; the store of secrets has a new one."""
+    repository = state.repository(scenario.service)
+    state.renew_registry_token(scenario.service)
+
+    def failure_of(where: Repository, _: Run, __: int, job: str) -> Failure | None:
+        if where is not repository or job != "image":
+            return None
+        stored = where.secrets["", REGISTRY_TOKEN].value
+        return None if stored == state.hub.registry_tokens[where.name] else TOKEN_EXPIRED
+
+    state.hub.causes[scenario.id] = failure_of
+    number = len(repository.commits)
+    commit = state.hub.commit(repository, "Rank by freshness", {f"docs/change-{number}.md": "Freshness.\n"})
+    state.hub.start(repository, commit.sha, commit.message)
+
+
+def broken_cache(state: State, scenario: Scenario) -> None:
+    """The build's cache in the registry has lost a layer: each build fails that uses it, until one is made without."""
+    repository, lost = state.repository(scenario.service), {scenario.id}
+
+    def failure_of(where: Repository, run: Run, _: int, job: str) -> Failure | None:
+        uses = where is repository and run.inputs.get("no-cache") != "true"
+        return CACHE_BROKEN if uses and lost and job == "image" else None
+
+    def built(run: Run, job: Job) -> None:
+        if run.repository == repository.name and job.name == "image" and run.inputs.get("no-cache") == "true":
+            lost.clear()
+
+    state.hub.causes[scenario.id] = failure_of
+    state.hub.on_job.append(built)
+    number = len(repository.commits)
+    commit = state.hub.commit(repository, "Show the basket's total", {f"docs/change-{number}.md": "The total.\n"})
+    state.hub.start(repository, commit.sha, commit.message)
+
 
 def network_blip(failure: Failure, message: str) -> Callable[[State, Scenario], None]:
     """The first attempt of one run met a broken connection; the connection is well again."""
@@ -127,6 +194,8 @@ def bad_commit(job: str, failure: Failure, path: str, text: str, message: str) -
 RERUN_FAILED = (("rerun_failed",),)
 RERUN_ALL = (("rerun_all",),)
 RESTART = (("restart_all_pods",),)
+ROTATE = (("rotate_registry_token",), ("rerun_failed",))
+NO_CACHE = (("dispatch", "no-cache", "true"),)
 WRONG_PIP = "[global]\nindex-url = https://packges.acme.example/simple\n"
 RIGHT_PIP = "[global]\nindex-url = https://packages.acme.example/simple\n"
 WRONG_TOTALS, RIGHT_TOTALS = "rounding = half-up\n", "rounding = half-even\n"
@@ -193,5 +262,29 @@ SCENARIOS = (
         source="github",
         begin=bad_commit("image", DOCKER_COPY, "Dockerfile", WRONG_DOCKER, "Ship the mail templates"),
         proofs=Proofs((("put_file", "Dockerfile", RIGHT_DOCKER),), RERUN_FAILED, RERUN_ALL, "image-missing-payments"),
+    ),
+    Scenario(
+        id="ci-cache-storefront",
+        title="Storefront's build cache has lost a layer",
+        summary="Every build that uses the cache fails the same way; one without it makes a new cache.",
+        service="storefront",
+        kind="buildcacheerror",
+        right_action="docker_clear_cache",
+        group="ci-cache",
+        source="github",
+        begin=broken_cache,
+        proofs=Proofs(NO_CACHE, RERUN_FAILED, RERUN_ALL, "ci-docker-notifications"),
+    ),
+    Scenario(
+        id="ci-token-search",
+        title="Search's pipeline may not push its image any more",
+        summary="The registry's token in the repository's secrets has expired: no rerun helps until it is replaced.",
+        service="search",
+        kind="credentials",
+        right_action="github_secret_rotate",
+        group="ci-token",
+        source="github",
+        begin=token_expired,
+        proofs=Proofs(ROTATE, RERUN_FAILED, RERUN_ALL, "ci-docker-notifications"),
     ),
 )

@@ -1,0 +1,94 @@
+"""How we sign in to GitHub: a token, or an App whose installation tokens PyGithub gets and renews.
+
+An App's token belongs to one installation, which is one owner; so there is one requester an owner. PyGithub keeps an
+installation's token until twenty seconds before it expires.
+"""
+
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from knowledge.errors import SettingsError
+
+SOCKET_DEADLINE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class AppKey:
+    """GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY (PEM)."""
+
+    app_id: str
+    private_key: str = field(repr=False)
+
+
+@dataclass
+class SignIn:
+    """Makes requesters of PyGithub's, at first use and once an owner. Used by several threads."""
+
+    base_url: str
+    token: str = field(default="", repr=False)
+    app: AppKey | None = None
+    _by_owner: dict[str, Any] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def words(self) -> str:
+        """What to renew when GitHub does not know us, for error texts."""
+        return "GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY" if self.app else "GITHUB_TOKEN"
+
+    def requester(self, repository: str) -> Any:
+        """For requests about a repository and its owner; "" is ourselves, which for an App is its own JWT.
+
+        Blocks, and for an App may ask GitHub. Raises PyGithub's exceptions, and SettingsError for a key that is none.
+        """
+        with self._lock:
+            key = repository.partition("/")[0].lower() if self.app else ""
+            if key not in self._by_owner:
+                self._by_owner[key] = self._installation(repository) if key else self._ours()
+            return self._by_owner[key]
+
+    def forget(self, repository: str) -> None:
+        """GitHub does not accept the token any more: the next request gets a new one."""
+        with self._lock:
+            self._by_owner.pop(repository.partition("/")[0].lower() if self.app else "", None)
+
+    def _ours(self) -> Any:
+        from github import Auth  # noqa: PLC0415  at first use, for start-up time
+
+        return _requester(self.base_url, self._jwt() if self.app else Auth.Token(self.token))
+
+    def _installation(self, repository: str) -> Any:
+        if "" not in self._by_owner:
+            self._by_owner[""] = self._ours()
+        ours = self._by_owner[""]
+        found = ours.requestJsonAndCheck("GET", f"/repos/{repository}/installation")[1]
+        return _requester(self.base_url, self._jwt().get_installation_auth(int(found["id"]), requester=ours))
+
+    def _jwt(self) -> Any:
+        from github import Auth  # noqa: PLC0415
+        from jwt.exceptions import InvalidKeyError  # noqa: PLC0415
+
+        assert self.app is not None  # noqa: S101  looked at by the callers
+        auth = Auth.AppAuth(self.app.app_id, self.app.private_key)
+        try:
+            auth.create_jwt()
+        except (InvalidKeyError, ValueError, TypeError):
+            # `from None`: the error quotes the key.
+            text = "GITHUB_APP_PRIVATE_KEY is no RSA key in PEM. Paste the whole file that GitHub gave you."
+            raise SettingsError(text) from None
+        return auth
+
+
+def _requester(base_url: str, auth: Any) -> Any:
+    from github import Github  # noqa: PLC0415
+
+    return Github(
+        auth=auth,
+        base_url=base_url.rstrip("/"),
+        timeout=SOCKET_DEADLINE_S,
+        user_agent="codehealer",
+        per_page=100,
+        retry=None,  # reads are tried again by us; a write never is
+        seconds_between_requests=None,
+        seconds_between_writes=None,
+    ).requester

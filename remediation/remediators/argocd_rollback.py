@@ -1,0 +1,187 @@
+"""Rolls an Argo CD application back to the last revision that served, through Argo CD's own history."""
+
+# ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from knowledge.errors import Unavailable
+from knowledge.model import Action, Outcome, Risk, Verification
+from remediation.argocd_state import (
+    FAILED,
+    history,
+    last_good,
+    parent_of_applications,
+    sync_status,
+)
+from remediation.context import Context
+from remediation.ports import Clients, Json
+from remediation.registry import (
+    NotOffered,
+    Parameters,
+    Preflight,
+    Preview,
+    Remediator,
+    check,
+    checked_parameters,
+    judged,
+)
+from remediation.remediators import _argocd
+
+
+class Rollback(Parameters):
+    """A row of the application's history by its number, and the revision that the row must still have."""
+
+    id: Annotated[int, Field(ge=0)]
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._+-]{1,100}$")]
+
+
+def _parameters(action: Action) -> Rollback:
+    wanted = checked_parameters(REMEDIATOR, action)
+    assert isinstance(wanted, Rollback)  # noqa: S101  the entry's own model
+    return wanted
+
+
+def why_not(application: Json) -> str:
+    """Why Argo CD, or what owns the application, forbids a rollback, with what to do instead; "" when nothing does."""
+    now = sync_status(application)
+    if now.automatic:
+        again = "put the present revision back" if now.self_heal else "refuse the rollback"
+        why = f"auto-sync{' with self-heal' if now.self_heal else ''} is on, so Argo CD would {again}"
+        owner = f"; {now.parent} writes its settings, so switching it off there would not last" if now.parent else ""
+        return f"{why}{owner}: revert the commit in Git instead"
+    if parent_of_applications(application):
+        return "it is an app of apps, so a rollback would change other applications: revert the commit in Git instead"
+    return _argocd.standing_in_the_way(application)
+
+
+def _propose(context: Context) -> Action | NotOffered:
+    application = _argocd.application_in(context)
+    if isinstance(application, NotOffered):
+        return application
+    reason = why_not(application) or _argocd.not_to_blame(application, context.failing_since)
+    if reason:
+        return NotOffered(reason)
+    good = last_good(application)
+    if good is None:
+        return NotOffered("no earlier revision is known to have served")
+    return Action(NAME, context.target, {"id": good.id, "revision": good.revision})
+
+
+def _preview(action: Action, context: Context) -> Preview:
+    application = (context.gitops.application if context.gitops else None) or {}
+    wanted, rows = _parameters(action), history(application)
+    current = rows[-1].revision[:10] if rows else "the present revision"
+    name = action.target.name
+    sentence = (
+        f"Roll Argo CD application {name} back from {current} to {wanted.revision[:10]} (id {wanted.id}). "
+        "Git keeps the present revision, so the application will show as out of sync."
+    )
+    return Preview(sentence, f"- {current}\n+ {wanted.revision[:10]}", f"every resource of {name}")
+
+
+async def _preflight(action: Action, clients: Clients) -> Preflight:
+    wanted = _parameters(action)
+    application = await _argocd.argocd(clients).application(action.target.name)
+    rows = history(application)
+    reason = why_not(application)
+    if not any(row.id == wanted.id and row.revision == wanted.revision for row in rows):
+        reason = f"the history has no row {wanted.id} with {wanted.revision[:10]} any more"
+    elif rows[-1].revision == wanted.revision:
+        reason = "it is at that revision already"
+    if reason:
+        return Preflight(False, {}, f"Not rolled back: {reason}.")
+    return Preflight(True, _argocd.snapshot_of(application), "")
+
+
+async def _dry_run(action: Action, clients: Clients) -> Outcome:
+    ready = await _preflight(action, clients)
+    if not ready.ok:
+        return Outcome(False, False, ready.reason)
+    name = action.target.name
+    await _argocd.argocd(clients).rollback(name, _parameters(action).id, dry_run=True)
+    application = await _argocd.ended(clients, name, ready.snapshot["operation_started"])
+    now = sync_status(application)
+    if now.phase != "Succeeded":
+        return Outcome(False, False, f"Dry run: the rollback would fail: {now.message}.")
+    return Outcome(True, False, "Dry run: Argo CD would apply the earlier revision without an error.")
+
+
+async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    await _argocd.argocd(clients).rollback(action.target.name, _parameters(action).id)
+    return _done(action)
+
+
+def _done(action: Action) -> Outcome:
+    wanted = _parameters(action)
+    detail = f"Argo CD rolls {action.target.name} back to {wanted.revision[:10]}."
+    return Outcome(True, True, detail, {"revision": wanted.revision})
+
+
+async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    """A rollback takes no info of ours; that it is one to our revision since the snapshot has to do."""
+    try:
+        application = await _argocd.argocd(clients).application(action.target.name)
+    except Unavailable:
+        return None
+    if not _argocd.another_began(application, snapshot):
+        return Outcome(False, False, "No rollback was started.")
+    return _done(action) if _operation_revision(application) == _parameters(action).revision else None
+
+
+def _operation_revision(application: Json) -> str:
+    """The revision of the operation that is requested, in progress or last."""
+    state = (application.get("status") or {}).get("operationState") or {}
+    operation = application.get("operation") or state.get("operation") or {}
+    return str((operation.get("sync") or {}).get("revision") or (state.get("syncResult") or {}).get("revision") or "")
+
+
+async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    return {"application": await _argocd.argocd(clients).application(action.target.name)}
+
+
+def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
+    application, wanted = state.get("application") or {}, _parameters(action)
+    rows = history(application)
+    at = rows[-1].revision if rows else ""
+    over = sync_status(application).phase in FAILED
+    checks = _argocd.checks_of(application, snapshot, is_ours=_argocd.another_began(application, snapshot))
+    checks.append(
+        check("revision", wanted.revision[:10], at[:10] or "unknown", at == wanted.revision,
+              otherwise="not_verified" if over else "pending")
+    )  # fmt: skip
+    return judged(checks, f"{action.target.name} runs {wanted.revision[:10]} and is healthy.")
+
+
+async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    application = await _argocd.argocd(clients).application(action.target.name)
+    rows = history(application)
+    if rows and rows[-1].revision != _parameters(action).revision:
+        return Outcome(False, False, "It is at another revision by now; it was left as it is.")
+    return await _argocd.back(action, snapshot, clients)
+
+
+NAME = "argocd_rollback"
+REMEDIATOR = Remediator(
+    name=NAME,
+    title="Roll back through Argo CD",
+    risk=Risk.MEDIUM,
+    expected_seconds=90,
+    settle_seconds=10,
+    deadline_seconds=600,
+    parameters=Rollback,
+    permissions=_argocd.PERMISSIONS,
+    target_kinds=_argocd.APPLICATION,
+    propose=_propose,
+    preview=_preview,
+    dry_run=_dry_run,
+    preflight=_preflight,
+    execute=_execute,
+    settled=_settled,
+    look=_look,
+    verify=_verify,
+    undo=_undo,
+    undo_text="Argo CD rolls forward to the revision that was deployed before",
+)

@@ -1,0 +1,168 @@
+"""Syncs an Argo CD application again, where a registry, a repository or a hook failed in passing.
+
+A sync carries our execution's number as an info of the operation, so that it is known again after a crash.
+"""
+
+# ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from knowledge.errors import Unavailable
+from knowledge.model import Action, Outcome, Risk, Verification
+from remediation.argocd_state import FAILED, failing_text, marked, out_of_sync, sync_status
+from remediation.context import Context
+from remediation.ports import EXECUTION_ANNOTATION, Clients, Json
+from remediation.registry import (
+    NotOffered,
+    Parameters,
+    Preflight,
+    Preview,
+    Remediator,
+    check,
+    checked_parameters,
+    judged,
+)
+from remediation.remediators import _argocd
+
+MAX_NAMED = 8
+
+
+class Sync(Parameters):
+    """The revision that is synced: what Git has by then must still be this. Pruning deletes what Git no longer has."""
+
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._+-]{1,100}$")]
+    prune: bool = False
+
+
+def _parameters(action: Action) -> Sync:
+    wanted = checked_parameters(REMEDIATOR, action)
+    assert isinstance(wanted, Sync)  # noqa: S101  the entry's own model
+    return wanted
+
+
+def _propose(context: Context) -> Action | NotOffered:
+    application = _argocd.application_in(context)
+    if isinstance(application, NotOffered):
+        return application
+    reason = _argocd.standing_in_the_way(application) or _needless(application)
+    if reason:
+        return NotOffered(reason)
+    return Action(NAME, context.target, {"revision": sync_status(application).revision, "prune": False})
+
+
+def _needless(application: Json) -> str:
+    now = sync_status(application)
+    if not now.revision:
+        return "Argo CD does not say which revision it would sync"
+    if now.sync == "Synced" and now.health == "Healthy" and now.phase not in FAILED:
+        return "it is synced and healthy already"
+    return ""
+
+
+def _preview(action: Action, context: Context) -> Preview:
+    application = (context.gitops.application if context.gitops else None) or {}
+    wanted, now = _parameters(action), sync_status(application)
+    names = out_of_sync(application)
+    prune = " and delete what Git no longer has" if wanted.prune else ", deleting nothing"
+    sentence = f"Sync Argo CD application {action.target.name} to {wanted.revision[:10]}{prune}."
+    before = f"- {now.sync}, last operation {now.phase or 'none'}"
+    diff = "\n".join([before, f"+ synced to {wanted.revision[:10]}", *(f"  {n}" for n in names[:MAX_NAMED])])
+    return Preview(sentence, diff, f"{len(names) or 'all'} resources of {action.target.name}")
+
+
+async def _preflight(action: Action, clients: Clients) -> Preflight:
+    wanted = _parameters(action)
+    application = await _argocd.argocd(clients).application(action.target.name)
+    now = sync_status(application)
+    if now.revision != wanted.revision:
+        return Preflight(
+            False, {}, f"Git has {now.revision[:10]} by now, not {wanted.revision[:10]}; nothing was done."
+        )
+    reason = _argocd.standing_in_the_way(application) or _needless(application)
+    if reason:
+        return Preflight(False, {}, f"Not synced: {reason}.")
+    return Preflight(True, _argocd.snapshot_of(application), "")
+
+
+async def _dry_run(action: Action, clients: Clients) -> Outcome:
+    ready = await _preflight(action, clients)
+    if not ready.ok:
+        return Outcome(False, False, ready.reason)
+    await _start(action, clients, {}, dry_run=True)
+    application = await _argocd.ended(clients, action.target.name, ready.snapshot["operation_started"])
+    now = sync_status(application)
+    if now.phase != "Succeeded":
+        return Outcome(False, False, f"Dry run: the sync would fail: {failing_text(application) or now.message}.")
+    return Outcome(True, False, "Dry run: Argo CD would apply it without an error.")
+
+
+async def _start(action: Action, clients: Clients, infos: Mapping[str, str], *, dry_run: bool = False) -> None:
+    wanted, client = _parameters(action), _argocd.argocd(clients)
+    now = sync_status(await client.application(action.target.name))
+    # Under auto-sync, and with several sources, Argo CD takes no revision but the one that it tracks.
+    revision = "" if now.automatic or now.several_sources else wanted.revision
+    await client.sync(action.target.name, revision=revision, prune=wanted.prune, dry_run=dry_run, infos=infos)
+
+
+async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    await _start(action, clients, {EXECUTION_ANNOTATION: str(execution_id)})
+    return _done(action, execution_id)
+
+
+def _done(action: Action, execution_id: int) -> Outcome:
+    revision = _parameters(action).revision[:10]
+    return Outcome(True, True, f"Argo CD syncs {action.target.name} to {revision}.", {"execution": execution_id})
+
+
+async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    try:
+        application = await _argocd.argocd(clients).application(action.target.name)
+    except Unavailable:
+        return None
+    if marked(application, execution_id):
+        return _done(action, execution_id)
+    # Argo CD remembers one operation: behind another's, ours may have been.
+    return None if _argocd.another_began(application, snapshot) else Outcome(False, False, "No sync was started.")
+
+
+async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    return {"application": await _argocd.argocd(clients).application(action.target.name)}
+
+
+def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
+    application = state.get("application") or {}
+    now = sync_status(application)
+    checks = _argocd.checks_of(application, snapshot, is_ours=_argocd.another_began(application, snapshot))
+    checks.append(check("sync", "Synced", now.sync, now.sync == "Synced"))
+    return judged(checks, f"{action.target.name} is synced and healthy.")
+
+
+async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    return await _argocd.back(action, snapshot, clients)
+
+
+NAME = "argocd_sync"
+REMEDIATOR = Remediator(
+    name=NAME,
+    title="Sync again",
+    risk=Risk.MEDIUM,
+    expected_seconds=60,
+    settle_seconds=5,
+    deadline_seconds=600,
+    parameters=Sync,
+    permissions=_argocd.PERMISSIONS,
+    target_kinds=_argocd.APPLICATION,
+    propose=_propose,
+    preview=_preview,
+    dry_run=_dry_run,
+    preflight=_preflight,
+    execute=_execute,
+    settled=_settled,
+    look=_look,
+    verify=_verify,
+    undo=_undo,
+    undo_text="Argo CD rolls back to the revision that was deployed before, unless auto-sync is on",
+)

@@ -1,0 +1,209 @@
+"""Gives a secret of GitHub Actions a new value from the source that the policy names, and runs the failed jobs again.
+
+The value is sealed with GitHub's public key; it is in no parameter, snapshot, outcome, log or error.
+"""
+
+# ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from knowledge.errors import Conflict, NotFound, Refused, Unavailable
+from knowledge.model import Action, Outcome, Risk, Verification
+from remediation import sealing
+from remediation.context import Context
+from remediation.policy_workflows import RepositorySecret
+from remediation.ports import Clients, Json
+from remediation.registry import (
+    NotOffered,
+    Parameters,
+    Preflight,
+    Preview,
+    Remediator,
+    check,
+    checked_parameters,
+    judged,
+)
+from remediation.remediators._github import code_host
+from remediation.remediators.github_rerun import RERUNNABLE, why_not
+from remediation.sealing import Place
+from remediation.secret_sources import SecretSource, new_value
+
+
+class Rotate(Parameters):
+    """Which secret, by the policy's row, and the attempt that failed for it."""
+
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+    environment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,100}$")] = ""
+    organization: bool = False
+    attempt: Annotated[int, Field(ge=1)]
+
+
+def _parameters(action: Action) -> Rotate:
+    wanted = checked_parameters(REMEDIATOR, action)
+    assert isinstance(wanted, Rotate)  # noqa: S101  the entry's own model
+    return wanted
+
+
+def _place(action: Action) -> Place:
+    wanted = _parameters(action)
+    return Place(action.target.repository, wanted.secret, wanted.environment, wanted.organization)
+
+
+def _propose(context: Context) -> Action | NotOffered:
+    if context.run is None:
+        return NotOffered("the run could not be looked at")
+    reason = why_not(context.run, context.looked_at)
+    if reason:
+        return NotOffered(reason)
+    chosen = _meant(context.service.github_secrets if context.service else (), _failed_steps(context))
+    if isinstance(chosen, str):
+        return NotOffered(chosen)
+    parameters = {
+        "secret": chosen.name,
+        "environment": chosen.environment,
+        "organization": chosen.organization,
+        "attempt": int(context.run.get("run_attempt") or 1),
+    }
+    return Action(NAME, context.target, parameters)
+
+
+def _failed_steps(context: Context) -> frozenset[str]:
+    jobs = [job for job in context.jobs if job.get("conclusion") in RERUNNABLE]
+    steps = [step for job in jobs for step in job.get("steps") or []]
+    return frozenset(str(step.get("name")) for step in steps if step.get("conclusion") in RERUNNABLE)
+
+
+def _meant(secrets: tuple[RepositorySecret, ...], failed: frozenset[str]) -> RepositorySecret | str:
+    """The only secret that the failed steps use. The log's words never choose: anyone may write them."""
+    if not secrets:
+        return "policy.yaml names no source for a secret of this repository"
+    fitting = [one for one in secrets if not one.steps or failed.intersection(one.steps)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(one.name for one in fitting or secrets)
+    return f"which secret it is cannot be told from the failed steps: {names}"
+
+
+def _preview(action: Action, context: Context) -> Preview:
+    place = _place(action)
+    named = context.service.github_secrets if context.service else ()
+    source = next((one.source.words for one in named if one.name == place.name), "the policy's source")
+    sentence = (
+        f"Give {place.words} the value that {source} has now, and run the failed jobs again. This cannot be undone: "
+        "GitHub never shows the value before."
+    )
+    reach = "every repository that uses it" if place.organization else "every workflow that uses it"
+    return Preview(sentence, f"- {place.name}: as it is\n+ {place.name}: from {source}", reach)
+
+
+def _source(action: Action, clients: Clients) -> SecretSource:
+    found = clients.repository_secrets
+    source = found.source_of(action.target, _parameters(action).secret) if found else None
+    if source is None:
+        raise Refused(f"policy.yaml names no source for {_parameters(action).secret} any more.")
+    return source
+
+
+async def _preflight(action: Action, clients: Clients) -> Preflight:
+    wanted, host, target = _parameters(action), code_host(clients), action.target
+    run = await host.run(target.repository, int(target.name))
+    attempt = int(run.get("run_attempt") or 1)
+    if attempt != wanted.attempt:
+        return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
+    reason = why_not(run, datetime.now(UTC))
+    if reason:
+        return Preflight(False, {}, f"Not rotated: {reason}.")
+    try:
+        secret = await sealing.state(host, _place(action))
+    except NotFound:
+        return Preflight(False, {}, f"There is no {_place(action).words}; a new one is not made.")
+    source = _source(action, clients)
+    if source.file is not None:
+        # Whether it can be read is known before anything is changed. A command may make a new value each time.
+        await new_value(source)
+    return Preflight(True, {"attempt": attempt, "updated_at": str(secret.get("updated_at") or "")}, "")
+
+
+async def _dry_run(action: Action, clients: Clients) -> Outcome:
+    # GitHub has no dry run; that the source gives a value and the secret exists is all that can be tried.
+    ready = await _preflight(action, clients)
+    return Outcome(ready.ok, False, ready.reason or f"Dry run: {_place(action).words} would be given a new value.")
+
+
+async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    host, place, target = code_host(clients), _place(action), action.target
+    run = await host.run(target.repository, int(target.name))
+    if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
+        raise Conflict("The run was started again by somebody else. Wait for its result.")
+    now = await sealing.state(host, place)
+    if str(now.get("updated_at") or "") == snapshot["updated_at"]:
+        await sealing.put(host, place, await new_value(_source(action, clients)))
+    # Else it was written already: by ourselves before an interruption, or by a person meanwhile.
+    await host.rerun(target.repository, int(target.name), only_failed=True)
+    return _done(place, snapshot)
+
+
+def _done(place: Place, snapshot: Mapping[str, Any]) -> Outcome:
+    attempt = int(snapshot["attempt"]) + 1
+    detail = f"The {place.words} has a new value, and the failed jobs run again as attempt {attempt}."
+    return Outcome(True, True, detail, {"attempt": attempt})
+
+
+async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    host, place, target = code_host(clients), _place(action), action.target
+    try:
+        secret = await sealing.state(host, place)
+        run = await host.run(target.repository, int(target.name))
+    except Unavailable:
+        return None
+    written = str(secret.get("updated_at") or "") != snapshot["updated_at"]
+    again = int(run.get("run_attempt") or 1) > int(snapshot["attempt"])
+    if written and again:
+        return _done(place, snapshot)
+    if written:
+        return Outcome(False, True, f"The {place.words} has a new value, but the failed jobs were not run again.")
+    return None if again else Outcome(False, False, f"The {place.words} was not changed.")
+
+
+async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
+
+
+def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
+    run = state.get("run") or {}
+    attempt, before = int(run.get("run_attempt") or 0), int(snapshot.get("attempt", 0))
+    ended = run.get("status") == "completed" and attempt > before
+    conclusion = str(run.get("conclusion") or "none yet")
+    checks = [
+        check("attempt", f"> {before}", str(attempt or "unknown"), attempt > before),
+        check("conclusion", "success", conclusion, ended and conclusion == "success",
+              otherwise="not_verified" if ended else "pending"),
+    ]  # fmt: skip
+    return judged(checks, f"With the new value attempt {attempt} succeeded.")
+
+
+NAME = "github_secret_rotate"
+REMEDIATOR = Remediator(
+    name=NAME,
+    title="Rotate the secret",
+    risk=Risk.HIGH,
+    expected_seconds=240,
+    settle_seconds=5,
+    deadline_seconds=600,
+    parameters=Rotate,
+    permissions=("secrets: write", "environments: write", "organization secrets: write", "actions: write"),
+    target_kinds=frozenset({"WorkflowRun"}),
+    propose=_propose,
+    preview=_preview,
+    dry_run=_dry_run,
+    preflight=_preflight,
+    execute=_execute,
+    settled=_settled,
+    look=_look,
+    verify=_verify,
+    resumes=True,
+)

@@ -1,0 +1,27 @@
+"""Sends a POST to an address that the policy names, for a team's own workflows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from remediation.web_reading import Peer
+from remediation.web_writing import write_json
+
+DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True)
+class WebhookSender:
+    """Implements `ports.Webhooks`."""
+
+    http: httpx.AsyncClient
+
+    async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
+        headers = {
+            **({"Authorization": f"Bearer {token}"} if token else {}),
+            **({"Idempotency-Key": key} if key else {}),
+        }
+        peer = Peer("The webhook", "its url in policy.yaml", "the variable that its token_env names")
+        await write_json(self.http, "POST", url, peer, body=body, headers=headers, deadline_s=DEADLINE_S)
