@@ -331,5 +331,6 @@ def _proposed(
         expected_seconds=entry.expected_seconds,
         blast_radius=preview.blast_radius,
         undo=entry.undo_text,
+        twice=preview.twice,
         basis=basis or "never tried here for this cause",
     )

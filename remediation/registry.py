@@ -31,11 +31,15 @@ class NotOffered:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would change: a sentence as a person would say it, a diff, and how much it touches."""
+    """What would change: a sentence as a person would say it, a diff, and how much it touches.
+
+    `twice` is why a person is asked a second time before it counts as approved, "" where once is enough.
+    """
 
     sentence: str
     diff: str
     blast_radius: str
+    twice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ class Plan:
     blast_radius: str = ""
     undo: str = ""  # how it would be undone; "" where it cannot be
     basis: str = ""  # e.g. "worked 14 of 16 times here"
+    twice: str = ""  # why a person is asked a second time before the approval counts; "" where once is enough
 
 
 @dataclass(frozen=True, slots=True)
