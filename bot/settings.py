@@ -220,11 +220,9 @@ class Settings(ModelSettings):
 
     @field_validator("github_app_private_key")
     @classmethod
-    def _is_a_key(cls, value: SecretStr) -> SecretStr:
+    def _with_line_breaks(cls, value: SecretStr) -> SecretStr:
         """Where a variable can have one line only, its line breaks come as backslash and n."""
         key = value.get_secret_value().replace("\\n", "\n").strip()
-        if key and not (key.startswith("-----BEGIN ") and key.endswith("-----")):
-            raise ValueError("is no private key in PEM; paste the whole file that GitHub gave you")
         return SecretStr(f"{key}\n" if key else "")
 
     @field_validator(*ADDRESSES)

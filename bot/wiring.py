@@ -208,6 +208,9 @@ def _github_app(settings: Settings) -> AppKey | None:
     app_id, key = settings.github_app_id.strip(), settings.github_app_private_key.get_secret_value()
     if bool(app_id) != bool(key):
         raise SettingsError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY belong together: set both, or neither.")
+    if key and not key.startswith("-----BEGIN "):
+        text = "GITHUB_APP_PRIVATE_KEY is no private key in PEM. Paste the whole file that GitHub gave you."
+        raise SettingsError(text)
     return AppKey(app_id, key) if app_id else None
 
 

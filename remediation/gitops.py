@@ -1,5 +1,6 @@
 """What is known about the Argo CD application of a service, and which targets come with it."""
 
+import re
 from dataclasses import dataclass, replace
 
 from knowledge.errors import CodeHealerError
@@ -9,6 +10,20 @@ from remediation.argocd_state import history, last_good, source_of, sync_status
 from remediation.policy_file import Service
 from remediation.ports import Clients, Json
 from remediation.reverting import Revert
+
+# Where tools for migrations keep their steps.
+_MIGRATION = re.compile(
+    r"(?i)(?:^|/)(?:db/)?migrat(?:e|ions?)/|(?:^|/)(?:alembic|flyway|liquibase|sqitch)/|\.sql$|(?:^|/)V\d+(?:[._]\d+)*__"
+)
+MOST_FILES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """What a rollback from `bad` to `good` takes back in Git, in words; `twice` is why a person is asked twice."""
+
+    words: str
+    twice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,7 @@ class GitOps:
     path: str = ""
     good: str = ""
     bad: str = ""
+    crossed: "Crossed | None" = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -53,7 +69,39 @@ async def look(service: Service | None, clients: Clients) -> GitOps | None:
     except CodeHealerError as error:
         return GitOps(target, problem=str(error))
     found = GitOps(target, application)
-    return await _with_revert(found, application, service, clients) if sync_status(application).automatic else found
+    if sync_status(application).automatic:
+        return await _with_revert(found, application, service, clients)
+    return replace(found, crossed=await _crossed(application, service, clients))
+
+
+async def _crossed(application: Json, service: Service, clients: Clients) -> Crossed | None:
+    """Which commits a rollback takes back in Git; a database does not go back with them."""
+    rows, good = history(application), last_good(application)
+    if good is None:
+        return None
+    unknown = "A database migration between the two revisions cannot be ruled out"
+    repository = source_of(application)[0]
+    if clients.code_host is None or repository.lower() not in {service.repository.lower(), service.manifests.lower()}:
+        return Crossed("What lies between is not known here.", f"{unknown}: their commits are not known here.")
+    try:
+        compared = await clients.code_host.compare(repository, good.revision, rows[-1].revision)
+    except CodeHealerError as error:
+        return Crossed("What lies between could not be had.", f"{unknown}: {error}")
+    return crossed(compared)
+
+
+def crossed(compared: Json) -> Crossed:
+    """The words for a comparison of GitHub's. Pure."""
+    files = [str(f.get("filename") or "") for f in compared.get("files") or []]
+    commits = int(compared.get("total_commits") or len(compared.get("commits") or []))
+    migrations = [name for name in files if _MIGRATION.search(name)]
+    words = f"Between them lie {commits} commits that change {len(files)} files."
+    if migrations:
+        named = ", ".join(migrations[:3])
+        return Crossed(words, f"A database migration lies between, and it is not taken back: {named}.")
+    if len(files) >= MOST_FILES:
+        return Crossed(words, f"A database migration cannot be ruled out: GitHub lists {MOST_FILES} files and no more.")
+    return Crossed(f"{words} No database migration is among them.")
 
 
 async def _with_revert(found: GitOps, application: Json, service: Service, clients: Clients) -> GitOps:

@@ -75,12 +75,16 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     owner = owner or linked.get("argocd_application", "")
     namespace, cluster = labels.get("namespace", ""), labels.get("cluster", "")
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
+    named = title
+    if linked.get("argocd_application") and "alertname" not in labels:
+        # One application has one state: what its message says in words tells neither failures nor a recovery apart.
+        named, marks = "argocd", []
     return (
         Alert(
             source="slack",
             status=status,
             title=title,
-            identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
+            identity=identity(named, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
             actionable=status is AlertStatus.FIRING,
             trusted=False,
             severity=normal_severity(labels.get("severity")),

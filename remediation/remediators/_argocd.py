@@ -13,7 +13,7 @@ from remediation.ports import ArgoCd, Clients, Json
 from remediation.registry import NotOffered, check
 
 APPLICATION = frozenset({"Application"})
-PERMISSIONS = ("applications, get", "applications, sync")
+PERMISSIONS = ("applications: get, sync",)
 DRY_RUN_S = 20.0
 LOOK_EVERY_S = 0.5
 # A failure is laid to a deployment when it began after it, and not longer after than this.

@@ -79,7 +79,13 @@ def _preview(action: Action, context: Context) -> Preview:
         f"Roll Argo CD application {name} back from {current} to {wanted.revision[:10]} (id {wanted.id}). "
         "Git keeps the present revision, so the application will show as out of sync."
     )
-    return Preview(sentence, f"- {current}\n+ {wanted.revision[:10]}", f"every resource of {name}")
+    between = context.gitops.crossed if context.gitops else None
+    return Preview(
+        f"{sentence} {between.words}" if between else sentence,
+        f"- {current}\n+ {wanted.revision[:10]}",
+        f"every resource of {name}",
+        twice=between.twice if between else "",
+    )
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
@@ -167,7 +173,8 @@ NAME = "argocd_rollback"
 REMEDIATOR = Remediator(
     name=NAME,
     title="Roll back through Argo CD",
-    risk=Risk.MEDIUM,
+    # Never by itself: what a release did to a database is not taken back with it.
+    risk=Risk.HIGH,
     expected_seconds=90,
     settle_seconds=10,
     deadline_seconds=600,

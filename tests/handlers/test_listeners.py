@@ -13,7 +13,7 @@ import pytest_asyncio
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.sandbox.server import Sandbox
 from handlers import flow
@@ -41,7 +41,11 @@ NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def readers() -> Services:
     """For the pure readers: they look at the policy and at who we are, and at nothing else."""
-    return made_services(cast(AsyncEngine, None), cast(AsyncWebClient, None), "postgresql://nobody@127.0.0.1/none")
+    return made_services(
+        create_async_engine("postgresql+psycopg://nobody@127.0.0.1/none"),
+        cast(AsyncWebClient, None),
+        "postgresql://nobody@127.0.0.1/none",
+    )
 
 
 def message(**changes: Any) -> Json:

@@ -238,6 +238,20 @@ def test_slack_posts_of_other_apps_carry_their_links() -> None:
     assert (resolved.labels["incident_id"], resolved.status) == ("Q3CHECKOUT0001", AlertStatus.RESOLVED)
 
 
+def test_a_recovery_that_argocd_posts_is_of_the_failure_that_it_posted() -> None:
+    message = json.loads((PAYLOADS / "slack_argocd.json").read_text())
+    failed = json.loads(json.dumps(message))
+    why = {"title": "Message", "value": "one or more objects failed to apply, reason: node: not ready"}
+    failed["attachments"][0]["fields"].append(why)
+    message["attachments"][0]["color"] = "18be52"
+    message["text"] = "Application checkout-prod is running well."
+    one, other = (
+        read_webhook("slack", {}, json.dumps(body).encode(), secrets=None).alerts[0] for body in (failed, message)
+    )
+    assert (one.status, other.status) == (AlertStatus.FIRING, AlertStatus.RESOLVED)
+    assert one.identity == other.identity == first("slack_argocd").identity
+
+
 def test_small_talk_of_an_app_is_information() -> None:
     alert = read_webhook("slack", {}, b'{"text":"Good morning, the cafeteria opens at 12"}', secrets=None).alerts[0]
     assert (alert.status, alert.actionable) == (AlertStatus.INFO, False)

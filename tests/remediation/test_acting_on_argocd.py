@@ -86,6 +86,7 @@ async def test_it_is_proposed_tried_without_effect_carried_out_once_and_verified
     assert case.service in found.preview
     assert found.diff.startswith("-")
     assert found.undo
+    assert not found.twice
     before = (list(app(site, case).history), site.service(case.service)["image"])
 
     pretended = await run(execution(found.action), services(site, MemoryStore(execution(found.action)), dry_run=True))
@@ -192,7 +193,7 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     assert outcome is not None
     assert outcome.ok, outcome.detail
     await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
-    assert await undo(row, services(site, store)) is None
+    assert await undo(row, services(site, store)) == outcome  # as it is stored: nothing is sent again
 
 
 async def test_only_a_passing_fault_is_synced_again(site: Site) -> None:
@@ -246,6 +247,16 @@ def test_what_forbids_a_rollback_is_said_with_what_to_do_instead(found: Any, ans
         assert (proposed.action.name, proposed.action.parameters["id"]) == (answer, 3)
     else:
         assert answer in dict(proposed.excluded)["argocd_rollback"]
+
+
+def test_a_migration_between_two_revisions_asks_a_person_twice() -> None:
+    def told(*files: str) -> gitops.Crossed:
+        return gitops.crossed({"total_commits": 2, "files": [{"filename": name} for name in files]})
+
+    assert told("deploy/kustomization.yaml", "docs/migration.md").twice == ""
+    assert "No database migration" in told("deploy/kustomization.yaml").words
+    assert "db/migrate/20261101_points.rb" in told("src/a.rb", "db/migrate/20261101_points.rb").twice
+    assert "cannot be ruled out" in told(*(f"src/{n}" for n in range(300))).twice
 
 
 def test_the_status_and_the_history_are_read_from_the_application() -> None:

@@ -90,5 +90,5 @@ def test_half_an_app_is_refused_and_line_breaks_may_be_escaped(pems: tuple[str, 
     assert pems[0][40:60] not in repr(make_clients(whole, site_policy(), None).code_host)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="belong together"):
         make_clients(settings(GITHUB_APP_ID="4711"), site_policy(), None)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="no private key in PEM"):
-        settings(GITHUB_APP_PRIVATE_KEY="ghp")
+    with pytest.raises(SettingsError, match="no private key in PEM"):
+        make_clients(settings(GITHUB_APP_ID="4711", GITHUB_APP_PRIVATE_KEY="gone"), site_policy(), None)  # type: ignore[arg-type]

@@ -90,8 +90,9 @@ async def test_where_argocd_puts_everything_back_a_pull_request_is_opened_and_ve
     assert "merged" in str(await undo(row, services(site, store)))
 
 
-@pytest.mark.parametrize("fails_at", ["trees", "refs", "pulls"])
-@pytest.mark.parametrize("after_write", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("fails_at", "after_write"), [("trees", True), ("refs", True), ("pulls", False), ("pulls", True)]
+)
 async def test_a_crash_between_the_steps_ends_in_one_pull_request(site: Site, fails_at: str, after_write: bool) -> None:
     """An answer is lost at one step and the process dies: what is taken up again uses what is there."""
     action = await action_of(site)

@@ -37,6 +37,25 @@ def reply_schema(path: str, method: str = "get", status: str = "200") -> Json:
     return schema
 
 
+async def a_pull_request(running: Running, base: str) -> int:
+    """Made as a client without a clone does it; every reply on the way is of GitHub's shape."""
+    headers = {"Authorization": f"Bearer {running.tokens.github}"}
+
+    async def post(path: str, body: Json) -> Json:
+        answer = await running.http.post(f"{running.url}/github/{base}/{path}", json=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        check(reply_schema(f"/repos/{{owner}}/{{repo}}/{path}", "post", "201"), answer.json())
+        found: Json = answer.json()
+        return found
+
+    head = (await running.github_get(f"{base}/git/ref/heads/main")).json()["object"]["sha"]
+    entry = {"path": "README.md", "mode": "100644", "type": "blob", "content": "# Checkout\n"}
+    tree = await post("git/trees", {"base_tree": head, "tree": [entry]})
+    commit = await post("git/commits", {"message": "Shorten", "tree": tree["sha"], "parents": [head]})
+    await post("git/refs", {"ref": "refs/heads/shorter", "sha": commit["sha"]})
+    return int((await post("pulls", {"title": "Shorten", "head": "shorter", "base": "main"}))["number"])
+
+
 async def failed_run(running: Running) -> Json:
     await running.break_("ci-network-checkout")
     run: Json = (await running.github_get("repos/acme/checkout/actions/runs")).json()["workflow_runs"][0]
@@ -51,7 +70,14 @@ async def test_every_reply_satisfies_githubs_description() -> None:
         base = "repos/acme/checkout"
         jobs = (await running.github_get(f"{base}/actions/runs/{run['id']}/jobs")).json()["jobs"]
         job = next(j for j in jobs if j["conclusion"] == "failure")
+        number = await a_pull_request(running, base)
         paths = {
+            f"{base}/pulls": "/repos/{owner}/{repo}/pulls",
+            f"{base}/pulls/{number}": "/repos/{owner}/{repo}/pulls/{pull_number}",
+            f"{base}/git/ref/heads/shorter": "/repos/{owner}/{repo}/git/ref/{ref}",
+            f"{base}/git/trees/{run['head_sha']}?recursive=1": "/repos/{owner}/{repo}/git/trees/{tree_sha}",
+            f"{base}/actions/secrets/public-key": "/repos/{owner}/{repo}/actions/secrets/public-key",
+            f"{base}/actions/secrets/REGISTRY_TOKEN": "/repos/{owner}/{repo}/actions/secrets/{secret_name}",
             f"{base}": "/repos/{owner}/{repo}",
             f"{base}/actions/runs": "/repos/{owner}/{repo}/actions/runs",
             f"{base}/actions/runs/{run['id']}": "/repos/{owner}/{repo}/actions/runs/{run_id}",

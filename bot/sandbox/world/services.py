@@ -47,7 +47,7 @@ SERVICES: tuple[Service, ...] = (
         "notifications", "staging", "staging", 2, "0.41.0", "0.40.2", "python", 384, 150, auto_sync=True, database=True
     ),
     Service("storefront", "staging", "staging", 2, "9.1.0", "9.0.6", "node", 512, 240),
-    Service("loyalty", "loyalty", "staging", 2, "1.6.2", "1.6.1", "node", 256, 110),
+    Service("loyalty", "loyalty", "staging", 1, "1.6.2", "1.6.1", "node", 256, 110),
     Service("pricing", "pricing", "prod", 2, "4.4.0", "4.3.2", "node", 256, 120, auto_sync=True, self_heal=True),
     Service("reports", "dev", "dev", 2, "0.8.3", "0.8.2", "python", 512, 300),
 )
