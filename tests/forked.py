@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.forked", "bot.__main__"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.forked", "bot.__main__"])
 
 
 def _run(  # noqa: PLR0917  a process takes them by position
@@ -62,7 +62,7 @@ class Forked:
         words: Path,
         given: Path = Path(os.devnull),
     ) -> None:
-        self._process = _CONTEXT.Process(
+        self._process = CONTEXT.Process(
             target=_run, args=(arguments, dict(env), str(folder), str(given), str(out), str(words))
         )
         self._process.start()
