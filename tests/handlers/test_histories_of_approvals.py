@@ -5,13 +5,16 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.forked import CONTEXT
 from tests.handlers import histories
 from tests.handlers.histories import Operation, linearisable
 
-COUNT = int(os.environ.get("HISTORIES", "20"))
+COUNT = int(os.environ.get("HISTORIES", "10"))
 
 
+@pytest.mark.timeout(120 + COUNT)
 def test_every_history_of_two_processes_could_have_happened_one_by_one(database_url: str, tmp_path: Path) -> None:
     requests = asyncio.run(histories.prepared(database_url, COUNT, seed=1))
     start = CONTEXT.Barrier(2)
