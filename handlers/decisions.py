@@ -14,7 +14,7 @@ from knowledge.model import Approval, ApprovalState, Incident, IncidentState, Re
 from knowledge.redaction import redact
 from knowledge.store import answers, approvals, audit, incidents, outbox, switches
 from knowledge.store.answers import StoredPlan
-from remediation import drift
+from remediation import sighting
 from remediation.approvals import Denied, Person, check_click, check_reject, may_decide
 
 S = IncidentState
@@ -30,7 +30,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
     A crash before the transaction repeats the whole; after it the approval is decided, and a repeat is told so.
     """
     person = await services.people.look_up(click["user"])
-    drifted = await _drifted(services, click, person)
+    changed = await _changed_since(services, click, person)
     async with services.engine.begin() as db:
         approval = await locked(db, click["approval_id"])
         if approval is None:
@@ -53,13 +53,13 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
             await refuse(db, click, approval, verdict.reason)
         elif planned and planned.plan.twice and not click.get("confirmed"):
             await refuse(db, click, approval, replies.ASKED_TWICE)
-        elif drifted:
-            await _stale(db, services, click, approval, drifted)
+        elif changed:
+            await _stale(db, services, click, approval, changed)
         else:
             await _count(db, services, approval, planned, person, click=click, enough=verdict.enough)
 
 
-async def _drifted(services: Services, click: Mapping[str, Any], person: Person) -> str:
+async def _changed_since(services: Services, click: Mapping[str, Any], person: Person) -> str:
     """What has changed at the target since the fix was proposed, looked at for a click that may count."""
     async with services.engine.connect() as db:
         approval = await approvals.get(db, click["approval_id"])
@@ -68,7 +68,7 @@ async def _drifted(services: Services, click: Mapping[str, Any], person: Person)
         return ""
     if may_decide(approval, person, services.policy, planned.plan.action):
         return ""
-    return await drift.changed(planned.plan.action.target, planned.plan.seen, services.clients)
+    return await sighting.changed(planned.plan.action.target, planned.plan.seen, services.clients)
 
 
 async def _stale(

@@ -17,7 +17,7 @@ from handlers.services import Services
 from knowledge.model import Action, Alert, AlertStatus, Approval, Incident, Plan, RejectReason, Risk, Target
 from knowledge.store import answers, approvals, incidents, outbox
 from knowledge.store.answers import StoredPlan
-from remediation import drift
+from remediation import sighting
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.ports import Clients, Json
 from tests.handlers.office import jobs, rows, sandbox_policy, told
@@ -112,7 +112,7 @@ async def look(services: Services) -> Json:
     if services.clients.cluster is None:
         return {}
     live = await services.clients.cluster.get("sandbox", "Deployment", "shop", "checkout")
-    return {**drift._workload(live), "replicas": live["spec"]["replicas"]}
+    return {**sighting._workload(live), "replicas": live["spec"]["replicas"]}
 
 
 async def scale_by_hand(services: Services, replicas: int) -> None:
