@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos demo-pictures clean
+.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories demo-pictures clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -64,6 +64,9 @@ quality: install-dev  ## make quality DATA=failures.jsonl: measure the diagnosis
 
 bench: install  ## measure what docs/performance.md states
 	@$(BIN)/codehealer bench
+
+histories: install-dev  ## make histories HISTORIES=1000: two processes decide about the same requests, and each history is checked
+	@HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest -q tests/handlers/test_histories_of_approvals.py
 
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures

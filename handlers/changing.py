@@ -54,7 +54,7 @@ async def edit(services: Services, click: Mapping[str, Any]) -> None:
         incident = await incidents.get(db, current.incident_id, lock=True) if current else None
         if current is None or incident is None:
             return  # erased meanwhile, with its card
-        if current.state is ApprovalState.WITHDRAWN and current.decided_by == person.id:
+        if await approvals.was_counted(db, current.id, click["key"]):
             return  # the same submission, delivered again
         planned = await decisions.planned_of(db, current)
         verdict = check_change(
@@ -67,7 +67,7 @@ async def edit(services: Services, click: Mapping[str, Any]) -> None:
         )
         why = verdict.reason if isinstance(verdict, Denied) else wanted if isinstance(wanted, str) else ""
         if not why and isinstance(wanted, _Change):
-            why = await _replace(db, services, incident, wanted, user=person.id)
+            why = await _replace(db, services, incident, wanted, user=person.id, key=click["key"])
         if why:
             await decisions.refuse(db, {**click, "channel": incident.channel or services.channel}, current, why)
 
@@ -93,7 +93,9 @@ async def _wanted(services: Services, click: Mapping[str, Any]) -> _Change | str
     return _Change(approval, planned, action, seen)
 
 
-async def _replace(db: AsyncConnection, services: Services, incident: Incident, change: _Change, *, user: str) -> str:
+async def _replace(
+    db: AsyncConnection, services: Services, incident: Incident, change: _Change, *, user: str, key: str
+) -> str:
     """Withdraw what was asked and ask for the changed fix; or why the policy does not let it be asked."""
     answer = await answers.latest_diagnosis(db, incident.id, final=True)
     if answer is None:
@@ -104,7 +106,9 @@ async def _replace(db: AsyncConnection, services: Services, incident: Incident, 
     if not isinstance(verdict, Ask):
         failed = [rule for rule in decision.rules if not rule.passed and rule.otherwise == "block"]
         return f"Policy does not allow that: {'; '.join(rule_words(rule) for rule in failed)}."
-    await approvals.decide(db, change.old.id, ApprovalState.WITHDRAWN, by=user, reason="its parameters were changed")
+    await approvals.decide(
+        db, change.old.id, ApprovalState.WITHDRAWN, by=user, reason="its parameters were changed", click=key
+    )
     stored = await answers.add_plan(db, incident.id, answer.id, plan, decision, facts=decided.rested_on)
     await approvals.ask(
         db,

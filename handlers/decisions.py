@@ -14,7 +14,7 @@ from knowledge.model import Approval, ApprovalState, Incident, IncidentState, Re
 from knowledge.redaction import redact
 from knowledge.store import answers, approvals, audit, incidents, outbox, switches
 from knowledge.store.answers import StoredPlan
-from remediation import drift
+from remediation import sighting
 from remediation.approvals import Denied, Person, check_click, check_reject, may_decide
 
 S = IncidentState
@@ -30,16 +30,13 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
     A crash before the transaction repeats the whole; after it the approval is decided, and a repeat is told so.
     """
     person = await services.people.look_up(click["user"])
-    drifted = await _drifted(services, click, person)
+    changed = await _changed_since(services, click, person)
     async with services.engine.begin() as db:
         approval = await locked(db, click["approval_id"])
         if approval is None:
             await tell(db, click, replies.CHANGED)
             return
-        if click["user"] in approval.approved_by and approval.state in {
-            ApprovalState.APPROVED,
-            ApprovalState.SCHEDULED,
-        }:
+        if await approvals.was_counted(db, approval.id, click["key"]):
             return  # the same click, delivered again
         planned = await planned_of(db, approval)
         paused = await switches.paused(db) or not services.actions
@@ -56,13 +53,13 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
             await refuse(db, click, approval, verdict.reason)
         elif planned and planned.plan.twice and not click.get("confirmed"):
             await refuse(db, click, approval, replies.ASKED_TWICE)
-        elif drifted:
-            await _stale(db, services, click, approval, drifted)
+        elif changed:
+            await _stale(db, services, click, approval, changed)
         else:
-            await _count(db, services, approval, planned, person, at=click.get("at"), enough=verdict.enough)
+            await _count(db, services, approval, planned, person, click=click, enough=verdict.enough)
 
 
-async def _drifted(services: Services, click: Mapping[str, Any], person: Person) -> str:
+async def _changed_since(services: Services, click: Mapping[str, Any], person: Person) -> str:
     """What has changed at the target since the fix was proposed, looked at for a click that may count."""
     async with services.engine.connect() as db:
         approval = await approvals.get(db, click["approval_id"])
@@ -71,7 +68,7 @@ async def _drifted(services: Services, click: Mapping[str, Any], person: Person)
         return ""
     if may_decide(approval, person, services.policy, planned.plan.action):
         return ""
-    return await drift.changed(planned.plan.action.target, planned.plan.seen, services.clients)
+    return await sighting.changed(planned.plan.action.target, planned.plan.seen, services.clients)
 
 
 async def _stale(
@@ -90,13 +87,15 @@ async def _count(
     planned: StoredPlan | None,
     person: Person,
     *,
-    at: str | None,
+    click: Mapping[str, Any],
     enough: bool,
 ) -> None:
     """A yes that counts: noted, and where it is the last one needed, carried out or kept for its hour."""
-    await approvals.vote(db, approval.id, person.id, run_at=datetime.fromisoformat(at) if at else None)
+    at = str(click.get("at") or "")
+    run_at = datetime.fromisoformat(at) if at else None
+    await approvals.vote(db, approval.id, person.id, click=click["key"], run_at=run_at)
     await audit.record(
-        db, "approval.vote", actor=person.id, incident_id=approval.incident_id, approval=approval.id, at=at or ""
+        db, "approval.vote", actor=person.id, incident_id=approval.incident_id, approval=approval.id, at=at
     )
     counted = await approvals.get(db, approval.id)
     incident = await incidents.get(db, approval.incident_id, lock=True)
@@ -153,7 +152,7 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
         if approval is None or incident is None:
             return  # erased meanwhile, with its card
         click = {"user": user, "channel": incident.channel or services.channel, "key": key}
-        if approval.state is ApprovalState.REJECTED and approval.decided_by == user:
+        if await approvals.was_counted(db, approval.id, key):
             return  # the same submission, delivered again
         planned = await planned_of(db, approval)
         action = planned.plan.action if planned else None
@@ -164,7 +163,7 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
         comment = redact(rejection.comment)[:MAX_COMMENT]
         reason = f"{rejection.reason}: {comment}" if comment else str(rejection.reason)
         await approvals.decide(
-            db, approval.id, ApprovalState.REJECTED, by=user, reason=reason, of=approvals.STILL_ASKED
+            db, approval.id, ApprovalState.REJECTED, by=user, reason=reason, click=key, of=approvals.STILL_ASKED
         )
         await audit.record(
             db, "approval.rejected", actor=user, incident_id=approval.incident_id, approval=approval.id, reason=reason

@@ -11,7 +11,7 @@ from knowledge.errors import BadInput, Refused, SettingsError, Unavailable
 from knowledge.model import Action, Approval, ApprovalState, Blocked, Diagnosis, Incident, IncidentState, Plan
 from knowledge.store import answers, approvals, audit, incidents
 from knowledge.store.answers import StoredAnswer, StoredPlan
-from remediation import drift, recovery
+from remediation import recovery, sighting
 from remediation.approvals import still_approved
 from remediation.remediators import REMEDIATORS
 
@@ -41,7 +41,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
         return
     action = planned.plan.action
     well = firing is not True and await recovery.is_well(action.target, services.clients, now=services.now())
-    changed = "" if well else await drift.changed(action.target, planned.plan.seen, services.clients)
+    changed = "" if well else await sighting.changed(action.target, planned.plan.seen, services.clients)
     refused = "" if well or changed else await _refused(services, approval, action)
     async with services.engine.begin() as db:
         current = await decisions.locked(db, approval_id)

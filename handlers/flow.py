@@ -66,7 +66,7 @@ from knowledge.recall import recall
 from knowledge.redaction import redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
 from knowledge.store.codec import to_json
-from remediation import context, drift, evidence, execution, planning, policy, recovery, targets, verification
+from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
 from remediation.remediators import REMEDIATORS
 
@@ -279,7 +279,7 @@ async def diagnose(services: Services, incident_id: int) -> None:
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
     if plan.action and seen:
-        plan = replace(plan, seen=drift.seen_of(seen))
+        plan = replace(plan, seen=sighting.seen_of(seen))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:

@@ -18,8 +18,8 @@ from typing import Self
 
 from bot import cli
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
     ["tests.forked", "tests.warm", "bot.__main__", *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__))]
 )
 
@@ -67,7 +67,7 @@ class Forked:
         words: Path,
         given: Path = Path(os.devnull),
     ) -> None:
-        self._process = _CONTEXT.Process(
+        self._process = CONTEXT.Process(
             target=_run, args=(arguments, dict(env), str(folder), str(given), str(out), str(words))
         )
         self._process.start()

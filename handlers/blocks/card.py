@@ -83,7 +83,7 @@ WANTED: dict[IncidentState, str] = {
 }
 
 # Where a request waits for its hour instead of for people.
-SCHEDULED_WORDS = ("🕒", "Approved for later")
+SCHEDULED_WORDS = ("⏰", "Approved for later")
 SCHEDULED_WANTED = "nothing to decide"
 
 FIX_LABELS: dict[IncidentState, str] = {

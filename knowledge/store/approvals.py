@@ -82,9 +82,15 @@ async def latest(db: AsyncConnection, incident_id: int) -> Approval | None:
     return await _with_votes(db, (await db.execute(query)).mappings().one_or_none())
 
 
-async def vote(db: AsyncConnection, approval_id: int, user: str, *, run_at: datetime | None = None) -> int:
-    """Count a person's yes once; how many different people have said yes. Of several times the latest is kept."""
-    await db.execute(insert(approval_votes).values(approval_id=approval_id, user=user).on_conflict_do_nothing())
+async def vote(
+    db: AsyncConnection, approval_id: int, user: str, *, click: str = "", run_at: datetime | None = None
+) -> int:
+    """Count a person's yes once; how many different people have said yes. Of several times the latest is kept.
+
+    `click` is the key of the delivery that said so, by which its repeat is known.
+    """
+    values = {"approval_id": approval_id, "user": user, "click": click}
+    await db.execute(insert(approval_votes).values(**values).on_conflict_do_nothing())
     if run_at is not None:
         later = func.greatest(approvals.c.run_at, run_at)  # greatest() passes over what is not set
         await db.execute(update(approvals).where(approvals.c.id == approval_id).values(run_at=later))
@@ -92,6 +98,15 @@ async def vote(db: AsyncConnection, approval_id: int, user: str, *, run_at: date
         select(func.count()).select_from(approval_votes).where(approval_votes.c.approval_id == approval_id)
     )
     return int(counted.scalar_one())
+
+
+async def was_counted(db: AsyncConnection, approval_id: int, click: str) -> bool:
+    """Whether this very click is counted already: as a yes, or as what ended the request."""
+    as_yes = select(approval_votes.c.approval_id).where(
+        approval_votes.c.approval_id == approval_id, approval_votes.c.click == click
+    )
+    as_end = select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.click == click)
+    return (await db.execute(as_yes.union_all(as_end))).first() is not None
 
 
 STILL_ASKED = (ApprovalState.OPEN, ApprovalState.SCHEDULED)
@@ -104,13 +119,17 @@ async def decide(
     *,
     by: str,
     reason: str = "",
+    click: str = "",
     of: Sequence[ApprovalState] = (ApprovalState.OPEN,),
 ) -> bool:
-    """Move a request that is in one of the states `of`; False when it is not any more. This is the compare-and-set."""
+    """Move a request that is in one of the states `of`; False when it is not any more. This is the compare-and-set.
+
+    `click` is the key of the delivery that ended it, by which its repeat is known.
+    """
     done = await db.execute(
         update(approvals)
         .where(approvals.c.id == approval_id, approvals.c.state.in_(of))
-        .values(state=state, decided_by=by, reason=reason, decided_at=func.now())
+        .values(state=state, decided_by=by, reason=reason, click=click, decided_at=func.now())
         .returning(approvals.c.id)
     )
     return done.scalar_one_or_none() is not None

@@ -212,6 +212,7 @@ approvals = Table(
     Column("automatic", Boolean, nullable=False, server_default=text("false")),
     _text("decided_by"),
     _text("reason"),
+    _text("click"),
     _text("requester"),
     _moment("run_at", nullable=True),
     _moment("snoozed_until", nullable=True),
@@ -231,6 +232,7 @@ approval_votes = Table(
     metadata,
     Column("approval_id", BigInteger, ForeignKey("approvals.id", ondelete="CASCADE"), primary_key=True),
     Column("user", Text, primary_key=True),
+    _text("click"),
     _moment("at", now=True),
 )
 

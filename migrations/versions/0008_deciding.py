@@ -15,8 +15,9 @@ MOMENTS = ("run_at", "snoozed_until", "reminded_at", "paged_at")
 
 def upgrade() -> None:
     empty = sa.text("''")
-    for column in ("requester", "snoozed_by"):
+    for column in ("click", "requester", "snoozed_by"):
         op.add_column("approvals", sa.Column(column, sa.Text(), server_default=empty, nullable=False))
+    op.add_column("approval_votes", sa.Column("click", sa.Text(), server_default=empty, nullable=False))
     for column in MOMENTS:
         op.add_column("approvals", sa.Column(column, sa.DateTime(timezone=True), nullable=True))
     _one_of("approvals", "state", STATES)
@@ -39,7 +40,8 @@ def downgrade() -> None:
     # What waits for its hour cannot be told to the version before, so it is asked for again.
     op.execute("UPDATE approvals SET state = 'withdrawn', decided_at = now() WHERE state = 'scheduled'")
     _one_of("approvals", "state", tuple(state for state in STATES if state != "scheduled"))
-    for column in (*reversed(MOMENTS), "snoozed_by", "requester"):
+    op.drop_column("approval_votes", "click")
+    for column in (*reversed(MOMENTS), "snoozed_by", "requester", "click"):
         op.drop_column("approvals", column)
 
 

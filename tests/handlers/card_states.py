@@ -337,7 +337,5 @@ VARIANTS: dict[str, CardView] = {
     "escalated after a failed fix": FAILED_ESCALATION,
     "running by itself": AUTOMATIC,
     "approved for later": SCHEDULED,
-    "snoozed": SNOOZED,
     "assigned": ASSIGNED,
-    "asked twice": TWICE,
 }

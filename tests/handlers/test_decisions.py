@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers import decisions
 from handlers.blocks.modals import Rejection
+from handlers.people import People
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, RejectReason
 from knowledge.store import approvals, incidents, outbox, switches
+from tests.handlers.histories import Known
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy, told
 from tests.rows import NOOP, S, an_approval, an_incident
 
@@ -35,10 +37,10 @@ class Case:
         click = {"user": user, "channel": "C0DEPLOY", "approval_id": self.approval, "digest": digest}
         await decisions.approve(self.services, click | {"key": key or f"{user}:{self.clicks}"})
 
-    async def reject(self, reason: RejectReason, user: str = "U0ONCALL", comment: str = "") -> None:
+    async def reject(self, reason: RejectReason, user: str = "U0ONCALL", comment: str = "", key: str = "") -> None:
         self.clicks += 1
         rejection = Rejection(self.approval, DIGEST, self.incident, reason, comment)
-        await decisions.reject(self.services, rejection, user=user, key=f"{user}:{self.clicks}")
+        await decisions.reject(self.services, rejection, user=user, key=key or f"{user}:{self.clicks}")
 
     async def state(self) -> tuple[str, str]:
         """(the incident's, the approval's)"""
@@ -75,13 +77,18 @@ async def test_an_approvers_click_queues_the_one_execution(case: Case) -> None:
     assert await told(case.services.engine) == []
 
 
-async def test_many_clicks_at_once_queue_one_execution(case: Case) -> None:
-    await asyncio.gather(*(case.approve(user) for user in ["U0ONCALL", "U0LEAD"] * 5))
+async def test_of_200_clicks_by_20_people_at_once_one_counts_and_199_are_answered(services: Services) -> None:
+    people = [f"U{number:03}" for number in range(20)]
+    approvers = sandbox_policy().approvers.model_copy(update={"users": tuple(people)})
+    services = replace(services, policy=sandbox_policy(approvers=approvers), people=cast(People, Known()))
+    case = await waiting(services, who=people)
+    await asyncio.gather(*(case.approve(user) for user in people * 10))
     assert await case.executions() == 1
-    votes = await rows(case.services.engine, 'SELECT "user" FROM approval_votes')
-    assert len(votes) == 1
-    hears = {user for user, _ in await told(case.services.engine)}
-    assert hears == {"U0ONCALL", "U0LEAD"} - {votes[0].user}, "the same person's double click is no news"
+    (vote,) = await rows(services.engine, 'SELECT "user" FROM approval_votes')
+    answers = await told(services.engine)
+    assert len(answers) == 199
+    assert {words for _, words in answers} == {f"This was already approved by <@{vote.user}>; it runs once."}
+    assert {user for user, _ in answers} == set(people)
 
 
 async def test_the_same_click_delivered_again_changes_and_says_nothing(case: Case) -> None:
@@ -200,9 +207,9 @@ async def test_a_no_leaves_the_failure_to_people_unless_it_is_fixed_already(case
     assert stages == (["learn", "stand_down"] if done else ["learn"])
 
 
-async def test_a_second_no_changes_nothing_and_only_another_person_is_told(case: Case) -> None:
-    await case.reject(RejectReason.NOT_NOW)
-    await case.reject(RejectReason.WRONG_CAUSE)
+async def test_a_second_no_changes_nothing_and_is_answered_unless_it_is_the_same_delivered_again(case: Case) -> None:
+    for _ in range(2):
+        await case.reject(RejectReason.NOT_NOW, key="one submission")
     assert await told(case.services.engine) == []
     await case.reject(RejectReason.WRONG_CAUSE, user="U0LEAD")
     ((user, words),) = await told(case.services.engine)

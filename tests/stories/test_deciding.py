@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Stage, text_of
+from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Json, Stage, element_of, text_of
 from tests.stories.test_healing import healthy, service, writes
 
 
@@ -40,6 +40,70 @@ async def test_a_double_click_and_a_second_approver_change_nothing_more(stage: S
     )
     await stage.card("Healed", about="payments-api", deadline_s=90)
     assert len(writes(await stage.requests("k8s"))) == 1
+
+
+async def choose(stage: Stage, card: Json, entry: str, *, user: str = ONCALL) -> Json:
+    """Choose an entry of the card's menu, and wait for the form that it opens."""
+    option = next(one for one in element_of(card, "more")["options"] if one["text"]["text"] == entry)
+    await stage.click(card, "more", user=user, selected_option=option)
+
+    async def opened() -> Json | None:
+        found: Json | None = (await stage.get("view", user=user))["view"]
+        return found
+
+    found: Json = await stage.until(opened, f"the form of {entry}")
+    return found
+
+
+async def test_an_edited_fix_runs_as_it_was_edited_and_the_call_says_who_decided(stage: Stage) -> None:
+    await stage.break_("overload-catalog")
+    card = await stage.card("Waiting for approval", about="catalog")
+    asked = await stage.thread(card, "please approve or reject")
+    view = await choose(stage, card, "Edit…")
+    written = {"replicas": {"replicas": {"type": "number_input", "value": "99"}}}
+    answer = await stage.do("submit", user=ONCALL, view_id=view["id"], values=written)
+    assert answer["response_action"] == "errors"
+    assert "Replicas must be a whole number from 3 to 4" in answer["errors"]["replicas"]
+    written["replicas"]["replicas"]["value"] = "3"
+    answer = await stage.do("submit", user=ONCALL, view_id=view["id"], values=written)
+    assert answer["errors"] == {}
+    edited = await stage.card("from 2 to 3 replicas", about="catalog")
+    assert edited["ts"] == card["ts"]
+    await stage.click(edited, "approve", user=LEAD)
+    await stage.card("Scaled from 2 to 3 replicas", about="catalog")
+    assert (await service(stage, "catalog"))["replicas"] == 3
+
+    async def settled() -> Json | None:
+        """What asked for a decision, once nothing asks for one any more."""
+        said = await stage.messages(thread_ts=card["ts"])
+        asking = [one for one in said if "please approve" in text_of(one)]
+        return None if asking else next(one for one in said if one["ts"] == asked["ts"])
+
+    answered = await stage.until(settled, "both calls are edited")
+    assert f"Approved by <@{LEAD}>" in text_of(answered)
+
+
+async def test_a_fix_is_approved_for_later_or_put_off_or_taken_over_from_the_card(stage: Stage) -> None:
+    await stage.break_("stuck-pod-payments")
+    card = await stage.card("Waiting for approval", about="payments-api")
+    snooze = await choose(stage, card, "Snooze…")
+    element = snooze["blocks"][1]["element"]
+    assert (element["type"], element["timezone"]) == ("timepicker", "Europe/London")
+    time = {"time": {"time": {"type": "timepicker", "selected_time": "05:00"}}}
+    await stage.do("submit", user=ONCALL, view_id=snooze["id"], values=time)
+    put_off = await stage.card("Put off until", about="payments-api")
+    later = await choose(stage, put_off, "Approve for later…", user=LEAD)
+    await stage.do("submit", user=LEAD, view_id=later["id"], values=time)
+    scheduled = await stage.card("Approved for later", about="payments-api")
+    await stage.click(scheduled, "take", user=DEVELOPER)
+    taken = await stage.card("is on it", about="payments-api")
+    assert f"assigned to <@{DEVELOPER}>" in text_of(taken)
+    assert not writes(await stage.requests("k8s"))
+
+    async def acknowledged() -> bool:
+        return any("acknowledge" in str(one) for one in await stage.requests("pagerduty"))
+
+    await stage.until(acknowledged, "the page is acknowledged")
 
 
 async def test_a_thumb_down_ranks_the_precedent_lower(stage: Stage) -> None:
