@@ -59,6 +59,10 @@ quality: install-dev  ## make quality DATA=failures.jsonl: measure the diagnosis
 bench: install  ## measure what docs/performance.md states
 	@$(BIN)/codehealer bench
 
+KILLS ?= 200
+chaos: install-dev  ## make chaos KILLS=200: kill the bot at random moments while fixes run, and count what was done
+	@$(BIN)/python -m tests.chaos --kills $(KILLS)
+
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures
 
