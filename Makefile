@@ -68,6 +68,9 @@ bench: install  ## measure what docs/performance.md states
 histories: install-dev  ## make histories HISTORIES=1000: two processes decide about the same requests, and each history is checked
 	@HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest -q tests/handlers/test_histories_of_approvals.py
 
+chaos: install-dev  ## make chaos KILLS=200: kill the bot at random moments while fixes run, and count what was done
+	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
+
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures
 

@@ -5,6 +5,7 @@ Anybody may pause and narrow; to widen, to resume and to grant trust takes the p
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,6 +13,7 @@ from handlers import facts
 from handlers.blocks import commands as wording
 from handlers.blocks.card import Card
 from handlers.services import Services
+from handlers.trusting import SHADOW_DAYS
 from knowledge.errors import Unavailable
 from knowledge.model import Incident
 from knowledge.store import answers, audit, incidents, switches, trust
@@ -131,7 +133,8 @@ async def _trust(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     """Without words the list; `grant 12` and `withdraw 12` are about the fix of that incident."""
     verb, number = (*asked.words, "", "")[:2]
     if not verb:
-        return wording.trust_answer(await trust.granted(db))
+        shadow = await trust.shadowed(db, since=services.now() - timedelta(days=SHADOW_DAYS))
+        return wording.trust_answer(await trust.granted(db), shadow)
     incident = await _incident(db, number)
     planned = await answers.latest_plan(db, incident.id) if incident else None
     case = facts.case_of(incident.kind, planned.plan) if incident and planned else None

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
-from handlers.blocks.trust import case_words
+from handlers.blocks.trust import case_words, shadow_words
 from knowledge.model import Approval, Incident
 from knowledge.store.analytics import Figures
-from knowledge.store.trust import Case, Grant
+from knowledge.store.trust import Case, Grant, Shadow
 
 COMMAND = "/codehealer"
 
@@ -188,14 +188,16 @@ def mode_set_answer(scope: str, mode: str, before: str) -> Card:
     return _answer("mode", [f"Mode of {_scope(scope)}: {now} (was {m.inline(before, 20)}). It holds at once."])
 
 
-def trust_answer(granted: Sequence[tuple[Case, Grant]]) -> Card:
+def trust_answer(granted: Sequence[tuple[Case, Grant]], shadow: Shadow) -> Card:
+    """What may run by itself, and how what would have run by itself did."""
+    told = shadow_words(shadow)
     if not granted:
-        return _answer("trust", ["No fix has been granted trust yet."])
+        return _answer("trust", ["No fix has been granted trust yet.", *([told] if told else [])])
     lines = [
         f"• {case_words(case)}: {m.inline(grant.evidence, 160)}, granted by {m.mention(grant.set_by)}"
         for case, grant in granted[:20]
     ]
-    return _answer("trust", ["*Run by themselves where the mode is approve*", *lines])
+    return _answer("trust", ["*Run by themselves where the mode is approve*", *lines, *([told] if told else [])])
 
 
 def trust_set_answer(case: Case, state: str, words: str) -> Card:

@@ -34,8 +34,8 @@ def shadow_words(shadow: Shadow) -> str:
     if not tried:
         return ""
     return (
-        f"Of {m.counted(tried, 'time')} that it would have run by itself, people approved it and it worked"
-        f" {shadow.worked}, it failed {shadow.failed}, and people rejected it {shadow.rejected}."
+        f"Of {m.counted(tried, 'time')} that a fix would have run by itself in automatic mode, people approved it and"
+        f" it worked {shadow.worked}, it failed {shadow.failed}, and people rejected it {shadow.rejected}."
     )
 
 

@@ -112,6 +112,13 @@ async def test_trust_is_proposed_with_evidence_granted_by_a_person_and_lost_by_o
             one = item(f"incident-{past.id}", incident_id=past.id, service="reports", environment="dev",
                        action="k8s_restart_pod", occurred_at=datetime.now(UTC) - timedelta(days=1))  # fmt: skip
             await memory.remember(db, one, vector=None, vector_model="")
+        # Where the evidence addressed the bot, nothing counts.
+        flagged = await an_incident(db, state=S.HEALED, title="Flagged")
+        await incidents.move(db, flagged, S.HEALED, flagged=True)
+        wrong = item("flagged", incident_id=flagged.id, service="reports", environment="dev",
+                     action="k8s_restart_pod", outcome="worse")  # fmt: skip
+        await memory.remember(db, wrong, vector=None, vector_model="")
+        assert (await memory.track_record(db, kind=diagnosis().kind, service="reports"))["k8s_restart_pod"].failed == 0
         incident = await an_incident(db)
         moved = await incidents.move(db, incident, S.DIAGNOSING, target=DEV, kind=diagnosis().kind)
         assert moved is not None

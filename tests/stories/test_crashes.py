@@ -13,7 +13,7 @@ import pytest
 
 from bot.postgres import libpq_conninfo
 from tests.stories.stage import ALERTS, ONCALL, Stage, text_of
-from tests.stories.test_healing import healthy, writes
+from tests.stories.test_healing import healthy, service, writes
 
 HOLD = 424_242
 
@@ -38,7 +38,7 @@ BEFORE_THE_CLICK = {
     "diagnosed, not stored": [Point("INSERT", "diagnoses")],
     "decided, approval not asked for": [Point("INSERT", "approvals")],
 }
-# Two stories, since a lease of thirty seconds has to run out after a kill around the action.
+# Two stories, so that neither takes long.
 AFTER_THE_CLICK = {
     "until it acts": {
         "click stored, approval not": [Point("UPDATE", "approvals", "NEW.state = 'approved'")],
@@ -49,6 +49,12 @@ AFTER_THE_CLICK = {
         "verified, not stored": [Point("INSERT", "verifications")],
         "healed, lesson not stored": [Point("INSERT", "knowledge_items")],
     },
+}
+
+# A fix that makes it worse: its undo is begun, and sent, and neither is stored.
+AROUND_THE_UNDO = {
+    "worse, undo not begun": [Point("UPDATE", "executions", "NEW.undo_begun AND NOT OLD.undo_begun")],
+    "undone, not stored": [Point("UPDATE", "executions", "NEW.state = 'undone'")],
 }
 
 
@@ -81,6 +87,8 @@ class Held:
             return not await self._waiting()
 
         await self._stage.until(nobody_waits, "the held transactions are gone")
+        # As if the bot had been away for longer than its lease lasts.
+        await self._connection.execute("UPDATE leases SET expires_at = now()")
 
 
 @asynccontextmanager
@@ -136,6 +144,18 @@ async def test_killed_at_each_stage_after_the_click_it_acts_once(stage: Stage, w
     card = await stage.card("Waiting for approval", about="payments-api")
     await _killed_at(stage, AFTER_THE_CLICK[when], lambda: stage.click(card, "approve"))
     await _healed_once(stage)
+
+
+@pytest.mark.timeout(300)
+async def test_killed_around_an_undo_it_is_undone_once_and_said(stage: Stage) -> None:
+    await stage.break_("overload-connections-catalog")
+    card = await stage.card("Waiting for approval", about="catalog")
+    await _killed_at(stage, AROUND_THE_UNDO, lambda: stage.click(card, "approve"))
+    undone = await stage.card("Fix undone", about="catalog", deadline_s=90)
+    await stage.thread(undone, "Scaled back to 2 replicas")
+    assert (await service(stage, "catalog"))["replicas"] == 2
+    changes = writes(await stage.requests("k8s"))
+    assert len(changes) == 2, changes
 
 
 async def test_killed_while_it_answers_a_mention_it_answers_once(stage: Stage) -> None:
