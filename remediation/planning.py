@@ -387,7 +387,7 @@ def _proposed(
         risk=entry.risk,
         expected_seconds=entry.expected_seconds,
         blast_radius=preview.blast_radius,
-        touches=touched_by(action, context, whole_workload=entry.changes_spec),
+        touches=touched_by(action, context, whole_workload=entry.replaces_pods),
         undo=entry.undo_text,
         twice=preview.twice,
         basis=basis or "never tried here for this cause",

@@ -99,7 +99,7 @@ class Remediator:
     undone: Callable[[Action, Mapping[str, Any], int, Clients], Awaitable[Outcome | None]] | None = None
     needs_signal: bool = False
     counts: bool = True  # in statistics and trust
-    # Whether every pod of the workload is replaced by it.
+    # Whether every pod of the workload is replaced by it, or may be.
     replaces_pods: bool = False
     # Several writes in one action: `execute` run again goes on behind those that its mark shows as done.
     resumes: bool = False

@@ -190,5 +190,6 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    replaces_pods=True,
     undo_text="Argo CD rolls forward to the revision that was deployed before",
 )

@@ -164,5 +164,6 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    replaces_pods=True,
     undo_text="Argo CD rolls back to the revision that was deployed before, unless auto-sync is on",
 )
