@@ -16,11 +16,13 @@ from bot.settings import Settings
 from bot.slack_app import make_client, make_searcher, preflight
 from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, open_shelf, read_policy
 from handlers import slack_search
+from handlers.people import People
 from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
 from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
+from remediation.approvers import places
 from remediation.policy import Policy
 from remediation.ports import Clients
 
@@ -118,6 +120,24 @@ async def _policy(settings: Settings) -> Finding:
     where = settings.policy or "the shipped default"
     remedy = "" if policy.services else "List your services in policy.yaml: without a row a failure is only diagnosed."
     return Finding("policy", True, f"{where}: mode {policy.mode}, {len(policy.services)} services", remedy)
+
+
+async def _approvers(settings: Settings) -> Finding:
+    """Whether Slack shows the user groups and channels that may approve: of one that it does not, nobody may."""
+    policy = read_policy(settings)
+    groups, channels = places(policy)
+    named = [*policy.approvers.users, *sorted(groups | channels)]
+    if settings.in_sandbox or not groups | channels:
+        remedy = "" if named else "Name people under approvers in policy.yaml: until then nothing can be approved."
+        return Finding("approvers", True, f"{len(named)} named", remedy)
+    async with aiohttp.ClientSession() as session:
+        slack = make_client(settings, session)
+        me = await preflight(settings, slack)
+        gone = sorted((await People(slack, me["team_id"], policy).look_up(me["user_id"])).unseen)
+    if gone:
+        remedy = "Name others in policy.yaml, or invite the app there: until then nobody may approve through them."
+        return Finding("approvers", False, f"Slack does not show {', '.join(gone)}", remedy)
+    return Finding("approvers", True, f"{len(named)} named, all visible")
 
 
 async def _kubernetes(settings: Settings) -> Finding:
@@ -231,6 +251,7 @@ CHECKS: dict[str, Check] = {
     "search": _search,
     "channel": _channel,
     "policy": _policy,
+    "approvers": _approvers,
     "kubernetes": _kubernetes,
     "github": _github,
     "argocd": _argocd,

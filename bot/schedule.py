@@ -42,6 +42,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
     "expire approvals": (decisions.expire, 5.0),
     "start scheduled approvals": (later.start_due, 5.0),
+    "give up overdue approvals": (later.give_up_overdue, 60.0),
     "ask again after a snooze": (later.ask_again, 5.0),
     "remind approvers": (later.remind, 10.0),
     "recheck incidents": (flow.recheck_open, 10.0),

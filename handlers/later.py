@@ -4,10 +4,12 @@ The database says what is due and each step is one compare-and-set, so it happen
 and a crash between two steps is made up for at the next tick.
 """
 
+from datetime import timedelta
+
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow
+from handlers import cards, flow, taking
 from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import approvals, audit, incidents
@@ -17,6 +19,8 @@ from remediation.approvals import unanswered
 log = structlog.get_logger(__name__)
 
 S = IncidentState
+OVERDUE = timedelta(hours=1)
+NOT_STARTED = "approved for an hour that passed without it; something is wrong with the bot, see its log"
 AGAIN = "the time it was put off to has come"
 
 
@@ -41,6 +45,19 @@ async def start_due(services: Services) -> None:
                 db, "run_scheduled", lock=f"incident:{incident_id}", once=f"scheduled:{approval_id}",
                 approval_id=approval_id,
             )  # fmt: skip
+
+
+async def give_up_overdue(services: Services) -> None:
+    """Hand what could not even be tried for an hour to people: its job was given up again and again."""
+    async with services.engine.connect() as db:
+        stuck = await approvals.scheduled_due(db, ago=OVERDUE)
+    for approval_id, incident_id in stuck:
+        async with services.engine.begin() as db:
+            incident = await incidents.get(db, incident_id, lock=True)
+            approval = await approvals.get(db, approval_id, lock=True)
+            if incident and approval and approval.state is ApprovalState.SCHEDULED:
+                log.error("scheduled_given_up", incident_id=incident_id, approval=approval_id)
+                await taking.hand_over(db, services, incident, why=NOT_STARTED, by="codehealer")
 
 
 async def ask_again(services: Services) -> None:

@@ -127,7 +127,7 @@ def approval_words(approval: Approval) -> str:
     by = md.code(approval.decided_by, 60)
     if approval.automatic:
         by = "policy"
-    elif approval.state is ApprovalState.APPROVED:
+    elif approval.state in {ApprovalState.APPROVED, ApprovalState.SCHEDULED}:
         by = people(approval.approved_by)
     return f"{approval.state.value} by {by}{_after(md.inline(reason_words(approval.reason), 300, ''))}"
 
@@ -164,16 +164,24 @@ _AUDITED: dict[str, tuple[int, Callable[[str, Mapping[str, Any]], str]]] = {
     "incident.opened": (0, lambda _, said: f"Incident opened, source {md.inline(str(said.get('source', '')), 40)}"),
     "incident.looked_again": (1, lambda by, _: f"{by} asked to look again"),
     "incident.left_alone": (11, lambda _, __: "Handed to people: the job that it waited for was given up"),
+    "incident.by_hand": (5, lambda by, said: f"A person's work from here on ({by}): {_why(said)}"),
     "incident.resolved": (11, lambda _, said: f"Closed: {md.inline(str(said.get('why', '')), 300)}"),
     "incident.dismissed": (11, lambda _, said: f"Dismissed: {md.inline(str(said.get('why', '')), 300)}"),
     "approval.vote": (5, lambda by, _: f"{by} approved"),
-    "approval.refused": (
-        5,
-        lambda by, said: f"A click of {by} did not count: {md.inline(str(said.get('why', '')), 300)}",
-    ),
+    "approval.refused": (5, lambda by, said: f"A click of {by} did not count: {_why(said)}"),
+    "approval.edited": (5, lambda by, _: f"{by} changed the fix's parameters, so it was asked for anew"),
+    "approval.scheduled": (5, lambda by, said: f"{by} approved it for {md.inline(str(said.get('at', '')), 40)}"),
+    "approval.snoozed": (5, lambda by, said: f"{by} put it off until {md.inline(str(said.get('until', '')), 40)}"),
+    "approval.not_run": (5, lambda _, said: f"Not run at its hour: {_why(said)}"),
+    "approval.reminded": (5, lambda _, __: "Nobody had answered: those who were asked were reminded"),
+    "approval.paged": (5, lambda _, __: "Nobody had answered: the pager rang"),
     "feedback": (11, lambda by, said: f"{by} voted {'👍' if _value(said) > 0 else '👎'}"),
     "knowledge.corrected": (11, lambda by, said: f"{by} corrected {md.inline(_corrected(said), 200)}"),
 }
+
+
+def _why(said: Mapping[str, Any]) -> str:
+    return md.inline(str(said.get("why", "")), 300)
 
 
 def _value(said: Mapping[str, Any]) -> int:

@@ -9,7 +9,9 @@ from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
 from knowledge.store import answers, approvals, executions, incidents, memory, threads
+from remediation.approvers import lists_in_force
 from remediation.editing import editable
+from remediation.policy import environment_of
 
 
 async def card_view(db: AsyncConnection, services: Services, incident: Incident) -> CardView:
@@ -35,10 +37,17 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
         feedback_counts=(ups, len(opinions) - ups),
-        responsible=(incident.assigned_to,) if incident.assigned_to else tuple(services.policy.approvers.users),
+        responsible=(incident.assigned_to,) if incident.assigned_to else _responsible(services, incident),
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
     )
+
+
+def _responsible(services: Services, incident: Incident) -> tuple[str, ...]:
+    """Who is called where nobody in particular was asked: the people who may approve in the incident's environment."""
+    environment = incident.target.environment if incident.target else incident.environment
+    _, rules = environment_of(services.policy, environment)
+    return tuple(lists_in_force(services.policy, rules, "")[0].users)
 
 
 async def render(db: AsyncConnection, services: Services, incident_id: int) -> Card | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, func, or_, select, update
@@ -160,9 +160,10 @@ async def withdraw_open(db: AsyncConnection, incident_id: int, reason: str, *, b
 # --- by the clock ------------------------------------------------------------------------------------------------
 
 
-async def scheduled_due(db: AsyncConnection) -> Sequence[tuple[int, int]]:
-    """(approval id, incident id) of what was approved for a time that has come."""
-    return await _pairs(db, approvals.c.state == ApprovalState.SCHEDULED, approvals.c.run_at <= func.now())
+async def scheduled_due(db: AsyncConnection, *, ago: timedelta = timedelta(0)) -> Sequence[tuple[int, int]]:
+    """(approval id, incident id) of what was approved for a time that has come, so long `ago` at least."""
+    due = approvals.c.run_at <= func.now() - ago
+    return await _pairs(db, approvals.c.state == ApprovalState.SCHEDULED, due)
 
 
 async def snoozes_over(db: AsyncConnection) -> Sequence[tuple[int, int]]:

@@ -256,6 +256,16 @@ async def test_a_scheduled_fix_does_not_run_on_a_target_that_was_changed_by_hand
     assert "execute" not in await case.stages()
 
 
+async def test_a_scheduled_fix_whose_job_never_got_through_becomes_a_persons_work(world: Services) -> None:
+    case = await scheduled(world)
+    await pass_over(world, "run_at", case.approval_id, timedelta(minutes=59))
+    await later.give_up_overdue(world)
+    assert await case.state() == ("waiting", "scheduled")
+    await pass_over(world, "run_at", case.approval_id, timedelta(minutes=61))
+    await later.give_up_overdue(world)
+    assert await case.state() == ("escalated", "withdrawn")
+
+
 async def test_a_scheduled_fix_ends_with_its_incident(world: Services) -> None:
     case = await scheduled(world)
     async with world.engine.begin() as db:
