@@ -63,8 +63,10 @@ async def _changed_since(services: Services, click: Mapping[str, Any], person: P
     """What has changed at the target since the fix was proposed, looked at for a click that may count."""
     async with services.engine.connect() as db:
         approval = await approvals.get(db, click["approval_id"])
-        planned = await planned_of(db, approval) if approval else None
-    if approval is None or planned is None or planned.plan.action is None or approval.state is not ApprovalState.OPEN:
+        if approval is None or approval.state is not ApprovalState.OPEN:
+            return ""
+        planned = await planned_of(db, approval)
+    if planned is None or planned.plan.action is None:
         return ""
     if may_decide(approval, person, services.policy, planned.plan.action):
         return ""
