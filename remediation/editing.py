@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from knowledge.model import Action, Plan
+from remediation.blast_radius import touched_by
 from remediation.context import Context
 from remediation.policy_file import Policy
 from remediation.registry import Editable
@@ -30,7 +31,8 @@ def _refusal(field: Editable, written: str) -> str:
     number = whole(written)
     if number is not None and field.low <= number <= field.high:
         return ""
-    return f"{field.label} must be a whole number from {field.low} to {field.high}: {field.because}."
+    unit = f" {field.unit}" if field.unit else ""
+    return f"{field.label} must be a whole number from {field.low} to {field.high}{unit}: {field.because}."
 
 
 def whole(written: str) -> int | None:
@@ -41,11 +43,23 @@ def whole(written: str) -> int | None:
 
 def edited(action: Action, fields: Sequence[Editable], values: Mapping[str, str]) -> Action:
     """The action with the values that were written, which `refusals` has let pass."""
-    changes = {one.name: whole(values[one.name]) for one in fields}
-    return replace(action, parameters={**action.parameters, **changes})
+    parameters = dict(action.parameters)
+    for one in fields:
+        value: int | str | None = whole(values[one.name])
+        parameters |= dict.fromkeys((one.name, *one.also), f"{value}{one.unit}" if one.unit else value)
+    return replace(action, parameters=parameters)
 
 
 def replanned(plan: Plan, action: Action, context: Context) -> Plan:
-    """The plan for the changed action: what it would change now; everything else stays as it was found."""
-    preview = REMEDIATORS[action.name].preview(action, context)
-    return replace(plan, action=action, preview=preview.sentence, diff=preview.diff, blast_radius=preview.blast_radius)
+    """The plan for the changed action: what it would change and touch now; everything else stays as it was found."""
+    entry = REMEDIATORS[action.name]
+    preview = entry.preview(action, context)
+    return replace(
+        plan,
+        action=action,
+        preview=preview.sentence,
+        diff=preview.diff,
+        blast_radius=preview.blast_radius,
+        touches=touched_by(action, context, whole_workload=entry.replaces_pods),
+        twice=preview.twice,
+    )

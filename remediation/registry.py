@@ -34,7 +34,8 @@ class NotOffered:
 class Editable:
     """A whole number among an action's parameters that a person may change before approving, from `low` to `high`.
 
-    `because` says where the bounds come from, to the person who goes beyond them.
+    `because` says where the bounds come from, to the person who goes beyond them. With a `unit` ("Mi") the parameter is
+    the number followed by it. `also` are parameters that take the same value.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Editable:
     low: int
     high: int
     because: str
+    unit: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

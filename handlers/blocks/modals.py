@@ -127,7 +127,7 @@ def read_request(view: Mapping[str, Any]) -> Request | None:
 def edit_modal(approval: Approval, incident: Incident, plan: Plan, fields: Sequence[Editable]) -> dict[str, Any]:
     """The parameters that may be changed, with the bounds that hold now; the server checks them again."""
     parameters = plan.action.parameters if plan.action else {}
-    bounds = [[one.name, one.label, one.low, one.high, one.because[:160]] for one in fields]
+    bounds = [[one.name, one.label, one.low, one.high, one.because[:160], one.unit] for one in fields]
     inputs = [
         {
             "type": "input",
@@ -138,7 +138,7 @@ def edit_modal(approval: Approval, incident: Incident, plan: Plan, fields: Seque
                 "type": "number_input",
                 "action_id": one.name,
                 "is_decimal_allowed": False,
-                "initial_value": str(parameters.get(one.name, one.low)),
+                "initial_value": str(parameters.get(one.name, one.low)).removesuffix(one.unit),
             },
         }
         for one in fields
@@ -174,8 +174,8 @@ def edited_fields(view: Mapping[str, Any]) -> tuple[Editable, ...]:
     bounds = decode_fields(view.get("private_metadata")).get("b")
     try:
         return tuple(
-            Editable(str(name), str(label), int(low), int(high), str(because))
-            for name, label, low, high, because in (bounds if isinstance(bounds, list) else ())
+            Editable(str(name), str(label), int(low), int(high), str(because), str(unit[0]) if unit else "")
+            for name, label, low, high, because, *unit in (bounds if isinstance(bounds, list) else ())
         )
     except (TypeError, ValueError):
         return ()

@@ -9,9 +9,11 @@ from knowledge.errors import Conflict
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import budgets, kube
 from remediation.context import WORKLOADS, Context
+from remediation.policy import Policy, service_of
 from remediation.ports import Clients, Json
 from remediation.quantities import MI, amount_of, memory_text
 from remediation.registry import (
+    Editable,
     NotOffered,
     Parameters,
     Preflight,
@@ -127,6 +129,20 @@ def _preview(action: Action, context: Context) -> Preview:
     if wanted.request != wanted.request_was:
         lines += [f"- requests.memory: {wanted.request_was}", f"+ requests.memory: {wanted.request}"]
     return Preview(sentence, "\n".join(lines), f"all {len(context.pods)} pods, one after the other")
+
+
+def _editable(action: Action, policy: Policy) -> tuple[Editable, ...]:
+    wanted, service = _parameters(action), service_of(policy, action.target)
+    was, limit = amount_of(wanted.was) or 0, amount_of(wanted.limit)
+    allowed = amount_of((service.max_memory if service else "") or policy.limits.memory_cap) or 0
+    cap = min(amount_of(wanted.cap) or 0, allowed)
+    because = f"the policy's cap is {memory_text(cap)}"
+    if 2 * was < cap:
+        because = f"it is {wanted.was} now, and at most twice as much is given"
+    # Where the request is the limit, it stays so.
+    also = ("request",) if wanted.request != wanted.request_was and amount_of(wanted.request) == limit else ()
+    high = min(cap, 2 * was) // MI
+    return (Editable("limit", "Memory limit in Mi", was // MI + 1, high, because, unit="Mi", also=also),)
 
 
 def _parameters(action: Action) -> RaiseMemory:
@@ -258,6 +274,7 @@ REMEDIATOR = Remediator(
     undo=_undo,
     undone=_undone,
     undo_text="puts the memory limit back to what it was",
+    editable=_editable,
     changes_spec=True,
     replaces_pods=True,
 )
