@@ -145,6 +145,7 @@ def read_state(
             if any(_DISK_FULL.search(one[:_LONGEST]) for one in texts) and (match := expression.search(text[:_LONGEST]))
         ]
     facts += _across(texts, kinds)
+    facts += _refused_facts(texts, kinds, facts)
     signs = _signs(texts, kinds)
     facts += _load_facts(title, signs, facts)
     ci = _ci_says(steps)
@@ -198,6 +199,34 @@ def _broke_after_reload(text: str) -> int:
         return 0
     after = sum(bool(_ERROR_LINE.search(line[:500])) for line in lines[reload + 1 : reload + 15])
     return reload + 1 if after >= _AFTER_RELOAD else 0
+
+
+# What databases, queues and clouds say to a wrong or ended credential, as their clients print it.
+_CREDENTIAL_REFUSED = re.compile(
+    r"password authentication failed for user|no password supplied|\b28P01\b|Access denied for user '[^']*'@"
+    r"|\bWRONGPASS\b|\bNOAUTH Authentication required|ACCESS_REFUSED - Login was refused|SASL authentication failed"
+    r"|(?i:\bauthentication failed\b[^\n]{0,80}\bcode:? ?18\b|\bLDAP\b[^\n]{0,60}invalid credentials)"
+    r"|\b(?:ExpiredToken|InvalidClientTokenId|InvalidAccessKeyId|SignatureDoesNotMatch)\b|ORA-01017|Login failed for user '"
+)
+_LAST_LINES = 20
+
+
+def _refused_facts(texts: Sequence[str], kinds: Sequence[str], facts: Sequence[Fact]) -> Iterable[Fact]:
+    """A container that does not come up, and whose log ends with a credential that was refused.
+
+    Only together: a server that logs the refused logins of others is not failing for them.
+    """
+    if not any(fact.kind in SYMPTOMS for fact in facts):
+        return
+    for index, text in enumerate(texts):
+        if _is_log(kinds, index):
+            lines = text[:_LONGEST].rstrip().split("\n")
+            first = max(0, len(lines) - _LAST_LINES)
+            told = [
+                n for n, line in enumerate(lines[first:], start=first + 1) if _CREDENTIAL_REFUSED.search(line[:2000])
+            ]
+            if told:
+                yield Fact(K.CREDENTIALS, 5.0, index, told[0])
 
 
 # --- too much work, a lock, or a dependency that is down: the symptoms are the same --------------------------------

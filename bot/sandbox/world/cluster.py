@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bot.sandbox.world.causes import Cause, Surroundings, Symptom
 from bot.sandbox.world.clockwork import Timings, rfc3339
 from bot.sandbox.world.kubernetes_store import Store
-from bot.sandbox.world.objects import image_of, is_ready, quantity_mib
+from bot.sandbox.world.objects import image_of, is_ready, quantity_mib, template_hash
 from bot.sandbox.world.podlogs import write_log
 from bot.sandbox.world.services import BY_NAME, SERVICES, Service
 
@@ -53,6 +53,7 @@ class Cluster:
     images: set[str] = field(default_factory=set)
     demand: dict[str, int] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
+    hashes: dict[tuple[str, int], str] = field(default_factory=dict)
     progress: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,6 +64,14 @@ class Cluster:
         if uid not in self.containers:
             self.containers[uid] = Container(since=self.clock())
         return self.containers[uid]
+
+    def template_hash(self, deployment: Json) -> str:
+        """Of the present template; it changes with the generation only, and is asked for on every pass."""
+        meta = deployment["metadata"]
+        key = (meta["uid"], meta["generation"])
+        if key not in self.hashes:
+            self.hashes[key] = template_hash(deployment["spec"]["template"])
+        return self.hashes[key]
 
     def deployment(self, service: str) -> Json:
         """The live Deployment of a service. KeyError when somebody deleted it."""

@@ -16,7 +16,6 @@ from bot.sandbox.world.objects import (
     owner_uid,
     quantity_cpu,
     replica_set,
-    template_hash,
 )
 from bot.sandbox.world.objects import (
     pod as new_pod,
@@ -44,9 +43,7 @@ def reconcile(cluster: Cluster) -> None:
 
 
 def replica_sets(cluster: Cluster, deployment: Json) -> list[Json]:
-    uid = deployment["metadata"]["uid"]
-    found = [r for r in cluster.store.all("replicasets", deployment["metadata"]["namespace"]) if owner_uid(r) == uid]
-    return sorted(found, key=revision_of)
+    return sorted(cluster.store.owned("replicasets", deployment["metadata"]["uid"]), key=revision_of)
 
 
 def revision_of(body: Json) -> int:
@@ -54,18 +51,14 @@ def revision_of(body: Json) -> int:
 
 
 def live_pods(cluster: Cluster, owner: Json) -> list[Json]:
-    uid = owner["metadata"]["uid"]
-    return [
-        p
-        for p in cluster.store.all("pods", owner["metadata"]["namespace"])
-        if owner_uid(p) == uid and not p["metadata"].get("deletionTimestamp")
-    ]
+    found = cluster.store.owned("pods", owner["metadata"]["uid"])
+    return [p for p in found if not p["metadata"].get("deletionTimestamp")]
 
 
 def reconcile_deployment(cluster: Cluster, deployment: Json) -> None:
     """Makes or finds the ReplicaSet of the present template, then moves replicas as a rolling update does."""
     sets = replica_sets(cluster, deployment)
-    name = f"{deployment['metadata']['name']}-{template_hash(deployment['spec']['template'])}"
+    name = f"{deployment['metadata']['name']}-{cluster.template_hash(deployment)}"
     current = next((r for r in sets if r["metadata"]["name"] == name), None)
     highest = max((revision_of(r) for r in sets), default=0)
     if current is None:
@@ -153,7 +146,7 @@ def set_replicas(cluster: Cluster, deployment: Json, body: Json, replicas: int) 
 
 def write_deployment_status(cluster: Cluster, deployment: Json) -> None:
     sets = replica_sets(cluster, deployment)
-    name = f"{deployment['metadata']['name']}-{template_hash(deployment['spec']['template'])}"
+    name = f"{deployment['metadata']['name']}-{cluster.template_hash(deployment)}"
     pods = [(r["metadata"]["name"], p) for r in sets for p in live_pods(cluster, r)]
     wanted = deployment["spec"].get("replicas", 1)
     ready = sum(is_ready(p) for _, p in pods)

@@ -96,6 +96,7 @@ class Store:
     clock: Callable[[], float]
     objects: dict[str, dict[tuple[str, str], Json]] = field(default_factory=lambda: {r.plural: {} for r in RESOURCES})
     history: deque[Change] = field(default_factory=lambda: deque(maxlen=HISTORY_LENGTH))
+    owned_by: dict[tuple[str, str], dict[tuple[str, str], None]] = field(default_factory=dict)
     version: int = 1000
     compacted: int = 1000
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -108,6 +109,10 @@ class Store:
         for (ns, _), body in list(self.objects[plural].items()):
             if not namespace or ns == namespace:
                 yield body
+
+    def owned(self, plural: str, uid: str) -> list[Json]:
+        """What the object with that uid controls, oldest first: the controllers ask for it on every pass."""
+        return [self.objects[plural][key] for key in self.owned_by.get((plural, uid), ())]
 
     def create(self, plural: str, body: Json, *, created_at: float | None = None) -> Json:
         """Stores a new object and fills in what the API server fills in. ConflictError when the name is taken."""
@@ -165,6 +170,7 @@ class Store:
         assert body is not None  # noqa: S101  one of the two is always given
         meta = body["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
+        self._index(plural, key, before, after)
         if after is None:
             gone = {**body, "metadata": {**meta, "resourceVersion": str(self.version)}}
             self.objects[plural].pop(key)
@@ -182,6 +188,14 @@ class Store:
         self.objects[plural][key] = after
         self._remember(Change(self.version, plural, before, after))
         return after
+
+    def _index(self, plural: str, key: tuple[str, str], before: Json | None, after: Json | None) -> None:
+        old, new = (controller_of(body) if body else "" for body in (before, after))
+        if old != new:
+            if old:
+                self.owned_by.get((plural, old), {}).pop(key, None)
+            if new:
+                self.owned_by.setdefault((plural, new), {})[key] = None
 
     def _remember(self, change: Change) -> None:
         if len(self.history) == self.history.maxlen:
@@ -202,6 +216,15 @@ class Store:
         if not self.history or self.history[-1].version <= version:
             return []
         return [c for c in self.history if c.version > version and c.plural == plural]
+
+
+def controller_of(body: Json) -> str:
+    """The uid of the object's controller, "" where it has none."""
+    for owner in body["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            uid: str = owner["uid"]
+            return uid
+    return ""
 
 
 def with_generation(before: Json, after: Json) -> Json:
