@@ -58,8 +58,7 @@ def _propose(context: Context) -> Action | NotOffered:
     workload = context.workload
     if workload is None:
         return NotOffered("the workload could not be looked at")
-    cap = amount_of(context.memory_cap)
-    if not cap:
+    if not amount_of(context.memory_cap):
         return NotOffered("policy.yaml names no max_memory for the service and no limits.memory_cap")
     if context.memory_setters:
         return NotOffered(f"the vertical autoscaler {context.memory_setters[0]} sets its memory")
@@ -77,9 +76,11 @@ def _propose(context: Context) -> Action | NotOffered:
         return NotOffered(f"container {name} states no memory limit of its own, so the node or a LimitRange ended it")
     if _killed_with_less(context, name, was):
         return NotOffered("the pods that were killed had less than its limit is by now")
-    parameters = _raised(container, was, cap)
+    parameters = _raised(container, was, context.memory_cap)
     if parameters is None:
-        return NotOffered(f"its memory limit is {memory_text(was)} already and the policy's cap is {memory_text(cap)}")
+        return NotOffered(
+            f"its memory limit is {memory_text(was)} already and the policy's cap is {context.memory_cap}"
+        )
     refusal = budgets.refusal(template, _growth(parameters), workload, context.budgets)
     if refusal:
         return NotOffered(refusal)
@@ -93,10 +94,10 @@ def _killed_with_less(context: Context, name: str, limit: int) -> bool:
     return bool(own) and all(size is not None and size < limit for size in own)
 
 
-def _raised(container: Json, was: int, cap: int) -> RaiseMemory | None:
+def _raised(container: Json, was: int, cap: str) -> RaiseMemory | None:
     """One step up, the last one shortened to the cap; None where the cap leaves no room for one."""
     step = -(-was * STEP_NUMERATOR // STEP_DENOMINATOR // ROUND_TO) * ROUND_TO
-    limit = min(max(step, was + ROUND_TO), cap)
+    limit = min(max(step, was + ROUND_TO), amount_of(cap) or 0)
     if limit <= was:
         return None
     request_was = kube.memory_of(container, "requests")
@@ -108,7 +109,7 @@ def _raised(container: Json, was: int, cap: int) -> RaiseMemory | None:
         limit=memory_text(limit),
         request_was=request_was,
         request=request,
-        cap=memory_text(cap),
+        cap=cap,
     )
 
 

@@ -88,7 +88,7 @@ def _preview(action: Action, context: Context) -> Preview:
         f"and restart what reads it: {users}. This cannot be undone: the value before is not kept."
     )
     diff = f"- {wanted.secret}/{wanted.key}: (not shown)\n+ {wanted.secret}/{wanted.key}: (not shown)"
-    return Preview(sentence, diff, f"1 Secret and all pods of {len(wanted.users)} workload(s)")
+    return Preview(sentence, diff, f"1 Secret and all pods of {users}")
 
 
 def _parameters(action: Action) -> UpdateSecret:

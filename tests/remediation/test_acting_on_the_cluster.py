@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from bot.sandbox.world.scenarios import BY_ID
@@ -301,6 +302,65 @@ async def test_a_fix_that_does_not_help_is_not_verified_and_never_success(site: 
     late = await verify_once(row, site.clients, now=row.finished_at + timedelta(hours=1), signal_firing=True)
     assert late.verdict in {"not_verified", "worse"}
     assert any(not c.passed for c in late.checks)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_more_failing_pods_than_before_are_worse_whatever_was_done(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    entry = REMEDIATORS[name]
+    ready = await entry.preflight(action, site.clients)
+    state = await entry.look(action, ready.snapshot, site.clients)
+    waiting = {"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    broken = {"phase": "Running", "conditions": [], "containerStatuses": [waiting]}
+    state = {**state, "pods": [{**pod, "status": broken} for pod in state["pods"]]}
+    found = entry.verify(action, {**ready.snapshot, "ready": 2, "failing": 0}, state)
+    assert found.verdict == "worse"
+    assert "CrashLoopBackOff" in found.detail
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+async def test_stateful_and_daemon_sets_are_restarted_too(site: Site, kind: str) -> None:
+    plural, target = f"{kind.lower()}s", replace(site.target("checkout"), kind=kind, name="cache")
+    template = copy.deepcopy(site.store().get("deployments", "shop", "checkout")["spec"]["template"])
+    template["metadata"] = {"labels": {"app": "cache"}}
+    spec = {"selector": {"matchLabels": {"app": "cache"}}, "template": template}
+    if kind == "StatefulSet":
+        spec |= {"replicas": 1, "serviceName": "cache", "podManagementPolicy": "Parallel"}
+    made = site.store().create(
+        plural,
+        {
+            "metadata": {"name": "cache", "namespace": "shop"},
+            "spec": spec,
+            "status": {
+                "desiredNumberScheduled": 1,
+                "currentNumberScheduled": 1,
+                "numberMisscheduled": 0,
+                "numberReady": 0,
+            }
+            if kind == "DaemonSet"
+            else {"replicas": 1},
+        },
+    )
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": "cache", "uid": made["metadata"]["uid"], "controller": True}
+    site.store().create(
+        "pods",
+        {
+            "metadata": {
+                "name": "cache-0",
+                "namespace": "shop",
+                "labels": {"app": "cache"},
+                "ownerReferences": [owner],
+            },
+            "spec": {**template["spec"], "nodeSelector": {"pool": "nowhere"}},
+            "status": {"phase": "Pending"},
+        },
+    )
+    store = MemoryStore(execution(Action("k8s_restart_rollout", target)))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+    live = site.store().get(plural, "shop", "cache")
+    assert kube.RESTARTED_AT in live["spec"]["template"]["metadata"]["annotations"]
+    kubernetes_validate.validate(live, "1.34", strict=True)
 
 
 async def test_a_cluster_that_cannot_be_asked_verifies_nothing(site: Site) -> None:

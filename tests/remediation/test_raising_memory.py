@@ -86,7 +86,7 @@ def limit_range(**item: Any) -> dict[str, Any]:
     ("found", "why"),
     [
         (killed(memory_cap=""), "no max_memory"),
-        (killed("2Gi", memory_cap="2Gi"), "cap is 2048Mi"),
+        (killed("2Gi", memory_cap="2Gi"), "cap is 2Gi"),
         (killed("", ""), "states no memory limit of its own"),
         (killed(memory_setters=("api-vpa",)), "vertical autoscaler api-vpa"),
         (context(memory_cap="2Gi"), "no container of its pods was killed"),
