@@ -22,9 +22,14 @@ from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
 from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
+<<<<<<< HEAD
 from remediation.approvers import places
+=======
+from remediation import permissions
+>>>>>>> 960e70d (Let doctor name what the cluster does not allow, by the lines that would)
 from remediation.policy import Policy
 from remediation.ports import Clients
+from remediation.remediators import REMEDIATORS
 
 DEADLINE_S = 15.0
 
@@ -149,6 +154,23 @@ async def _kubernetes(settings: Settings) -> Finding:
     return Finding("kubernetes", True, ", ".join(versions))
 
 
+async def _permissions(settings: Settings) -> Finding:
+    """Whether the cluster allows what the policy lists, namespace by namespace."""
+    policy = read_policy(settings)
+    async with _clients(settings, policy) as clients:
+        if clients.cluster is None:
+            return Finding("permissions", True, "no cluster to ask")
+        lacking = []
+        for (cluster, namespace), rows in permissions.places(policy).items():
+            rules = await clients.cluster.rules(cluster, namespace)
+            lacking += [f"{namespace}: {line}" for line in permissions.missing(rules, rows, policy, REMEDIATORS)]
+    if not lacking:
+        return Finding(
+            "permissions", True, f"all that the policy lists, in {len(permissions.places(policy))} namespaces"
+        )
+    return Finding("permissions", False, "; ".join(lacking), "Add these rules to the codehealer Role of the namespace.")
+
+
 async def _github(settings: Settings) -> Finding:
     async with _clients(settings, read_policy(settings)) as clients:
         if clients.code_host is None:
@@ -253,6 +275,7 @@ CHECKS: dict[str, Check] = {
     "policy": _policy,
     "approvers": _approvers,
     "kubernetes": _kubernetes,
+    "permissions": _permissions,
     "github": _github,
     "argocd": _argocd,
     "prometheus": _prometheus,

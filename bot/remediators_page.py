@@ -3,28 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from remediation.permissions import GROUPS, grants
 from remediation.planning import CANDIDATES
 from remediation.registry import Remediator
 from remediation.remediators import REMEDIATORS
 
 PAGE = Path(__file__).parents[1] / "docs" / "remediators.md"
-# Where a resource lives; what is not here is GitHub's or Argo CD's.
-GROUPS = {
-    "pods": "", "pods/log": "", "events": "", "persistentvolumeclaims": "", "limitranges": "", "resourcequotas": "",
-    "configmaps": "", "secrets": "",
-    "deployments": "apps", "replicasets": "apps", "statefulsets": "apps", "daemonsets": "apps",
-    "controllerrevisions": "apps", "horizontalpodautoscalers": "autoscaling", "jobs": "batch",
-    "scaledobjects": "keda.sh", "verticalpodautoscalers": "autoscaling.k8s.io",
-}  # fmt: skip
 VERBS = ("get", "list", "watch", "patch", "delete")
-# What evidence, planning and the watch read, whatever may be done.
-LOOKING = (
-    "pods, events, deployments, replicasets, statefulsets, daemonsets: get, list, watch",
-    "pods/log: get",
-    "controllerrevisions, horizontalpodautoscalers, scaledobjects, verticalpodautoscalers, jobs: list",
-    "persistentvolumeclaims, limitranges, resourcequotas: list",
-    "configmaps: get",
-)
 
 
 def filled(text: str) -> str:
@@ -69,17 +54,6 @@ def role(entries: Iterable[Remediator]) -> list[str]:
         "rules:",
     ]
     return [f"    {line}" for line in [*head, *rules]]
-
-
-def grants(entries: Iterable[Remediator]) -> dict[str, set[str]]:
-    """Resource → verbs: what looking at a target takes, and what the entries state."""
-    wanted: dict[str, set[str]] = {}
-    for text in (*LOOKING, *(text for entry in entries for text in entry.permissions)):
-        names, _, verbs = text.partition(": ")
-        for resource in names.split(", "):
-            if resource in GROUPS:
-                wanted.setdefault(resource, set()).update(verbs.split(", "))
-    return wanted
 
 
 def _rule(group: str, resources: list[str], verbs: tuple[str, ...]) -> str:

@@ -137,6 +137,16 @@ class KubernetesCluster:
         body: Json = await self._read(cluster, "/version")
         return str(body.get("gitVersion", ""))
 
+    async def rules(self, cluster: str, namespace: str) -> tuple[Json, ...]:
+        review: Json = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": namespace},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+        body: Json = await self._request(cluster, "POST", path, body=review, deadline_s=READ_DEADLINE_S)
+        return tuple((body.get("status") or {}).get("resourceRules") or ())
+
     async def _read(
         self, cluster: str, path: str, query: Mapping[str, str] | None = None, *, text: bool = False
     ) -> Any:

@@ -59,6 +59,10 @@ class Cluster(Protocol):
         """The server's version, e.g. "v1.33.1"; for `doctor`."""
         ...
 
+    async def rules(self, cluster: str, namespace: str) -> tuple[Json, ...]:
+        """What our account may do in a namespace, as the cluster's own authorizers list it; for `doctor`."""
+        ...
+
     def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncIterator[Json]:
         """Pods and warning events as they change, of all namespaces when none is given; never ends by itself."""
         ...

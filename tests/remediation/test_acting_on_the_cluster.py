@@ -324,37 +324,17 @@ async def test_stateful_and_daemon_sets_are_restarted_too(site: Site, kind: str)
     template = copy.deepcopy(site.store().get("deployments", "shop", "checkout")["spec"]["template"])
     template["metadata"] = {"labels": {"app": "cache"}}
     spec = {"selector": {"matchLabels": {"app": "cache"}}, "template": template}
+    counts = ("desiredNumberScheduled", "currentNumberScheduled", "numberMisscheduled", "numberReady")
+    status = dict.fromkeys(counts, 1)
     if kind == "StatefulSet":
         spec |= {"replicas": 1, "serviceName": "cache", "podManagementPolicy": "Parallel"}
-    made = site.store().create(
-        plural,
-        {
-            "metadata": {"name": "cache", "namespace": "shop"},
-            "spec": spec,
-            "status": {
-                "desiredNumberScheduled": 1,
-                "currentNumberScheduled": 1,
-                "numberMisscheduled": 0,
-                "numberReady": 0,
-            }
-            if kind == "DaemonSet"
-            else {"replicas": 1},
-        },
-    )
+        status = {"replicas": 1}
+    meta = {"name": "cache", "namespace": "shop"}
+    made = site.store().create(plural, {"metadata": meta, "spec": spec, "status": status})
     owner = {"apiVersion": "apps/v1", "kind": kind, "name": "cache", "uid": made["metadata"]["uid"], "controller": True}
-    site.store().create(
-        "pods",
-        {
-            "metadata": {
-                "name": "cache-0",
-                "namespace": "shop",
-                "labels": {"app": "cache"},
-                "ownerReferences": [owner],
-            },
-            "spec": {**template["spec"], "nodeSelector": {"pool": "nowhere"}},
-            "status": {"phase": "Pending"},
-        },
-    )
+    meta = {"name": "cache-0", "namespace": "shop", "labels": {"app": "cache"}, "ownerReferences": [owner]}
+    nowhere = {**template["spec"], "nodeSelector": {"pool": "nowhere"}}
+    site.store().create("pods", {"metadata": meta, "spec": nowhere, "status": {"phase": "Pending"}})
     store = MemoryStore(execution(Action("k8s_restart_rollout", target)))
     outcome = await run(store.rows[7], services(site, store))
     assert outcome.ok, outcome.detail

@@ -9,12 +9,12 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
-from bot.remediators_page import grants
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import FailureKind
 from remediation.cluster_errors import granting
 from remediation.evidence import collect
 from remediation.execution import run
+from remediation.permissions import grants
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation import descriptions

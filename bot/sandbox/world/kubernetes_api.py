@@ -44,6 +44,7 @@ VERSION = {
     "platform": "linux/amd64",
 }
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+RULE_VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 BOOKMARK_SECONDS = 5.0
 MAX_WATCH_SECONDS = 1800.0
 
@@ -106,6 +107,8 @@ class KubernetesApi:
             body = await request.read()
             if path == "apis/authorization.k8s.io/v1/selfsubjectaccessreviews" and request.method == "POST":
                 return reply(self._access_review(decode(body)), 201)
+            if path == "apis/authorization.k8s.io/v1/selfsubjectrulesreviews" and request.method == "POST":
+                return reply(self._rules_review(decode(body)), 201)
             call = parse_call(request, path, body)
             self._authorize(call)
             if call.verb == "watch":
@@ -163,6 +166,24 @@ class KubernetesApi:
             "apiVersion": "authorization.k8s.io/v1",
             "metadata": {},
             "spec": body.get("spec") or {},
+            "status": status,
+        }
+
+    def _rules_review(self, body: Json) -> Json:
+        """Everything that is not denied, a rule for each resource."""
+        namespace = (body.get("spec") or {}).get("namespace", "")
+        served = [(r.group, r.plural) for r in RESOURCES if r.namespaced] + [("", "pods/log")]
+        rules = [
+            {"apiGroups": [group], "resources": [plural], "verbs": verbs}
+            for group, plural in served
+            if (verbs := [verb for verb in RULE_VERBS if self._allowed(verb, plural, namespace)])
+        ]
+        status = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
+        return {
+            "kind": "SelfSubjectRulesReview",
+            "apiVersion": "authorization.k8s.io/v1",
+            "metadata": {},
+            "spec": {},
             "status": status,
         }
 

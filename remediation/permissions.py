@@ -1,0 +1,82 @@
+"""What the cluster has to allow for what the policy lists, and what of it is missing: pure."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from remediation.policy_file import Policy, Service
+from remediation.ports import Json
+from remediation.registry import Remediator
+
+# Where a resource lives; what is not here is GitHub's or Argo CD's.
+GROUPS = {
+    "pods": "", "pods/log": "", "events": "", "persistentvolumeclaims": "", "limitranges": "", "resourcequotas": "",
+    "configmaps": "", "secrets": "",
+    "deployments": "apps", "replicasets": "apps", "statefulsets": "apps", "daemonsets": "apps",
+    "controllerrevisions": "apps", "horizontalpodautoscalers": "autoscaling", "jobs": "batch",
+    "scaledobjects": "keda.sh", "verticalpodautoscalers": "autoscaling.k8s.io",
+}  # fmt: skip
+# Of operators that a cluster may not have: without these nothing is missing.
+OPTIONAL = frozenset({"scaledobjects", "verticalpodautoscalers"})
+# What evidence, planning and the watch read, whatever may be done.
+LOOKING = (
+    "pods, events, deployments, replicasets, statefulsets, daemonsets: get, list, watch",
+    "pods/log: get",
+    "controllerrevisions, horizontalpodautoscalers, scaledobjects, verticalpodautoscalers, jobs: list",
+    "persistentvolumeclaims, limitranges, resourcequotas: list",
+    "configmaps: get",
+)
+
+
+def grants(entries: Iterable[Remediator]) -> dict[str, set[str]]:
+    """Resource → verbs: what looking at a target takes, and what the entries state."""
+    wanted: dict[str, set[str]] = {}
+    for text in (*LOOKING, *(text for entry in entries for text in entry.permissions)):
+        names, _, verbs = text.partition(": ")
+        for resource in names.split(", "):
+            if resource in GROUPS:
+                wanted.setdefault(resource, set()).update(verbs.split(", "))
+    return wanted
+
+
+def places(policy: Policy) -> dict[tuple[str, str], list[Service]]:
+    """(cluster, namespace) → the services there that have a workload."""
+    found: dict[tuple[str, str], list[Service]] = {}
+    for row in policy.services:
+        if row.workload:
+            found.setdefault((row.cluster, row.namespace), []).append(row)
+    return found
+
+
+def missing(
+    rules: Sequence[Json], rows: Sequence[Service], policy: Policy, catalogue: Mapping[str, Remediator]
+) -> list[str]:
+    """The lines that a namespace's Role lacks for these services. `rules` is what the cluster says is allowed there."""
+    listed = {name for row in rows for name in _actions(policy, row.environment)}
+    entries = [entry for name, entry in catalogue.items() if name in listed or "*" in listed]
+    lines = []
+    for resource, verbs in grants(entries).items():
+        names = sorted({one.name for row in rows for one in row.secrets}) if resource == "secrets" else [""]
+        lacking = [verb for verb in sorted(verbs) if not all(_allows(rules, resource, verb, name) for name in names)]
+        if lacking and resource not in OPTIONAL:
+            named = f", resourceNames: [{', '.join(names)}]" if names != [""] else ""
+            rule = f'apiGroups: ["{GROUPS[resource]}"], resources: [{resource}]{named}, verbs: [{", ".join(lacking)}]'
+            lines.append(f"{{{rule}}}")
+    return lines
+
+
+def _actions(policy: Policy, environment: str) -> Collection[str]:
+    rules = policy.environments.get(environment) or policy.environments.get("prod")
+    return rules.actions if rules else ()
+
+
+def _allows(rules: Sequence[Json], resource: str, verb: str, name: str) -> bool:
+    return any(
+        _in(rule.get("apiGroups"), GROUPS[resource])
+        and _in(rule.get("resources"), resource)
+        and _in(rule.get("verbs"), verb)
+        and (not rule.get("resourceNames") or name in rule["resourceNames"])
+        for rule in rules
+    )
+
+
+def _in(values: Collection[str] | None, value: str) -> bool:
+    return bool(values) and (value in (values or ()) or "*" in (values or ()))
