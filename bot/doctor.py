@@ -22,11 +22,8 @@ from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
 from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
-<<<<<<< HEAD
-from remediation.approvers import places
-=======
 from remediation import permissions
->>>>>>> 960e70d (Let doctor name what the cluster does not allow, by the lines that would)
+from remediation.approvers import places
 from remediation.policy import Policy
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS
