@@ -17,6 +17,8 @@ async def is_well(target: Target, clients: Clients, *, now: datetime) -> bool:
     try:
         if target.kind == "WorkflowRun":
             return await _run_succeeded(target, clients)
+        if target.kind == "Application":
+            return await _application_steady(target, clients, now)
         return await _workload_steady(target, clients, now)
     except CodeHealerError:
         return False
@@ -27,6 +29,17 @@ async def _run_succeeded(target: Target, clients: Clients) -> bool:
         return False
     run = await clients.code_host.run(target.repository, int(target.name))
     return run.get("status") == "completed" and run.get("conclusion") == "success"
+
+
+async def _application_steady(target: Target, clients: Clients, now: datetime) -> bool:
+    """Healthy, with a last operation that went through and is no news."""
+    if clients.argocd is None:
+        return False
+    application = await clients.argocd.application(target.name)
+    status, state = application.get("status") or {}, (application.get("status") or {}).get("operationState") or {}
+    healthy = (status.get("health") or {}).get("status") == "Healthy"
+    ended = kube.when(state.get("finishedAt"))
+    return healthy and state.get("phase") == "Succeeded" and ended is not None and now - ended >= STEADY
 
 
 async def _workload_steady(target: Target, clients: Clients, now: datetime) -> bool:
@@ -62,9 +75,16 @@ def believed(answer: Diagnosis | Unsure, seen: Context | None) -> Diagnosis | Un
         return answer
     unready = [pod for pod in seen.pods if not kube.is_ready(pod)]
     run_failed = seen.run is not None and seen.run.get("conclusion") not in {"success", None}
-    if not unready and not run_failed:
+    application = (seen.gitops.application if seen.gitops else None) or {}
+    degraded = ((application.get("status") or {}).get("health") or {}).get("status") in {"Degraded", "Missing"}
+    if unready:
+        what = f"{len(unready)} of {len(seen.pods)} pods are not ready"
+    elif run_failed:
+        what = "the run has failed"
+    elif degraded:
+        what = "its Argo CD application is degraded"
+    else:
         return answer
-    what = f"{len(unready)} of {len(seen.pods)} pods are not ready" if unready else "the run has failed"
     return Unsure(
         reason=f"The evidence looks normal, but {what}.",
         missing=("the failing pod's log and status in a minute's time",),

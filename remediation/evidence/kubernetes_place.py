@@ -53,13 +53,15 @@ async def _workload(
 ) -> tuple[Json | None, Sequence[Json]]:  # fmt: skip
     """The workload, by the target, or by the alert's word for it: a controller's name or a pod's."""
     target = incident.target
-    if target is not None:
+    if target is not None and target.kind in KINDS:
         return await _get(cluster, name, target.kind, namespace, target.name), ()
+    # What an application deploys often bears its name; it is only looked at.
+    wanted = incident.workload or (target.name if target else "")
     for kind in KINDS:
-        found = await _get(cluster, name, kind, namespace, incident.workload)
+        found = await _get(cluster, name, kind, namespace, wanted)
         if found is not None:
             return found, ()
-    pod = await _get(cluster, name, "Pod", namespace, incident.workload)
+    pod = await _get(cluster, name, "Pod", namespace, wanted)
     body = pod
     while body is not None and (owner := kube.controller(body)) is not None:
         kind = str(owner.get("kind", ""))

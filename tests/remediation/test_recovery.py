@@ -1,5 +1,6 @@
 """Has it recovered by itself? Only what the live system shows, for long enough, counts."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from knowledge.model import AnswerSource, FailureKind, Target, Unsure
 from remediation.context import Context
+from remediation.gitops import application_target
 from remediation.ports import Clients
 from remediation.recovery import STEADY, believed, is_well
 from tests.remediation.site import Site, diagnosis
@@ -62,6 +64,24 @@ async def test_a_workload_is_well_when_all_its_pods_have_been_ready_for_a_while(
     assert await is_well(target, site.clients, now=later)
     await site.broken("release-crash-checkout")
     assert not await is_well(target, site.clients, now=later)
+
+
+async def test_an_application_is_well_when_it_is_healthy_and_its_last_operation_is_no_news(site: Site) -> None:
+    target = application_target(next(row for row in site.policy.services if row.name == "loyalty"))
+    now = datetime.now(UTC)
+    await site.until(lambda: site.service("loyalty")["status"] == "healthy", "the world is up")
+    assert await is_well(target, site.clients, now=now)
+    application = site.world.argocd.store.apps["loyalty"]
+    application.operation.finished_at = now.timestamp()
+    assert not await is_well(target, site.clients, now=now)
+    await site.broken("argocd-degraded-loyalty")
+    found = await site.context(site.incident("loyalty"), target)
+    sick = {"status": {"health": {"status": "Degraded"}}}
+    assert found.gitops is not None
+    answer = believed(HEALTHY, replace(found, gitops=replace(found.gitops, application=sick)))
+    assert isinstance(answer, Unsure)
+    assert "application is degraded" in answer.reason
+    assert not await is_well(target, Clients(), now=now)
 
 
 async def test_what_became_ready_a_moment_ago_is_not_well_yet(site: Site) -> None:

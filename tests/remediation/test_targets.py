@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from knowledge.model import Target
 from remediation.policy import Policy, parse_policy
 from remediation.targets import Hints, find, resolve
 from tests.remediation.site import Site
@@ -50,6 +51,23 @@ async def test_without_a_single_match_there_is_no_target_and_a_reason(site: Site
     found = await find(hints, site.policy, site.clients)
     assert found.target is None
     assert found.reason
+
+
+async def test_a_row_without_a_workload_is_its_application(site: Site) -> None:
+    wanted = Target("Application", "loyalty", "loyalty", "sandbox", "acme/loyalty", "loyalty", "staging")
+    for hints in (Hints(workload="loyalty"), Hints(service="loyalty"), Hints(namespace="loyalty", owner="loyalty")):
+        assert await resolve(hints, site.policy, site.clients) == wanted
+    del site.world.argocd.store.apps["loyalty"]
+    gone = await find(Hints(service="loyalty"), site.policy, site.clients)
+    assert "does not exist" in gone.reason
+    alone = replace(site.clients, argocd=None)
+    assert "Argo CD is not connected" in (await find(Hints(service="loyalty"), site.policy, alone)).reason
+
+
+async def test_an_applications_name_leads_to_the_workload_of_its_row(site: Site) -> None:
+    renamed = [r.model_copy(update={"argocd_app": f"{r.name}-prod"}) for r in site.policy.services]
+    policy = site.policy.model_copy(update={"services": tuple(renamed)})
+    assert await resolve(Hints(workload="checkout-prod"), policy, site.clients) == site.target("checkout")
 
 
 async def test_a_row_whose_object_is_gone_makes_no_target(site: Site) -> None:
