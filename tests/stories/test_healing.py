@@ -1,5 +1,7 @@
 """A failure of each kind that a remediator heals, from the break to the verified fix, through Slack alone."""
 
+import re
+
 import pytest
 
 from tests.stories.stage import ALERTS, ONCALL, Json, Stage, text_of
@@ -59,6 +61,20 @@ async def test_a_transient_ci_failure_is_run_again_after_approval(stage: Stage) 
     await stage.card("Healed", about="checkout", deadline_s=90)
     reruns = [path for method, path in writes(await stage.requests("github")) if "rerun" in path]
     assert len(reruns) == 1, reruns
+
+
+async def test_where_argocd_undoes_changes_a_pull_request_is_opened_and_a_person_merges_it(stage: Stage) -> None:
+    await stage.break_("gitops-crash-pricing")
+    card = await stage.card("Waiting for approval", about="pricing")
+    assert "open a pull request on acme/pricing" in text_of(card).lower()
+    await stage.click(card, "approve")
+    opened = text_of(await stage.card("Opened pull request", about="pricing"))
+    assert not writes(await stage.requests("k8s"))
+    address = re.search(r"http://127\.0\.0\.1:\d+/github/html/acme/pricing/pull/\d+", opened)
+    assert address
+    assert (await stage.http.post(f"{address[0]}/merge")).status_code == 303
+    await stage.card("Healed", about="pricing", deadline_s=90)
+    assert await healthy(stage, "pricing")
 
 
 async def test_a_deterministic_failure_is_never_run_again(stage: Stage) -> None:
