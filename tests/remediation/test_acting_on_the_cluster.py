@@ -458,7 +458,8 @@ async def test_argocd_with_self_heal_forbids_what_it_would_undo(site: Site, monk
 
     site.clients = replace(site.clients, argocd=SelfHealing())
     plan = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
-    assert plan.action is None or plan.action.name == "github_revert_pr"
+    assert plan.action is not None
+    assert plan.action.name == "github_revert_pr"
     why = dict(plan.excluded)["k8s_rollback"]
     assert why == "Argo CD application checkout has self-heal on and would put the manifest back"
     site.clients = replace(site.clients, argocd=None)
