@@ -38,10 +38,10 @@ RATES_CRASH = Symptom(
     (
         '{{"level":30,"pid":1,"msg":"reading exchange rates","version":"{version}"}}',
         "/app/dist/rates/index.js:64",
-        "    throw new RangeError(`unknown currency ${{code}}`);",
-        "    ^",
+        "    return rates[base].ask;",
+        "                       ^",
         "",
-        "RangeError: unknown currency undefined",
+        "TypeError: Cannot read properties of undefined (reading 'ask')",
         "    at rateOf (/app/dist/rates/index.js:64:11)",
         "    at loadRates (/app/dist/rates/index.js:22:18)",
         "    at bootstrap (/app/dist/main.js:21:9)",
