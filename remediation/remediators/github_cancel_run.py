@@ -23,7 +23,7 @@ from remediation.registry import (
     checked_parameters,
     judged,
 )
-from remediation.remediators._github import code_host
+from remediation.remediators._github import code_host, look_at_run
 
 # GitHub itself ends a job after six hours; a run that takes longer than this is taken to hang.
 HANGS_AFTER = timedelta(hours=1)
@@ -113,10 +113,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return _done() if run.get("conclusion") == "cancelled" else None
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return {"run": await _run(action, clients)}
-
-
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
     run = state.get("run") or {}
     status, conclusion = str(run.get("status") or "unknown"), str(run.get("conclusion") or "none yet")
@@ -145,6 +141,6 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look_at_run,
     verify=_verify,
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from knowledge.errors import Conflict, Unavailable
-from knowledge.model import Action, Outcome, Risk, Verification
+from knowledge.model import Action, Outcome, Risk
 from remediation import kube
 from remediation.context import Context
 from remediation.ports import Clients, Json
@@ -19,11 +19,9 @@ from remediation.registry import (
     Preflight,
     Preview,
     Remediator,
-    check,
     checked_parameters,
-    judged,
 )
-from remediation.remediators._github import code_host
+from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
 
 # GitHub re-runs a workflow run for 30 days after it was created; of a third attempt nothing new is to be expected.
 WINDOW = timedelta(days=30)
@@ -134,24 +132,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return None
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
-
-
-def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
-    run = state.get("run") or {}
-    attempt, before = int(run.get("run_attempt") or 0), int(snapshot.get("attempt", 0))
-    ended = run.get("status") == "completed" and attempt > before
-    conclusion = str(run.get("conclusion") or "none yet")
-    checks = [
-        check("attempt", f"> {before}", str(attempt or "unknown"), attempt > before),
-        check("run", "completed", str(run.get("status") or "unknown"), run.get("status") == "completed"),
-        check("conclusion", "success", conclusion, ended and conclusion == "success",
-              otherwise="not_verified" if ended else "pending"),
-    ]  # fmt: skip
-    return judged(checks, f"Attempt {attempt} succeeded.")
-
-
 NAME = "github_rerun"
 REMEDIATOR = Remediator(
     name=NAME,
@@ -169,6 +149,6 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
-    verify=_verify,
+    look=look_at_run,
+    verify=judge_next_attempt,
 )

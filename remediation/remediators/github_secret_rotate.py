@@ -12,22 +12,20 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from knowledge.errors import Conflict, NotFound, Refused, Unavailable
-from knowledge.model import Action, Outcome, Risk, Verification
+from knowledge.model import Action, Outcome, Risk
 from remediation import sealing
 from remediation.context import Context
 from remediation.policy_workflows import RepositorySecret
-from remediation.ports import Clients, Json
+from remediation.ports import Clients
 from remediation.registry import (
     NotOffered,
     Parameters,
     Preflight,
     Preview,
     Remediator,
-    check,
     checked_parameters,
-    judged,
 )
-from remediation.remediators._github import code_host
+from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
 from remediation.remediators.github_rerun import RERUNNABLE, why_not
 from remediation.sealing import Place
 from remediation.secret_sources import SecretSource, new_value
@@ -169,23 +167,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return None if again else Outcome(False, False, f"The {place.words} was not changed.")
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
-
-
-def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
-    run = state.get("run") or {}
-    attempt, before = int(run.get("run_attempt") or 0), int(snapshot.get("attempt", 0))
-    ended = run.get("status") == "completed" and attempt > before
-    conclusion = str(run.get("conclusion") or "none yet")
-    checks = [
-        check("attempt", f"> {before}", str(attempt or "unknown"), attempt > before),
-        check("conclusion", "success", conclusion, ended and conclusion == "success",
-              otherwise="not_verified" if ended else "pending"),
-    ]  # fmt: skip
-    return judged(checks, f"With the new value attempt {attempt} succeeded.")
-
-
 NAME = "github_secret_rotate"
 REMEDIATOR = Remediator(
     name=NAME,
@@ -203,7 +184,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
-    verify=_verify,
+    look=look_at_run,
+    verify=judge_next_attempt,
     resumes=True,
 )
