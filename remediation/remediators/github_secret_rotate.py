@@ -176,7 +176,8 @@ REMEDIATOR = Remediator(
     settle_seconds=5,
     deadline_seconds=600,
     parameters=Rotate,
-    permissions=("secrets: write", "environments: write", "organization secrets: write", "actions: write"),
+    # Not "secrets", which is a resource of Kubernetes.
+    permissions=("repository secrets: write", "environments: write", "organization secrets: write", "actions: write"),
     target_kinds=frozenset({"WorkflowRun"}),
     propose=_propose,
     preview=_preview,
