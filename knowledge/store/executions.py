@@ -7,6 +7,7 @@ slept past its lease writes nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, case, func, select, text, update
@@ -291,8 +292,12 @@ class StoredExecutions:
     """The executions and leases of one database; each method is one transaction of its own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Each is one statement, which is a transaction by itself; BEGIN and COMMIT would triple the round trips.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._given = engine
+
+    @cached_property
+    def _engine(self) -> AsyncEngine:
+        """Each is one statement, which is a transaction by itself; BEGIN and COMMIT would triple the round trips."""
+        return self._given.execution_options(isolation_level="AUTOCOMMIT")
 
     async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
         async with self._engine.begin() as db:
