@@ -127,6 +127,8 @@ def verify_audit(as_json: JsonOption = False) -> None:
 def _switch(paused: bool, as_json: bool) -> None:
     async def work(db: AsyncConnection) -> None:
         await switches.write(db, switches.PAUSED, paused, by=who())
+        if not paused:
+            await switches.write(db, switches.BREAKER, "", by=who())
         await audit.record(db, "switch.paused", actor=who(), value=paused)
 
     in_database(work)
@@ -142,7 +144,7 @@ def pause(as_json: JsonOption = False) -> None:
 
 
 def resume(as_json: JsonOption = False) -> None:
-    """Allow actions again."""
+    """Allow actions again; ends what the breaker over all targets stopped too."""
     _switch(False, as_json)
 
 
