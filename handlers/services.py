@@ -1,7 +1,7 @@
 """What a handler is given, and how often the story's clocks tick."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -18,6 +18,9 @@ from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
 from remediation.ports import Clients
+from remediation.remediators import adopt
+from remediation.rotation import PolicySources
+from remediation.sealing import PolicyRepositorySecrets
 
 
 def utc_now() -> datetime:
@@ -68,6 +71,9 @@ class Services:
         return Means(self.embedder, self.hosted_embedder, self.reranker, sendable(self.policy))
 
     def obey(self, policy: Policy) -> None:
-        """Take another policy from now on: the one thing here that changes while the program runs."""
+        """Take another policy from now on, and what is made from one: all that changes here while the program runs."""
+        sources, secrets = PolicySources(policy), PolicyRepositorySecrets(policy)
         object.__setattr__(self, "policy", policy)
+        object.__setattr__(self, "clients", replace(self.clients, secret_sources=sources, repository_secrets=secrets))
         self.people.policy = policy
+        adopt(policy.workflows)

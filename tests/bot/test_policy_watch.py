@@ -7,6 +7,7 @@ from typing import Any
 from bot.policy_watch import PolicyWatch
 from handlers.services import Services
 from remediation.policy import load_policy
+from remediation.remediators import REMEDIATORS
 from tests.handlers.office import made_services
 from tests.rows import opened
 
@@ -21,8 +22,14 @@ async def test_a_changed_policy_is_obeyed_and_a_broken_one_leaves_the_last_good_
         services: Services = made_services(engine, slack, database_url, policy=load_policy(path))
         watch = PolicyWatch(path)
         await watch.look(services)
-        path.write_text("mode: approve\n")
+        path.write_text(
+            "mode: approve\nworkflows: [{name: drain, title: Drain, kinds: [network],"
+            " webhook: {url: 'https://ops.example.com/drain'}}]\n"
+        )
         await watch.look(services)
+        assert "workflow_drain" in set(REMEDIATORS)
+        sources: Any = services.clients.secret_sources
+        assert sources.policy is services.policy
         assert (services.policy.mode, services.people.policy.mode, watch.lines()) == ("approve", "approve", [])
         path.write_text("mode: approve\nmoode: automatic\n")
         await watch.look(services)
@@ -37,3 +44,4 @@ async def test_a_changed_policy_is_obeyed_and_a_broken_one_leaves_the_last_good_
         path.write_text("mode: suggest\n")
         await watch.look(services)
         assert (services.policy.mode, watch.lines()) == ("suggest", [])
+        assert "workflow_drain" not in set(REMEDIATORS)
