@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 SANDBOX_START_S = 15.0
 TURN_S = 0.0005
+BACKLOG = 128
 
 
 async def run(settings: Settings, *, started_at: float, check: bool = False, as_json: bool = False) -> None:
@@ -124,6 +125,8 @@ def _listening_socket(settings: Settings) -> Any:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.http_host, settings.http_port))
+        # Now, not when it is served: bound alone, two could have it.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise SettingsError(

@@ -114,8 +114,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole stories first: they wait more than they compute, and begun last they would keep one worker busy alone."""
-    items.sort(key=lambda item: not item.path.is_relative_to(STORIES))
+    """The long ones first: begun last, they would keep one worker busy alone."""
+    items.sort(key=lambda item: not (item.path.is_relative_to(STORIES) or item.get_closest_marker("timeout")))
 
 
 # PostgreSQL

@@ -77,7 +77,7 @@ async def running(options: Options | None = None) -> AsyncIterator[Sandbox]:
         port = listener.getsockname()[1]
         root = f"http://{options.host}:{port}"
         state_dir = stack.enter_context(_state_dir(options.state_dir))
-        bot_port = options.bot_port or _free_port(options.host)
+        bot_port = options.bot_port or _kept_port(stack, options.host)
         tokens = Tokens()
         timing = Timing(ack=options.ack_seconds).scaled(options.time_scale)
         slack = new_slack(
@@ -175,9 +175,11 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _free_port(host: str) -> int:
-    with _listener(host, 0) as probe:
-        return int(probe.getsockname()[1])
+def _kept_port(stack: contextlib.AsyncExitStack, host: str) -> int:
+    """A free port for the bot, bound for as long as we run: whoever asks for any free port does not get it."""
+    kept = _listener(host, 0)
+    stack.callback(kept.close)
+    return int(kept.getsockname()[1])
 
 
 @contextlib.contextmanager
