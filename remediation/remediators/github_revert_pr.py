@@ -237,6 +237,5 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
-    replaces_pods=True,
     undo_text="the pull request is closed and its branch deleted, unless it is merged",
 )
