@@ -37,8 +37,11 @@ install-dev: install $(VENV)/.dev  ## the environment with test tools
 run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
 	@exec $(BIN)/codehealer run
 
-test: install-dev tools check  ## everything, browser tests included
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+# The checks go on beside the tests, which wait more than they compute; what they say comes last.
+test: install-dev tools  ## everything, browser tests included
+	@$(MAKE) -s check > $(VENV)/check.log 2>&1 & checking=$$!; \
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS); tested=$$?; \
+	wait $$checking; checked=$$?; cat $(VENV)/check.log; [ $$tested$$checked = 00 ]
 
 tools:  ## system programs that some tests need (as root or with passwordless sudo)
 	@sh tests/tools.sh
