@@ -698,9 +698,9 @@ async def recheck_open(services: Services) -> None:
     """Close what has been well for a while, where no source of alerts says when it is over."""
     async with services.engine.connect() as db:
         open_ones = await incidents.listed(db, only_open=True, limit=200)
-        told = {one.id for one in open_ones if await incidents.still_firing(db, one.id)}
+        firing = await incidents.firing(db, [one.id for one in open_ones])
     for incident in open_ones:
-        if incident.target is None or incident.id in told or not closes_by_itself(incident.state):
+        if incident.target is None or firing.get(incident.id) or not closes_by_itself(incident.state):
             continue
         well = await recovery.is_well(incident.target, services.clients, now=services.now())
         if not well:

@@ -4,8 +4,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, RowMapping, Text, and_, bindparam, delete, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    RowMapping,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.correlation import MARKS, OpenIncident
@@ -204,32 +218,42 @@ async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> No
 TELL_THE_END = ("alertmanager", "grafana", "slack", "pagerduty", "cloudwatch", "generic")
 
 
+_RESOLVED = alerts.alias("resolved")
+_ENDED = (
+    select(_RESOLVED.c.id)
+    .where(
+        _RESOLVED.c.incident_id == alerts.c.incident_id,
+        _RESOLVED.c.status == AlertStatus.RESOLVED,
+        _RESOLVED.c.source == alerts.c.source,
+        _RESOLVED.c.identity == alerts.c.identity,
+        _RESOLVED.c.fingerprint == alerts.c.fingerprint,
+        _RESOLVED.c.received_at >= alerts.c.received_at,
+        # The late end of an earlier spell ends nothing that began since. (UTC in ISO form: it sorts as text.)
+        or_(_RESOLVED.c.started == "", _RESOLVED.c.started >= alerts.c.started),
+    )
+    .exists()
+)
+# Built once: this is asked at every look at a fix, and for every open incident.
+_FIRING = (
+    select(alerts.c.incident_id, func.bool_or(~_ENDED).label("firing"))
+    .where(
+        alerts.c.incident_id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
+        alerts.c.status == AlertStatus.FIRING,
+        alerts.c.source.in_(TELL_THE_END),
+    )
+    .group_by(alerts.c.incident_id)
+)
+
+
+async def firing(db: AsyncConnection, incident_ids: Sequence[int]) -> Mapping[int, bool]:
+    """For each incident with alerts of sources that tell the end, whether one of them has not ended."""
+    rows = await db.execute(_FIRING, {"ids": list(incident_ids)})
+    return {row.incident_id: row.firing for row in rows}
+
+
 async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
     """Whether an alert of a source that tells the end has not ended; None when the incident has no such alert."""
-    resolved = alerts.alias("resolved")
-    ended = (
-        select(resolved.c.id)
-        .where(
-            resolved.c.incident_id == incident_id,
-            resolved.c.status == AlertStatus.RESOLVED,
-            resolved.c.source == alerts.c.source,
-            resolved.c.identity == alerts.c.identity,
-            resolved.c.fingerprint == alerts.c.fingerprint,
-            resolved.c.received_at >= alerts.c.received_at,
-            # The late end of an earlier spell ends nothing that began since. (UTC in ISO form: it sorts as text.)
-            or_(resolved.c.started == "", resolved.c.started >= alerts.c.started),
-        )
-        .exists()
-    )
-    rows = await db.execute(
-        select(ended).where(
-            alerts.c.incident_id == incident_id,
-            alerts.c.status == AlertStatus.FIRING,
-            alerts.c.source.in_(TELL_THE_END),
-        )
-    )
-    over = rows.scalars().all()
-    return not all(over) if over else None
+    return (await firing(db, [incident_id])).get(incident_id)
 
 
 async def began_near(db: AsyncConnection, target: Target, *, since: datetime, apart_from: int) -> Sequence[str]:
