@@ -64,7 +64,7 @@ class Between:
         parts += [self.commits] if self.commits else []
         parts += [f"custom resource definitions ({_named(self.crds)}), which stay as they are"] if self.crds else []
         told = f"Between them: {'; '.join(parts)}." if parts else ""
-        return " ".join(filter(None, (told, self.twice or ("No database migration is among it." if parts else ""))))
+        return " ".join(filter(None, (told, self.twice or ("No database migration." if parts else ""))))
 
 
 def _named(items: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ NAMES = ("card-waiting", "card-healed", "sandbox-page")
 LOOKS = {"": LIGHT, "-dark": DARK}
 MOST_BYTES = 200_000
 WIDE = {"width": 1200, "height": 740}
+TALL = {"width": 1200, "height": 1100}  # a card whole, without what lies over its edges
 SHARP = 1.75
 MARGIN = 8  # pixels around a card
 
@@ -57,7 +58,7 @@ async def _draw(chromium: str, folder: Path) -> dict[str, bytes]:
 
 async def _play(seats: Windows) -> dict[str, bytes]:
     page = await seats.open(size=WIDE)
-    sharp = {ending: await seats.open(size=WIDE, colours=colours, sharpness=SHARP) for ending, colours in LOOKS.items()}
+    sharp = {ending: await seats.open(size=TALL, colours=colours, sharpness=SHARP) for ending, colours in LOOKS.items()}
     await break_(page, "release-crash-checkout")
     drawn = {}
     for ending, each in sharp.items():

@@ -74,7 +74,8 @@ def _propose(context: Context) -> Action | NotOffered:
 def _preview(action: Action, context: Context) -> Preview:
     target, parameters = action.target, action.parameters
     goal = next((r for r in context.replica_sets if kube.uid_of(r) == parameters["replica_set_uid"]), None)
-    back = ", ".join(parameters["images"])
+    # The registry is in the diff; a card has few lines.
+    back = ", ".join(image.rpartition("/")[2] for image in parameters["images"])
     sentence = (
         f"Roll {target.kind} {target.name} back from revision {parameters['from_revision']} "
         f"to {parameters['to_revision']} ({back})."

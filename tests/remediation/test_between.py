@@ -80,7 +80,7 @@ async def test_a_release_with_a_migration_asks_twice_and_a_plain_one_does_not(si
     assert migrated.action.name == plain.action.name == "k8s_rollback"
     assert "db/migrations/0047_flag_shares.sql" in migrated.twice
     assert plain.twice == ""
-    assert "No database migration is among it." in plain.preview
+    assert "No database migration." in plain.preview
     # Without GitHub the commits are not known, so neither is what they did to the database.
     site.world.github.token = "another"
     unknown = await site.plan(FailureKind.CRASHLOOP, site.incident("checkout"))
