@@ -9,7 +9,7 @@ import pytest
 from bot.sandbox.world.scenarios import BY_ID
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind, Plan
-from remediation import argocd_state, gitops
+from remediation import argocd_state, gitops, sighting
 from remediation.context import Context
 from remediation.execution import run, undo
 from remediation.planning import plan
@@ -146,6 +146,9 @@ async def test_what_stands_in_the_way_is_seen_before_anything_is_sent(site: Site
         store.auto_sync = True
         assert "revert the commit in Git" in await refusal()
         store.auto_sync = False
+        store.history.append(replace(store.history[-1], id=store.history[-1].id + 1, revision="e" * 40))
+        assert "another revision was deployed meanwhile: eeeeeeeeee" in await refusal()
+        store.history.pop()
         store.history[0] = replace(store.history[0], revision="f" * 40)
         store.history[:] = store.history[-1:]
         assert "history has no row" in await refusal()
@@ -194,6 +197,16 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     assert outcome.ok, outcome.detail
     await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
     assert await undo(row, services(site, store)) == outcome  # as it is stored: nothing is sent again
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_deployment_since_the_proposal_makes_it_stale(site: Site, case: Case) -> None:
+    action = await action_of(site, case)
+    seen = sighting.seen_of(await site.context(site.incident(case.service, source="argocd")), action.target)
+    assert await sighting.changed(action.target, seen, site.clients) == ""
+    rows = app(site, case).history
+    rows.append(replace(rows[-1], id=rows[-1].id + 1, revision="e" * 40))
+    assert await sighting.changed(action.target, seen, site.clients) == "Argo CD deployed eeeeeeeeee"
 
 
 async def test_only_a_passing_fault_is_synced_again(site: Site) -> None:
