@@ -184,7 +184,9 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     store = MemoryStore(execution(action))
     await run(store.rows[7], services(site, store))
     await site.until(lambda: app(site, case).operation.phase == "Succeeded", "the operation ended")
-    row = replace(store.rows[7], snapshot={**store.rows[7].snapshot, "health": "Healthy"})
+    row = replace(
+        store.rows[7], snapshot={**store.rows[7].snapshot, "health": "Healthy", "mark": store.rows[7].outcome.mark}
+    )
     client = site.clients.argocd
     assert client is not None
     application = await client.application(case.service)
@@ -197,6 +199,45 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     assert outcome.ok, outcome.detail
     await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
     assert await undo(row, services(site, store)) == outcome  # as it is stored: nothing is sent again
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "why"),
+    [
+        ("another operation", "left as it is"),
+        ("another revision", "left as it is"),
+        ("a migration", "db/migrate/1_points.sql"),
+    ],
+)
+async def test_a_sync_is_only_taken_back_where_it_is_ours_and_no_migration_lies_between(
+    site: Site, meanwhile: str, why: str
+) -> None:
+    await site.world.break_(SYNC.scenario)
+    hub, argo = site.world.github.store, site.world.argocd.store
+    if meanwhile == "a migration":
+        hub.commit(hub.repositories["acme/checkout"], "Add points", {"db/migrate/1_points.sql": "ALTER TABLE a;"})
+    await site.until(lambda: app(site, SYNC).operation.phase == "Failed", "the sync failed")
+    found = await site.plan(SYNC.kind, site.incident("checkout", source="argocd"))
+    assert found.action is not None, found.no_action_because
+    store = MemoryStore(execution(found.action))
+    assert (await run(store.rows[7], services(site, store))).ok
+    await site.until(lambda: app(site, SYNC).operation.phase == "Succeeded", "the operation ended")
+    rows, synced = app(site, SYNC).history, app(site, SYNC).history[-1].revision
+    if meanwhile == "another operation":
+        argo.sync(app(site, SYNC), synced, (), "kim")
+        await site.until(lambda: app(site, SYNC).operation.phase == "Succeeded", "kim's ended")
+        seen = {"application": await site.clients.argocd.application("checkout")}  # type: ignore[union-attr]
+        seen["application"]["status"]["health"] = {"status": "Degraded"}
+        assert store.rows[7].outcome is not None
+        snapshot = {**store.rows[7].snapshot, "health": "Healthy", "mark": store.rows[7].outcome.mark}
+        assert REMEDIATORS["argocd_sync"].verify(found.action, snapshot, seen).verdict == "pending"
+    elif meanwhile == "another revision":
+        rows.append(replace(rows[-1], id=rows[-1].id + 1, revision="e" * 40))
+    before = writes(site)
+    outcome = await undo(store.rows[7], services(site, store))
+    assert outcome is not None
+    assert why in outcome.detail
+    assert writes(site) == before
 
 
 @pytest.mark.parametrize("case", CASES)
