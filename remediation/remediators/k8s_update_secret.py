@@ -46,13 +46,15 @@ class Workload(Parameters):
 class UpdateSecret(Parameters):
     """The Secret by name, key and uid; `users` are the workloads to be restarted.
 
-    `source` is only words for people: the source itself is looked up in the policy when it is used.
+    `source` is only words for people: the source itself is looked up in the policy when it is used, and must be the one
+    of `source_digest`.
     """
 
     secret: str
     key: str
     uid: str
     source: str
+    source_digest: str
     users: list[Workload]
 
 
@@ -74,6 +76,7 @@ def _propose(context: Context) -> Action | NotOffered:
                 "key": one.configured.key,
                 "uid": one.uid,
                 "source": one.configured.source.words,
+                "source_digest": one.configured.source.digest,
                 "users": [{"kind": kind, "name": name} for kind, name in one.users],
             }
             return Action(NAME, target, parameters)
@@ -101,7 +104,7 @@ async def _value(action: Action, wanted: UpdateSecret, clients: Clients) -> Secr
     """The source's value as it is now. Refused where the policy names another source by now, or none."""
     sources = clients.secret_sources
     source = sources.source_of(action.target, wanted.secret, wanted.key) if sources else None
-    if source is None or source.words != wanted.source:
+    if source is None or source.digest != wanted.source_digest:
         raise Refused(f"The policy no longer takes {wanted.secret}/{wanted.key} from {wanted.source}. Diagnose again.")
     return await new_value(source)
 

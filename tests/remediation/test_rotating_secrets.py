@@ -13,8 +13,10 @@ from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from knowledge.store.codec import to_json
 from remediation.execution import run
+from remediation.policy_file import Service
 from remediation.remediators import REMEDIATORS
 from remediation.rotation import PolicySources
+from remediation.secret_sources import SecretSource
 from tests.remediation.site import MemoryStore, Site, execution, services, vault
 
 NAME = "k8s_update_secret"
@@ -122,10 +124,20 @@ async def test_what_needs_no_rotation_or_changed_meanwhile_is_left_alone(site: S
     outcome = await run(store.rows[7], services(site, store))
     assert not outcome.ok
     assert secret(site)["data"] == theirs["data"]
-    # Nor is anything read from a source that the policy no longer names.
-    bare = site.policy.model_copy(update={"services": ()})
-    with pytest.raises(Refused, match="no longer takes"):
-        await ENTRY.preflight(action, replace(site.clients, secret_sources=PolicySources(bare)))
+    # Nor is anything read from a source that the policy no longer names, whatever it is called.
+    same_words = SecretSource(command=("vault", "kv", "get", "another"))
+    action = replace(action, parameters={**action.parameters, "source": same_words.words})
+    for services_now in ((), (with_source(site, same_words),)):
+        now = site.policy.model_copy(update={"services": services_now})
+        with pytest.raises(Refused, match="no longer takes"):
+            await ENTRY.preflight(action, replace(site.clients, secret_sources=PolicySources(now)))
+
+
+def with_source(site: Site, source: SecretSource) -> Service:
+    """The row of orders with this source of its only secret."""
+    row = next(s for s in site.policy.services if s.name == "orders")
+    (named,) = row.secrets
+    return row.model_copy(update={"secrets": (named.model_copy(update={"source": source}),)})
 
 
 OWNER = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "x", "uid": "u", "controller": True}
