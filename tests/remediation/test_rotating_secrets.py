@@ -13,7 +13,7 @@ from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from knowledge.store.codec import to_json
 from remediation.execution import run
-from remediation.policy_file import Service
+from remediation.policy_file import Service, Workload
 from remediation.remediators import REMEDIATORS
 from remediation.rotation import PolicySources
 from remediation.secret_sources import SecretSource
@@ -159,6 +159,15 @@ async def test_a_secret_that_is_not_ours_to_rotate_is_not_offered(site: Site) ->
     worker = copy.deepcopy(store.get("deployments", "shop", "orders"))
     store.create("deployments", {**worker, "metadata": {"name": "orders-worker", "namespace": "shop"}})
     assert "Deployment orders-worker reads it too" in await why_not()
+    row = next(s for s in site.policy.services if s.name == "orders")
+    theirs = row.model_copy(update={"name": "mail", "workload": Workload(name="orders-worker"), "secrets": ()})
+    site.policy = site.policy.model_copy(update={"services": (*site.policy.services, theirs)})
+    assert "Deployment orders-worker of mail reads it too" in await why_not()
+    ours = theirs.model_copy(update={"name": "orders", "repository": ""})
+    site.policy = site.policy.model_copy(update={"services": (*site.policy.services[:-1], ours)})
+    offered = await plan(site)
+    assert len(offered.action.parameters["users"]) == 2
+    assert offered.touches.pods == 2 * worker["spec"]["replicas"]
     store.delete("secrets", "shop", "orders-db")
     assert "not found" in dict((await plan(site)).excluded)[NAME]
 
