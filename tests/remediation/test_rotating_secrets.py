@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +132,27 @@ async def test_what_needs_no_rotation_or_changed_meanwhile_is_left_alone(site: S
         now = site.policy.model_copy(update={"services": services_now})
         with pytest.raises(Refused, match="no longer takes"):
             await ENTRY.preflight(action, replace(site.clients, secret_sources=PolicySources(now)))
+
+
+async def test_a_command_is_run_once_and_only_for_the_write(site: Site, tmp_path: Path) -> None:
+    """It may make a new credential each time."""
+    await broken(site)
+    script = f"echo >> {tmp_path}/runs; cat {vault()}/orders-db"
+    row = with_source(site, SecretSource(command=("sh", "-c", script)))
+    site.policy = site.policy.model_copy(update={"services": (row,)})
+    site.clients = replace(site.clients, secret_sources=PolicySources(site.policy))
+    action = (await plan(site)).action
+    pretended = MemoryStore(execution(action))
+    assert (await run(pretended.rows[7], services(site, pretended, dry_run=True))).ok
+    assert not (tmp_path / "runs").exists()
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+    assert (tmp_path / "runs").read_text() == "\n"
+    assert in_cluster(site) == site.world.kubernetes.cluster.passwords["orders"]
+    # What is there already is not written again.
+    again = MemoryStore(replace(execution(action), id=8))
+    assert "already" in (await run(again.rows[8], services(site, again))).detail
 
 
 def with_source(site: Site, source: SecretSource) -> Service:
