@@ -279,7 +279,7 @@ async def diagnose(services: Services, incident_id: int) -> None:
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
     if plan.action and seen:
-        plan = replace(plan, seen=sighting.seen_of(seen))
+        plan = replace(plan, seen=sighting.seen_of(seen, plan.action.target))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state is not S.DIAGNOSING:

@@ -18,4 +18,9 @@ def touched_by(action: Action, context: Context, *, whole_workload: bool) -> Tou
     if isinstance(was, int) and isinstance(to, int):
         # What runs is left alone by more replicas, and loses as many pods as are taken away.
         return Touched(replicas=max(0, to - was), pods=max(0, was - to), of=have)
+    secret = (action.parameters.get("secret"), action.parameters.get("key"))
+    reading = next((s.pods for s in context.secrets if (s.configured.name, s.configured.key) == secret), 0)
+    if reading > have:
+        # Whatever else reads a rotated Secret is restarted with it.
+        return Touched(pods=reading, of=reading)
     return Touched(pods=have if whole_workload else min(1, have), of=have)

@@ -1,6 +1,7 @@
 """What is known about the Argo CD application of a service, and which targets come with it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from knowledge.errors import CodeHealerError
@@ -79,12 +80,21 @@ async def _crossed(application: Json, service: Service, clients: Clients) -> Cro
     rows, good = history(application), last_good(application)
     if good is None:
         return None
+    mine = (service.repository, service.manifests)
+    return await crossed_in(application, mine, clients, good=good.revision, bad=rows[-1].revision)
+
+
+async def crossed_in(
+    application: Json, repositories: Sequence[str], clients: Clients, *, good: str, bad: str
+) -> Crossed:  # fmt: skip
+    """The same for any two revisions, where the application's source is one of `repositories`."""
     unknown = "A database migration between the two revisions cannot be ruled out"
     repository = source_of(application)[0]
-    if clients.code_host is None or repository.lower() not in {service.repository.lower(), service.manifests.lower()}:
+    mine = {one.lower() for one in repositories if one}
+    if clients.code_host is None or repository.lower() not in mine:
         return Crossed("What lies between is not known here.", f"{unknown}: their commits are not known here.")
     try:
-        compared = await clients.code_host.compare(repository, good.revision, rows[-1].revision)
+        compared = await clients.code_host.compare(repository, good, bad)
     except CodeHealerError as error:
         return Crossed("What lies between could not be had.", f"{unknown}: {error}")
     return crossed(compared)

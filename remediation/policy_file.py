@@ -86,6 +86,10 @@ class ServiceSecret(_Part):
     source: SecretSource
 
 
+def _repeated(values: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    return next((value for value in values if values.count(value) > 1), None)
+
+
 class Service(_Part):
     """One service in one environment: the only place from which targets are made."""
 
@@ -116,6 +120,12 @@ class Service(_Part):
     def _findable(self) -> "Service":
         if self.workload is not None and not self.namespace:
             raise ValueError("a workload needs its namespace")
+        # GitHub takes no notice of capitals here.
+        places = [(s.name.upper(), s.environment.lower(), s.organization) for s in self.github_secrets]
+        if again := _repeated(places):
+            raise ValueError(f"github_secrets names {again[0]} twice in the same place")
+        if key := _repeated([(s.name, s.key) for s in self.secrets]):
+            raise ValueError(f"secrets names {key[0]}/{key[1]} twice")
         return self
 
 

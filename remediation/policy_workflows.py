@@ -1,5 +1,6 @@
 """A team's own workflows and builds in policy.yaml: what may be dispatched, with which values, and how it is judged."""
 
+import hashlib
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -141,6 +142,11 @@ class Workflow(_Part):
     @property
     def action(self) -> str:
         return f"workflow_{self.name}"
+
+    @property
+    def digest(self) -> str:
+        """Of the whole entry, so that an approval is bound to what it does and where."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Workflow":

@@ -179,8 +179,10 @@ class Pager(Protocol):
 class RepositorySecrets(Protocol):
     """Where the policy in force says that new values of a repository's secrets come from."""
 
-    def source_of(self, target: Target, name: str) -> SecretSource | None:
-        """None where the target's row of the services table names none for that secret."""
+    def source_of(
+        self, target: Target, name: str, *, environment: str, organization: bool
+    ) -> SecretSource | None:  # fmt: skip
+        """None where the target's row of the services table names none for the secret in that place."""
         ...
 
 

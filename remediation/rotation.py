@@ -23,7 +23,7 @@ class SecretState:
     """One configured key of a Secret as it is now, without its value.
 
     `problem` is why it cannot be given a new value, "" where it can; `users` are (kind, name) of the workloads that
-    read it, in order; `changed_at` is when the Secret was last written.
+    read it, in order, and `pods` how many they have together; `changed_at` is when the Secret was last written.
     """
 
     configured: ServiceSecret
@@ -31,6 +31,7 @@ class SecretState:
     resource_version: str = ""
     changed_at: datetime | None = None
     users: tuple[tuple[str, str], ...] = ()
+    pods: int = 0
     problem: str = ""
 
 
@@ -78,6 +79,7 @@ async def _state(
         resource_version=str(body["metadata"].get("resourceVersion", "")),
         changed_at=kube.changed_at(body),
         users=tuple(sorted((str(w["kind"]), kube.name_of(w)) for w in reading)),
+        pods=sum(map(kube.replicas_of, reading)),
         problem=_problem(body, configured) or _users_problem(reading, target, policy),
     )
 
@@ -98,20 +100,25 @@ def _problem(body: Json, configured: ServiceSecret) -> str:
 
 
 def _users_problem(reading: list[Json], target: Target, policy: Policy) -> str:
-    """Only what the services table lists is ever touched."""
+    """Only what the services table lists as this service's own: the rules, the lease and the dry run that are looked at
+    are the target's, and another service has its own."""
     if len(reading) > MAX_USERS:
         return f"{len(reading)} workloads read it, more than {MAX_USERS}"
     listed = {
-        (s.workload.kind, s.workload.name)
+        (s.workload.kind, s.workload.name): s.name
         for s in policy.services
         if s.workload and s.namespace == target.namespace and s.cluster == target.cluster
         if s.environment == target.environment
     }
     for body in reading:
-        if (body["kind"], kube.name_of(body)) not in listed:
-            return f"{body['kind']} {kube.name_of(body)} reads it too, and no row of the services table lists that"
+        name = f"{body['kind']} {kube.name_of(body)}"
+        service = listed.get((body["kind"], kube.name_of(body)))
+        if service is None:
+            return f"{name} reads it too, and no row of the services table lists that"
+        if service != target.service:
+            return f"{name} of {service} reads it too, and would be restarted outside the rules for {service}"
         if hindrance := kube.rollout_hindrance(body, failing=False):
-            return f"{body['kind']} {kube.name_of(body)} reads it and could not be restarted: {hindrance}"
+            return f"{name} reads it and could not be restarted: {hindrance}"
     return ""
 
 

@@ -57,9 +57,13 @@ class PolicyRepositorySecrets:
 
     policy: Policy
 
-    def source_of(self, target: Target, name: str) -> SecretSource | None:
+    def source_of(
+        self, target: Target, name: str, *, environment: str, organization: bool
+    ) -> SecretSource | None:  # fmt: skip
         row = service_of(self.policy, target)
-        return next((one.source for one in row.github_secrets if one.name == name), None) if row else None
+        wanted = (name, environment, organization)
+        rows = row.github_secrets if row else ()
+        return next((one.source for one in rows if (one.name, one.environment, one.organization) == wanted), None)
 
 
 async def state(host: CodeHost, place: Place) -> Json:

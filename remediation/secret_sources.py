@@ -6,6 +6,7 @@ program that fails may print half of a secret.
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import stat
@@ -56,6 +57,11 @@ class SecretSource(BaseModel):
     def words(self) -> str:
         """What people are shown: the file, or the program without its arguments."""
         return f"the file {self.file}" if self.file else f"the command {Path(self.command[0]).name}"
+
+    @property
+    def digest(self) -> str:
+        """Tells one source from another whose words are the same; an approval is bound to it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 async def new_value(source: SecretSource) -> SecretStr:

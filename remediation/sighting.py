@@ -8,19 +8,23 @@ from typing import Any
 from knowledge.errors import CodeHealerError, NotFound
 from knowledge.model import Target
 from remediation import kube
+from remediation.argocd_state import history
 from remediation.context import Context
 from remediation.ports import Clients, Json
 
 
-def seen_of(context: Context) -> dict[str, Any]:
-    """What to compare later: pure. Empty where nothing of the target was seen.
+def seen_of(context: Context, target: Target) -> dict[str, Any]:
+    """What to compare later of the fix's target: pure. Empty where nothing of it was seen.
 
-    Status, annotations and resourceVersion change by themselves and are left out; the number of replicas counts unless
-    an autoscaler or the number of nodes sets it.
+    A branch gets commits all day; whether one of them matters is left to the look just before acting. Status,
+    annotations and resourceVersion change by themselves and are left out; the number of replicas counts unless an
+    autoscaler or the number of nodes sets it.
     """
-    if context.run is not None:
-        return {"attempt": context.run.get("run_attempt")}
-    if context.workload is None:
+    if target.kind == "WorkflowRun":
+        return {"attempt": context.run.get("run_attempt")} if context.run is not None else {}
+    if target.kind == "Application":
+        return _deployed((context.gitops.application if context.gitops else None) or {})
+    if target.kind == "Branch" or context.workload is None:
         return {}
     if context.autoscalers or context.workload.get("kind") == "DaemonSet":
         return _workload(context.workload)
@@ -33,6 +37,11 @@ def _workload(workload: Json) -> dict[str, Any]:
     return {"uid": kube.uid_of(workload), "template": hashlib.sha256(template.encode()).hexdigest()[:32]}
 
 
+def _deployed(application: Json) -> dict[str, Any]:
+    rows = history(application)
+    return {"deployed": rows[-1].id, "revision": rows[-1].revision} if rows else {}
+
+
 async def changed(target: Target, seen: Mapping[str, Any], clients: Clients) -> str:
     """What has changed, as a clause for people; "" where nothing has or it cannot be told now.
 
@@ -43,6 +52,10 @@ async def changed(target: Target, seen: Mapping[str, Any], clients: Clients) -> 
     try:
         if target.kind == "WorkflowRun":
             return await _run_again(target, seen, clients)
+        if target.kind == "Application":
+            return await _deployed_anew(target, seen, clients)
+        if target.kind == "Branch":
+            return ""
         return await _workload_changed(target, seen, clients)
     except NotFound:
         return "the target is gone"
@@ -55,6 +68,14 @@ async def _run_again(target: Target, seen: Mapping[str, Any], clients: Clients) 
         return ""
     run = await clients.code_host.run(target.repository, int(target.name))
     return "" if run.get("run_attempt") == seen.get("attempt") else "the run was started again"
+
+
+async def _deployed_anew(target: Target, seen: Mapping[str, Any], clients: Clients) -> str:
+    # What was kept by an earlier version is of the workload, and tells nothing of the application.
+    if clients.argocd is None or "deployed" not in seen:
+        return ""
+    now = _deployed(await clients.argocd.application(target.name))
+    return f"Argo CD deployed {str(now.get('revision', ''))[:10]}" if now and now != dict(seen) else ""
 
 
 async def _workload_changed(target: Target, seen: Mapping[str, Any], clients: Clients) -> str:

@@ -86,17 +86,17 @@ async def ended(clients: Clients, name: str, since: str) -> Json:
 
 
 def checks_of(application: Json, snapshot: Mapping[str, Any], *, is_ours: bool) -> list[RuleResult]:
-    """The operation and the health after it. Worse: it went through, and what was not degraded before is now."""
+    """The operation and the health after it. Worse: ours went through, and what was not degraded before is now."""
     now = sync_status(application)
     failed = now.phase in FAILED
     was_degraded = snapshot.get("health") in {"Degraded", "Missing"}
+    made_it_so = is_ours and now.phase == "Succeeded" and now.health == "Degraded" and not was_degraded
     return [
         check("operation", "ours", "ours" if is_ours else "another's", is_ours),
         check("phase", "Succeeded", now.phase or "none", now.phase == "Succeeded",
               otherwise="not_verified" if failed and is_ours else "pending"),
         check("health", "Healthy", now.health, now.health == "Healthy",
-              otherwise="worse" if now.phase == "Succeeded" and now.health == "Degraded" and not was_degraded
-              else "pending"),
+              otherwise="worse" if made_it_so else "pending"),
     ]  # fmt: skip
 
 

@@ -30,12 +30,16 @@ from remediation.registry import (
 )
 from remediation.remediators import _argocd
 
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._+-]{1,100}$")]
+
 
 class Rollback(Parameters):
-    """A row of the application's history by its number, and the revision that the row must still have."""
+    """From the newest row of the application's history back to an earlier one: numbers, and the rows' revisions."""
 
     id: Annotated[int, Field(ge=0)]
-    revision: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._+-]{1,100}$")]
+    revision: Revision
+    from_id: Annotated[int, Field(ge=0)]
+    from_revision: Revision
 
 
 def _parameters(action: Action) -> Rollback:
@@ -67,14 +71,14 @@ def _propose(context: Context) -> Action | NotOffered:
     good = last_good(application)
     if good is None:
         return NotOffered("no earlier revision is known to have served")
-    return Action(NAME, context.target, {"id": good.id, "revision": good.revision})
+    bad = history(application)[-1]
+    parameters = {"id": good.id, "revision": good.revision, "from_id": bad.id, "from_revision": bad.revision}
+    return Action(NAME, context.target, parameters)
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    application = (context.gitops.application if context.gitops else None) or {}
-    wanted, rows = _parameters(action), history(application)
-    current = rows[-1].revision[:10] if rows else "the present revision"
-    name = action.target.name
+    wanted, name = _parameters(action), action.target.name
+    current = wanted.from_revision[:10]
     sentence = (
         f"Roll Argo CD application {name} back from {current} to {wanted.revision[:10]} (id {wanted.id}). "
         "Git keeps the present revision, so the application will show as out of sync."
@@ -97,6 +101,9 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
         reason = f"the history has no row {wanted.id} with {wanted.revision[:10]} any more"
     elif rows[-1].revision == wanted.revision:
         reason = "it is at that revision already"
+    elif (rows[-1].id, rows[-1].revision) != (wanted.from_id, wanted.from_revision):
+        # What lies between, and whom to ask about it, was told of another pair of revisions.
+        reason = f"another revision was deployed meanwhile: {rows[-1].revision[:10]}"
     if reason:
         return Preflight(False, {}, f"Not rolled back: {reason}.")
     return Preflight(True, _argocd.snapshot_of(application), "")

@@ -12,7 +12,8 @@ from pydantic import StringConstraints
 
 from knowledge.errors import Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
-from remediation.argocd_state import FAILED, failing_text, marked, out_of_sync, sync_status
+from remediation import gitops
+from remediation.argocd_state import FAILED, failing_text, history, marked, out_of_sync, sync_status
 from remediation.context import Context
 from remediation.ports import EXECUTION_ANNOTATION, Clients, Json
 from remediation.registry import (
@@ -135,12 +136,31 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
     application = state.get("application") or {}
     now = sync_status(application)
-    checks = _argocd.checks_of(application, snapshot, is_ours=_argocd.another_began(application, snapshot))
+    checks = _argocd.checks_of(application, snapshot, is_ours=_is_ours(application, snapshot))
     checks.append(check("sync", "Synced", now.sync, now.sync == "Synced"))
     return judged(checks, f"{action.target.name} is synced and healthy.")
 
 
+def _is_ours(application: Json, snapshot: Mapping[str, Any]) -> bool:
+    """By the mark: auto-sync and people start operations too."""
+    number = (snapshot.get("mark") or {}).get("execution")
+    return number is not None and marked(application, int(number))
+
+
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    """Only where nothing was deployed since, and never over a database migration: nobody would be asked about it."""
+    application = await _argocd.argocd(clients).application(action.target.name)
+    rows, wanted = history(application), _parameters(action)
+    before = str(snapshot.get("deployed_revision") or "")
+    if not marked(application, execution_id) or not rows or rows[-1].revision != wanted.revision:
+        return Outcome(False, False, "Another operation began since, or deployed something; it was left as it is.")
+    if before == wanted.revision:
+        return Outcome(False, False, "The same revision was deployed before, so there is none to go back to.")
+    lies_between = await gitops.crossed_in(
+        application, (action.target.repository,), clients, good=before, bad=wanted.revision
+    )
+    if lies_between.twice:
+        return Outcome(False, False, f"It was not rolled back. {lies_between.twice} A person has to decide.")
     return await _argocd.back(action, snapshot, clients)
 
 
@@ -165,5 +185,6 @@ REMEDIATOR = Remediator(
     verify=_verify,
     undo=_undo,
     replaces_pods=True,
-    undo_text="Argo CD rolls back to the revision that was deployed before, unless auto-sync is on",
+    undo_text="Argo CD rolls back to the revision that was deployed before, unless auto-sync is on, something else "
+    "was deployed since, or a database migration between the two is not ruled out",
 )

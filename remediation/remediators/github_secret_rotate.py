@@ -32,11 +32,16 @@ from remediation.secret_sources import SecretSource, new_value
 
 
 class Rotate(Parameters):
-    """Which secret, by the policy's row, and the attempt that failed for it."""
+    """Which secret, by the policy's row, and the attempt that failed for it.
+
+    `source` is words for people; that the policy still names the same one is told by `source_digest`.
+    """
 
     secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
     environment: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,100}$")] = ""
     organization: bool = False
+    source: str
+    source_digest: str
     attempt: Annotated[int, Field(ge=1)]
 
 
@@ -64,6 +69,8 @@ def _propose(context: Context) -> Action | NotOffered:
         "secret": chosen.name,
         "environment": chosen.environment,
         "organization": chosen.organization,
+        "source": chosen.source.words,
+        "source_digest": chosen.source.digest,
         "attempt": int(context.run.get("run_attempt") or 1),
     }
     return Action(NAME, context.target, parameters)
@@ -87,9 +94,7 @@ def _meant(secrets: tuple[RepositorySecret, ...], failed: frozenset[str]) -> Rep
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    place = _place(action)
-    named = context.service.github_secrets if context.service else ()
-    source = next((one.source.words for one in named if one.name == place.name), "the policy's source")
+    place, source = _place(action), _parameters(action).source
     sentence = (
         f"Give {place.words} the value that {source} has now, and run the failed jobs again. This cannot be undone: "
         "GitHub never shows the value before."
@@ -99,10 +104,16 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 def _source(action: Action, clients: Clients) -> SecretSource:
-    found = clients.repository_secrets
-    source = found.source_of(action.target, _parameters(action).secret) if found else None
+    found, wanted, place = clients.repository_secrets, _parameters(action), _place(action)
+    source = (
+        found.source_of(action.target, place.name, environment=place.environment, organization=place.organization)
+        if found
+        else None
+    )
     if source is None:
-        raise Refused(f"policy.yaml names no source for {_parameters(action).secret} any more.")
+        raise Refused(f"policy.yaml names no source for {wanted.secret} any more.")
+    if source.digest != wanted.source_digest:
+        raise Refused(f"policy.yaml has another source for {wanted.secret} by now. Diagnose again.")
     return source
 
 

@@ -32,7 +32,7 @@ from remediation.registry import (
 )
 from remediation.remediators._workload import cluster_of, fetch, mark_of, marked, rollout_check, snapshot_of
 from remediation.remediators.k8s_restart_rollout import annotated, replaced, restarting
-from remediation.secret_sources import new_value
+from remediation.secret_sources import SecretSource, new_value
 
 PATCH_ATTEMPTS = 3
 PATCH_PAUSE_S = 0.5
@@ -46,13 +46,15 @@ class Workload(Parameters):
 class UpdateSecret(Parameters):
     """The Secret by name, key and uid; `users` are the workloads to be restarted.
 
-    `source` is only words for people: the source itself is looked up in the policy when it is used.
+    `source` is only words for people: the source itself is looked up in the policy when it is used, and must be the one
+    of `source_digest`.
     """
 
     secret: str
     key: str
     uid: str
     source: str
+    source_digest: str
     users: list[Workload]
 
 
@@ -74,6 +76,7 @@ def _propose(context: Context) -> Action | NotOffered:
                 "key": one.configured.key,
                 "uid": one.uid,
                 "source": one.configured.source.words,
+                "source_digest": one.configured.source.digest,
                 "users": [{"kind": kind, "name": name} for kind, name in one.users],
             }
             return Action(NAME, target, parameters)
@@ -97,24 +100,30 @@ def _parameters(action: Action) -> UpdateSecret:
     return wanted
 
 
-async def _value(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretStr:
-    """The source's value as it is now. Refused where the policy names another source by now, or none."""
+def _source(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretSource:
+    """Refused where the policy names another source by now, or none."""
     sources = clients.secret_sources
     source = sources.source_of(action.target, wanted.secret, wanted.key) if sources else None
-    if source is None or source.words != wanted.source:
+    if source is None or source.digest != wanted.source_digest:
         raise Refused(f"The policy no longer takes {wanted.secret}/{wanted.key} from {wanted.source}. Diagnose again.")
-    return await new_value(source)
+    return source
+
+
+async def _beforehand(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretStr | None:
+    """What a file has. None for a command, which may make a new value each time: it is run for the write alone."""
+    source = _source(action, wanted, clients)
+    return await new_value(source) if source.file is not None else None
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    """Compares the source's value with the cluster's, and keeps neither."""
+    """Compares a file's value with the cluster's, and keeps neither."""
     wanted, target = _parameters(action), action.target
     secret = await _secret(action, wanted, clients)
     if kube.uid_of(secret) != wanted.uid:
         return Preflight(False, {}, f"Secret {wanted.secret} is another one by now; nothing was done.")
-    if _same(secret, wanted.key, await _value(action, wanted, clients)):
-        why = f"Secret {wanted.secret} has the value of {wanted.source} already; nothing was done."
-        return Preflight(False, {}, why)
+    value = await _beforehand(action, wanted, clients)
+    if value is not None and _same(secret, wanted.key, value):
+        return Preflight(False, {}, _already(wanted))
     state = await fetch(action, clients)
     users = [await _user(target, one, wanted, clients) for one in wanted.users]
     snapshot = {
@@ -125,6 +134,10 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
         "users": users,
     }
     return Preflight(True, snapshot, "")
+
+
+def _already(wanted: UpdateSecret) -> str:
+    return f"Secret {wanted.secret} has the value of {wanted.source} already; nothing was done."
 
 
 async def _secret(action: Action, wanted: UpdateSecret, clients: Clients) -> Json:
@@ -153,10 +166,10 @@ async def _user(target: Target, one: Workload, wanted: UpdateSecret, clients: Cl
 
 
 def _writing(
-    snapshot: Mapping[str, Any], wanted: UpdateSecret, value: SecretStr, execution_id: int
+    snapshot: Mapping[str, Any], wanted: UpdateSecret, encoded: str, execution_id: int
 ) -> list[Json]:  # fmt: skip
+    """`encoded` is the value in base64."""
     key = wanted.key.replace("~", "~0").replace("/", "~1")
-    encoded = base64.b64encode(value.get_secret_value().encode()).decode()
     return [
         {"op": "test", "path": "/metadata/uid", "value": snapshot["secret_uid"]},
         {"op": "test", "path": "/metadata/resourceVersion", "value": snapshot["secret_version"]},
@@ -165,12 +178,19 @@ def _writing(
     ]
 
 
+def _encoded(value: SecretStr) -> str:
+    return base64.b64encode(value.get_secret_value().encode()).decode()
+
+
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
     wanted, target = _parameters(action), action.target
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
-    operations = _writing(ready.snapshot, wanted, await _value(action, wanted, clients), 0)
+    value = await _beforehand(action, wanted, clients)
+    # What is there already does for a command: the cluster is asked whether it would take a write, not which.
+    present = (await _secret(action, wanted, clients)).get("data") or {}
+    operations = _writing(ready.snapshot, wanted, _encoded(value) if value else present.get(wanted.key, ""), 0)
     cluster = cluster_of(clients)
     await cluster.patch(target.cluster, "Secret", target.namespace, wanted.secret, operations, dry_run=True)
     return Outcome(True, False, f"Dry run: the cluster would accept a new value in Secret {wanted.secret}.")
@@ -178,8 +198,12 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     wanted = _parameters(action)
-    if mark_of(await _secret(action, wanted, clients)) != str(execution_id):
-        await _write(action, wanted, snapshot, execution_id, clients)
+    secret = await _secret(action, wanted, clients)
+    if mark_of(secret) != str(execution_id):
+        value = await new_value(_source(action, wanted, clients))
+        if _same(secret, wanted.key, value):
+            raise Refused(_already(wanted))
+        await _write(action, wanted, snapshot, execution_id, clients, value)
     left: list[str] = []
     for user in snapshot["users"]:
         why = await _restart(action.target, user, execution_id, clients)
@@ -196,12 +220,17 @@ def _done(wanted: UpdateSecret, left: list[str]) -> Outcome:
     return Outcome(True, True, f"{written} and what reads it is restarting.", mark)
 
 
-async def _write(
-    action: Action, wanted: UpdateSecret, snapshot: Mapping[str, Any], execution_id: int, clients: Clients
+async def _write(  # noqa: PLR0917  what is written, and where
+    action: Action,
+    wanted: UpdateSecret,
+    snapshot: Mapping[str, Any],
+    execution_id: int,
+    clients: Clients,
+    value: SecretStr,
 ) -> None:
     """Puts the new value in. After a lost answer the mark tells whether it is there."""
     target = action.target
-    operations = _writing(snapshot, wanted, await _value(action, wanted, clients), execution_id)
+    operations = _writing(snapshot, wanted, _encoded(value), execution_id)
     try:
         await cluster_of(clients).patch(target.cluster, "Secret", target.namespace, wanted.secret, operations)
     except Unavailable as error:

@@ -1,7 +1,7 @@
 """A team's own workflows as entries of the catalogue: made from policy.yaml, one an entry there.
 
 Which workflow or address, and which values are allowed, comes from the policy alone. What a person chose among the
-allowed values is in the parameters, and so in the digest that an approval is bound to.
+allowed values is in the parameters, with a digest of the entry, and so in the digest that an approval is bound to.
 """
 
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
@@ -34,6 +34,7 @@ from remediation.remediators._github import code_host
 
 TARGETS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Application", "WorkflowRun"})
 PREFIX = "workflow_"
+ENTRY = "policy.entry"  # no parameter of a team's own can be called so
 
 
 def entry(spec: Workflow) -> Remediator:
@@ -63,9 +64,11 @@ def entry(spec: Workflow) -> Remediator:
 
 
 def parameters_of(spec: Workflow) -> type[Parameters]:
-    """The parameters that a person may choose, with what is allowed; those taken from the target are none."""
+    """The parameters that a person may choose, with what is allowed, and the digest of the entry; those taken from the
+    target are none."""
     chosen = {name: one for name, one in spec.parameters.items() if not one.source}
     fields: dict[str, Any] = {name: (_type_of(one), one.default) for name, one in chosen.items()}
+    fields[ENTRY] = (str, "")
     made: type[Parameters] = create_model(f"Workflow_{spec.name}", __base__=Parameters, **fields)
     return made
 
@@ -93,7 +96,8 @@ def _propose(spec: Workflow, context: Context) -> Action | NotOffered:
     absent = [name for name, one in spec.parameters.items() if one.source and not getattr(target, one.source)]
     if absent:
         return NotOffered(f"the target has no {spec.parameters[absent[0]].source}, which {absent[0]} is taken from")
-    return Action(spec.action, target, {n: one.default for n, one in spec.parameters.items() if not one.source})
+    chosen = {n: one.default for n, one in spec.parameters.items() if not one.source}
+    return Action(spec.action, target, {**chosen, ENTRY: spec.digest})
 
 
 def _preview(spec: Workflow, action: Action, context: Context) -> Preview:
@@ -121,7 +125,15 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _changed(spec: Workflow, action: Action) -> str:
+    """The policy is read anew while an approval waits; what was approved is the entry that was shown."""
+    same = action.parameters.get(ENTRY) == spec.digest
+    return "" if same else f"Not started: the entry of “{spec.title}” in the policy has changed since. Diagnose again."
+
+
 async def _preflight(spec: Workflow, action: Action, clients: Clients) -> Preflight:
+    if changed := _changed(spec, action):
+        return Preflight(False, {}, changed)
     inputs = inputs_of(spec, action)
     if spec.github is None:
         return Preflight(True, {}, "") if _token(spec.webhook) is not None else Preflight(False, {}, _no_token(spec))
@@ -151,6 +163,8 @@ async def _dry_run(spec: Workflow, action: Action, clients: Clients) -> Outcome:
 async def _execute(
     spec: Workflow, action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients
 ) -> Outcome:  # fmt: skip
+    if changed := _changed(spec, action):
+        raise Refused(changed)
     inputs = inputs_of(spec, action)
     if spec.github is not None:
         there = spec.github

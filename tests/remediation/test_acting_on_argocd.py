@@ -9,7 +9,7 @@ import pytest
 from bot.sandbox.world.scenarios import BY_ID
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind, Plan
-from remediation import argocd_state, gitops
+from remediation import argocd_state, gitops, sighting
 from remediation.context import Context
 from remediation.execution import run, undo
 from remediation.planning import plan
@@ -146,6 +146,9 @@ async def test_what_stands_in_the_way_is_seen_before_anything_is_sent(site: Site
         store.auto_sync = True
         assert "revert the commit in Git" in await refusal()
         store.auto_sync = False
+        store.history.append(replace(store.history[-1], id=store.history[-1].id + 1, revision="e" * 40))
+        assert "another revision was deployed meanwhile: eeeeeeeeee" in await refusal()
+        store.history.pop()
         store.history[0] = replace(store.history[0], revision="f" * 40)
         store.history[:] = store.history[-1:]
         assert "history has no row" in await refusal()
@@ -181,7 +184,9 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     store = MemoryStore(execution(action))
     await run(store.rows[7], services(site, store))
     await site.until(lambda: app(site, case).operation.phase == "Succeeded", "the operation ended")
-    row = replace(store.rows[7], snapshot={**store.rows[7].snapshot, "health": "Healthy"})
+    row = replace(
+        store.rows[7], snapshot={**store.rows[7].snapshot, "health": "Healthy", "mark": store.rows[7].outcome.mark}
+    )
     client = site.clients.argocd
     assert client is not None
     application = await client.application(case.service)
@@ -194,6 +199,55 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     assert outcome.ok, outcome.detail
     await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
     assert await undo(row, services(site, store)) == outcome  # as it is stored: nothing is sent again
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "why"),
+    [
+        ("another operation", "left as it is"),
+        ("another revision", "left as it is"),
+        ("a migration", "db/migrate/1_points.sql"),
+    ],
+)
+async def test_a_sync_is_only_taken_back_where_it_is_ours_and_no_migration_lies_between(
+    site: Site, meanwhile: str, why: str
+) -> None:
+    await site.world.break_(SYNC.scenario)
+    hub, argo = site.world.github.store, site.world.argocd.store
+    if meanwhile == "a migration":
+        hub.commit(hub.repositories["acme/checkout"], "Add points", {"db/migrate/1_points.sql": "ALTER TABLE a;"})
+    await site.until(lambda: app(site, SYNC).operation.phase == "Failed", "the sync failed")
+    found = await site.plan(SYNC.kind, site.incident("checkout", source="argocd"))
+    assert found.action is not None, found.no_action_because
+    store = MemoryStore(execution(found.action))
+    assert (await run(store.rows[7], services(site, store))).ok
+    await site.until(lambda: app(site, SYNC).operation.phase == "Succeeded", "the operation ended")
+    rows, synced = app(site, SYNC).history, app(site, SYNC).history[-1].revision
+    if meanwhile == "another operation":
+        argo.sync(app(site, SYNC), synced, (), "kim")
+        await site.until(lambda: app(site, SYNC).operation.phase == "Succeeded", "kim's ended")
+        seen = {"application": await site.clients.argocd.application("checkout")}  # type: ignore[union-attr]
+        seen["application"]["status"]["health"] = {"status": "Degraded"}
+        assert store.rows[7].outcome is not None
+        snapshot = {**store.rows[7].snapshot, "health": "Healthy", "mark": store.rows[7].outcome.mark}
+        assert REMEDIATORS["argocd_sync"].verify(found.action, snapshot, seen).verdict == "pending"
+    elif meanwhile == "another revision":
+        rows.append(replace(rows[-1], id=rows[-1].id + 1, revision="e" * 40))
+    before = writes(site)
+    outcome = await undo(store.rows[7], services(site, store))
+    assert outcome is not None
+    assert why in outcome.detail
+    assert writes(site) == before
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_deployment_since_the_proposal_makes_it_stale(site: Site, case: Case) -> None:
+    action = await action_of(site, case)
+    seen = sighting.seen_of(await site.context(site.incident(case.service, source="argocd")), action.target)
+    assert await sighting.changed(action.target, seen, site.clients) == ""
+    rows = app(site, case).history
+    rows.append(replace(rows[-1], id=rows[-1].id + 1, revision="e" * 40))
+    assert await sighting.changed(action.target, seen, site.clients) == "Argo CD deployed eeeeeeeeee"
 
 
 async def test_only_a_passing_fault_is_synced_again(site: Site) -> None:

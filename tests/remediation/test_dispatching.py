@@ -11,14 +11,14 @@ import yaml
 from aiohttp import web
 
 from bot.sandbox.world.github_store import Run
-from knowledge.errors import BadInput
+from knowledge.errors import BadInput, Refused
 from knowledge.model import Action, ExecutionState, FailureKind, Incident, Plan, Target
 from remediation import dispatching
 from remediation.execution import run
 from remediation.policy_file import check_policy
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS, adopt
-from remediation.remediators.workflow import inputs_of
+from remediation.remediators.workflow import ENTRY, inputs_of
 from remediation.verification import verify_once
 from tests.remediation.site import MemoryStore, Site, execution, services, site_policy
 
@@ -219,7 +219,8 @@ async def test_a_webhook_is_sent_with_its_key_and_repeated_only_where_the_receiv
     policy, findings = check_policy(text.replace("idempotent: true", f"idempotent: {str(idempotent).lower()}"))
     assert policy is not None, findings
     adopt(policy.workflows)
-    action = Action("workflow_page_mode", site.target("checkout"))
+    (spec,) = policy.workflows
+    action = Action(spec.action, site.target("checkout"), {ENTRY: spec.digest})
     unset = MemoryStore(execution(action))
     assert "OPS_TOKEN" in (await run(unset.rows[7], services(site, unset))).detail
     monkeypatch.setenv("OPS_TOKEN", "of-the-receiver")
@@ -238,6 +239,23 @@ async def test_a_webhook_is_sent_with_its_key_and_repeated_only_where_the_receiv
         assert body["target"]["environment"] == "prod"
         again = MemoryStore(execution(action))
         assert (await run(again.rows[7], services(site, again))).changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("ref: main", "ref: other"), ("acme/reports", "acme/search"), ("default: true", "default: false")]
+)
+async def test_an_entry_that_changed_since_is_not_started(site: Site, old: str, new: str) -> None:
+    action = await action_of(site, OWN)
+    policy, findings = check_policy(example().replace(old, new))
+    assert policy is not None, findings
+    adopt(policy.workflows)
+    memory = MemoryStore(execution(action))
+    outcome = await run(memory.rows[7], services(site, memory))
+    assert memory.rows[7].state is ExecutionState.REFUSED
+    assert "in the policy has changed since" in outcome.detail
+    with pytest.raises(Refused, match="has changed since"):
+        await REMEDIATORS[action.name].execute(action, {}, 7, site.clients)
+    assert runs(site, OWN) == []
 
 
 def test_a_person_may_only_choose_what_the_policy_allows() -> None:

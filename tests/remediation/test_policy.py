@@ -453,6 +453,19 @@ def test_adding_a_rule_never_allows_more(
             "",
             "the same workload b/Deployment/c",
         ),
+        (
+            "services:\n  - name: a\n    github_secrets:\n"
+            + "".join(f"      - {{name: {name}, source: {{file: /run/{name}}}}}\n" for name in ("TOKEN", "token")),
+            2,
+            "services.0",
+            "github_secrets names TOKEN twice",
+        ),
+        (
+            "services:\n  - name: a\n    secrets:\n" + "      - {name: db, key: pw, source: {file: /run/x}}\n" * 2,
+            2,
+            "services.0",
+            "secrets names db/pw twice",
+        ),
         ("clusters: {a: {}}\nservices:\n  - {name: s, cluster: b}\n", 0, "", "'b'"),
     ],
 )

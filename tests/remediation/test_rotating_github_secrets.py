@@ -3,6 +3,7 @@
 import logging
 from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from knowledge.model import Action, ExecutionState, FailureKind, Incident, Plan
 from remediation import sealing
 from remediation.execution import run
 from remediation.policy_workflows import RepositorySecret
+from remediation.registry import Preflight
+from remediation.remediators import REMEDIATORS
 from remediation.remediators.github_secret_rotate import _meant
-from remediation.sealing import Place
+from remediation.sealing import Place, PolicyRepositorySecrets
 from remediation.secret_sources import SecretSource
 from remediation.verification import verify_once
 from tests.remediation.site import MemoryStore, Site, execution, services, vault
@@ -159,6 +162,24 @@ async def test_what_stands_in_the_way_is_seen_before_anything_is_changed(site: S
     repository(site).secrets["", "GITHUB_ADMIN"] = kept
     assert "names no source" in (await run(memory.rows[7], services(site, memory))).detail
     assert writes(site) == []
+
+
+async def test_the_source_is_that_of_the_secret_in_its_place_and_the_one_that_was_shown(site: Site) -> None:
+    action = await action_of(site)
+    row = next(s for s in site.policy.services if s.name == "search")
+    (named,) = row.github_secrets
+    elsewhere = named.model_copy(update={"environment": "prod", "source": SecretSource(file=Path("/another"))})
+
+    async def ready(*secrets: RepositorySecret) -> Preflight:
+        policy = site.policy.model_copy(update={"services": (row.model_copy(update={"github_secrets": secrets}),)})
+        clients = replace(site.clients, repository_secrets=PolicyRepositorySecrets(policy))
+        return await REMEDIATORS[action.name].preflight(action, clients)
+
+    assert (await ready(elsewhere, named)).ok
+    with pytest.raises(Refused, match="names no source"):
+        await ready(elsewhere)
+    with pytest.raises(Refused, match="another source"):
+        await ready(named.model_copy(update={"source": elsewhere.source}))
 
 
 @pytest.mark.parametrize(

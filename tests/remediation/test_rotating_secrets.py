@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from knowledge.store.codec import to_json
 from remediation.execution import run
+from remediation.policy_file import Service, Workload
 from remediation.remediators import REMEDIATORS
 from remediation.rotation import PolicySources
+from remediation.secret_sources import SecretSource
 from tests.remediation.site import MemoryStore, Site, execution, services, vault
 
 NAME = "k8s_update_secret"
@@ -122,10 +125,41 @@ async def test_what_needs_no_rotation_or_changed_meanwhile_is_left_alone(site: S
     outcome = await run(store.rows[7], services(site, store))
     assert not outcome.ok
     assert secret(site)["data"] == theirs["data"]
-    # Nor is anything read from a source that the policy no longer names.
-    bare = site.policy.model_copy(update={"services": ()})
-    with pytest.raises(Refused, match="no longer takes"):
-        await ENTRY.preflight(action, replace(site.clients, secret_sources=PolicySources(bare)))
+    # Nor is anything read from a source that the policy no longer names, whatever it is called.
+    same_words = SecretSource(command=("vault", "kv", "get", "another"))
+    action = replace(action, parameters={**action.parameters, "source": same_words.words})
+    for services_now in ((), (with_source(site, same_words),)):
+        now = site.policy.model_copy(update={"services": services_now})
+        with pytest.raises(Refused, match="no longer takes"):
+            await ENTRY.preflight(action, replace(site.clients, secret_sources=PolicySources(now)))
+
+
+async def test_a_command_is_run_once_and_only_for_the_write(site: Site, tmp_path: Path) -> None:
+    """It may make a new credential each time."""
+    await broken(site)
+    script = f"echo >> {tmp_path}/runs; cat {vault()}/orders-db"
+    row = with_source(site, SecretSource(command=("sh", "-c", script)))
+    site.policy = site.policy.model_copy(update={"services": (row,)})
+    site.clients = replace(site.clients, secret_sources=PolicySources(site.policy))
+    action = (await plan(site)).action
+    pretended = MemoryStore(execution(action))
+    assert (await run(pretended.rows[7], services(site, pretended, dry_run=True))).ok
+    assert not (tmp_path / "runs").exists()
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+    assert (tmp_path / "runs").read_text() == "\n"
+    assert in_cluster(site) == site.world.kubernetes.cluster.passwords["orders"]
+    # What is there already is not written again.
+    again = MemoryStore(replace(execution(action), id=8))
+    assert "already" in (await run(again.rows[8], services(site, again))).detail
+
+
+def with_source(site: Site, source: SecretSource) -> Service:
+    """The row of orders with this source of its only secret."""
+    row = next(s for s in site.policy.services if s.name == "orders")
+    (named,) = row.secrets
+    return row.model_copy(update={"secrets": (named.model_copy(update={"source": source}),)})
 
 
 OWNER = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "x", "uid": "u", "controller": True}
@@ -147,6 +181,15 @@ async def test_a_secret_that_is_not_ours_to_rotate_is_not_offered(site: Site) ->
     worker = copy.deepcopy(store.get("deployments", "shop", "orders"))
     store.create("deployments", {**worker, "metadata": {"name": "orders-worker", "namespace": "shop"}})
     assert "Deployment orders-worker reads it too" in await why_not()
+    row = next(s for s in site.policy.services if s.name == "orders")
+    theirs = row.model_copy(update={"name": "mail", "workload": Workload(name="orders-worker"), "secrets": ()})
+    site.policy = site.policy.model_copy(update={"services": (*site.policy.services, theirs)})
+    assert "Deployment orders-worker of mail reads it too" in await why_not()
+    ours = theirs.model_copy(update={"name": "orders", "repository": ""})
+    site.policy = site.policy.model_copy(update={"services": (*site.policy.services[:-1], ours)})
+    offered = await plan(site)
+    assert len(offered.action.parameters["users"]) == 2
+    assert offered.touches.pods == 2 * worker["spec"]["replicas"]
     store.delete("secrets", "shop", "orders-db")
     assert "not found" in dict((await plan(site)).excluded)[NAME]
 
