@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow, later, replies, taking
+from handlers import cards, facts, flow, later, replies, taking
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
 from knowledge.errors import Conflict
@@ -55,6 +55,9 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
             await refuse(db, click, approval, replies.ASKED_TWICE)
         elif changed:
             await _stale(db, services, click, approval, changed)
+        elif planned and verdict.enough and (why := await _forbidden(db, services, approval, planned, click)):
+            # What blocks may pass (an hour's limit, another fix, a line of the file): the request stays as it is.
+            await refuse(db, click, approval, replies.FORBIDDEN.format(why=why))
         else:
             await _count(db, services, approval, planned, person, click=click, enough=verdict.enough)
 
@@ -80,6 +83,20 @@ async def _stale(
     if incident:
         await taking.hand_over(db, services, incident, why=f"changed since this was proposed: {why}", by=click["user"])
     await refuse(db, click, approval, f"Nothing was started: since this was proposed, {why}.")
+
+
+async def _forbidden(
+    db: AsyncConnection, services: Services, approval: Approval, planned: StoredPlan, click: Mapping[str, Any]
+) -> str:
+    """Which rule of this moment forbids to start what the last yes is given for; what is for later is asked then."""
+    hours = approval.run_at, datetime.fromisoformat(click["at"]) if click.get("at") else None
+    if any(hour and hour > services.now() for hour in hours):
+        return ""
+    incident = await incidents.get(db, approval.incident_id)
+    if incident is None:
+        return ""
+    answer = await answers.latest_diagnosis(db, incident.id, final=True)
+    return await facts.blocked(db, services, incident, planned.plan, answer)
 
 
 async def _count(

@@ -8,8 +8,21 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.services import Services
-from knowledge.model import Auto, Decision, Diagnosis, Execution, FailureKind, Incident, Plan, Precedent, Target, Unsure
+from knowledge.model import (
+    Auto,
+    Blocked,
+    Decision,
+    Diagnosis,
+    Execution,
+    FailureKind,
+    Incident,
+    Plan,
+    Precedent,
+    Target,
+    Unsure,
+)
 from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from knowledge.store.answers import StoredAnswer
 from remediation import modes, policy, replay
 from remediation.remediators import REMEDIATORS
 
@@ -18,7 +31,8 @@ log = structlog.get_logger(__name__)
 LOOP_HOURS = 24.0
 # Why an approved fix did not start: by our own people's word, not for what its target looked like.
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
-HELD_BACK = (PAUSED, NARROWED)
+READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
+HELD_BACK = (PAUSED, NARROWED, READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,20 @@ async def decide(  # noqa: PLR0917  all that a decision is about
     in_automatic = policy.decide(plan, answer, target, services.policy, replace(facts, mode="automatic"))
     shadow = isinstance(in_automatic.verdict, Auto) and not isinstance(decision.verdict, Auto)
     return Decided(decision, replay.kept(facts, target, plan.action.name if plan.action else ""), shadow)
+
+
+async def blocked(
+    db: AsyncConnection, services: Services, incident: Incident, plan: Plan, answer: StoredAnswer | None
+) -> str:
+    """Which rule forbids by now what people approve; "" where their yes is enough, as in a freeze.
+
+    A request may be hours old: the policy may have been read anew, and the hour's fixes may have been made.
+    """
+    if answer is None or not isinstance(answer.answer, Diagnosis):
+        return "the cause is not known any more"
+    decided = await decide(db, services, incident, answer.answer, plan, answer.precedents)
+    verdict = decided.decision.verdict
+    return verdict.why if isinstance(verdict, Blocked) else ""
 
 
 async def _facts(  # noqa: PLR0917  all that a decision is about
@@ -111,7 +139,16 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
     return f"{said.evidence}, granted by {said.set_by}" if said and said.state == "granted" else ""
 
 
-async def narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
+async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
+    """Why a queued execution may not start any more, "" while it may."""
+    if await switches.paused(db) or not services.actions:
+        return PAUSED
+    if services.policy.read_only:
+        return READ_ONLY
+    return await _narrowed(db, services, current)
+
+
+async def _narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
     found = await switches.beginning_with(db, switches.MODE)

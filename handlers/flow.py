@@ -64,7 +64,7 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
+from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -499,13 +499,12 @@ async def execute(services: Services, execution_id: int) -> None:
     """Carry out an approved action once; after a crash, find out from the target whether it was."""
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
-        paused = await switches.paused(db) or not services.actions
-        narrowed = await facts.narrowed(db, services, current) if current else ""
+        queued = current is not None and current.state is ExecutionState.QUEUED
+        refusal = await facts.held_back(db, services, current) if current and queued else ""
     if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
         await _after_execution(services, execution_id)
         return
-    refusal = facts.PAUSED if paused else narrowed
-    if refusal and current.state is ExecutionState.QUEUED:
+    if refusal:
         await _refuse(services, current, refusal)
     else:
         try:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, select, text, update
+from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -188,15 +188,26 @@ async def latest_verification(db: AsyncConnection, execution_id: int) -> Verific
     return from_json(Verification, row.payload) if row else None
 
 
+def _queued(hours: float) -> ColumnElement[bool]:
+    """SQL for what is about to start. One that has waited longer was left alone, and will not."""
+    since = func.now() - timedelta(hours=hours)
+    return and_(executions.c.state == ExecutionState.QUEUED, executions.c.created_at > since)
+
+
 async def count_recent(db: AsyncConnection, service: str, *, hours: float) -> int:
-    """Executions that acted on a service of late: the blast radius. A no-op is not counted."""
+    """Executions that acted on a service of late, or are about to: the blast radius. A no-op is not counted."""
     counted = await db.execute(
         select(func.count())
         .select_from(executions)
         .where(
             executions.c.service == service,
-            executions.c.started_at > func.now() - timedelta(hours=hours),
-            executions.c.state.in_([ExecutionState.STARTED, ExecutionState.ACTED, ExecutionState.UNDONE]),
+            or_(
+                and_(
+                    executions.c.started_at > func.now() - timedelta(hours=hours),
+                    executions.c.state.in_([ExecutionState.STARTED, ExecutionState.ACTED, ExecutionState.UNDONE]),
+                ),
+                _queued(hours),
+            ),
             executions.c.action_name != "noop",
         )
     )

@@ -205,10 +205,14 @@ async def test_an_execution_is_followed_by_its_verification_however_often_the_jo
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
 
 
-async def test_what_was_paused_before_it_could_start_is_refused_and_handed_to_people(services: Services) -> None:
+@pytest.mark.parametrize("stopped", ["paused", "read-only"])
+async def test_what_was_stopped_before_it_could_start_is_refused_and_handed_to_people(
+    services: Services, stopped: str
+) -> None:
     _, execution = await approved(services)
     async with services.engine.begin() as db:
-        await switches.write(db, switches.PAUSED, True, by="U0DEV")
+        await switches.write(db, switches.PAUSED, stopped == "paused", by="U0DEV")
+    services = replace(services, policy=sandbox_policy(read_only=stopped == "read-only"))
     await flow.execute(services, execution)
     assert await all_states(services) == ["escalated"]
     assert await ended_as(services, execution) is ExecutionState.REFUSED
