@@ -32,7 +32,8 @@ LOOP_HOURS = 24.0
 # Why an approved fix did not start: by our own people's word, not for what its target looked like.
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
 READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
-HELD_BACK = (PAUSED, NARROWED, READ_ONLY)
+NOT_BY_ITSELF = "This does not run by itself any more:"
+HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +146,29 @@ async def held_back(db: AsyncConnection, services: Services, current: Execution)
         return PAUSED
     if services.policy.read_only:
         return READ_ONLY
-    return await _narrowed(db, services, current)
+    automatic = await executions.is_automatic(db, current.id)
+    why = await _narrowed(db, services, current, automatic=automatic)
+    return why or (await _stopped(db, services, current) if automatic else "")
 
 
-async def _narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
+async def _stopped(db: AsyncConnection, services: Services, current: Execution) -> str:
+    """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker."""
+    incident = await incidents.get(db, current.incident_id)
+    if incident and incident.by_hand:
+        return f"{NOT_BY_ITSELF} {incident.by_hand}."
+    if incident and incident.flagged:
+        return f"{NOT_BY_ITSELF} instructions were found in the evidence."
+    # By what has started alone: it was counted with the rest of the queue when it was decided.
+    why, _ = await _breaker(db, services, queued=False)
+    return f"{NOT_BY_ITSELF} {why}." if why else ""
+
+
+async def _narrowed(db: AsyncConnection, services: Services, current: Execution, *, automatic: bool) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
     found = await switches.beginning_with(db, switches.MODE)
     incident = await incidents.get(db, current.incident_id) if found else None
     mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target) if incident else "")
-    automatic = await executions.is_automatic(db, current.id)
     if automatic and mode == "approve":
         planned = await answers.latest_plan(db, current.incident_id)
         incident = incident or await incidents.get(db, current.incident_id)
@@ -166,13 +180,14 @@ async def _narrowed(db: AsyncConnection, services: Services, current: Execution)
     return f"{NARROWED} {mode} by now, and starting this takes {needed}; nothing was done."
 
 
-async def _breaker(db: AsyncConnection, services: Services) -> tuple[str, executions.Automatic]:
+async def _breaker(db: AsyncConnection, services: Services, *, queued: bool = True) -> tuple[str, executions.Automatic]:
     """Why nothing runs by itself, "" while it may, and the counts behind it.
 
     Once tripped it stays so until a person resumes: the hour's count would run off by itself, and begin again.
     """
     switch = await switches.read(db, switches.BREAKER)
-    automatic = await executions.automatic_of_late(db, since=switch.set_at if switch and not switch.value else None)
+    since = switch.set_at if switch and not switch.value else None
+    automatic = await executions.automatic_of_late(db, since=since, queued=queued)
     if switch and switch.value:
         return str(switch.value), automatic
     why = policy.breaker_trips(services.policy.limits, automatic.last_hour, automatic.failures_in_a_row)

@@ -497,7 +497,7 @@ async def start_execution(
 
 async def execute(services: Services, execution_id: int) -> None:
     """Carry out an approved action once; after a crash, find out from the target whether it was."""
-    async with services.engine.connect() as db:
+    async with services.engine.begin() as db:
         current = await executions.get(db, execution_id)
         queued = current is not None and current.state is ExecutionState.QUEUED
         refusal = await facts.held_back(db, services, current) if current and queued else ""

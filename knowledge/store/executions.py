@@ -268,20 +268,26 @@ class Automatic:
     failures_in_a_row: int
 
 
-async def automatic_of_late(db: AsyncConnection, *, since: datetime | None = None, most: int = 100) -> Automatic:
-    """Counted since `since`, when a person resumed automatic work; a no-op is not counted."""
+async def automatic_of_late(
+    db: AsyncConnection, *, since: datetime | None = None, queued: bool = True, most: int = 100
+) -> Automatic:
+    """Counted since `since`, when a person resumed automatic work; a no-op is not counted.
+
+    What is `queued` counts as well: in a storm many are decided before the first of them starts.
+    """
+    begun = and_(executions.c.started_at.is_not(None), executions.c.state.in_([*_DONE, ExecutionState.STARTED]))
+    at = func.coalesce(executions.c.started_at, executions.c.created_at)
     query = (
-        select(_verdict().label("verdict"), (executions.c.started_at > func.now() - timedelta(hours=1)).label("recent"))
+        select(_verdict().label("verdict"), (at > func.now() - timedelta(hours=1)).label("recent"))
         .join(approvals, approvals.c.id == executions.c.approval_id)
         .where(
             approvals.c.automatic,
             executions.c.action_name != "noop",
-            executions.c.state.in_([*_DONE, ExecutionState.STARTED]),
-            executions.c.started_at.is_not(None),
+            or_(begun, _queued(hours=1)) if queued else begun,
         )
     )
     if since is not None:
-        query = query.where(executions.c.started_at > since)
+        query = query.where(at > since)
     rows = (await db.execute(query.order_by(executions.c.id.desc()).limit(most))).all()
     # What is still being checked neither breaks a row of failures nor adds to it.
     ended = [row.verdict for row in rows if row.verdict]
