@@ -155,7 +155,7 @@ def check_taking(user: Person) -> str:
 
 
 def still_approved(approval: Approval, people: Sequence[Person], policy: Policy, action: Action) -> str:
-    """ "" when everybody who approved it for later may still do so, and enough did; else why not."""
+    """ "" when everybody who approved it, earlier or for later, may still do so, and enough did; else why not."""
     for person in people:
         refusal = may_decide(approval, person, policy, action)
         if refusal:

@@ -120,6 +120,29 @@ async def test_where_two_are_needed_the_first_only_counts_and_may_not_be_the_sec
     assert await case.executions() == 1
 
 
+@pytest.mark.parametrize(
+    ("needed", "changed", "words"),
+    [
+        (2, {"users": ("U0LEAD",)}, "<@U0ONCALL>, who approved it, may not do so any more"),
+        (1, {}, "It needs 2 approvals"),
+    ],
+)
+async def test_the_last_yes_starts_nothing_where_those_before_it_are_no_longer_enough(
+    services: Services, needed: int, changed: dict[str, Any], words: str
+) -> None:
+    case = await waiting(services, needed=needed)
+    if needed == 2:
+        await case.approve("U0ONCALL")
+    policy = sandbox_policy()
+    two = policy.environments["prod"].model_copy(update={"approvals": 2})
+    approvers = policy.approvers.model_copy(update=changed)
+    read_anew = sandbox_policy(approvers=approvers, environments={**policy.environments, "prod": two})
+    case.services = replace(services, policy=read_anew)
+    await case.approve("U0LEAD")
+    assert await case.state() == ("waiting", "open")
+    await refused(case, "U0LEAD", words)
+
+
 # --- clicks that do not count ----------------------------------------------------------------------------------------
 
 
