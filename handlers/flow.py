@@ -562,7 +562,8 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
             why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
             await _give_up(db, services, incident, by_hand="" if why.startswith(facts.HELD_BACK) else why)
-        elif policy.is_dry_run(services.policy, current.action.target):
+        elif current.started_at is None:
+            # By the row: the policy may have been read anew since, and what only pretended was never started.
             await _only_pretended(db, services, incident, current)
         else:
             await _begin_verification(db, services, incident, current)

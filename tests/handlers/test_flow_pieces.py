@@ -21,6 +21,7 @@ from knowledge.model import (
     FailureKind,
     Incident,
     IncidentState,
+    Outcome,
     RuleResult,
     Unsure,
 )
@@ -203,6 +204,20 @@ async def test_an_execution_is_followed_by_its_verification_however_often_the_jo
         await flow.execute(services, execution)
     assert await all_states(services) == ["verifying"]
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
+
+
+@pytest.mark.parametrize("pretended", [True, False])
+async def test_a_policy_that_is_read_after_the_act_does_not_change_what_was_done(
+    services: Services, *, pretended: bool
+) -> None:
+    _, execution = await approved(services)
+    outcome = Outcome(ok=True, changed=not pretended, detail="Done.")
+    async with services.engine.begin() as db:
+        if not pretended:
+            await executions.start(db, execution, fencing_token=1, snapshot={})
+        await executions.finish(db, execution, state=ExecutionState.ACTED, outcome=outcome, fencing_token=1)
+    await flow.execute(replace(services, policy=sandbox_policy(dry_run=not pretended)), execution)
+    assert await all_states(services) == ["escalated" if pretended else "verifying"]
 
 
 @pytest.mark.parametrize("stopped", ["paused", "read-only"])
