@@ -181,7 +181,7 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     """A mention that is no subcommand: look again at the incident it hangs on, or answer about what was pasted."""
     known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
     incident = await incidents.get(db, known, lock=True) if known else None
-    if incident and await look_again(db, services, incident, by=question.user):
+    if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return
     service = service_named(question, [row.name for row in services.policy.services])
     alert = routing.about_service(services.policy, alert_of(question, service), service)
@@ -196,9 +196,14 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     await on_alert(db, services, alert)
 
 
-async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "") -> bool:
-    """Diagnose an open incident once more; False where a fix is under way or it is closed."""
-    moved = await incidents.move(db, incident, S.DIAGNOSING)
+async def look_again(
+    db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "", asked_by: str = ""
+) -> bool:
+    """Diagnose an open incident once more; False where a fix is under way or it is closed.
+
+    Where a person asked for it (`asked_by`), what is then proposed is their request.
+    """
+    moved = await incidents.move(db, incident, S.DIAGNOSING, asked_by=asked_by or incident.asked_by)
     if moved is None:
         return False
     await approvals.withdraw_open(db, incident.id, why or f"<@{by}> asked to look again")

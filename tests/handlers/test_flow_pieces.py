@@ -27,7 +27,7 @@ from knowledge.model import (
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy
-from tests.rows import NOW, S, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
+from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
 
 BLOCKED = Blocked("too many", "U0LEAD")
 
@@ -250,6 +250,20 @@ async def test_a_mention_in_a_cards_thread_looks_again_and_withdraws_what_was_as
     assert asked is not None
     assert asked.state is ApprovalState.WITHDRAWN
     assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence"]
+
+
+async def test_what_is_proposed_after_a_mention_under_an_alert_is_the_askers_request(services: Services) -> None:
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=S.WAITING)
+        await outbox.new_card(db, found.id, "C0DEPLOY")
+        await outbox.card_shown(db, found.id, channel="C0DEPLOY", ts="5.5", shown="x")
+        await flow.on_question(db, services, Question("U0LEAD", "C0DEPLOY", "6.6", "5.5", "<@U0CODEHEALER> and now?"))
+        current = await incidents.get(db, found.id)
+        assert current is not None
+        await flow._follow(db, services, current, diagnosis(), await a_plan(db, current))
+        asked = await approvals.latest(db, found.id)
+    assert asked is not None
+    assert asked.requester == "U0LEAD"
 
 
 async def test_a_mention_under_a_closed_incident_is_a_question_of_its_own(services: Services) -> None:
