@@ -89,8 +89,18 @@ async def blocked(
     """
     if answer is None or not isinstance(answer.answer, Diagnosis):
         return "the cause is not known any more"
-    decided = await decide(db, services, incident, answer.answer, plan, answer.precedents)
-    verdict = decided.decision.verdict
+    target = plan.action.target if plan.action else incident.target
+    # No more is counted than can block: the rest only asks for the person who has just said yes, and waits.
+    facts = policy.PolicyFacts(
+        now=services.now(),
+        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
+        paused=await switches.paused(db) or not services.actions,
+        trusted=incident.trusted,
+        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        attempts=await attempts_on(db, target) if target else (),
+        mode=await mode_set(db, incident, target),
+    )
+    verdict = policy.decide(plan, answer.answer, target, services.policy, facts).verdict
     return verdict.why if isinstance(verdict, Blocked) else ""
 
 
