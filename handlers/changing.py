@@ -23,7 +23,7 @@ from knowledge.model import (
 from knowledge.store import answers, approvals, audit, incidents
 from knowledge.store.answers import StoredAnswer, StoredPlan
 from remediation import editing
-from remediation.approvals import Denied, check_change
+from remediation.approvals import Denied, check_change, requesters
 from remediation.approvers import asked, lists_in_force
 from remediation.context import Context
 from remediation.policy import environment_of
@@ -42,7 +42,7 @@ class _Change:
 
 
 async def edit(services: Services, click: Mapping[str, Any]) -> None:
-    """A submitted change of parameters: a new plan with a request of its own; whoever changed it is its requester.
+    """A submitted change of parameters: a new plan with a request of its own; whoever changed it is a requester too.
 
     `click`: user, approval_id, digest, values (by parameter, as written), key. A crash before the transaction repeats
     the whole; after it the old request is withdrawn by this person, and a repeat finds that.
@@ -118,7 +118,7 @@ async def _replace(
         needed=verdict.how_many,
         who=verdict.who,
         until=verdict.until,
-        requester=user,
+        requester=requesters(change.old.requester, user),
     )
     was = change.planned.plan.action
     await audit.record(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow, later, replies, taking
+from handlers import cards, facts, flow, later, replies, taking
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
 from knowledge.errors import Conflict
@@ -15,7 +15,7 @@ from knowledge.redaction import redact
 from knowledge.store import answers, approvals, audit, incidents, outbox, switches
 from knowledge.store.answers import StoredPlan
 from remediation import sighting
-from remediation.approvals import Denied, Person, check_click, check_reject, may_decide
+from remediation.approvals import Allowed, Denied, Person, check_click, check_reject, may_decide, still_approved
 
 S = IncidentState
 MAX_COMMENT = 500
@@ -30,7 +30,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
     A crash before the transaction repeats the whole; after it the approval is decided, and a repeat is told so.
     """
     person = await services.people.look_up(click["user"])
-    changed = await _changed_since(services, click, person)
+    changed, earlier = await _looked(services, click, person)
     async with services.engine.begin() as db:
         approval = await locked(db, click["approval_id"])
         if approval is None:
@@ -55,22 +55,29 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
             await refuse(db, click, approval, replies.ASKED_TWICE)
         elif changed:
             await _stale(db, services, click, approval, changed)
+        elif (
+            planned
+            and _starts(services, approval, click, verdict)
+            and (why := await _not_now(db, services, approval, planned, {**earlier, person.id: person}))
+        ):
+            await refuse(db, click, approval, why)
         else:
             await _count(db, services, approval, planned, person, click=click, enough=verdict.enough)
 
 
-async def _changed_since(services: Services, click: Mapping[str, Any], person: Person) -> str:
-    """What has changed at the target since the fix was proposed, looked at for a click that may count."""
+async def _looked(services: Services, click: Mapping[str, Any], person: Person) -> tuple[str, Mapping[str, Person]]:
+    """For a click that may count: what has changed at the target since it was proposed, and who said yes before."""
     async with services.engine.connect() as db:
         approval = await approvals.get(db, click["approval_id"])
         if approval is None or approval.state is not ApprovalState.OPEN:
-            return ""
+            return "", {}
         planned = await planned_of(db, approval)
     if planned is None or planned.plan.action is None:
-        return ""
+        return "", {}
     if may_decide(approval, person, services.policy, planned.plan.action):
-        return ""
-    return await sighting.changed(planned.plan.action.target, planned.plan.seen, services.clients)
+        return "", {}
+    changed = await sighting.changed(planned.plan.action.target, planned.plan.seen, services.clients)
+    return changed, {user: await services.people.look_up(user) for user in approval.approved_by}
 
 
 async def _stale(
@@ -80,6 +87,33 @@ async def _stale(
     if incident:
         await taking.hand_over(db, services, incident, why=f"changed since this was proposed: {why}", by=click["user"])
     await refuse(db, click, approval, f"Nothing was started: since this was proposed, {why}.")
+
+
+def _starts(services: Services, approval: Approval, click: Mapping[str, Any], verdict: Allowed) -> bool:
+    """Whether this yes starts the fix now; what is approved for later is looked at again at its hour."""
+    hours = approval.run_at, datetime.fromisoformat(click["at"]) if click.get("at") else None
+    return verdict.enough and not any(hour and hour > services.now() for hour in hours)
+
+
+async def _not_now(
+    db: AsyncConnection, services: Services, approval: Approval, planned: StoredPlan, people: Mapping[str, Person]
+) -> str:
+    """Why the last yes starts nothing: an earlier one does not count any more, or a rule of this moment forbids it.
+
+    The request stays as it is: what blocks may pass (an hour's limit, another fix, a line of the file).
+    """
+    incident = await incidents.get(db, approval.incident_id)
+    if incident is None or planned.plan.action is None:
+        return ""
+    # A yes that came after the look was itself looked up a moment ago, and is remembered.
+    earlier = [people.get(user) or await services.people.look_up(user) for user in approval.approved_by]
+    voters = {one.id: one for one in (*earlier, *people.values())}
+    why = still_approved(approval, list(voters.values()), services.policy, planned.plan.action)
+    if why:
+        return replies.NOT_ENOUGH.format(why=why)
+    answer = await answers.latest_diagnosis(db, incident.id, final=True)
+    why = await facts.blocked(db, services, incident, planned.plan, answer)
+    return replies.FORBIDDEN.format(why=why) if why else ""
 
 
 async def _count(

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import decisions, facts, flow, taking
 from handlers.services import Services
 from knowledge.errors import BadInput, Refused, SettingsError, Unavailable
-from knowledge.model import Action, Approval, ApprovalState, Blocked, Diagnosis, Incident, IncidentState, Plan
+from knowledge.model import Action, Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import answers, approvals, audit, incidents
-from knowledge.store.answers import StoredAnswer, StoredPlan
+from knowledge.store.answers import StoredPlan
 from remediation import recovery, sighting
 from remediation.approvals import still_approved
 from remediation.remediators import REMEDIATORS
@@ -55,7 +55,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
                 db, services, incident, why=f"changed since this was approved: {changed}", by="codehealer"
             )
         else:
-            refused = refused or await _blocked(db, services, incident, planned.plan, answer)
+            refused = refused or await facts.blocked(db, services, incident, planned.plan, answer)
             await _run_or_ask(db, services, incident, current, planned, refused=refused)
 
 
@@ -78,17 +78,6 @@ async def _refused(services: Services, approval: Approval, action: Action) -> st
             return TOO_LATE
         raise
     return "" if ready.ok else ready.reason
-
-
-async def _blocked(
-    db: AsyncConnection, services: Services, incident: Incident, plan: Plan, answer: StoredAnswer
-) -> str:
-    """Which rule forbids it by now; "" where a person's approval is enough, as in a freeze: a person has said yes."""
-    if not isinstance(answer.answer, Diagnosis):
-        return "the cause is not known any more"
-    decided = await facts.decide(db, services, incident, answer.answer, plan, answer.precedents)
-    verdict = decided.decision.verdict
-    return verdict.why if isinstance(verdict, Blocked) else ""
 
 
 async def _run_or_ask(

@@ -8,8 +8,21 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.services import Services
-from knowledge.model import Auto, Decision, Diagnosis, Execution, FailureKind, Incident, Plan, Precedent, Target, Unsure
+from knowledge.model import (
+    Auto,
+    Blocked,
+    Decision,
+    Diagnosis,
+    Execution,
+    FailureKind,
+    Incident,
+    Plan,
+    Precedent,
+    Target,
+    Unsure,
+)
 from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from knowledge.store.answers import StoredAnswer
 from remediation import modes, policy, replay
 from remediation.remediators import REMEDIATORS
 
@@ -18,7 +31,9 @@ log = structlog.get_logger(__name__)
 LOOP_HOURS = 24.0
 # Why an approved fix did not start: by our own people's word, not for what its target looked like.
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
-HELD_BACK = (PAUSED, NARROWED)
+READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
+NOT_BY_ITSELF = "This does not run by itself any more:"
+HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,30 @@ async def decide(  # noqa: PLR0917  all that a decision is about
     in_automatic = policy.decide(plan, answer, target, services.policy, replace(facts, mode="automatic"))
     shadow = isinstance(in_automatic.verdict, Auto) and not isinstance(decision.verdict, Auto)
     return Decided(decision, replay.kept(facts, target, plan.action.name if plan.action else ""), shadow)
+
+
+async def blocked(
+    db: AsyncConnection, services: Services, incident: Incident, plan: Plan, answer: StoredAnswer | None
+) -> str:
+    """Which rule forbids by now what people approve; "" where their yes is enough, as in a freeze.
+
+    A request may be hours old: the policy may have been read anew, and the hour's fixes may have been made.
+    """
+    if answer is None or not isinstance(answer.answer, Diagnosis):
+        return "the cause is not known any more"
+    target = plan.action.target if plan.action else incident.target
+    # No more is counted than can block: the rest only asks for the person who has just said yes, and waits.
+    facts = policy.PolicyFacts(
+        now=services.now(),
+        fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
+        paused=await switches.paused(db) or not services.actions,
+        trusted=incident.trusted,
+        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        attempts=await attempts_on(db, target) if target else (),
+        mode=await mode_set(db, incident, target),
+    )
+    verdict = policy.decide(plan, answer.answer, target, services.policy, facts).verdict
+    return verdict.why if isinstance(verdict, Blocked) else ""
 
 
 async def _facts(  # noqa: PLR0917  all that a decision is about
@@ -111,13 +150,35 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
     return f"{said.evidence}, granted by {said.set_by}" if said and said.state == "granted" else ""
 
 
-async def narrowed(db: AsyncConnection, services: Services, current: Execution) -> str:
+async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
+    """Why a queued execution may not start any more, "" while it may."""
+    if await switches.paused(db) or not services.actions:
+        return PAUSED
+    if services.policy.read_only:
+        return READ_ONLY
+    automatic = await executions.is_automatic(db, current.id)
+    why = await _narrowed(db, services, current, automatic=automatic)
+    return why or (await _stopped(db, services, current) if automatic else "")
+
+
+async def _stopped(db: AsyncConnection, services: Services, current: Execution) -> str:
+    """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker."""
+    incident = await incidents.get(db, current.incident_id)
+    if incident and incident.by_hand:
+        return f"{NOT_BY_ITSELF} {incident.by_hand}."
+    if incident and incident.flagged:
+        return f"{NOT_BY_ITSELF} instructions were found in the evidence."
+    # By what has started alone: it was counted with the rest of the queue when it was decided.
+    why, _ = await _breaker(db, services, queued=False)
+    return f"{NOT_BY_ITSELF} {why}." if why else ""
+
+
+async def _narrowed(db: AsyncConnection, services: Services, current: Execution, *, automatic: bool) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
     found = await switches.beginning_with(db, switches.MODE)
     incident = await incidents.get(db, current.incident_id) if found else None
     mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target) if incident else "")
-    automatic = await executions.is_automatic(db, current.id)
     if automatic and mode == "approve":
         planned = await answers.latest_plan(db, current.incident_id)
         incident = incident or await incidents.get(db, current.incident_id)
@@ -129,13 +190,14 @@ async def narrowed(db: AsyncConnection, services: Services, current: Execution) 
     return f"{NARROWED} {mode} by now, and starting this takes {needed}; nothing was done."
 
 
-async def _breaker(db: AsyncConnection, services: Services) -> tuple[str, executions.Automatic]:
+async def _breaker(db: AsyncConnection, services: Services, *, queued: bool = True) -> tuple[str, executions.Automatic]:
     """Why nothing runs by itself, "" while it may, and the counts behind it.
 
     Once tripped it stays so until a person resumes: the hour's count would run off by itself, and begin again.
     """
     switch = await switches.read(db, switches.BREAKER)
-    automatic = await executions.automatic_of_late(db, since=switch.set_at if switch and not switch.value else None)
+    since = switch.set_at if switch and not switch.value else None
+    automatic = await executions.automatic_of_late(db, since=since, queued=queued)
     if switch and switch.value:
         return str(switch.value), automatic
     why = policy.breaker_trips(services.policy.limits, automatic.last_hour, automatic.failures_in_a_row)

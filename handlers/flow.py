@@ -64,7 +64,7 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox, switches
+from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -181,7 +181,7 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     """A mention that is no subcommand: look again at the incident it hangs on, or answer about what was pasted."""
     known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
     incident = await incidents.get(db, known, lock=True) if known else None
-    if incident and await look_again(db, services, incident, by=question.user):
+    if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return
     service = service_named(question, [row.name for row in services.policy.services])
     alert = routing.about_service(services.policy, alert_of(question, service), service)
@@ -196,9 +196,14 @@ async def on_question(db: AsyncConnection, services: Services, question: Questio
     await on_alert(db, services, alert)
 
 
-async def look_again(db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "") -> bool:
-    """Diagnose an open incident once more; False where a fix is under way or it is closed."""
-    moved = await incidents.move(db, incident, S.DIAGNOSING)
+async def look_again(
+    db: AsyncConnection, services: Services, incident: Incident, *, by: str, why: str = "", asked_by: str = ""
+) -> bool:
+    """Diagnose an open incident once more; False where a fix is under way or it is closed.
+
+    Where a person asked for it (`asked_by`), what is then proposed is their request.
+    """
+    moved = await incidents.move(db, incident, S.DIAGNOSING, asked_by=asked_by or incident.asked_by)
     if moved is None:
         return False
     await approvals.withdraw_open(db, incident.id, why or f"<@{by}> asked to look again")
@@ -497,15 +502,14 @@ async def start_execution(
 
 async def execute(services: Services, execution_id: int) -> None:
     """Carry out an approved action once; after a crash, find out from the target whether it was."""
-    async with services.engine.connect() as db:
+    async with services.engine.begin() as db:
         current = await executions.get(db, execution_id)
-        paused = await switches.paused(db) or not services.actions
-        narrowed = await facts.narrowed(db, services, current) if current else ""
+        queued = current is not None and current.state is ExecutionState.QUEUED
+        refusal = await facts.held_back(db, services, current) if current and queued else ""
     if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
         await _after_execution(services, execution_id)
         return
-    refusal = facts.PAUSED if paused else narrowed
-    if refusal and current.state is ExecutionState.QUEUED:
+    if refusal:
         await _refuse(services, current, refusal)
     else:
         try:
@@ -563,7 +567,8 @@ async def _after_execution(services: Services, execution_id: int) -> None:
             # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
             why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
             await _give_up(db, services, incident, by_hand="" if why.startswith(facts.HELD_BACK) else why)
-        elif policy.is_dry_run(services.policy, current.action.target):
+        elif current.started_at is None:
+            # By the row: the policy may have been read anew since, and what only pretended was never started.
             await _only_pretended(db, services, incident, current)
         else:
             await _begin_verification(db, services, incident, current)

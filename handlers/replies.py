@@ -12,6 +12,10 @@ TOO_LONG = "That took too long, so I stopped waiting. Please try again in a minu
 NOT_OURS = "I cannot read that button any more. Please use the newest card of this incident."
 CHANGED = "The fix has changed since this card was drawn. Please read the card again and decide on what it says now."
 ASKED_TWICE = "This fix is asked for twice. Please click Approve on the card again, read why, and confirm."
+FORBIDDEN = (
+    "Nothing was started: the policy forbids this by now: {why}. The request stays open for when that has changed."
+)
+NOT_ENOUGH = "Nothing was started: {why} Ask @codehealer to look again, and it is asked anew."
 NOT_EDITABLE = "Nothing about this fix can be changed; approve it as it is, or reject it and say what would be right."
 NOT_SEEN = "The target could not be looked at just now, so nothing is changed. Please try again in a minute."
 OUTSIDE = "Other companies read this channel, so I say nothing about failures here. Please ask me in one of our own."

@@ -122,13 +122,18 @@ def check_click(
         return Denied("CodeHealer is paused, so nothing may start. `/codehealer resume` ends the pause.")
     if policy.read_only:
         return Denied("CodeHealer is read-only (policy.yaml: read_only), so nothing may start.")
-    if user.id == approval.requester and _rules(policy, action).no_self_approval:
+    if user.id in approval.requester.split(",") and _rules(policy, action).no_self_approval:
         return Denied("You asked for this, or changed it, so somebody else must approve it (no_self_approval).")
     if user.id in approval.approved_by:
         missing = approval.needed - len(approval.approved_by)
         return Denied(f"You have approved this already; {missing} more from somebody else.")
     approved_by = (*approval.approved_by, user.id)
     return Allowed(approved_by, len(approved_by) >= approval.needed)
+
+
+def requesters(*asked: str) -> str:
+    """Everybody who asked, or changed what was asked, as a request keeps them: ids with commas between, each once."""
+    return ",".join(dict.fromkeys(one for some in asked for one in some.split(",") if one))
 
 
 def check_reject(
@@ -155,7 +160,7 @@ def check_taking(user: Person) -> str:
 
 
 def still_approved(approval: Approval, people: Sequence[Person], policy: Policy, action: Action) -> str:
-    """ "" when everybody who approved it for later may still do so, and enough did; else why not."""
+    """ "" when everybody who approved it, earlier or for later, may still do so, and enough did; else why not."""
     for person in people:
         refusal = may_decide(approval, person, policy, action)
         if refusal:

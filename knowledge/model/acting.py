@@ -150,8 +150,8 @@ class ApprovalState(StrEnum):
 class Approval:
     """One request for approval, bound to the action's digest. `approved_by` are different people, in order.
 
-    `requester` asked by a mention or changed the parameters; "" where an alert asked. `run_at` is when it may start at
-    the earliest, where a person said so; while `snoozed_until` is ahead, nobody is reminded.
+    `requester` asked by a mention or changed the parameters: ids with commas between; "" where an alert asked. `run_at`
+    is when it may start at the earliest, where a person said so; while `snoozed_until` is ahead, nobody is reminded.
     """
 
     id: int

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, select, text, update
+from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -188,15 +188,26 @@ async def latest_verification(db: AsyncConnection, execution_id: int) -> Verific
     return from_json(Verification, row.payload) if row else None
 
 
+def _queued(hours: float) -> ColumnElement[bool]:
+    """SQL for what is about to start. One that has waited longer was left alone, and will not."""
+    since = func.now() - timedelta(hours=hours)
+    return and_(executions.c.state == ExecutionState.QUEUED, executions.c.created_at > since)
+
+
 async def count_recent(db: AsyncConnection, service: str, *, hours: float) -> int:
-    """Executions that acted on a service of late: the blast radius. A no-op is not counted."""
+    """Executions that acted on a service of late, or are about to: the blast radius. A no-op is not counted."""
     counted = await db.execute(
         select(func.count())
         .select_from(executions)
         .where(
             executions.c.service == service,
-            executions.c.started_at > func.now() - timedelta(hours=hours),
-            executions.c.state.in_([ExecutionState.STARTED, ExecutionState.ACTED, ExecutionState.UNDONE]),
+            or_(
+                and_(
+                    executions.c.started_at > func.now() - timedelta(hours=hours),
+                    executions.c.state.in_([ExecutionState.STARTED, ExecutionState.ACTED, ExecutionState.UNDONE]),
+                ),
+                _queued(hours),
+            ),
             executions.c.action_name != "noop",
         )
     )
@@ -257,20 +268,26 @@ class Automatic:
     failures_in_a_row: int
 
 
-async def automatic_of_late(db: AsyncConnection, *, since: datetime | None = None, most: int = 100) -> Automatic:
-    """Counted since `since`, when a person resumed automatic work; a no-op is not counted."""
+async def automatic_of_late(
+    db: AsyncConnection, *, since: datetime | None = None, queued: bool = True, most: int = 100
+) -> Automatic:
+    """Counted since `since`, when a person resumed automatic work; a no-op is not counted.
+
+    What is `queued` counts as well: in a storm many are decided before the first of them starts.
+    """
+    begun = and_(executions.c.started_at.is_not(None), executions.c.state.in_([*_DONE, ExecutionState.STARTED]))
+    at = func.coalesce(executions.c.started_at, executions.c.created_at)
     query = (
-        select(_verdict().label("verdict"), (executions.c.started_at > func.now() - timedelta(hours=1)).label("recent"))
+        select(_verdict().label("verdict"), (at > func.now() - timedelta(hours=1)).label("recent"))
         .join(approvals, approvals.c.id == executions.c.approval_id)
         .where(
             approvals.c.automatic,
             executions.c.action_name != "noop",
-            executions.c.state.in_([*_DONE, ExecutionState.STARTED]),
-            executions.c.started_at.is_not(None),
+            or_(begun, _queued(hours=1)) if queued else begun,
         )
     )
     if since is not None:
-        query = query.where(executions.c.started_at > since)
+        query = query.where(at > since)
     rows = (await db.execute(query.order_by(executions.c.id.desc()).limit(most))).all()
     # What is still being checked neither breaks a row of failures nor adds to it.
     ended = [row.verdict for row in rows if row.verdict]

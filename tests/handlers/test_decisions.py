@@ -13,14 +13,16 @@ from handlers import decisions
 from handlers.blocks.modals import Rejection
 from handlers.people import People
 from handlers.services import Services
-from knowledge.model import ApprovalState, Incident, RejectReason
+from knowledge.model import Action, ApprovalState, Incident, RejectReason
 from knowledge.store import approvals, incidents, outbox, switches
+from remediation.policy_file import Forbidden, Freeze
 from tests.handlers.histories import Known
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy, told
-from tests.rows import NOOP, S, an_approval, an_incident
+from tests.rows import NOOP, TARGET, S, an_approval, an_execution, an_incident
 
 A = ApprovalState
 DIGEST = NOOP.digest[:16]
+RESTART = Action("k8s_restart_pod", TARGET, {"pod": "checkout-1"})
 
 
 @dataclass
@@ -118,6 +120,29 @@ async def test_where_two_are_needed_the_first_only_counts_and_may_not_be_the_sec
     assert await case.executions() == 1
 
 
+@pytest.mark.parametrize(
+    ("needed", "changed", "words"),
+    [
+        (2, {"users": ("U0LEAD",)}, "<@U0ONCALL>, who approved it, may not do so any more"),
+        (1, {}, "It needs 2 approvals"),
+    ],
+)
+async def test_the_last_yes_starts_nothing_where_those_before_it_are_no_longer_enough(
+    services: Services, needed: int, changed: dict[str, Any], words: str
+) -> None:
+    case = await waiting(services, needed=needed)
+    if needed == 2:
+        await case.approve("U0ONCALL")
+    policy = sandbox_policy()
+    two = policy.environments["prod"].model_copy(update={"approvals": 2})
+    approvers = policy.approvers.model_copy(update=changed)
+    read_anew = sandbox_policy(approvers=approvers, environments={**policy.environments, "prod": two})
+    case.services = replace(services, policy=read_anew)
+    await case.approve("U0LEAD")
+    assert await case.state() == ("waiting", "open")
+    await refused(case, "U0LEAD", words)
+
+
 # --- clicks that do not count ----------------------------------------------------------------------------------------
 
 
@@ -188,6 +213,38 @@ async def test_a_read_only_policy_starts_nothing(engine: AsyncEngine, slack: Asy
     case = await waiting(made_services(engine, slack, database_url, policy=policy))
     await case.approve()
     await refused(case, "U0ONCALL", "read-only")
+
+
+ENVIRONMENT = sandbox_policy().environments["prod"]
+
+
+def frozen(*, hard: bool) -> Freeze:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    return Freeze.model_validate({"from": now - day, "to": now + day, "hard": hard})
+
+
+@pytest.mark.parametrize(
+    ("read_anew", "rule"),
+    [
+        ({"blacklist": (Forbidden(service="checkout", action="*", hard=True),)}, "blacklist"),
+        ({"freezes": (frozen(hard=True),)}, "freeze"),
+        ({"protected_namespaces": ("shop",)}, "protected namespace"),
+        ({"environments": {"prod": ENVIRONMENT.model_copy(update={"actions": ()})}}, "actions of prod"),
+        ({"limits": sandbox_policy().limits.model_copy(update={"fixes_per_hour": 1})}, "fixes an hour"),
+        ({"freezes": (frozen(hard=False),)}, ""),
+    ],
+)
+async def test_the_last_click_is_decided_by_the_policy_of_now(
+    services: Services, read_anew: dict[str, Any], rule: str
+) -> None:
+    case = await waiting(services)
+    async with services.engine.begin() as db:
+        await an_execution(db, await an_incident(db, title="Other", state=S.RUNNING), action=RESTART)
+    case.services = replace(services, policy=sandbox_policy(**read_anew))
+    await case.approve()
+    assert await case.state() == (("waiting", "open") if rule else ("running", "approved"))
+    if rule:
+        await refused(case, "U0ONCALL", f"forbids this by now: {rule}")
 
 
 async def test_a_click_on_a_request_that_is_gone_is_answered(services: Services) -> None:

@@ -21,12 +21,13 @@ from knowledge.model import (
     FailureKind,
     Incident,
     IncidentState,
+    Outcome,
     RuleResult,
     Unsure,
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy
-from tests.rows import NOW, S, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
+from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
 
 BLOCKED = Blocked("too many", "U0LEAD")
 
@@ -205,10 +206,28 @@ async def test_an_execution_is_followed_by_its_verification_however_often_the_jo
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
 
 
-async def test_what_was_paused_before_it_could_start_is_refused_and_handed_to_people(services: Services) -> None:
+@pytest.mark.parametrize("pretended", [True, False])
+async def test_a_policy_that_is_read_after_the_act_does_not_change_what_was_done(
+    services: Services, *, pretended: bool
+) -> None:
+    _, execution = await approved(services)
+    outcome = Outcome(ok=True, changed=not pretended, detail="Done.")
+    async with services.engine.begin() as db:
+        if not pretended:
+            await executions.start(db, execution, fencing_token=1, snapshot={})
+        await executions.finish(db, execution, state=ExecutionState.ACTED, outcome=outcome, fencing_token=1)
+    await flow.execute(replace(services, policy=sandbox_policy(dry_run=not pretended)), execution)
+    assert await all_states(services) == ["escalated" if pretended else "verifying"]
+
+
+@pytest.mark.parametrize("stopped", ["paused", "read-only"])
+async def test_what_was_stopped_before_it_could_start_is_refused_and_handed_to_people(
+    services: Services, stopped: str
+) -> None:
     _, execution = await approved(services)
     async with services.engine.begin() as db:
-        await switches.write(db, switches.PAUSED, True, by="U0DEV")
+        await switches.write(db, switches.PAUSED, stopped == "paused", by="U0DEV")
+    services = replace(services, policy=sandbox_policy(read_only=stopped == "read-only"))
     await flow.execute(services, execution)
     assert await all_states(services) == ["escalated"]
     assert await ended_as(services, execution) is ExecutionState.REFUSED
@@ -231,6 +250,20 @@ async def test_a_mention_in_a_cards_thread_looks_again_and_withdraws_what_was_as
     assert asked is not None
     assert asked.state is ApprovalState.WITHDRAWN
     assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence"]
+
+
+async def test_what_is_proposed_after_a_mention_under_an_alert_is_the_askers_request(services: Services) -> None:
+    async with services.engine.begin() as db:
+        found = await an_incident(db, state=S.WAITING)
+        await outbox.new_card(db, found.id, "C0DEPLOY")
+        await outbox.card_shown(db, found.id, channel="C0DEPLOY", ts="5.5", shown="x")
+        await flow.on_question(db, services, Question("U0LEAD", "C0DEPLOY", "6.6", "5.5", "<@U0CODEHEALER> and now?"))
+        current = await incidents.get(db, found.id)
+        assert current is not None
+        await flow._follow(db, services, current, diagnosis(), await a_plan(db, current))
+        asked = await approvals.latest(db, found.id)
+    assert asked is not None
+    assert asked.requester == "U0LEAD"
 
 
 async def test_a_mention_under_a_closed_incident_is_a_question_of_its_own(services: Services) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from handlers import commands, facts, flow, trusting
@@ -95,6 +96,53 @@ async def test_failures_in_a_row_trip_the_breaker_until_a_person_resumes(service
     await typed(services, "resume", user="U0LEAD")
     decision = (await decided(services, incident)).decision
     assert next(r.passed for r in decision.rules if r.rule == "breaker")
+
+
+@pytest.mark.parametrize("stopped", ["taken", "flagged", "breaker", "failures", ""])
+async def test_what_is_queued_by_policy_alone_stops_with_automatic_work_and_what_people_approved_does_not(
+    services: Services, stopped: str
+) -> None:
+    async with services.engine.begin() as db:
+        if stopped == "failures":
+            for _ in range(3):
+                await _failed_by_itself(db)
+        both = [await an_incident(db, state=S.RUNNING, title=title) for title in ("Automatic", "Approved")]
+        automatic, approved = [await an_execution(db, incident) for incident in both]
+        await db.execute(text("UPDATE approvals SET automatic = true WHERE incident_id = :id"), {"id": both[0].id})
+        for incident in both:
+            hands, flagged = "a person is on it" if stopped == "taken" else "", stopped == "flagged"
+            assert await incidents.move(db, incident, S.RUNNING, by_hand=hands, flagged=flagged)
+        if stopped == "breaker":
+            await switches.write(db, switches.BREAKER, "too many", by="codehealer")
+        await trust_everything(db)
+    for number in (automatic, approved):
+        await flow.execute(services, number)
+    found = [await _ended(services, number) for number in (automatic, approved)]
+    assert found == [ExecutionState.REFUSED if stopped else ExecutionState.ACTED, ExecutionState.ACTED]
+
+
+async def test_of_a_storm_what_is_queued_counts_towards_the_hours_limit(services: Services) -> None:
+    limit = services.policy.limits.automatic_fixes_per_hour
+    async with services.engine.begin() as db:
+        incident = await an_incident(db)
+        for number in range(limit):
+            queued = await an_incident(db, state=S.RUNNING, title=f"Storm{number}")
+            await an_execution(db, queued, action=RESTART.action)
+        await db.execute(text("UPDATE approvals SET automatic = true"))
+    rules = (await decided(services, incident)).decision.rules
+    assert next(r.actual for r in rules if r.rule == "breaker") == f"{limit} fixes ran by themselves within an hour"
+
+
+async def trust_everything(db: Any) -> None:
+    """The mode in which policy alone may start something everywhere."""
+    await switches.write(db, f"{switches.MODE}everything", "automatic", by="U0LEAD")
+
+
+async def _ended(services: Services, number: int) -> ExecutionState:
+    async with services.engine.connect() as db:
+        found = await executions.get(db, number)
+    assert found is not None
+    return found.state
 
 
 async def _failed_by_itself(db: Any) -> None:

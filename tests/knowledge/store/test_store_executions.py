@@ -130,13 +130,15 @@ async def acted(db: AsyncConnection, state: ExecutionState, *verdicts: str, name
     return made
 
 
-async def test_the_blast_radius_counts_what_may_have_changed_something(db: AsyncConnection) -> None:
+async def test_the_blast_radius_counts_what_may_have_changed_something_or_soon_will(db: AsyncConnection) -> None:
     for state in (X.QUEUED, X.STARTED, X.ACTED, X.UNDONE, X.FAILED, X.REFUSED):
         await acted(db, state)
     await acted(db, X.ACTED, name="noop")
-    assert await executions.count_recent(db, "checkout", hours=1) == 3
+    assert await executions.count_recent(db, "checkout", hours=1) == 4
     assert await executions.count_recent(db, "orders", hours=1) == 0
-    await db.execute(text("UPDATE executions SET started_at = now() - interval '2 hours'"))
+    await db.execute(
+        text("UPDATE executions SET created_at = now() - interval '2 hours', started_at = now() - interval '2 hours'")
+    )
     assert await executions.count_recent(db, "checkout", hours=1) == 0
 
 
