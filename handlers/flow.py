@@ -514,7 +514,9 @@ async def execute(services: Services, execution_id: int) -> None:
             await _again(services, "execute", current, busy.retry_after_s)
             return
         except execution.Overtaken:
-            return  # another worker has it, and tells how it ended
+            # Another worker has it, and tells how it ended; or nobody has, and it would hold its target for ever.
+            await _again(services, "execute", current, execution.LEASE_S)
+            return
     await _after_execution(services, execution_id)
 
 
