@@ -393,9 +393,7 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        # A fix may be for what deploys the target: what was tried there counts as well.
-        attempts = [attempt for one in seen.targets for attempt in await facts.attempts_on(db, one)]
-        loop = sorted(attempts, key=lambda attempt: attempt.at, reverse=True)
+        loop = await facts.attempts_on(db, incident.target)
         misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
     if misplaced:
         return planning.nothing(WRONG_TARGET)

@@ -61,7 +61,7 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
         incident = await _incident(db, asked.words[0])
         if incident is None or incident.target is None:
             return wording.said("resume", "There is no such incident with a target. `/codehealer status` lists them.")
-        await switches.write(db, switches.RESUMED + incident.target.key, True, by=asked.person.id)
+        await switches.write(db, switches.RESUMED + incident.target.family, True, by=asked.person.id)
         await audit.record(db, "switch.resumed", actor=asked.person.id, incident_id=incident.id)
         return wording.said("resume", "Resumed: what was tried there before no longer counts against a fix.")
     await switches.write(db, switches.PAUSED, False, by=asked.person.id)

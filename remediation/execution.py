@@ -59,7 +59,7 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
     Returns the outcome that is stored. Raises Busy (retry later), Overtaken (do nothing more), and Unavailable when a
     look at the target failed before anything was started (retry later; nothing was done).
     """
-    store, key = services.store, execution.action.target.key
+    store, key = services.store, execution.action.target.family
     token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. It is tried again when that has ended.")
@@ -99,7 +99,7 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, token)
     if not ready.ok:
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, token)
-    key = execution.action.target.key
+    key = execution.action.target.family
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Busy(f"The lease on {key} ended while the target was looked at; nothing was done yet.")
     if not await services.store.start_execution(execution.id, snapshot=dict(ready.snapshot), fencing_token=token):
@@ -122,7 +122,7 @@ async def _resume(execution: Execution, remediator: Remediator, services: Execut
 async def _act(
     execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices, token: int
 ) -> Outcome:  # fmt: skip
-    key = execution.action.target.key
+    key = execution.action.target.family
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Overtaken(f"The lease on {key} ended before anything was done.")
     await _tell(services, f"{remediator.title} …")
@@ -200,7 +200,7 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
         return None
-    store, key = services.store, execution.action.target.key
+    store, key = services.store, execution.action.target.family
     token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. The undo is tried again when that has ended.")

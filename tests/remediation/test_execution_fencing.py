@@ -48,7 +48,7 @@ class Overtaking(MemoryStore):
         if point == self.point:
             self.point = ""
             self.now += 3600  # the lease ended long ago
-            token = await self.lease_acquire(TARGET.key, "worker-2/7", 60)
+            token = await self.lease_acquire(TARGET.family, "worker-2/7", 60)
             assert token is not None
             assert await self.take_execution(7, fencing_token=token)
 
@@ -78,7 +78,7 @@ async def test_a_stalled_worker_that_goes_on_writes_nothing(point: str, error: t
     with pytest.raises(error):
         await run(store.rows[7], services(store))
     assert store.rows[7].outcome is None
-    assert store.leases[TARGET.key][0] == "worker-2/7"
+    assert store.leases[TARGET.family][0] == "worker-2/7"
     outcome = await run(store.rows[7], services(store, "worker-2"))
     assert outcome.ok
     assert store.rows[7].state is ExecutionState.ACTED
@@ -98,11 +98,21 @@ async def test_a_look_that_takes_too_long_leaves_the_execution_queued(monkeypatc
 
 async def test_two_executions_of_one_process_keep_each_other_out() -> None:
     store = MemoryStore(execution(NOOP), execution(NOOP, id=8))
-    assert await store.lease_acquire(TARGET.key, "worker-1/8", 60)
+    assert await store.lease_acquire(TARGET.family, "worker-1/8", 60)
     with pytest.raises(Busy):
         await run(store.rows[7], services(store))
     assert (await run(store.rows[8], services(store))).ok
     assert (await run(store.rows[7], services(store))).ok
+
+
+async def test_a_workload_and_what_deploys_it_keep_each_other_out() -> None:
+    application = replace(TARGET, kind="Application", name="api-dev")
+    store = MemoryStore(execution(NOOP), execution(replace(NOOP, target=application), id=8))
+    assert await store.lease_acquire(TARGET.family, "worker-1/7", 60)
+    with pytest.raises(Busy):
+        await run(store.rows[8], services(store))
+    assert (await run(store.rows[7], services(store))).ok
+    assert (await run(store.rows[8], services(store))).ok
 
 
 async def test_a_finished_execution_answers_with_its_stored_outcome() -> None:
