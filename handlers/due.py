@@ -40,7 +40,9 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
     if incident is None or planned is None or planned.plan.action is None or answer is None:
         return
     action = planned.plan.action
-    well = firing is not True and await recovery.is_well(action.target, services.clients, now=services.now())
+    # What failed may be well again, while the branch or the application that a fix works on tells nothing of it.
+    failing = incident.target or action.target
+    well = firing is not True and await recovery.is_well(failing, services.clients, now=services.now())
     changed = "" if well else await sighting.changed(action.target, planned.plan.seen, services.clients)
     refused = "" if well or changed else await _refused(services, approval, action)
     async with services.engine.begin() as db:

@@ -46,10 +46,10 @@ class Decided:
 
 
 async def attempts_on(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
-    """What was done to a target of late and since a person resumed it, newest first."""
-    resumed = await switches.read(db, switches.RESUMED + target.key)
+    """What was done to a target and its family of late and since a person resumed it, newest first."""
+    resumed = await switches.read(db, switches.RESUMED + target.family)
     since = resumed.set_at if resumed else None
-    past = await executions.recent_on_target(db, target.key, hours=LOOP_HOURS, since=since)
+    past = await executions.recent_on_target(db, target, hours=LOOP_HOURS, since=since)
     return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
 
 
@@ -123,7 +123,7 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
         flagged=incident.flagged,
         by_hand=incident.by_hand,
         trusted=incident.trusted,
-        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
         attempts=await attempts_on(db, target) if target else (),
         record=records.get(plan.action.name) if plan.action else None,
         # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.

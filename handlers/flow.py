@@ -398,9 +398,7 @@ async def _plan(
     async with services.engine.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
-        # A fix may be for what deploys the target: what was tried there counts as well.
-        attempts = [attempt for one in seen.targets for attempt in await facts.attempts_on(db, one)]
-        loop = sorted(attempts, key=lambda attempt: attempt.at, reverse=True)
+        loop = await facts.attempts_on(db, incident.target)
         misplaced = await memory.wrong_target(db, identity=incident.identity, service=incident.target.service)
     if misplaced:
         return planning.nothing(WRONG_TARGET)
@@ -518,7 +516,9 @@ async def execute(services: Services, execution_id: int) -> None:
             await _again(services, "execute", current, busy.retry_after_s)
             return
         except execution.Overtaken:
-            return  # another worker has it, and tells how it ended
+            # Another worker has it, and tells how it ended; or nobody has, and it would hold its target for ever.
+            await _again(services, "execute", current, execution.LEASE_S)
+            return
     await _after_execution(services, execution_id)
 
 

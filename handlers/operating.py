@@ -1,6 +1,6 @@
 """What people switch with /codehealer: mode, pause, resume and trust. Each is a recorded decision of a named person.
 
-Anybody may pause and narrow; to widen, to resume and to grant trust takes the policy's operators.
+Anybody may pause, every full member may narrow; to widen, to resume and to grant trust takes the policy's operators.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -61,7 +61,7 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
         incident = await _incident(db, asked.words[0])
         if incident is None or incident.target is None:
             return wording.said("resume", "There is no such incident with a target. `/codehealer status` lists them.")
-        await switches.write(db, switches.RESUMED + incident.target.key, True, by=asked.person.id)
+        await switches.write(db, switches.RESUMED + incident.target.family, True, by=asked.person.id)
         await audit.record(db, "switch.resumed", actor=asked.person.id, incident_id=incident.id)
         return wording.said("resume", "Resumed: what was tried there before no longer counts against a fix.")
     await switches.write(db, switches.PAUSED, False, by=asked.person.id)
@@ -86,8 +86,8 @@ async def _mode(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     if problem:
         return wording.said("mode", problem)
     now = {name: str(switch.value) for name, switch in found.items()}
-    wider = modes.widens(services.policy, now, scope, mode, default_channel=services.channel)
-    refusal = modes.may_operate(asked.person, services.policy) if wider else _nobody(asked.person)
+    wider = modes.widens(services.policy, now, scope, mode)
+    refusal = modes.may_operate(asked.person, services.policy) if wider else modes.may_narrow(asked.person)
     if refusal:
         await audit.record(db, "mode.refused", actor=asked.person.id, scope=scope, mode=mode or DEFAULT, why=refusal)
         return wording.said("mode", refusal)
@@ -96,10 +96,6 @@ async def _mode(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     before = now.get(scope, DEFAULT)
     await audit.record(db, "mode.set", actor=asked.person.id, scope=scope, mode=mode or DEFAULT, before=before)
     return wording.mode_set_answer(scope, mode, before)
-
-
-def _nobody(person: Person) -> str:
-    return "Only people may do this." if person.is_bot or person.deleted else ""
 
 
 def _read_mode(asked: Asked) -> tuple[str, str]:
@@ -140,8 +136,8 @@ async def _trust(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     case = facts.case_of(incident.kind, planned.plan) if incident and planned else None
     if verb not in {"grant", "withdraw"} or incident is None or case is None:
         return wording.said("trust", "Name an incident with a fix: `/codehealer trust grant 12`, or `withdraw 12`.")
-    # Taking trust away narrows, so anybody may.
-    refusal = modes.may_operate(asked.person, services.policy) if verb == "grant" else _nobody(asked.person)
+    # Taking trust away narrows, so every member may.
+    refusal = modes.may_operate(asked.person, services.policy) if verb == "grant" else modes.may_narrow(asked.person)
     if not refusal and verb == "grant" and case.environment not in AUTO_RISK:
         refusal = f"In {case.environment} a person is always asked, so trust would change nothing there."
     if refusal:

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 LEASE_S = 30.0
 # An act must end well before its lease does, so that nobody else can hold the target while it may still take effect.
 ACT_DEADLINE_S = 20.0
+# So must the looks before it: nothing may start under a lease that has ended meanwhile.
+LOOK_DEADLINE_S = 20.0
 # Looks at the target: after a lost answer its effect may still be on its way; after a crash it no longer is.
 LOOKS_AFTER_LOST_ANSWER = 4
 LOOKS_AFTER_CRASH = 2
@@ -42,7 +44,7 @@ class ExecutionServices:
 
 
 class Busy(CodeHealerError):
-    """Another execution holds the target: try again in `retry_after_s` seconds."""
+    """Another execution holds the target, or may by now: nothing was done, try again in `retry_after_s` seconds."""
 
     retry_after_s = 5.0
 
@@ -57,7 +59,7 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
     Returns the outcome that is stored. Raises Busy (retry later), Overtaken (do nothing more), and Unavailable when a
     look at the target failed before anything was started (retry later; nothing was done).
     """
-    store, key = services.store, execution.action.target.key
+    store, key = services.store, execution.action.target.family
     token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. It is tried again when that has ended.")
@@ -85,15 +87,21 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
     await _tell(services, f"Looking again before: {remediator.title}.")
     try:
         checked_parameters(remediator, execution.action)
-        if services.dry_run:
-            outcome = await remediator.dry_run(execution.action, services.clients)
-            state = ExecutionState.ACTED if outcome.ok else ExecutionState.REFUSED
-            return await _finish(execution, state, outcome, services, token)
-        ready = await remediator.preflight(execution.action, services.clients)
+        async with asyncio.timeout(LOOK_DEADLINE_S):
+            if services.dry_run:
+                outcome = await remediator.dry_run(execution.action, services.clients)
+                state = ExecutionState.ACTED if outcome.ok else ExecutionState.REFUSED
+                return await _finish(execution, state, outcome, services, token)
+            ready = await remediator.preflight(execution.action, services.clients)
+    except TimeoutError as error:
+        raise Unavailable("Looking at the target took too long, so nothing was done yet.") from error
     except (Refused, BadInput, SettingsError) as error:
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, token)
     if not ready.ok:
         return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, token)
+    key = execution.action.target.family
+    if not await services.store.lease_renew(key, token, LEASE_S):
+        raise Busy(f"The lease on {key} ended while the target was looked at; nothing was done yet.")
     if not await services.store.start_execution(execution.id, snapshot=dict(ready.snapshot), fencing_token=token):
         raise Overtaken(f"Execution {execution.id} was started or taken over by another worker.")
     return await _act(execution, dict(ready.snapshot), remediator, services, token)
@@ -114,7 +122,7 @@ async def _resume(execution: Execution, remediator: Remediator, services: Execut
 async def _act(
     execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices, token: int
 ) -> Outcome:  # fmt: skip
-    key = execution.action.target.key
+    key = execution.action.target.family
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Overtaken(f"The lease on {key} ended before anything was done.")
     await _tell(services, f"{remediator.title} …")
@@ -192,7 +200,7 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
         return None
-    store, key = services.store, execution.action.target.key
+    store, key = services.store, execution.action.target.family
     token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. The undo is tried again when that has ended.")

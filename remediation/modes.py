@@ -4,7 +4,7 @@ A scope is "service:NAME", "environment:NAME", "channel:ID" or "everything". Of 
 narrowest is in force, and it replaces what the file says; so whoever narrows anything is obeyed everywhere in it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from remediation.approvals import Person
@@ -32,15 +32,13 @@ def set_for(overrides: Mapping[str, str], *, service: str, environment: str, cha
     return min(found, key=MODES.index, default="")
 
 
-def widens(policy: Policy, overrides: Mapping[str, str], scope: str, mode: str, *, default_channel: str) -> bool:
+def widens(policy: Policy, overrides: Mapping[str, str], scope: str, mode: str) -> bool:
     """Whether setting `mode` ("" takes back what was set) lets the bot go further anywhere than it may now."""
     after = {**overrides, scope: mode}
     kind, _, name = scope.partition(":")
-    for place in _places(policy, default_channel):
+    for place in _places(policy, [*overrides, scope]):
         where = {"service": place.service, "environment": place.environment, "channel": place.channel}
-        if kind == "channel":
-            where["channel"] = name  # people may ask about any service in any channel
-        elif kind != EVERYTHING and where[kind] != name:
+        if kind != EVERYTHING and where[kind] != name:
             continue
         now = set_for(overrides, **where) or place.by_file
         then = set_for(after, **where) or place.by_file
@@ -49,18 +47,31 @@ def widens(policy: Policy, overrides: Mapping[str, str], scope: str, mode: str, 
     return False
 
 
-def _places(policy: Policy, default_channel: str) -> Iterator[Place]:
-    for row in policy.services:
-        by_file = mode_of_row(policy, row, row.environment)
-        yield Place(row.name, row.environment, row.channel or default_channel, by_file)
-    for name in {*policy.environments, "prod"}:
-        yield Place("", name, default_channel, mode_of_row(policy, None, name))
+def _places(policy: Policy, scopes: Iterable[str]) -> Iterator[Place]:
+    """Every row and environment in every channel with a mode of its own, and in one without ("").
+
+    People may ask about any service in any channel, so a mode of one channel hides nothing from the others.
+    """
+    channels = {"", *(scope.removeprefix("channel:") for scope in scopes if scope.startswith("channel:"))}
+    for channel in channels:
+        for row in policy.services:
+            yield Place(row.name, row.environment, channel, mode_of_row(policy, row, row.environment))
+        for name in {*policy.environments, "prod"}:
+            yield Place("", name, channel, mode_of_row(policy, None, name))
+
+
+def may_narrow(person: Person) -> str:
+    """ "" when the person may set a narrower mode and withdraw trust; else the sentence that says why not."""
+    if person.is_bot or person.deleted or person.foreign or person.restricted:
+        return "Only full members of this workspace may do this."
+    return ""
 
 
 def may_operate(person: Person, policy: Policy) -> str:
     """ "" when the person may widen, resume and grant trust; else the sentence that says why not. Fails closed."""
-    if person.is_bot or person.deleted or person.foreign or person.restricted:
-        return "Only full members of this workspace may do this."
+    refusal = may_narrow(person)
+    if refusal:
+        return refusal
     roles = policy.operators
     if not (roles.users or roles.groups or roles.channels):
         roles = policy.approvers

@@ -12,6 +12,7 @@ from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
 from tests.database import REVISIONS, run_migrations
+from tests.rows import S, an_approval, an_incident, opened
 
 
 def _ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -107,3 +108,18 @@ def test_vectors_that_were_kept_in_the_items_are_kept_beside_them_and_go_back(em
     run_migrations(empty_database_url, to="0003_model_calls", down=True)
     inside = "SELECT concat_ws(' ', id, vector_model, vector_norm(vector)) FROM knowledge_items ORDER BY id"
     assert scalars(empty_database_url, inside) == ["with minilm-l6-int8 0.5", "without"]
+
+
+async def test_what_waits_for_its_hour_is_handed_to_people_by_a_downgrade(empty_database_url: str) -> None:
+    run_migrations(empty_database_url)
+    async with opened(empty_database_url) as engine, engine.begin() as db:
+        for title, state in (("Later", "scheduled"), ("Asked", "open")):
+            approval = await an_approval(db, await an_incident(db, state=S.WAITING, title=title))
+            await db.execute(
+                text("UPDATE approvals SET state = :state WHERE id = :id"), {"state": state, "id": approval}
+            )
+    run_migrations(empty_database_url, to="0007_memory", down=True)
+    states = (
+        "SELECT concat_ws(' ', i.state, a.state) FROM incidents i JOIN approvals a ON a.incident_id = i.id ORDER BY 1"
+    )
+    assert scalars(empty_database_url, states) == ["escalated withdrawn", "waiting open"]

@@ -21,6 +21,10 @@ class Link:
     url: str
 
 
+# What belongs to one row of the services table: the workload, and what deploys it.
+FAMILY = ("Deployment", "StatefulSet", "DaemonSet", "Application", "Branch")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What an action works on. Made by the server from the services table and the live system, never from text.
@@ -40,10 +44,20 @@ class Target:
 
     @property
     def key(self) -> str:
-        """Identity for leases, blast radius and the loop breaker, e.g. `sandbox/shop/Deployment/checkout`."""
+        """Identity of the object, e.g. `sandbox/shop/Deployment/checkout`."""
         return "/".join(
             part for part in (self.cluster or self.repository, self.namespace, self.kind, self.name) if part
         )
+
+    @property
+    def family(self) -> str:
+        """Identity for leases and the loop breaker: a service's workload, application and branch share it.
+
+        A fix of one changes the others. What stands alone, as a CI run, or has no service, has its own key.
+        """
+        if not self.service or self.kind not in FAMILY:
+            return self.key
+        return f"service/{self.service}/{self.environment}/{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Executions with their leases and verifications.
 
-A lease is on the target, its token only ever grows, and every write of an execution names the token: a worker that
-slept past its lease writes nothing.
+A lease is on the target's family, its token only ever grows, and every write of an execution names the token: a worker
+that slept past its lease writes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from knowledge.model import Action, Execution, ExecutionState, Outcome, Verification
+from knowledge.model import Action, Execution, ExecutionState, Outcome, Target, Verification
+from knowledge.model.failing import FAMILY
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import approvals, executions, leases, verifications
 
@@ -243,14 +244,28 @@ def _verdict() -> ColumnElement[str]:
 _DONE = (ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.UNDONE)
 
 
+def _on(target: Target) -> ColumnElement[bool]:
+    """SQL for executions on the target or on another of its family."""
+    itself = executions.c.target_key == target.key
+    if target.family == target.key:
+        return itself
+    other = executions.c.action["target"]
+    return itself | and_(
+        executions.c.service == target.service,
+        other["environment"].as_string() == target.environment,
+        other["namespace"].as_string() == target.namespace,
+        other["kind"].as_string().in_(FAMILY),
+    )
+
+
 async def recent_on_target(
-    db: AsyncConnection, target_key: str, *, hours: float, since: datetime | None = None
+    db: AsyncConnection, target: Target, *, hours: float, since: datetime | None = None
 ) -> Sequence[PastExecution]:
-    """Executions on a target, newest first, of late and since a person resumed it: for the loop breaker."""
+    """Executions on a target and its family, newest first, of late and since a person resumed: for the loop breaker."""
     query = select(
         executions.c.action_name.label("action"), _verdict().label("verdict"), executions.c.started_at.label("at")
     ).where(
-        executions.c.target_key == target_key,
+        _on(target),
         executions.c.started_at > func.now() - timedelta(hours=hours),
         executions.c.state.in_(_DONE),
     )
@@ -295,10 +310,10 @@ async def automatic_of_late(
     return Automatic(sum(row.recent for row in rows), failures)
 
 
-async def under_way(db: AsyncConnection, target_key: str, *, apart_from: int) -> bool:
-    """Whether another execution on the target has started and not ended."""
+async def under_way(db: AsyncConnection, target: Target, *, apart_from: int) -> bool:
+    """Whether another execution on the target or its family has started and not ended."""
     query = select(executions.c.id).where(
-        executions.c.target_key == target_key,
+        _on(target),
         executions.c.id != apart_from,
         executions.c.state == ExecutionState.STARTED,
     )

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
-from knowledge.model.failing import CLOSED_STATES
+from knowledge.model.failing import CLOSED_STATES, FAMILY
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import alerts, cards, evidence, incident_keys, incidents, metadata
 
@@ -259,12 +259,13 @@ async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
 async def began_near(db: AsyncConnection, target: Target, *, since: datetime, apart_from: int) -> Sequence[str]:
     """Titles of open incidents of the same service, or on the same target, that began since; at most 5.
 
-    Of a service's pipelines and workloads each is looked at for itself.
+    A service's workload and what deploys it are one; its pipelines are looked at for themselves.
     """
+    kinds = FAMILY if target.kind in FAMILY else (target.kind,)
     same_service = and_(
         incidents.c.service == target.service,
         incidents.c.environment == target.environment,
-        func.coalesce(incidents.c.target["kind"].as_string(), target.kind) == target.kind,
+        func.coalesce(incidents.c.target["kind"].as_string(), target.kind).in_(kinds),
     )
     same_workload = and_(
         incidents.c.target["kind"].as_string() == target.kind,

@@ -37,7 +37,11 @@ def downgrade() -> None:
     op.execute("DELETE FROM outbox WHERE kind IN ('edit', 'direct')")
     _one_of("outbox", "kind", tuple(kind for kind in KINDS if kind not in {"edit", "direct"}))
     op.drop_index("ix_approvals_scheduled", table_name="approvals")
-    # What waits for its hour cannot be told to the version before, so it is asked for again.
+    # What waits for its hour cannot be told to the version before, and nothing else would end its incident: people do.
+    op.execute(
+        "UPDATE incidents SET state = 'escalated', revision = revision + 1 WHERE state = 'waiting'"
+        " AND id IN (SELECT incident_id FROM approvals WHERE state = 'scheduled')"
+    )
     op.execute("UPDATE approvals SET state = 'withdrawn', decided_at = now() WHERE state = 'scheduled'")
     _one_of("approvals", "state", tuple(state for state in STATES if state != "scheduled"))
     op.drop_column("approval_votes", "click")

@@ -257,6 +257,16 @@ async def test_a_scheduled_fix_does_not_run_on_a_target_that_was_changed_by_hand
     assert "execute" not in await case.stages()
 
 
+async def test_a_scheduled_fix_of_a_branch_does_not_run_once_what_failed_is_well(world: Services) -> None:
+    branch = replace(CHECKOUT, kind="Branch", name="main", cluster="", repository="acme/manifests")
+    # The watch's own signal is the state of the pods.
+    case = await scheduled(world, action=Action("github_revert_pr", branch), incident={"source": "kubernetes"})
+    await pass_over(world, "run_at", case.approval_id)
+    an_hour_later = datetime.now(UTC) + timedelta(hours=1)
+    await due.run_scheduled(replace(world, now=lambda: an_hour_later), case.approval_id)
+    assert await case.state() == ("resolved", "withdrawn")
+
+
 async def test_a_scheduled_fix_whose_job_never_got_through_becomes_a_persons_work(world: Services) -> None:
     case = await scheduled(world)
     await pass_over(world, "run_at", case.approval_id, timedelta(minutes=59))

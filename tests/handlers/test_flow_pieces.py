@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers import flow
@@ -26,6 +27,7 @@ from knowledge.model import (
     Unsure,
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
+from knowledge.store.executions import StoredExecutions
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy
 from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
 
@@ -204,6 +206,24 @@ async def test_an_execution_is_followed_by_its_verification_however_often_the_jo
         await flow.execute(services, execution)
     assert await all_states(services) == ["verifying"]
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
+
+
+async def test_an_execution_whose_lease_ended_once_it_was_started_is_settled_later(services: Services) -> None:
+    _, execution = await approved(services)
+
+    class Stalled(StoredExecutions):
+        async def start_execution(self, execution_id: int, **named: Any) -> bool:
+            started = await super().start_execution(execution_id, **named)
+            async with services.engine.begin() as db:
+                await db.execute(text("UPDATE leases SET expires_at = now()"))
+            return started
+
+    await flow.execute(replace(services, executions=Stalled(services.engine)), execution)
+    assert await ended_as(services, execution) is ExecutionState.STARTED
+    assert await jobs(services.engine) == [("execute", {"execution_id": execution})]
+    await flow.execute(services, execution)
+    assert await ended_as(services, execution) is ExecutionState.ACTED
+    assert await all_states(services) == ["verifying"]
 
 
 @pytest.mark.parametrize("pretended", [True, False])

@@ -1,5 +1,6 @@
 """What people switch with /codehealer, and what that does to decisions and to fixes that are queued."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -143,6 +144,18 @@ async def _ended(services: Services, number: int) -> ExecutionState:
         found = await executions.get(db, number)
     assert found is not None
     return found.state
+
+
+async def test_resuming_an_incident_forgets_what_was_tried_on_what_deploys_its_target_too(services: Services) -> None:
+    application = replace(DEV, kind="Application", name="reports-dev")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db)
+        await incidents.move(db, incident, S.DIAGNOSING, target=DEV)
+        await _failed_by_itself(db)
+        assert [one.action for one in await facts.attempts_on(db, application)] == ["k8s_restart_pod"]
+    assert "Resumed" in await typed(services, f"resume {incident.id}", user="U0LEAD")
+    async with services.engine.connect() as db:
+        assert not await facts.attempts_on(db, application)
 
 
 async def _failed_by_itself(db: Any) -> None:

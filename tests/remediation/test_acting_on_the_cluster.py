@@ -421,7 +421,7 @@ async def test_a_restart_cannot_be_undone_and_says_so(site: Site) -> None:
 async def test_one_fix_at_a_time_on_a_target(site: Site) -> None:
     action = await proposed(site, "k8s_restart_pod")
     store = MemoryStore(execution(action))
-    assert await store.lease_acquire(action.target.key, "another worker", 60)
+    assert await store.lease_acquire(action.target.family, "another worker", 60)
     with pytest.raises(Busy):
         await run(store.rows[7], services(site, store))
     assert store.rows[7].state is ExecutionState.QUEUED

@@ -1,13 +1,16 @@
 """Leases and fencing tokens: a worker that outlived its lease writes nothing."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
+from knowledge.errors import Unavailable
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Target
 from remediation.execution import Busy, ExecutionServices, Overtaken, run
-from remediation.ports import Clients
+from remediation.ports import Clients, Cluster, Json
 from remediation.remediators import REMEDIATORS
 from remediation.verification import by_deadline, deadline_seconds, verify_once, with_signal
 from tests.remediation.site import MemoryStore, execution
@@ -45,9 +48,13 @@ class Overtaking(MemoryStore):
         if point == self.point:
             self.point = ""
             self.now += 3600  # the lease ended long ago
-            token = await self.lease_acquire(TARGET.key, "worker-2/7", 60)
+            token = await self.lease_acquire(TARGET.family, "worker-2/7", 60)
             assert token is not None
             assert await self.take_execution(7, fencing_token=token)
+
+    async def lease_renew(self, key: str, token: int, ttl_s: float) -> bool:
+        await self._overtake("while looking")
+        return await super().lease_renew(key, token, ttl_s)
 
     async def start_execution(self, execution_id: int, *, snapshot: object, fencing_token: int) -> bool:
         await self._overtake("before start")
@@ -62,25 +69,50 @@ class Overtaking(MemoryStore):
         return await super().finish_execution(execution_id, state=state, outcome=outcome, fencing_token=fencing_token)
 
 
-@pytest.mark.parametrize("point", ["before start", "after start", "before finish"])
-async def test_a_stalled_worker_that_goes_on_writes_nothing(point: str) -> None:
+@pytest.mark.parametrize(
+    ("point", "error"),
+    [("while looking", Busy), ("before start", Overtaken), ("after start", Overtaken), ("before finish", Overtaken)],
+)
+async def test_a_stalled_worker_that_goes_on_writes_nothing(point: str, error: type[Exception]) -> None:
     store = Overtaking(point, execution(NOOP))
-    with pytest.raises(Overtaken):
+    with pytest.raises(error):
         await run(store.rows[7], services(store))
     assert store.rows[7].outcome is None
-    assert store.leases[TARGET.key][0] == "worker-2/7"
+    assert store.leases[TARGET.family][0] == "worker-2/7"
     outcome = await run(store.rows[7], services(store, "worker-2"))
     assert outcome.ok
     assert store.rows[7].state is ExecutionState.ACTED
 
 
+async def test_a_look_that_takes_too_long_leaves_the_execution_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        async def get(self, *_: object) -> Json:
+            return await asyncio.Future()
+
+    monkeypatch.setattr("remediation.execution.LOOK_DEADLINE_S", 0.01)
+    store = MemoryStore(execution(Action("k8s_restart_rollout", TARGET)))
+    with pytest.raises(Unavailable):
+        await run(store.rows[7], services(store, clients=Clients(cluster=cast(Cluster, Silent()))))
+    assert (store.rows[7].state, store.leases) == (ExecutionState.QUEUED, {})
+
+
 async def test_two_executions_of_one_process_keep_each_other_out() -> None:
     store = MemoryStore(execution(NOOP), execution(NOOP, id=8))
-    assert await store.lease_acquire(TARGET.key, "worker-1/8", 60)
+    assert await store.lease_acquire(TARGET.family, "worker-1/8", 60)
     with pytest.raises(Busy):
         await run(store.rows[7], services(store))
     assert (await run(store.rows[8], services(store))).ok
     assert (await run(store.rows[7], services(store))).ok
+
+
+async def test_a_workload_and_what_deploys_it_keep_each_other_out() -> None:
+    application = replace(TARGET, kind="Application", name="api-dev")
+    store = MemoryStore(execution(NOOP), execution(replace(NOOP, target=application), id=8))
+    assert await store.lease_acquire(TARGET.family, "worker-1/7", 60)
+    with pytest.raises(Busy):
+        await run(store.rows[8], services(store))
+    assert (await run(store.rows[7], services(store))).ok
+    assert (await run(store.rows[8], services(store))).ok
 
 
 async def test_a_finished_execution_answers_with_its_stored_outcome() -> None:

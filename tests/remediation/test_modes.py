@@ -3,7 +3,7 @@
 import pytest
 
 from remediation.approvals import Person
-from remediation.modes import may_operate, set_for, widens
+from remediation.modes import may_narrow, may_operate, set_for, widens
 from remediation.policy import parse_policy
 from remediation.trust import lower_bound
 
@@ -41,12 +41,21 @@ def test_the_narrowest_of_what_people_set_is_in_force() -> None:
         ({"everything": "observe"}, "service:api", "automatic", False),  # it stays as narrow as everything
         ({"service:api": "automatic"}, "service:api", "", False),
         ({"service:api": "observe"}, "service:api", "", True),
+        # A mode of one channel hides nothing from the others, nor what others hide from it.
+        ({"environment:staging": "observe", "channel:C1": "observe"}, "environment:staging", "", True),
+        ({"environment:prod": "observe", "channel:C2": "approve"}, "environment:prod", "", True),
     ],
 )
 def test_what_lets_the_bot_go_further_anywhere_is_widening(
     overrides: dict[str, str], scope: str, mode: str, wider: bool
 ) -> None:
-    assert widens(POLICY, overrides, scope, mode, default_channel="C1") is wider
+    assert widens(POLICY, overrides, scope, mode) is wider
+
+
+@pytest.mark.parametrize("what", ["restricted", "foreign", "is_bot", "deleted"])
+def test_only_full_members_narrow(what: str) -> None:
+    assert not may_narrow(Person("U2"))
+    assert may_narrow(Person("U2", **{what: True}))
 
 
 def test_operators_are_the_approvers_until_the_policy_names_others() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from knowledge.model import ExecutionState, Outcome, Verification
+from knowledge.model import ExecutionState, Outcome, Target, Verification
 from knowledge.store import executions
 from knowledge.store.executions import StoredExecutions
 from tests.rows import NOOP, TARGET, S, an_approval, an_execution, an_incident
@@ -16,6 +16,11 @@ from tests.rows import NOOP, TARGET, S, an_approval, an_execution, an_incident
 X = ExecutionState
 DONE = Outcome(ok=True, changed=True, detail="Rolled back.", mark={"revision": 3})
 KEY = TARGET.key
+ORDERS = replace(TARGET, name="orders", service="orders")
+# What deploys TARGET, and a CI run of its repository.
+APPLICATION = replace(TARGET, kind="Application", name="checkout-prod")
+BRANCH = replace(TARGET, kind="Branch", name="main", cluster="", repository="acme/manifests")
+RUN = replace(TARGET, kind="WorkflowRun", name="7", cluster="", namespace="")
 
 
 async def test_an_approval_has_one_execution_whoever_asks(engine: AsyncEngine) -> None:
@@ -147,19 +152,36 @@ async def test_the_loop_breaker_sees_the_last_verdicts_newest_first(db: AsyncCon
     await acted(db, X.UNDONE, "worse", name="k8s_rollback")
     await acted(db, X.FAILED)
     await acted(db, X.QUEUED)
-    past = await executions.recent_on_target(db, TARGET.key, hours=24)
+    past = await executions.recent_on_target(db, TARGET, hours=24)
     assert [(one.action, one.verdict) for one in past] == [
         ("k8s_scale", "failed"), ("k8s_rollback", "undone"), ("k8s_scale", "not_verified"),
     ]  # fmt: skip
-    assert not await executions.recent_on_target(db, "sandbox/shop/Deployment/orders", hours=24)
+    assert not await executions.recent_on_target(db, ORDERS, hours=24)
+
+
+@pytest.mark.parametrize(
+    ("target", "one"),
+    [
+        (APPLICATION, True), (BRANCH, True), (RUN, False), (ORDERS, False),
+        (replace(APPLICATION, environment="staging"), False), (replace(TARGET, namespace="other"), False),
+    ],
+)  # fmt: skip
+async def test_a_workload_and_what_deploys_it_are_one_for_the_lease_and_the_loop_breaker(
+    db: AsyncConnection, target: Target, one: bool
+) -> None:
+    await acted(db, X.STARTED)
+    assert await executions.under_way(db, target, apart_from=0) is one
+    await acted(db, X.ACTED)
+    assert bool(await executions.recent_on_target(db, target, hours=24)) is one
+    assert (target.family == TARGET.family) is one
 
 
 async def test_another_fix_under_way_on_the_target_is_seen(db: AsyncConnection) -> None:
     mine = await acted(db, X.STARTED)
-    assert not await executions.under_way(db, TARGET.key, apart_from=mine)
+    assert not await executions.under_way(db, TARGET, apart_from=mine)
     await acted(db, X.QUEUED)
-    assert not await executions.under_way(db, TARGET.key, apart_from=mine)
+    assert not await executions.under_way(db, TARGET, apart_from=mine)
     other = await acted(db, X.STARTED)
-    assert await executions.under_way(db, TARGET.key, apart_from=mine)
+    assert await executions.under_way(db, TARGET, apart_from=mine)
     await executions.finish(db, other, state=X.ACTED, outcome=DONE, fencing_token=1)
-    assert not await executions.under_way(db, TARGET.key, apart_from=mine)
+    assert not await executions.under_way(db, TARGET, apart_from=mine)

@@ -1,6 +1,7 @@
 """Incidents, their keys and alerts, and the compare-and-set that moves them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from knowledge.model import Alert, Evidence, Incident, IncidentState, Verification
 from knowledge.store import audit, executions, incidents, memory, outbox
 from knowledge.store.tables import metadata, verifications
-from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, ended, item
+from tests.rows import NOW, TARGET, S, a_plan, alert, an_approval, an_execution, an_incident, ended, item
 
 
 async def test_only_open_incidents_that_hold_a_key_are_candidates_with_what_matters_of_their_keys(
@@ -29,6 +30,17 @@ async def test_only_open_incidents_that_hold_a_key_are_candidates_with_what_matt
     (known,) = await incidents.candidates(db, ["identity:one"], ["workload:shop/checkout"])
     assert known.keys == {"identity:one", "own-cause:shop/checkout", "workload:shop/checkout"}
     assert not await incidents.candidates(db, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "near"), [("Deployment", True), ("Application", True), ("Branch", True), ("WorkflowRun", False)]
+)
+async def test_a_new_failure_of_a_workload_is_seen_by_a_fix_of_what_deploys_it(
+    db: AsyncConnection, kind: str, near: bool
+) -> None:
+    failing = await an_incident(db, state=S.DIAGNOSING)
+    fixed, since = replace(TARGET, kind=kind, name="another"), failing.opened_at - timedelta(seconds=1)
+    assert list(await incidents.began_near(db, fixed, since=since, apart_from=0)) == (["CheckoutDown"] if near else [])
 
 
 async def test_a_repeat_of_a_signal_is_only_counted(db: AsyncConnection) -> None:
