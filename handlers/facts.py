@@ -96,7 +96,7 @@ async def blocked(
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
         paused=await switches.paused(db) or not services.actions,
         trusted=incident.trusted,
-        running_on_target=await executions.under_way(db, target.key, apart_from=0) if target else False,
+        running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
         attempts=await attempts_on(db, target) if target else (),
         mode=await mode_set(db, incident, target),
     )
