@@ -352,9 +352,16 @@ async def test_a_silenced_alert_is_said_and_the_world_keeps_quiet_about_it(site:
 
 
 async def test_a_providers_page_is_asked_for_its_symptom_alone_and_once_a_minute(site: Site) -> None:
+    async def ready(count: int) -> bool:
+        metrics = site.clients.metrics
+        assert metrics is not None
+        query = 'kube_deployment_status_replicas_ready{namespace="payments",deployment="payments-api"}'
+        return [one.value for one in await metrics.query(query, datetime.now(UTC))] == [count]
+
     site.world.status_pages.trouble("github", "Pulling images fails", said="Container registry requests time out.")
+    await site.until(lambda: ready(3), "all is well, as Prometheus has it")
     await site.broken("image-missing-payments")
-    await site.until(lambda: site.service("payments-api")["ready"] == 2, "the rollout is stuck")
+    await site.until(lambda: ready(2), "the rollout is stuck, as Prometheus has it")
     found = await look(site, "payments-api")
     assert first_lines(found["metrics"]) == ["pods ready 2, was 3 (15 min before the failure)"]
     (page,) = found["status_page"]
