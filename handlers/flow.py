@@ -646,7 +646,9 @@ async def verify(services: Services, execution_id: int) -> None:
             await _again(services, "verify", current, busy.retry_after_s)
             return
         except execution.Overtaken:
-            return  # another worker has it, and tells how it ended
+            # As for an execution: another worker has it, or nobody has, and it would be left as it is.
+            await _again(services, "verify", current, execution.LEASE_S)
+            return
     await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
 
 

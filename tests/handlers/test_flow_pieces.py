@@ -13,11 +13,13 @@ from handlers import flow
 from handlers.mentions import Question, alert_of
 from handlers.services import Services
 from knowledge.model import (
+    Action,
     Alert,
     ApprovalState,
     Auto,
     Blocked,
     Evidence,
+    Execution,
     ExecutionState,
     FailureKind,
     Incident,
@@ -25,11 +27,25 @@ from knowledge.model import (
     Outcome,
     RuleResult,
     Unsure,
+    Verification,
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
 from tests.handlers.office import jobs, made_services, rows, sandbox_policy
-from tests.rows import NOW, S, a_plan, alert, an_approval, an_execution, an_incident, decision, diagnosis, ended, plan
+from tests.rows import (
+    NOW,
+    TARGET,
+    S,
+    a_plan,
+    alert,
+    an_approval,
+    an_execution,
+    an_incident,
+    decision,
+    diagnosis,
+    ended,
+    plan,
+)
 
 BLOCKED = Blocked("too many", "U0LEAD")
 
@@ -223,6 +239,27 @@ async def test_an_execution_whose_lease_ended_once_it_was_started_is_settled_lat
     assert await jobs(services.engine) == [("execute", {"execution_id": execution})]
     await flow.execute(services, execution)
     assert await ended_as(services, execution) is ExecutionState.ACTED
+    assert await all_states(services) == ["verifying"]
+
+
+async def test_an_undo_that_was_overtaken_is_looked_at_again(services: Services) -> None:
+    scaled = Action("k8s_scale", TARGET, {"was": 2, "replicas": 4, "limit": 8}, undo="scales back")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.VERIFYING)
+        number = await an_execution(db, incident, scaled)
+        await executions.start(db, number, fencing_token=1, snapshot={})
+        outcome = Outcome(ok=True, changed=True, detail="Scaled.")
+        await executions.finish(db, number, state=ExecutionState.ACTED, outcome=outcome, fencing_token=1)
+        await executions.add_verification(db, number, Verification("worse", (), "Fewer pods are ready."))
+
+    class Overtaken(StoredExecutions):
+        async def take_execution(self, execution_id: int, *, fencing_token: int) -> Execution | None:
+            async with services.engine.begin() as db:
+                await db.execute(text("UPDATE executions SET fencing_token = 1000"))
+            return await super().take_execution(execution_id, fencing_token=fencing_token)
+
+    await flow.verify(replace(services, executions=Overtaken(services.engine)), number)
+    assert await jobs(services.engine) == [("verify", {"execution_id": number})]
     assert await all_states(services) == ["verifying"]
 
 
