@@ -287,8 +287,12 @@ def load_settings(**overrides: object) -> Settings:
 
 def source_tokens() -> dict[str, str]:
     """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given."""
-    given = {**dotenv_values(".env"), **os.environ}
-    return {name: value for name, value in given.items() if name.startswith(SOURCE_TOKEN) and value}
+    return {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
+
+
+def environment() -> dict[str, str]:
+    """Every variable that has a value: the environment's, and those of .env that the environment does not have."""
+    return {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
 
 
 def split_secrets(value: SecretStr) -> tuple[str, ...]:

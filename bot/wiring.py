@@ -16,7 +16,7 @@ from slack_bolt.async_app import AsyncApp
 
 from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
-from bot.settings import SOURCE_TOKEN, Settings, split_secrets
+from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
 from handlers.people import People
@@ -198,7 +198,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
         secret_sources=PolicySources(policy),
-        webhooks=WebhookSender(http),
+        webhooks=WebhookSender(http, environment()),
         repository_secrets=PolicyRepositorySecrets(policy),
     )
 

@@ -36,9 +36,9 @@ class Timing:
     recheck_every: float = 15.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """Everything that the stages use, made once in bot/wiring.py."""
+    """Everything that the stages use, made once in bot/wiring.py; only `obey` changes it."""
 
     engine: AsyncEngine
     jobs: Jobs
@@ -73,7 +73,6 @@ class Services:
     def obey(self, policy: Policy) -> None:
         """Take another policy from now on, and what is made from one: all that changes here while the program runs."""
         sources, secrets = PolicySources(policy), PolicyRepositorySecrets(policy)
-        object.__setattr__(self, "policy", policy)
-        object.__setattr__(self, "clients", replace(self.clients, secret_sources=sources, repository_secrets=secrets))
-        self.people.policy = policy
+        self.clients = replace(self.clients, secret_sources=sources, repository_secrets=secrets)
+        self.policy = self.people.policy = policy
         adopt(policy.workflows)

@@ -14,7 +14,7 @@ import structlog
 from knowledge.errors import BadInput, CodeHealerError, Refused, SettingsError, Unavailable
 from knowledge.model import Execution, ExecutionState, Outcome
 from remediation.ports import Clients, ExecutionStore
-from remediation.registry import Remediator, checked_parameters
+from remediation.registry import Remediator, parameters_as
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
     """From queued: look again, keep what was found, start, act."""
     await _tell(services, f"Looking again before: {remediator.title}.")
     try:
-        checked_parameters(remediator, execution.action)
+        parameters_as(remediator.parameters, execution.action)
         async with asyncio.timeout(LOOK_DEADLINE_S):
             if services.dry_run:
                 outcome = await remediator.dry_run(execution.action, services.clients)

@@ -189,6 +189,10 @@ class RepositorySecrets(Protocol):
 class Webhooks(Protocol):
     """A POST to an address of the policy's."""
 
+    def token(self, variable: str) -> str | None:
+        """The value of a variable that the policy names; None where it is not set."""
+        ...
+
     async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
         """`token` goes as bearer, `key` as Idempotency-Key."""
         ...

@@ -6,7 +6,7 @@ deciding: `look` fetches, `verify` judges what was fetched and is pure.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,9 @@ class Parameters(BaseModel):
     """Typed parameters of an action: nothing unknown, nothing converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,14 @@ class Remediator:
     kinds: frozenset[FailureKind] = frozenset()
 
 
-def checked_parameters(remediator: Remediator, action: Action) -> Parameters:
-    """The action's parameters as the entry's model. BadInput names the field."""
+def parameters_as(model: type[P], action: Action) -> P:
+    """The action's parameters as its entry's model. BadInput names the field."""
     try:
-        return remediator.parameters.model_validate(dict(action.parameters))
+        return model.model_validate(dict(action.parameters))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "parameters"
-        raise BadInput(f"{remediator.name}: {where}: {first['msg']}. Propose the action again.") from error
+        raise BadInput(f"{action.name}: {where}: {first['msg']}. Propose the action again.") from error
 
 
 def check(rule: str, limit: str, actual: str, passed: bool, *, otherwise: str = "pending") -> RuleResult:

@@ -14,9 +14,13 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class WebhookSender:
-    """Implements `ports.Webhooks`."""
+    """Implements `ports.Webhooks`. `environment` has the variables that the policy may name for a token."""
 
     http: httpx.AsyncClient
+    environment: Mapping[str, str]
+
+    def token(self, variable: str) -> str | None:
+        return self.environment.get(variable) or None
 
     async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
         headers = {

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from knowledge.errors import Refused, Unavailable
-from knowledge.model import Action, Outcome, RuleResult
+from knowledge.model import Action, Outcome, RuleResult, Target
 from remediation import kube, revisions
 from remediation.ports import EXECUTION_ANNOTATION, Clients, Cluster, Json
 from remediation.registry import check
@@ -16,6 +16,11 @@ def cluster_of(clients: Clients) -> Cluster:
     if clients.cluster is None:
         raise Refused("No cluster is connected. Set KUBECONFIG, or list clusters in policy.yaml.")
     return clients.cluster
+
+
+async def workload_of(target: Target, clients: Clients) -> Json:
+    """The workload alone. NotFound where it is gone."""
+    return await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
 
 
 async def fetch(action: Action, clients: Clients) -> Json:
@@ -88,7 +93,7 @@ async def settled_by_mark(
     """What the workload shows after a lost answer: `done` with our mark on it, `nothing` while it is as it was."""
     target = action.target
     try:
-        found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+        found = await workload_of(target, clients)
     except Unavailable:
         return None
     if kube.uid_of(found) == snapshot["uid"] and mark_of(found) == str(execution_id):

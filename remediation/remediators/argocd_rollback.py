@@ -25,8 +25,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators import _argocd
 
@@ -40,12 +40,6 @@ class Rollback(Parameters):
     revision: Revision
     from_id: Annotated[int, Field(ge=0)]
     from_revision: Revision
-
-
-def _parameters(action: Action) -> Rollback:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Rollback)  # noqa: S101  the entry's own model
-    return wanted
 
 
 def why_not(application: Json) -> str:
@@ -77,7 +71,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    wanted, name = _parameters(action), action.target.name
+    wanted, name = parameters_as(Rollback, action), action.target.name
     current = wanted.from_revision[:10]
     sentence = (
         f"Roll Argo CD application {name} back from {current} to {wanted.revision[:10]} (id {wanted.id}). "
@@ -93,7 +87,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(Rollback, action)
     application = await _argocd.argocd(clients).application(action.target.name)
     rows = history(application)
     reason = why_not(application)
@@ -114,7 +108,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     if not ready.ok:
         return Outcome(False, False, ready.reason)
     name = action.target.name
-    await _argocd.argocd(clients).rollback(name, _parameters(action).id, dry_run=True)
+    await _argocd.argocd(clients).rollback(name, parameters_as(Rollback, action).id, dry_run=True)
     application = await _argocd.ended(clients, name, ready.snapshot["operation_started"])
     now = sync_status(application)
     if now.phase != "Succeeded":
@@ -123,12 +117,12 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    await _argocd.argocd(clients).rollback(action.target.name, _parameters(action).id)
+    await _argocd.argocd(clients).rollback(action.target.name, parameters_as(Rollback, action).id)
     return _done(action)
 
 
 def _done(action: Action) -> Outcome:
-    wanted = _parameters(action)
+    wanted = parameters_as(Rollback, action)
     detail = f"Argo CD rolls {action.target.name} back to {wanted.revision[:10]}."
     return Outcome(True, True, detail, {"revision": wanted.revision})
 
@@ -141,7 +135,7 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
         return None
     if not _argocd.another_began(application, snapshot):
         return Outcome(False, False, "No rollback was started.")
-    return _done(action) if _operation_revision(application) == _parameters(action).revision else None
+    return _done(action) if _operation_revision(application) == parameters_as(Rollback, action).revision else None
 
 
 def _operation_revision(application: Json) -> str:
@@ -156,7 +150,7 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
 
 
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
-    application, wanted = state.get("application") or {}, _parameters(action)
+    application, wanted = state.get("application") or {}, parameters_as(Rollback, action)
     rows = history(application)
     at = rows[-1].revision if rows else ""
     over = sync_status(application).phase in FAILED
@@ -171,7 +165,7 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     application = await _argocd.argocd(clients).application(action.target.name)
     rows = history(application)
-    if rows and rows[-1].revision != _parameters(action).revision:
+    if rows and rows[-1].revision != parameters_as(Rollback, action).revision:
         return Outcome(False, False, "It is at another revision by now; it was left as it is.")
     return await _argocd.back(action, snapshot, clients)
 

@@ -23,8 +23,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators import _argocd
 
@@ -36,12 +36,6 @@ class Sync(Parameters):
 
     revision: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z._+-]{1,100}$")]
     prune: bool = False
-
-
-def _parameters(action: Action) -> Sync:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Sync)  # noqa: S101  the entry's own model
-    return wanted
 
 
 def _propose(context: Context) -> Action | NotOffered:
@@ -65,7 +59,7 @@ def _needless(application: Json) -> str:
 
 def _preview(action: Action, context: Context) -> Preview:
     application = (context.gitops.application if context.gitops else None) or {}
-    wanted, now = _parameters(action), sync_status(application)
+    wanted, now = parameters_as(Sync, action), sync_status(application)
     names = out_of_sync(application)
     prune = " and delete what Git no longer has" if wanted.prune else ", deleting nothing"
     sentence = f"Sync Argo CD application {action.target.name} to {wanted.revision[:10]}{prune}."
@@ -75,7 +69,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(Sync, action)
     application = await _argocd.argocd(clients).application(action.target.name)
     now = sync_status(application)
     if now.revision != wanted.revision:
@@ -101,7 +95,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 
 async def _start(action: Action, clients: Clients, infos: Mapping[str, str], *, dry_run: bool = False) -> None:
-    wanted, client = _parameters(action), _argocd.argocd(clients)
+    wanted, client = parameters_as(Sync, action), _argocd.argocd(clients)
     now = sync_status(await client.application(action.target.name))
     # Under auto-sync, and with several sources, Argo CD takes no revision but the one that it tracks.
     revision = "" if now.automatic or now.several_sources else wanted.revision
@@ -114,7 +108,7 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
 
 
 def _done(action: Action, execution_id: int) -> Outcome:
-    revision = _parameters(action).revision[:10]
+    revision = parameters_as(Sync, action).revision[:10]
     return Outcome(True, True, f"Argo CD syncs {action.target.name} to {revision}.", {"execution": execution_id})
 
 
@@ -150,7 +144,7 @@ def _is_ours(application: Json, snapshot: Mapping[str, Any]) -> bool:
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     """Only where nothing was deployed since, and never over a database migration: nobody would be asked about it."""
     application = await _argocd.argocd(clients).application(action.target.name)
-    rows, wanted = history(application), _parameters(action)
+    rows, wanted = history(application), parameters_as(Sync, action)
     before = str(snapshot.get("deployed_revision") or "")
     if not marked(application, execution_id) or not rows or rows[-1].revision != wanted.revision:
         return Outcome(False, False, "Another operation began since, or deployed something; it was left as it is.")

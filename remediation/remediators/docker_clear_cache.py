@@ -16,8 +16,8 @@ from remediation.registry import (
     Preflight,
     Preview,
     Remediator,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators import _dispatched
 from remediation.remediators._github import code_host
@@ -34,12 +34,6 @@ class ClearCache(Parameters):
     value: Value
 
 
-def _parameters(action: Action) -> ClearCache:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, ClearCache)  # noqa: S101  the entry's own model
-    return wanted
-
-
 def _propose(context: Context) -> Action | NotOffered:
     build = context.service.builds if context.service else None
     if build is None:
@@ -54,7 +48,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    wanted = _parameters(action)
+    wanted = parameters_as(ClearCache, action)
     sentence = (
         f"Build {action.target.repository} anew without its cache: {wanted.workflow} on {wanted.ref} "
         f"with {wanted.input}={wanted.value}."
@@ -63,7 +57,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted, target, host = _parameters(action), action.target, code_host(clients)
+    wanted, target, host = parameters_as(ClearCache, action), action.target, code_host(clients)
     problem = await dispatching.problem(host, target.repository, wanted.workflow, wanted.ref, {wanted.input: ""})
     if problem:
         return Preflight(False, {}, f"Not built: {problem}.")
@@ -78,11 +72,13 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
     # GitHub has no dry run; that the workflow takes the input is all that can be tried without an effect.
     ready = await _preflight(action, clients)
-    return Outcome(ready.ok, False, ready.reason or f"Dry run: {_parameters(action).workflow} would be started.")
+    return Outcome(
+        ready.ok, False, ready.reason or f"Dry run: {parameters_as(ClearCache, action).workflow} would be started."
+    )
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    wanted = _parameters(action)
+    wanted = parameters_as(ClearCache, action)
     return await _dispatched.start(
         clients, action.target.repository, wanted.workflow, wanted.ref, {wanted.input: wanted.value}, execution_id
     )
@@ -90,12 +86,14 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
 
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     return await _dispatched.settled(
-        clients, action.target.repository, _parameters(action).workflow, snapshot, execution_id
+        clients, action.target.repository, parameters_as(ClearCache, action).workflow, snapshot, execution_id
     )  # fmt: skip
 
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await _dispatched.look(clients, action.target.repository, _parameters(action).workflow, snapshot)
+    return await _dispatched.look(
+        clients, action.target.repository, parameters_as(ClearCache, action).workflow, snapshot
+    )
 
 
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:

@@ -20,8 +20,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._github import code_host, look_at_run
 
@@ -63,12 +63,6 @@ def _preview(action: Action, context: Context) -> Preview:
     return Preview(sentence, f"- {state}\n+ cancelled", f"{len(going)} of {len(context.jobs)} jobs")
 
 
-def _parameters(action: Action) -> Cancel:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Cancel)  # noqa: S101  the entry's own model
-    return wanted
-
-
 async def _run(action: Action, clients: Clients) -> Json:
     return await code_host(clients).run(action.target.repository, int(action.target.name))
 
@@ -76,7 +70,7 @@ async def _run(action: Action, clients: Clients) -> Json:
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     run = await _run(action, clients)
     attempt = int(run.get("run_attempt") or 1)
-    if attempt != _parameters(action).attempt:
+    if attempt != parameters_as(Cancel, action).attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
     reason = why_not(run, datetime.now(UTC))
     if reason:

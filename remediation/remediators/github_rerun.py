@@ -19,7 +19,7 @@ from remediation.registry import (
     Preflight,
     Preview,
     Remediator,
-    checked_parameters,
+    parameters_as,
 )
 from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
 
@@ -69,7 +69,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 def _preview(action: Action, context: Context) -> Preview:
     failed = [str(j.get("name", "?")) for j in context.jobs if j.get("conclusion") in RERUNNABLE]
-    wanted = _parameters(action)
+    wanted = parameters_as(Rerun, action)
     whole = wanted.jobs == "all"
     names = "" if whole else f": {', '.join(failed[:5])}" if failed else ""
     sentence = f"Run {wanted.words} of {action.target.repository} run {action.target.name} again{names}."
@@ -77,14 +77,8 @@ def _preview(action: Action, context: Context) -> Preview:
     return Preview(sentence, f"- attempt {wanted.attempt}\n+ attempt {wanted.attempt + 1}", touched)
 
 
-def _parameters(action: Action) -> Rerun:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Rerun)  # noqa: S101  the entry's own model
-    return wanted
-
-
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(Rerun, action), action.target
     run = await code_host(clients).run(target.repository, int(target.name))
     attempt = int(run.get("run_attempt") or 1)
     if attempt != wanted.attempt:
@@ -102,7 +96,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
-    return Outcome(True, False, f"Dry run: {_parameters(action).words} would be run again.")
+    return Outcome(True, False, f"Dry run: {parameters_as(Rerun, action).words} would be run again.")
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
@@ -111,12 +105,12 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
     run = await host.run(target.repository, int(target.name))
     if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
-    await host.rerun(target.repository, int(target.name), only_failed=_parameters(action).jobs == "failed")
+    await host.rerun(target.repository, int(target.name), only_failed=parameters_as(Rerun, action).jobs == "failed")
     return _done(action, snapshot)
 
 
 def _done(action: Action, snapshot: Mapping[str, Any]) -> Outcome:
-    attempt, words = int(snapshot["attempt"]) + 1, _parameters(action).words
+    attempt, words = int(snapshot["attempt"]) + 1, parameters_as(Rerun, action).words
     return Outcome(True, True, f"{words.capitalize()} run again as attempt {attempt}.", {"attempt": attempt})
 
 

@@ -25,8 +25,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._argocd import not_to_blame
 from remediation.remediators._github import code_host
@@ -46,12 +46,6 @@ class Revert(Parameters):
     bad: Sha
 
 
-def _parameters(action: Action) -> Revert:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Revert)  # noqa: S101  the entry's own model
-    return wanted
-
-
 def _propose(context: Context) -> Action | NotOffered:
     found = context.gitops
     if found is None or found.application is None:
@@ -66,7 +60,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    wanted, found = _parameters(action), context.gitops.revert if context.gitops else ""
+    wanted, found = parameters_as(Revert, action), context.gitops.revert if context.gitops else ""
     if isinstance(found, str):
         return Preview("Open a pull request that reverts the last revision.", "", "nothing until it is merged")
     names = ", ".join(found.paths[:MAX_NAMED])
@@ -78,7 +72,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(Revert, action), action.target
     try:
         found = await reverting.look(
             code_host(clients), target.repository, target.name, path=wanted.path, good=wanted.good, bad=wanted.bad
@@ -140,7 +134,7 @@ async def _make_branch(action: Action, snapshot: Mapping[str, Any], clients: Cli
 
 
 async def _open(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Json:
-    wanted = _parameters(action)
+    wanted = parameters_as(Revert, action)
     paths = "\n".join(f"- `{entry['path']}`" for entry in snapshot["entries"])
     text = (
         f"{wanted.application} fails since {wanted.bad}. This puts back what served at {wanted.good}:\n\n{paths}\n\n"
@@ -152,7 +146,7 @@ async def _open(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 
 
 def _title(action: Action) -> str:
-    wanted = _parameters(action)
+    wanted = parameters_as(Revert, action)
     return f"Put {wanted.path or 'everything'} of {wanted.application} back to {wanted.good[:10]}"
 
 
@@ -173,7 +167,7 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
     pull = await code_host(clients).read(action.target.repository, f"/pulls/{int(listed['number'])}")
     if not pull.get("merged") or clients.argocd is None:
         return {"pull": pull}
-    return {"pull": pull, "application": await clients.argocd.application(_parameters(action).application)}
+    return {"pull": pull, "application": await clients.argocd.application(parameters_as(Revert, action).application)}
 
 
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
@@ -187,7 +181,7 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
         conflict = check("conflicts", "none", f"with {action.target.name}", False, otherwise="worse")
         return judged([*checks, conflict], "")
     if merged:
-        checks += _deployed(_parameters(action), state.get("application") or {})
+        checks += _deployed(parameters_as(Revert, action), state.get("application") or {})
     return judged(checks, "It is merged, and Argo CD deployed it: the application is healthy.")
 
 

@@ -23,7 +23,7 @@ from remediation.registry import (
     Preflight,
     Preview,
     Remediator,
-    checked_parameters,
+    parameters_as,
 )
 from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
 from remediation.remediators.github_rerun import RERUNNABLE, why_not
@@ -45,14 +45,8 @@ class Rotate(Parameters):
     attempt: Annotated[int, Field(ge=1)]
 
 
-def _parameters(action: Action) -> Rotate:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Rotate)  # noqa: S101  the entry's own model
-    return wanted
-
-
 def _place(action: Action) -> Place:
-    wanted = _parameters(action)
+    wanted = parameters_as(Rotate, action)
     return Place(action.target.repository, wanted.secret, wanted.environment, wanted.organization)
 
 
@@ -94,7 +88,7 @@ def _meant(secrets: tuple[RepositorySecret, ...], failed: frozenset[str]) -> Rep
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    place, source = _place(action), _parameters(action).source
+    place, source = _place(action), parameters_as(Rotate, action).source
     sentence = (
         f"Give {place.words} the value that {source} has now, and run the failed jobs again. This cannot be undone: "
         "GitHub never shows the value before."
@@ -104,7 +98,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 def _source(action: Action, clients: Clients) -> SecretSource:
-    found, wanted, place = clients.repository_secrets, _parameters(action), _place(action)
+    found, wanted, place = clients.repository_secrets, parameters_as(Rotate, action), _place(action)
     source = (
         found.source_of(action.target, place.name, environment=place.environment, organization=place.organization)
         if found
@@ -118,7 +112,7 @@ def _source(action: Action, clients: Clients) -> SecretSource:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted, host, target = _parameters(action), code_host(clients), action.target
+    wanted, host, target = parameters_as(Rotate, action), code_host(clients), action.target
     run = await host.run(target.repository, int(target.name))
     attempt = int(run.get("run_attempt") or 1)
     if attempt != wanted.attempt:

@@ -20,11 +20,10 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import (
-    cluster_of,
     fetch,
     health_checks,
     left_alone,
@@ -33,6 +32,7 @@ from remediation.remediators._workload import (
     settled_by_mark,
     snapshot_of,
     unchanged,
+    workload_of,
 )
 
 # Half as much again: enough for ordinary growth, and a leak is not hidden for long.
@@ -121,7 +121,7 @@ def _growth(wanted: RaiseMemory) -> budgets.Growth:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(RaiseMemory, action), action.target
     sentence = (
         f"Raise the memory limit of container {wanted.container} of {target.kind} {target.name} "
         f"from {wanted.was} to {wanted.limit} (cap {wanted.cap}); its pods are replaced one after the other."
@@ -133,7 +133,7 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 def _editable(action: Action, policy: Policy) -> tuple[Editable, ...]:
-    wanted, service = _parameters(action), service_of(policy, action.target)
+    wanted, service = parameters_as(RaiseMemory, action), service_of(policy, action.target)
     was, limit = amount_of(wanted.was) or 0, amount_of(wanted.limit)
     allowed = amount_of((service.max_memory if service else "") or policy.limits.memory_cap) or 0
     cap = min(amount_of(wanted.cap) or 0, allowed)
@@ -146,14 +146,8 @@ def _editable(action: Action, policy: Policy) -> tuple[Editable, ...]:
     return (Editable("limit", "Memory limit in Mi", was // MI + 1, high, because, unit="Mi", also=also),)
 
 
-def _parameters(action: Action) -> RaiseMemory:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, RaiseMemory)  # noqa: S101  the entry's own model
-    return wanted
-
-
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(RaiseMemory, action)
     was, limit, cap = (amount_of(text) or 0 for text in (wanted.was, wanted.limit, wanted.cap))
     if not was < limit <= min(cap, 2 * was):
         allowed = memory_text(min(cap, 2 * was))
@@ -241,7 +235,7 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     """By the limit alone: whoever set it back, there is nothing left to undo."""
     target = action.target
-    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    found = await workload_of(target, clients)
     now = amount_of(_limit_now(snapshot, found))
     if kube.uid_of(found) != snapshot["uid"] or now not in {amount_of(snapshot["was"]), amount_of(snapshot["limit"])}:
         return None

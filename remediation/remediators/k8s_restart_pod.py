@@ -17,8 +17,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import cluster_of, fetch, health_checks, snapshot_of
 
@@ -77,8 +77,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
 
 
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, RestartPod)  # noqa: S101  the entry's own model
+    wanted = parameters_as(RestartPod, action)
     target = action.target
     await cluster_of(clients).delete_pod(target.cluster, target.namespace, wanted.pod, uid=wanted.uid, dry_run=True)
     return Outcome(True, False, f"Dry run: the cluster would delete pod {wanted.pod}.")

@@ -22,8 +22,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import (
     cluster_of,
@@ -35,6 +35,7 @@ from remediation.remediators._workload import (
     settled_by_mark,
     snapshot_of,
     unchanged,
+    workload_of,
 )
 
 MAX_DIFF_LINES = 40
@@ -102,14 +103,8 @@ def template_diff(present: Json, goal: Json) -> str:
     return redact("\n".join(shown))
 
 
-def _parameters(action: Action) -> Rollback:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Rollback)  # noqa: S101  the entry's own model
-    return wanted
-
-
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(Rollback, action)
     state = await fetch(action, clients)
     current = kube.current_replica_set(state["workload"], state["replica_sets"])
     goal = next((r for r in state["replica_sets"] if kube.uid_of(r) == wanted.replica_set_uid), None)
@@ -213,7 +208,7 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     """By the template alone: the one from before is undone, ours is not, another one was set by somebody else."""
     target = action.target
-    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    found = await workload_of(target, clients)
     before = await _template(action, clients, str(snapshot["came_from"]), str(snapshot["came_from_uid"]))
     ours = await _template(action, clients, str(snapshot["goal"]), str(snapshot["goal_uid"]))
     if kube.uid_of(found) != snapshot["uid"]:

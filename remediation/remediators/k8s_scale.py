@@ -21,11 +21,10 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import (
-    cluster_of,
     fetch,
     health_checks,
     left_alone,
@@ -34,6 +33,7 @@ from remediation.remediators._workload import (
     settled_by_mark,
     snapshot_of,
     unchanged,
+    workload_of,
 )
 
 
@@ -74,12 +74,6 @@ def _editable(action: Action, policy: Policy) -> tuple[Editable, ...]:
     return (Editable("replicas", "Replicas", was + 1, min(limit, 2 * was), because),)
 
 
-def _parameters(action: Action) -> Scale:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, Scale)  # noqa: S101  the entry's own model
-    return wanted
-
-
 def _operations(snapshot: Mapping[str, Any], to: int, execution_id: int) -> Sequence[Json]:
     return [
         *unchanged(snapshot),
@@ -90,7 +84,7 @@ def _operations(snapshot: Mapping[str, Any], to: int, execution_id: int) -> Sequ
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(Scale, action)
     state = await fetch(action, clients)
     now = kube.replicas_of(state["workload"])
     if state["autoscalers"]:
@@ -157,7 +151,7 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     """By the number alone: whoever set it back, there is nothing left to undo."""
     target, was, to = action.target, int(snapshot["replicas"]), int(snapshot["to"])
-    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    found = await workload_of(target, clients)
     now = kube.replicas_of(found)
     if kube.uid_of(found) != snapshot["uid"] or now not in {was, to}:
         return None

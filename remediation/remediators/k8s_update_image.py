@@ -20,8 +20,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import (
     cluster_of,
@@ -33,6 +33,7 @@ from remediation.remediators._workload import (
     settled_by_mark,
     snapshot_of,
     unchanged,
+    workload_of,
 )
 
 
@@ -93,7 +94,7 @@ def with_image(template: Json, container: str, image: str) -> Json:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    target, wanted = action.target, _parameters(action)
+    target, wanted = action.target, parameters_as(UpdateImage, action)
     sentence = (
         f"Set the image of container {wanted.container} of {target.kind} {target.name} back to {wanted.image}, "
         f"which ran in revision {wanted.revision}; nothing else differs from it."
@@ -102,14 +103,8 @@ def _preview(action: Action, context: Context) -> Preview:
     return Preview(sentence, diff, f"all {len(context.pods)} pods, one after the other")
 
 
-def _parameters(action: Action) -> UpdateImage:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, UpdateImage)  # noqa: S101  the entry's own model
-    return wanted
-
-
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted = _parameters(action)
+    wanted = parameters_as(UpdateImage, action)
     state = await fetch(action, clients)
     workload = state["workload"]
     hindrance = kube.rollout_hindrance(workload)
@@ -203,7 +198,7 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     """By the image alone: whoever set it back, there is nothing left to undo."""
     target = action.target
-    found = await cluster_of(clients).get(target.cluster, target.kind, target.namespace, target.name)
+    found = await workload_of(target, clients)
     now = _image_now(snapshot, found)
     if kube.uid_of(found) != snapshot["uid"] or now not in {snapshot["was"], snapshot["image"]}:
         return None

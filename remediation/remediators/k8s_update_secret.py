@@ -27,8 +27,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators._workload import cluster_of, fetch, mark_of, marked, rollout_check, snapshot_of
 from remediation.remediators.k8s_restart_rollout import annotated, replaced, restarting
@@ -84,7 +84,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 
 def _preview(action: Action, context: Context) -> Preview:
-    wanted = _parameters(action)
+    wanted = parameters_as(UpdateSecret, action)
     users = ", ".join(f"{one.kind} {one.name}" for one in wanted.users)
     sentence = (
         f"Give key {wanted.key} of Secret {wanted.secret} the value that {wanted.source} has, "
@@ -92,12 +92,6 @@ def _preview(action: Action, context: Context) -> Preview:
     )
     diff = f"- {wanted.secret}/{wanted.key}: (not shown)\n+ {wanted.secret}/{wanted.key}: (not shown)"
     return Preview(sentence, diff, f"1 Secret and all pods of {users}")
-
-
-def _parameters(action: Action) -> UpdateSecret:
-    wanted = checked_parameters(REMEDIATOR, action)
-    assert isinstance(wanted, UpdateSecret)  # noqa: S101  the entry's own model
-    return wanted
 
 
 def _source(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretSource:
@@ -117,7 +111,7 @@ async def _beforehand(action: Action, wanted: UpdateSecret, clients: Clients) ->
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     """Compares a file's value with the cluster's, and keeps neither."""
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(UpdateSecret, action), action.target
     secret = await _secret(action, wanted, clients)
     if kube.uid_of(secret) != wanted.uid:
         return Preflight(False, {}, f"Secret {wanted.secret} is another one by now; nothing was done.")
@@ -183,7 +177,7 @@ def _encoded(value: SecretStr) -> str:
 
 
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(UpdateSecret, action), action.target
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
@@ -197,7 +191,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    wanted = _parameters(action)
+    wanted = parameters_as(UpdateSecret, action)
     secret = await _secret(action, wanted, clients)
     if mark_of(secret) != str(execution_id):
         value = await new_value(_source(action, wanted, clients))
@@ -265,7 +259,7 @@ async def _restart(target: Target, user: Mapping[str, Any], execution_id: int, c
 
 
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    wanted, target = _parameters(action), action.target
+    wanted, target = parameters_as(UpdateSecret, action), action.target
     try:
         secret = await _secret(action, wanted, clients)
         if kube.uid_of(secret) != snapshot["secret_uid"]:
@@ -285,7 +279,7 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
     """The target's state, the other workloads, and the Secret without what is in it."""
-    secret, target = await _secret(action, _parameters(action), clients), action.target
+    secret, target = await _secret(action, parameters_as(UpdateSecret, action), clients), action.target
     others = [
         await cluster_of(clients).get(target.cluster, user["kind"], target.namespace, user["name"])
         for user in snapshot["users"]

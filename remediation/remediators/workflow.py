@@ -6,7 +6,6 @@ allowed values is in the parameters, with a digest of the entry, and so in the d
 
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -26,8 +25,8 @@ from remediation.registry import (
     Preview,
     Remediator,
     check,
-    checked_parameters,
     judged,
+    parameters_as,
 )
 from remediation.remediators import _dispatched
 from remediation.remediators._github import code_host
@@ -114,7 +113,7 @@ def _host(spec: Workflow) -> str:
 
 def inputs_of(spec: Workflow, action: Action) -> dict[str, str]:
     """Every input as text: those of the target's, and the parameters. BadInput for a value that is not allowed."""
-    chosen = checked_parameters(entry(spec), action).model_dump()
+    chosen = parameters_as(entry(spec).parameters, action).model_dump()
     return {
         name: str(getattr(action.target, one.source)) if one.source else _text(chosen[name])
         for name, one in spec.parameters.items()
@@ -136,7 +135,11 @@ async def _preflight(spec: Workflow, action: Action, clients: Clients) -> Prefli
         return Preflight(False, {}, changed)
     inputs = inputs_of(spec, action)
     if spec.github is None:
-        return Preflight(True, {}, "") if _token(spec.webhook) is not None else Preflight(False, {}, _no_token(spec))
+        return (
+            Preflight(True, {}, "")
+            if _token(spec.webhook, clients) is not None
+            else Preflight(False, {}, _no_token(spec))
+        )
     there, host = spec.github, code_host(clients)
     problem = await dispatching.problem(host, there.repository, there.workflow, there.ref, inputs)
     if problem:
@@ -144,11 +147,11 @@ async def _preflight(spec: Workflow, action: Action, clients: Clients) -> Prefli
     return Preflight(True, await dispatching.before(host, there.repository, there.workflow), "")
 
 
-def _token(hook: WorkflowHook | None) -> str | None:
+def _token(hook: WorkflowHook | None, clients: Clients) -> str | None:
     """None where the policy names a variable that is not set."""
     if hook is None or hook.token_env is None:
         return ""
-    return os.environ.get(hook.token_env) or None
+    return clients.webhooks.token(hook.token_env) if clients.webhooks else None
 
 
 def _no_token(spec: Workflow) -> str:
@@ -171,7 +174,7 @@ async def _execute(
         return await _dispatched.start(
             clients, there.repository, there.workflow, there.ref, inputs, execution_id
         )  # fmt: skip
-    hook, token = spec.webhook, _token(spec.webhook)
+    hook, token = spec.webhook, _token(spec.webhook, clients)
     if clients.webhooks is None or hook is None or token is None:
         raise Refused(_no_token(spec))
     key = dispatching.marker(execution_id)

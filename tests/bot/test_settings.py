@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import NullPool
 
 from bot.doctor import CHECKS
-from bot.settings import Settings, load_settings, source_tokens
+from bot.settings import Settings, environment, load_settings, source_tokens
 from bot.settings_page import page
 from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
 from knowledge.embedding.minilm import LocalEmbedder
@@ -131,6 +131,15 @@ def test_tokens_by_source_come_from_the_file_and_the_environment(
     (tmp_path / ".env").write_text("CODEHEALER_WEBHOOK_TOKEN_GRAFANA=old, new\nCODEHEALER_WEBHOOK_TOKEN_ARGOCD=file\n")
     monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN_ARGOCD", "environment")
     assert webhook_secrets(load_settings(), source_tokens()) == {"grafana": ("old", "new"), "argocd": ("environment",)}
+
+
+def test_a_variable_that_the_policy_names_may_stand_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("OPS_ADDRESS=file\nOPS_NAME=file\nOPS_EMPTY=\n")
+    monkeypatch.setenv("OPS_NAME", "environment")
+    found = environment()
+    assert (found["OPS_ADDRESS"], found["OPS_NAME"], "OPS_EMPTY" in found) == ("file", "environment", False)
 
 
 def test_the_token_for_all_is_for_those_without_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from knowledge.model import Action, Plan, Target
 from remediation.context import Context
 from remediation.editing import editable, edited, refusals, replanned
 from remediation.policy import Policy, parse_policy
-from remediation.registry import checked_parameters
+from remediation.registry import parameters_as
 from remediation.remediators import REMEDIATORS
 
 API = Target("Deployment", "api", "shop", "main", service="api", environment="prod")
@@ -48,7 +48,7 @@ def test_bounds_come_from_the_action_and_from_the_policy_of_this_moment(
         assert refusals([field], {field.name: written}) == {}
         changed = edited(action, [field], {field.name: written})
         assert changed.digest != action.digest or written in str(action.parameters[field.name])
-        checked_parameters(REMEDIATORS[action.name], changed)
+        parameters_as(REMEDIATORS[action.name].parameters, changed)
 
 
 def test_what_has_one_possible_value_or_names_nothing_to_edit_is_not_editable() -> None:
