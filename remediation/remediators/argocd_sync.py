@@ -65,7 +65,8 @@ def _preview(action: Action, context: Context) -> Preview:
     sentence = f"Sync Argo CD application {action.target.name} to {wanted.revision[:10]}{prune}."
     before = f"- {now.sync}, last operation {now.phase or 'none'}"
     diff = "\n".join([before, f"+ synced to {wanted.revision[:10]}", *(f"  {n}" for n in names[:MAX_NAMED])])
-    return Preview(sentence, diff, f"{len(names) or 'all'} resources of {action.target.name}")
+    touched = "1 resource" if len(names) == 1 else f"{len(names) or 'all'} resources"
+    return Preview(sentence, diff, f"{touched} of {action.target.name}")
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
@@ -179,6 +180,6 @@ REMEDIATOR = Remediator(
     verify=_verify,
     undo=_undo,
     replaces_pods=True,
-    undo_text="Argo CD rolls back to the revision that was deployed before, unless auto-sync is on, something else "
-    "was deployed since, or a database migration between the two is not ruled out",
+    # One line of a card; docs/delivery.md has what else holds it back.
+    undo_text="rolls back to what was deployed before, unless Argo CD or a migration forbids it",
 )
