@@ -170,8 +170,8 @@ async def test_a_conflict_a_refusal_and_silence_are_told_apart(site: Site, case:
         await REMEDIATORS[action.name].execute(action, ready.snapshot, 7, site.clients)
     # Somebody else's operation began: whether ours was before it cannot be told.
     assert await REMEDIATORS[action.name].settled(action, ready.snapshot, 7, site.clients) is None
-    monkeypatch.setattr("remediation.argocd.DEADLINE_S", 0.05)
-    site.world.faults["argocd"].update(error_next=0, slow_ms=400)
+    monkeypatch.setattr("remediation.argocd.DEADLINE_S", 0.5)
+    site.world.faults["argocd"].update(error_next=0, slow_ms=1000)
     with pytest.raises(Unavailable) as caught:
         await site.clients.argocd.rollback(case.service, 0)
     assert caught.value.maybe_done

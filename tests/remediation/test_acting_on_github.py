@@ -146,8 +146,8 @@ async def test_a_kill_at_either_side_of_the_act_runs_it_once(site: Site, point: 
 
 async def test_a_slow_github_is_given_up_in_time(site: Site, monkeypatch: Any) -> None:
     _, action = await proposed(site)
-    monkeypatch.setattr("remediation.github_calls.DEADLINE_S", 0.05)
-    site.world.faults["github"].update(slow_ms=400)
+    monkeypatch.setattr("remediation.github_calls.DEADLINE_S", 0.5)
+    site.world.faults["github"].update(slow_ms=1000)
     assert site.clients.code_host is not None
     with pytest.raises(Unavailable) as caught:
         await site.clients.code_host.rerun(action.target.repository, int(action.target.name), only_failed=True)

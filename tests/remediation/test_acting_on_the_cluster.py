@@ -158,8 +158,9 @@ async def test_an_error_of_the_cluster_during_the_run_ends_with_what_the_target_
 async def test_a_slow_cluster_is_given_up_and_settled(site: Site, name: str, monkeypatch: Any) -> None:
     action = await proposed(site, name)
     ready = await REMEDIATORS[name].preflight(action, site.clients)
-    monkeypatch.setattr("remediation.cluster.WRITE_DEADLINE_S", 0.05)
-    site.world.faults["k8s"].update(slow_ms=300)
+    # Long enough that the request has arrived by then, however slow the machine is.
+    monkeypatch.setattr("remediation.cluster.WRITE_DEADLINE_S", 1.0)
+    site.world.faults["k8s"].update(slow_ms=1500)
     with pytest.raises(Unavailable, match="did not answer within") as caught:
         await REMEDIATORS[name].execute(action, ready.snapshot, 7, site.clients)
     assert caught.value.maybe_done
