@@ -20,7 +20,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,9 @@ _PENDING = """
     SELECT count(*) AS jobs FROM procrastinate_jobs
     WHERE status IN ('todo', 'doing') AND (%(lock)s::text IS NULL OR lock = %(lock)s)
       AND (%(delayed)s OR scheduled_at IS NULL OR scheduled_at <= now())
+"""
+_BUSY = """
+    SELECT DISTINCT lock FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND lock = ANY(%(locks)s)
 """
 
 
@@ -344,6 +347,10 @@ class DurableJobs:
         """Jobs that wait or run; without `delayed`, only those that are due."""
         (row,) = await self._ask(_PENDING, lock=lock, delayed=delayed)
         return int(row["jobs"])
+
+    async def busy(self, locks: Sequence[str]) -> set[str]:
+        """See `knowledge.ports.Jobs`."""
+        return {row["lock"] for row in await self._ask(_BUSY, locks=list(locks))} if locks else set()
 
     async def wait_idle(self, deadline_s: float = 30.0, *, delayed: bool = False) -> None:
         """Return when no job runs or is due; with `delayed`, when none is left at all.

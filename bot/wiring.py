@@ -87,6 +87,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "gather_evidence": flow.gather_evidence,
     "diagnose": flow.diagnose,
     "execute": flow.execute,
+    "after_execution": flow.after_execution,
     "verify": flow.verify,
     "learn": flow.learn,
     "page": flow.page,

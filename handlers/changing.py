@@ -50,8 +50,7 @@ async def edit(services: Services, click: Mapping[str, Any]) -> None:
     person = await services.people.look_up(click["user"])
     wanted = await _wanted(services, click)
     async with services.engine.begin() as db:
-        current = await decisions.locked(db, click["approval_id"])
-        incident = await incidents.get(db, current.incident_id, lock=True) if current else None
+        incident, current = await decisions.locked(db, click["approval_id"])
         if current is None or incident is None:
             return  # erased meanwhile, with its card
         if await approvals.was_counted(db, current.id, click["key"]):
@@ -158,8 +157,7 @@ async def snooze(services: Services, click: Mapping[str, Any]) -> None:
     person = await services.people.look_up(click["user"])
     until = datetime.fromisoformat(click["at"])
     async with services.engine.begin() as db:
-        approval = await decisions.locked(db, click["approval_id"])
-        incident = await incidents.get(db, approval.incident_id) if approval else None
+        incident, approval = await decisions.locked(db, click["approval_id"])
         if approval is None or incident is None:
             return
         planned = await decisions.planned_of(db, approval)

@@ -32,8 +32,8 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
     person = await services.people.look_up(click["user"])
     changed, earlier = await _looked(services, click, person)
     async with services.engine.begin() as db:
-        approval = await locked(db, click["approval_id"])
-        if approval is None:
+        incident, approval = await locked(db, click["approval_id"])
+        if incident is None or approval is None:
             await tell(db, click, replies.CHANGED)
             return
         if await approvals.was_counted(db, approval.id, click["key"]):
@@ -54,15 +54,17 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
         elif planned and planned.plan.twice and not click.get("confirmed"):
             await refuse(db, click, approval, replies.ASKED_TWICE)
         elif changed:
-            await _stale(db, services, click, approval, changed)
+            why = f"changed since this was proposed: {changed}"
+            await taking.hand_over(db, services, incident, why=why, by=click["user"])
+            await refuse(db, click, approval, f"Nothing was started: since this was proposed, {changed}.")
         elif (
             planned
             and _starts(services, approval, click, verdict)
-            and (why := await _not_now(db, services, approval, planned, {**earlier, person.id: person}))
+            and (why := await _not_now(db, services, incident, approval, planned, {**earlier, person.id: person}))
         ):
             await refuse(db, click, approval, why)
         else:
-            await _count(db, services, approval, planned, person, click=click, enough=verdict.enough)
+            await _count(db, services, incident, planned, person, click=click, enough=verdict.enough)
 
 
 async def _looked(services: Services, click: Mapping[str, Any], person: Person) -> tuple[str, Mapping[str, Person]]:
@@ -80,30 +82,25 @@ async def _looked(services: Services, click: Mapping[str, Any], person: Person) 
     return changed, {user: await services.people.look_up(user) for user in approval.approved_by}
 
 
-async def _stale(
-    db: AsyncConnection, services: Services, click: Mapping[str, Any], approval: Approval, why: str
-) -> None:
-    incident = await incidents.get(db, approval.incident_id, lock=True)
-    if incident:
-        await taking.hand_over(db, services, incident, why=f"changed since this was proposed: {why}", by=click["user"])
-    await refuse(db, click, approval, f"Nothing was started: since this was proposed, {why}.")
-
-
 def _starts(services: Services, approval: Approval, click: Mapping[str, Any], verdict: Allowed) -> bool:
     """Whether this yes starts the fix now; what is approved for later is looked at again at its hour."""
     hours = approval.run_at, datetime.fromisoformat(click["at"]) if click.get("at") else None
     return verdict.enough and not any(hour and hour > services.now() for hour in hours)
 
 
-async def _not_now(
-    db: AsyncConnection, services: Services, approval: Approval, planned: StoredPlan, people: Mapping[str, Person]
-) -> str:
+async def _not_now(  # noqa: PLR0917  all that the last yes depends on
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    approval: Approval,
+    planned: StoredPlan,
+    people: Mapping[str, Person],
+) -> str:  # fmt: skip
     """Why the last yes starts nothing: an earlier one does not count any more, or a rule of this moment forbids it.
 
     The request stays as it is: what blocks may pass (an hour's limit, another fix, a line of the file).
     """
-    incident = await incidents.get(db, approval.incident_id)
-    if incident is None or planned.plan.action is None:
+    if planned.plan.action is None:
         return ""
     # A yes that came after the look was itself looked up a moment ago, and is remembered.
     earlier = [people.get(user) or await services.people.look_up(user) for user in approval.approved_by]
@@ -119,7 +116,7 @@ async def _not_now(
 async def _count(
     db: AsyncConnection,
     services: Services,
-    approval: Approval,
+    incident: Incident,
     planned: StoredPlan | None,
     person: Person,
     *,
@@ -129,13 +126,10 @@ async def _count(
     """A yes that counts: noted, and where it is the last one needed, carried out or kept for its hour."""
     at = str(click.get("at") or "")
     run_at = datetime.fromisoformat(at) if at else None
-    await approvals.vote(db, approval.id, person.id, click=click["key"], run_at=run_at)
-    await audit.record(
-        db, "approval.vote", actor=person.id, incident_id=approval.incident_id, approval=approval.id, at=at
-    )
-    counted = await approvals.get(db, approval.id)
-    incident = await incidents.get(db, approval.incident_id, lock=True)
-    if incident is None or counted is None:
+    number = click["approval_id"]
+    counted = await approvals.vote(db, number, person.id, click=click["key"], run_at=run_at)
+    await audit.record(db, "approval.vote", actor=person.id, incident_id=incident.id, approval=number, at=at)
+    if counted is None:
         return
     if not enough:
         await cards.show(db, services, incident)
@@ -145,13 +139,10 @@ async def _count(
         await carry_out(db, services, incident, counted, planned, by=person.id)
 
 
-async def locked(db: AsyncConnection, approval_id: int) -> Approval | None:
-    """The approval, with its incident's row locked before its own: every writer takes them in this order."""
-    approval = await approvals.get(db, approval_id)
-    if approval is None:
-        return None
-    await incidents.get(db, approval.incident_id, lock=True)
-    return await approvals.get(db, approval_id, lock=True)
+async def locked(db: AsyncConnection, approval_id: int) -> tuple[Incident | None, Approval | None]:
+    """The approval with its incident, whose row is locked before its own: every writer takes them in this order."""
+    incident = await incidents.locked_of_approval(db, approval_id)
+    return incident, await approvals.get(db, approval_id, lock=True) if incident else None
 
 
 async def planned_of(db: AsyncConnection, approval: Approval) -> StoredPlan | None:
@@ -183,8 +174,7 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
     """A submitted reject modal: the reason teaches, and what is wrong with the fix is a person's now."""
     person = await services.people.look_up(user)
     async with services.engine.begin() as db:
-        approval = await locked(db, rejection.approval_id)
-        incident = await incidents.get(db, approval.incident_id) if approval else None
+        incident, approval = await locked(db, rejection.approval_id)
         if approval is None or incident is None:
             return  # erased meanwhile, with its card
         click = {"user": user, "channel": incident.channel or services.channel, "key": key}

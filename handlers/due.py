@@ -46,8 +46,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
     changed = "" if well else await sighting.changed(action.target, planned.plan.seen, services.clients)
     refused = "" if well or changed else await _refused(services, approval, action)
     async with services.engine.begin() as db:
-        current = await decisions.locked(db, approval_id)
-        incident = await incidents.get(db, approval.incident_id, lock=True)
+        incident, current = await decisions.locked(db, approval_id)
         if current is None or incident is None or current.state is not ApprovalState.SCHEDULED:
             return
         if well:

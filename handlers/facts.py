@@ -23,6 +23,7 @@ from knowledge.model import (
 )
 from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
 from knowledge.store.answers import StoredAnswer
+from knowledge.store.switches import Around, Switch
 from remediation import modes, policy, replay
 from remediation.remediators import REMEDIATORS
 
@@ -45,19 +46,18 @@ class Decided:
     shadow: bool
 
 
-async def attempts_on(db: AsyncConnection, target: Target) -> tuple[policy.Attempt, ...]:
+async def attempts_on(db: AsyncConnection, target: Target, set_: Around | None = None) -> tuple[policy.Attempt, ...]:
     """What was done to a target and its family of late and since a person resumed it, newest first."""
-    resumed = await switches.read(db, switches.RESUMED + target.family)
-    since = resumed.set_at if resumed else None
+    set_ = set_ or await switches.around(db, target.family)
+    since = set_.resumed.set_at if set_.resumed else None
     past = await executions.recent_on_target(db, target, hours=LOOP_HOURS, since=since)
     return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
 
 
-async def mode_set(db: AsyncConnection, incident: Incident, target: Target | None) -> str:
+def mode_set(set_: Around, incident: Incident, target: Target | None) -> str:
     """The mode that people set for this incident's channel, service or environment; "" where they set none."""
-    found = await switches.beginning_with(db, switches.MODE)
     return modes.set_for(
-        {scope: str(switch.value) for scope, switch in found.items()},
+        {scope: str(switch.value) for scope, switch in set_.modes.items()},
         service=target.service if target else incident.service,
         environment=target.environment if target else incident.environment,
         channel=incident.channel,
@@ -90,15 +90,16 @@ async def blocked(
     if answer is None or not isinstance(answer.answer, Diagnosis):
         return "the cause is not known any more"
     target = plan.action.target if plan.action else incident.target
+    set_ = await switches.around(db, target.family if target else None)
     # No more is counted than can block: the rest only asks for the person who has just said yes, and waits.
     facts = policy.PolicyFacts(
         now=services.now(),
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=await switches.paused(db) or not services.actions,
+        paused=set_.paused or not services.actions,
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
-        attempts=await attempts_on(db, target) if target else (),
-        mode=await mode_set(db, incident, target),
+        attempts=await attempts_on(db, target, set_) if target else (),
+        mode=mode_set(set_, incident, target),
     )
     verdict = policy.decide(plan, answer.answer, target, services.policy, facts).verdict
     return verdict.why if isinstance(verdict, Blocked) else ""
@@ -115,20 +116,21 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
     target = plan.action.target if plan.action else incident.target
     kind = answer.kind if isinstance(answer, Diagnosis) else FailureKind.UNKNOWN
     records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
-    breaker, automatic = await _breaker(db, services)
+    set_ = await switches.around(db, target.family if target else None)
+    breaker, automatic = await _breaker(db, services, set_.breaker)
     return policy.PolicyFacts(
         now=services.now(),
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=await switches.paused(db) or not services.actions,
+        paused=set_.paused or not services.actions,
         flagged=incident.flagged,
         by_hand=incident.by_hand,
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
-        attempts=await attempts_on(db, target) if target else (),
+        attempts=await attempts_on(db, target, set_) if target else (),
         record=records.get(plan.action.name) if plan.action else None,
         # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
         precedents=tuple(one for one in precedents if one.item.kind is kind),
-        mode=await mode_set(db, incident, target),
+        mode=mode_set(set_, incident, target),
         earned=await _earned(db, case_of(kind, plan)),
         automatic_last_hour=automatic.last_hour,
         failures_in_a_row=automatic.failures_in_a_row,
@@ -152,16 +154,17 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
 
 async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
     """Why a queued execution may not start any more, "" while it may."""
-    if await switches.paused(db) or not services.actions:
+    set_ = await switches.around(db, current.action.target.family)
+    if set_.paused or not services.actions:
         return PAUSED
     if services.policy.read_only:
         return READ_ONLY
     automatic = await executions.is_automatic(db, current.id)
-    why = await _narrowed(db, services, current, automatic=automatic)
-    return why or (await _stopped(db, services, current) if automatic else "")
+    why = await _narrowed(db, services, current, set_, automatic=automatic)
+    return why or (await _stopped(db, services, current, set_) if automatic else "")
 
 
-async def _stopped(db: AsyncConnection, services: Services, current: Execution) -> str:
+async def _stopped(db: AsyncConnection, services: Services, current: Execution, set_: Around) -> str:
     """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker."""
     incident = await incidents.get(db, current.incident_id)
     if incident and incident.by_hand:
@@ -169,16 +172,17 @@ async def _stopped(db: AsyncConnection, services: Services, current: Execution) 
     if incident and incident.flagged:
         return f"{NOT_BY_ITSELF} instructions were found in the evidence."
     # By what has started alone: it was counted with the rest of the queue when it was decided.
-    why, _ = await _breaker(db, services, queued=False)
+    why, _ = await _breaker(db, services, set_.breaker, queued=False)
     return f"{NOT_BY_ITSELF} {why}." if why else ""
 
 
-async def _narrowed(db: AsyncConnection, services: Services, current: Execution, *, automatic: bool) -> str:
+async def _narrowed(
+    db: AsyncConnection, services: Services, current: Execution, set_: Around, *, automatic: bool
+) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
-    found = await switches.beginning_with(db, switches.MODE)
-    incident = await incidents.get(db, current.incident_id) if found else None
-    mode = policy.mode_of(services.policy, target, await mode_set(db, incident, target) if incident else "")
+    incident = await incidents.get(db, current.incident_id) if set_.modes else None
+    mode = policy.mode_of(services.policy, target, mode_set(set_, incident, target) if incident else "")
     if automatic and mode == "approve":
         planned = await answers.latest_plan(db, current.incident_id)
         incident = incident or await incidents.get(db, current.incident_id)
@@ -190,12 +194,13 @@ async def _narrowed(db: AsyncConnection, services: Services, current: Execution,
     return f"{NARROWED} {mode} by now, and starting this takes {needed}; nothing was done."
 
 
-async def _breaker(db: AsyncConnection, services: Services, *, queued: bool = True) -> tuple[str, executions.Automatic]:
+async def _breaker(
+    db: AsyncConnection, services: Services, switch: Switch | None, *, queued: bool = True
+) -> tuple[str, executions.Automatic]:
     """Why nothing runs by itself, "" while it may, and the counts behind it.
 
     Once tripped it stays so until a person resumes: the hour's count would run off by itself, and begin again.
     """
-    switch = await switches.read(db, switches.BREAKER)
     since = switch.set_at if switch and not switch.value else None
     automatic = await executions.automatic_of_late(db, since=since, queued=queued)
     if switch and switch.value:

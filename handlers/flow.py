@@ -504,8 +504,10 @@ async def execute(services: Services, execution_id: int) -> None:
         current = await executions.get(db, execution_id)
         queued = current is not None and current.state is ExecutionState.QUEUED
         refusal = await facts.held_back(db, services, current) if current and queued else ""
-    if current is None or current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
-        await _after_execution(services, execution_id)
+    if current is None:
+        return
+    if current.state not in {ExecutionState.QUEUED, ExecutionState.STARTED}:
+        await _done(services, current)
         return
     if refusal:
         await _refuse(services, current, refusal)
@@ -519,7 +521,19 @@ async def execute(services: Services, execution_id: int) -> None:
             # Another worker has it, and tells how it ended; or nobody has, and it would hold its target for ever.
             await _again(services, "execute", current, execution.LEASE_S)
             return
-    await _after_execution(services, execution_id)
+    await _done(services, current)
+
+
+async def _done(services: Services, current: Execution) -> None:
+    """Ask for what follows as a job of its own: what other people have approved starts first."""
+    async with services.engine.begin() as db:
+        await services.jobs.enqueue(
+            db,
+            "after_execution",
+            lock=f"incident:{current.incident_id}",
+            once=f"after_execution:{current.id}",
+            execution_id=current.id,
+        )
 
 
 def _execution_services(services: Services, current: Execution) -> execution.ExecutionServices:
@@ -547,7 +561,7 @@ async def _again(services: Services, stage: str, current: Execution, in_s: float
         )
 
 
-async def _after_execution(services: Services, execution_id: int) -> None:
+async def after_execution(services: Services, execution_id: int) -> None:
     """Verify what was done, or say why nothing was. Safe to repeat: the state of the incident tells where we are."""
     async with services.engine.begin() as db:
         current = await executions.get(db, execution_id)
@@ -731,8 +745,10 @@ async def rescue_left_alone(services: Services) -> None:
     """Hand an incident to people when the job that it waits for was given up: every incident ends."""
     async with services.engine.connect() as db:
         open_ones = await incidents.listed(db, only_open=True, limit=200)
-    for incident in open_ones:
-        if incident.state not in LEFT_ALONE or await services.jobs.pending(lock=f"incident:{incident.id}"):
+    waiting = [incident for incident in open_ones if incident.state in LEFT_ALONE]
+    busy = await services.jobs.busy([f"incident:{incident.id}" for incident in waiting])
+    for incident in waiting:
+        if f"incident:{incident.id}" in busy:
             continue
         async with services.engine.begin() as db:
             current = await incidents.get(db, incident.id, lock=True)

@@ -23,8 +23,8 @@ class Jobs(Protocol):
             once: at most one waiting job with this key; a second is dropped silently.
         """
 
-    async def pending(self, lock: str | None = None) -> int:
-        """Jobs of this lock that wait or run; those that were given up do not count."""
+    async def busy(self, locks: Sequence[str]) -> set[str]:
+        """Those of the locks that have a job that waits or runs; those that were given up do not count."""
 
 
 class Embedder(Protocol):

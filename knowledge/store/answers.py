@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import false, func, select
+from sqlalchemy import bindparam, false, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -80,13 +80,22 @@ async def add_plan(
     return StoredPlan(plan_id, plan, decision, shadow)
 
 
+# Built once: they are read at every step of an incident.
+_PROVISIONAL = func.coalesce(diagnoses.c.payload["answered_by"]["provisional"].as_boolean(), false())
+_ALL = select(diagnoses).where(diagnoses.c.incident_id == bindparam("of_incident")).order_by(diagnoses.c.id.desc())
+_LATEST, _LATEST_FINAL = _ALL.limit(1), _ALL.where(_PROVISIONAL.is_(False)).limit(1)
+_LATEST_PLAN = (
+    select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"), decisions.c.shadow)
+    .join(decisions, decisions.c.plan_id == plans.c.id)
+    .where(plans.c.incident_id == bindparam("of_incident"))
+    .order_by(plans.c.id.desc())
+    .limit(1)
+)
+
+
 async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool = False) -> StoredAnswer | None:
     """The newest answer; with `final` without those that only stood until a hosted model had answered."""
-    query = select(diagnoses).where(diagnoses.c.incident_id == incident_id).order_by(diagnoses.c.id.desc()).limit(1)
-    if final:
-        provisional = diagnoses.c.payload["answered_by"]["provisional"].as_boolean()
-        query = query.where(func.coalesce(provisional, false()).is_(False))
-    row = (await db.execute(query)).one_or_none()
+    row = (await db.execute(_LATEST_FINAL if final else _LATEST, {"of_incident": incident_id})).one_or_none()
     if row is None:
         return None
     answer = from_json(Unsure, row.payload) if row.unsure else from_json(Diagnosis, row.payload)
@@ -94,15 +103,7 @@ async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool
 
 
 async def latest_plan(db: AsyncConnection, incident_id: int) -> StoredPlan | None:
-    row = (
-        await db.execute(
-            select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"), decisions.c.shadow)
-            .join(decisions, decisions.c.plan_id == plans.c.id)
-            .where(plans.c.incident_id == incident_id)
-            .order_by(plans.c.id.desc())
-            .limit(1)
-        )
-    ).one_or_none()
+    row = (await db.execute(_LATEST_PLAN, {"of_incident": incident_id})).one_or_none()
     if row is None:
         return None
     return StoredPlan(row.id, from_json(Plan, row.payload), from_json(Decision, row.decision), row.shadow)

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, RowMapping, Text, bindparam, cast, func, or_, select, union_all, update
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import Approval, ApprovalState
 from knowledge.store.tables import approval_votes, approvals, incidents
 
 
-def approval_of(row: RowMapping, votes: Sequence[str]) -> Approval:
+def approval_of(row: RowMapping) -> Approval:
+    """A row of `WITH_VOTES`."""
     return Approval(
         id=row["id"],
         incident_id=row["incident_id"],
@@ -23,7 +24,7 @@ def approval_of(row: RowMapping, votes: Sequence[str]) -> Approval:
         needed=row["needed"],
         who=tuple(row["who"]),
         until=row["until"],
-        approved_by=tuple(votes),
+        approved_by=tuple(row["approved_by"]),
         decided_by=row["decided_by"],
         reason=row["reason"],
         automatic=row["automatic"],
@@ -34,13 +35,16 @@ def approval_of(row: RowMapping, votes: Sequence[str]) -> Approval:
     )
 
 
-async def _with_votes(db: AsyncConnection, row: RowMapping | None) -> Approval | None:
-    if row is None:
-        return None
-    votes = await db.execute(
-        select(approval_votes.c.user).where(approval_votes.c.approval_id == row["id"]).order_by(approval_votes.c.at)
-    )
-    return approval_of(row, votes.scalars().all())
+_VOTES = (
+    select(func.array_agg(aggregate_order_by(approval_votes.c.user, approval_votes.c.at)))
+    .where(approval_votes.c.approval_id == approvals.c.id)
+    .scalar_subquery()
+)
+# Built once: approvals are read at every step of a fix.
+WITH_VOTES = select(approvals, func.coalesce(_VOTES, cast([], ARRAY(Text))).label("approved_by"))
+_ONE = WITH_VOTES.where(approvals.c.id == bindparam("wanted"))
+_ONE_LOCKED = _ONE.with_for_update(of=approvals)
+_LATEST = WITH_VOTES.where(approvals.c.incident_id == bindparam("of_incident")).order_by(approvals.c.id.desc()).limit(1)
 
 
 async def ask(
@@ -71,42 +75,48 @@ async def ask(
     return int((await db.execute(insert(approvals).values(**values).returning(approvals.c.id))).scalar_one())
 
 
+def _or_none(row: RowMapping | None) -> Approval | None:
+    return approval_of(row) if row else None
+
+
 async def get(db: AsyncConnection, approval_id: int, *, lock: bool = False) -> Approval | None:
-    query = select(approvals).where(approvals.c.id == approval_id)
-    row = (await db.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
-    return await _with_votes(db, row)
+    """With `lock` the caller holds the incident's row already, under which votes are written: they are read with it."""
+    found = await db.execute(_ONE_LOCKED if lock else _ONE, {"wanted": approval_id})
+    return _or_none(found.mappings().one_or_none())
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Approval | None:
-    query = select(approvals).where(approvals.c.incident_id == incident_id).order_by(approvals.c.id.desc()).limit(1)
-    return await _with_votes(db, (await db.execute(query)).mappings().one_or_none())
+    return _or_none((await db.execute(_LATEST, {"of_incident": incident_id})).mappings().one_or_none())
+
+
+_VOTE = insert(approval_votes).on_conflict_do_nothing()
 
 
 async def vote(
     db: AsyncConnection, approval_id: int, user: str, *, click: str = "", run_at: datetime | None = None
-) -> int:
-    """Count a person's yes once; how many different people have said yes. Of several times the latest is kept.
+) -> Approval | None:
+    """Count a person's yes once; the request as it is then. Of several times the latest is kept.
 
     `click` is the key of the delivery that said so, by which its repeat is known.
     """
-    values = {"approval_id": approval_id, "user": user, "click": click}
-    await db.execute(insert(approval_votes).values(**values).on_conflict_do_nothing())
+    await db.execute(_VOTE, {"approval_id": approval_id, "user": user, "click": click})
     if run_at is not None:
         later = func.greatest(approvals.c.run_at, run_at)  # greatest() passes over what is not set
         await db.execute(update(approvals).where(approvals.c.id == approval_id).values(run_at=later))
-    counted = await db.execute(
-        select(func.count()).select_from(approval_votes).where(approval_votes.c.approval_id == approval_id)
-    )
-    return int(counted.scalar_one())
+    return await get(db, approval_id)
+
+
+_COUNTED = union_all(
+    select(approval_votes.c.approval_id).where(
+        approval_votes.c.approval_id == bindparam("wanted"), approval_votes.c.click == bindparam("its_click")
+    ),
+    select(approvals.c.id).where(approvals.c.id == bindparam("wanted"), approvals.c.click == bindparam("its_click")),
+)
 
 
 async def was_counted(db: AsyncConnection, approval_id: int, click: str) -> bool:
     """Whether this very click is counted already: as a yes, or as what ended the request."""
-    as_yes = select(approval_votes.c.approval_id).where(
-        approval_votes.c.approval_id == approval_id, approval_votes.c.click == click
-    )
-    as_end = select(approvals.c.id).where(approvals.c.id == approval_id, approvals.c.click == click)
-    return (await db.execute(as_yes.union_all(as_end))).first() is not None
+    return (await db.execute(_COUNTED, {"wanted": approval_id, "its_click": click})).first() is not None
 
 
 STILL_ASKED = (ApprovalState.OPEN, ApprovalState.SCHEDULED)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,21 +32,32 @@ def _link(previous: bytes, number: int, digest: bytes) -> bytes:
     return hashlib.sha256(previous + number.to_bytes(8, "big") + digest).digest()
 
 
+_RECORD = insert(audit)
+
+
 async def record(
     db: AsyncConnection, what: str, *, actor: str = "codehealer", incident_id: int | None = None, **payload: Any
 ) -> None:
     """Write one row. `payload` holds JSON values and no secrets; it is part of the caller's transaction."""
     salt = os.urandom(16)
     await db.execute(
-        insert(audit).values(
-            what=what,
-            actor=actor,
-            incident_id=incident_id,
-            payload=payload,
-            salt=salt,
-            digest=_digest(salt, what, actor, incident_id, payload),
-        )
+        _RECORD,
+        {
+            "what": what,
+            "actor": actor,
+            "incident_id": incident_id,
+            "payload": payload,
+            "salt": salt,
+            "digest": _digest(salt, what, actor, incident_id, payload),
+        },
     )
+
+
+_SEAL = (
+    update(audit)
+    .where(audit.c.id == bindparam("its_id"))
+    .values(number=bindparam("its_number"), chain=bindparam("its_chain"))
+)
 
 
 async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
@@ -60,11 +71,13 @@ async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
             select(audit.c.id, audit.c.digest).where(audit.c.number.is_(None)).order_by(audit.c.id).limit(batch)
         )
     ).all()
+    sealed = []
     for row in rows:
         number += 1
         chain = _link(chain, number, row.digest)
-        await db.execute(update(audit).where(audit.c.id == row.id).values(number=number, chain=chain))
-    if rows:
+        sealed.append({"its_id": row.id, "its_number": number, "its_chain": chain})
+    if sealed:
+        await db.execute(_SEAL, sealed)
         await _keep_head(db, Head(number, chain))
     return len(rows)
 

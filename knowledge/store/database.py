@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool, Select, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.expression import HasCTE
 
 from knowledge.errors import SettingsError
 
@@ -87,9 +88,17 @@ def read_pool(value: str) -> Pool:
     return Pool(int(found[1]), int(found[2] or 0))
 
 
+_NOTIFY = text("SELECT pg_notify(:channel, '')")
+
+
 async def notify(db: AsyncConnection, channel: str) -> None:
     """Wake the listeners of `channel` when this transaction commits."""
-    await db.execute(text("SELECT pg_notify(:channel, '')"), {"channel": channel})
+    await db.execute(_NOTIFY, {"channel": channel})
+
+
+def announced(written: HasCTE, channel: str) -> Select[Any]:
+    """An insert that returns its rows, as one statement with the notification that there are some."""
+    return select(func.pg_notify(channel, "")).select_from(written.cte("written"))
 
 
 async def listen(url: str, wake: Mapping[str, asyncio.Event], *, back_off_s: float = 1.0) -> None:

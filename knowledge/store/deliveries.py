@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store.database import notify
+from knowledge.store.database import announced
 from knowledge.store.tables import deliveries
 
 CHANNEL = "codehealer_deliveries"
@@ -24,18 +24,24 @@ class Delivery:
     attempts: int
 
 
+_ADD = announced(
+    insert(deliveries)
+    .values(
+        source=bindparam("its_source"),
+        delivery_id=bindparam("its_id"),
+        event=bindparam("its_event"),
+        body=bindparam("says", type_=deliveries.c.body.type),
+    )
+    .on_conflict_do_nothing(index_elements=["source", "delivery_id"])
+    .returning(deliveries.c.id),
+    CHANNEL,
+)
+
+
 async def add(db: AsyncConnection, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
     """Store a delivery whose body is redacted already; False when this delivery id is here already."""
-    added = await db.execute(
-        insert(deliveries)
-        .values(source=source, delivery_id=delivery_id, event=event, body=dict(body))
-        .on_conflict_do_nothing(index_elements=["source", "delivery_id"])
-        .returning(deliveries.c.id)
-    )
-    new = added.scalar_one_or_none() is not None
-    if new:
-        await notify(db, CHANNEL)
-    return new
+    given = {"its_source": source, "its_id": delivery_id, "its_event": event, "says": dict(body)}
+    return (await db.execute(_ADD, given)).first() is not None
 
 
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Interval, RowMapping, and_, bindparam, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -35,41 +35,41 @@ def execution_of(row: RowMapping) -> Execution:
     )
 
 
+_UNTIL = func.now() + bindparam("for_time", type_=Interval)
+_TAKEN = insert(leases).values(
+    key=bindparam("of_key"),
+    holder=bindparam("by_holder"),
+    token=text("nextval('fencing_tokens')"),
+    expires_at=_UNTIL,
+)
+_ACQUIRE = _TAKEN.on_conflict_do_update(
+    index_elements=["key"],
+    set_={
+        "holder": _TAKEN.excluded.holder,
+        "token": _TAKEN.excluded.token,
+        "expires_at": _TAKEN.excluded.expires_at,
+    },
+    where=(leases.c.expires_at <= func.now()) | (leases.c.holder == _TAKEN.excluded.holder),
+).returning(leases.c.token)
+_HELD = update(leases).where(leases.c.key == bindparam("of_key"), leases.c.token == bindparam("by_token"))
+_RENEW = _HELD.where(leases.c.expires_at > func.now()).values(expires_at=_UNTIL).returning(leases.c.token)
+_RELEASE = _HELD.values(expires_at=func.now())
+
+
 async def acquire_lease(db: AsyncConnection, key: str, holder: str, ttl_s: float) -> int | None:
     """A fencing token greater than any before, or None while another holder's lease runs."""
-    statement = insert(leases).values(
-        key=key,
-        holder=holder,
-        token=text("nextval('fencing_tokens')"),
-        expires_at=func.now() + timedelta(seconds=ttl_s),
-    )
-    taken = await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "holder": statement.excluded.holder,
-                "token": statement.excluded.token,
-                "expires_at": statement.excluded.expires_at,
-            },
-            where=(leases.c.expires_at <= func.now()) | (leases.c.holder == holder),
-        ).returning(leases.c.token)
-    )
+    taken = await db.execute(_ACQUIRE, {"of_key": key, "by_holder": holder, "for_time": timedelta(seconds=ttl_s)})
     token = taken.scalar_one_or_none()
     return int(token) if token is not None else None
 
 
 async def renew_lease(db: AsyncConnection, key: str, token: int, ttl_s: float) -> bool:
-    renewed = await db.execute(
-        update(leases)
-        .where(leases.c.key == key, leases.c.token == token, leases.c.expires_at > func.now())
-        .values(expires_at=func.now() + timedelta(seconds=ttl_s))
-        .returning(leases.c.token)
-    )
+    renewed = await db.execute(_RENEW, {"of_key": key, "by_token": token, "for_time": timedelta(seconds=ttl_s)})
     return renewed.scalar_one_or_none() is not None
 
 
 async def release_lease(db: AsyncConnection, key: str, token: int) -> None:
-    await db.execute(update(leases).where(leases.c.key == key, leases.c.token == token).values(expires_at=func.now()))
+    await db.execute(_RELEASE, {"of_key": key, "by_token": token})
 
 
 async def queue(db: AsyncConnection, *, incident_id: int, approval_id: int, action: Action) -> int | None:
@@ -91,49 +91,72 @@ async def queue(db: AsyncConnection, *, incident_id: int, approval_id: int, acti
     return int(execution_id) if execution_id is not None else None
 
 
+# Built once: they are read at every step of a fix.
+_ONE = select(executions).where(executions.c.id == bindparam("wanted"))
+_AUTOMATIC = select(approvals.c.automatic).where(
+    approvals.c.id == select(executions.c.approval_id).where(executions.c.id == bindparam("wanted")).scalar_subquery()
+)
+_LATEST = (
+    select(executions)
+    .where(executions.c.incident_id == bindparam("of_incident"))
+    .order_by(executions.c.id.desc())
+    .limit(1)
+)
+
+
 async def get(db: AsyncConnection, execution_id: int) -> Execution | None:
-    row = (await db.execute(select(executions).where(executions.c.id == execution_id))).mappings().one_or_none()
+    row = (await db.execute(_ONE, {"wanted": execution_id})).mappings().one_or_none()
     return execution_of(row) if row else None
 
 
 async def is_automatic(db: AsyncConnection, execution_id: int) -> bool:
     """Whether policy started it, rather than people."""
-    query = select(approvals.c.automatic).join(executions, executions.c.approval_id == approvals.c.id)
-    return bool((await db.execute(query.where(executions.c.id == execution_id))).scalar_one_or_none())
+    return bool((await db.execute(_AUTOMATIC, {"wanted": execution_id})).scalar_one_or_none())
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
-    query = select(executions).where(executions.c.incident_id == incident_id).order_by(executions.c.id.desc()).limit(1)
-    row = (await db.execute(query)).mappings().one_or_none()
+    row = (await db.execute(_LATEST, {"of_incident": incident_id})).mappings().one_or_none()
     return execution_of(row) if row else None
+
+
+# Each write of an execution names the token of its lease, and does nothing where a greater one is stored.
+_FENCED = (
+    update(executions)
+    .where(executions.c.id == bindparam("wanted"), executions.c.fencing_token <= bindparam("with_token"))
+    .values(fencing_token=bindparam("with_token"))
+)
+_TAKE = _FENCED.returning(executions)
+_START = (
+    _FENCED.where(executions.c.state == ExecutionState.QUEUED)
+    .values(
+        state=ExecutionState.STARTED,
+        snapshot=bindparam("found", type_=executions.c.snapshot.type),
+        started_at=func.now(),
+    )
+    .returning(executions.c.id)
+)
+_FINISH = (
+    _FENCED.where(executions.c.state.in_([ExecutionState.QUEUED, ExecutionState.STARTED, ExecutionState.ACTED]))
+    .values(
+        state=bindparam("to_state"),
+        outcome=bindparam("ended", type_=executions.c.outcome.type),
+        finished_at=func.now(),
+    )
+    .returning(executions.c.id)
+)
+_BEGIN_UNDO = _FENCED.where(executions.c.undo_begun.is_(False)).values(undo_begun=True).returning(executions.c.id)
 
 
 async def take(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> Execution | None:
     """Store the token when none greater is stored, and the row as it is now; None when fenced off."""
-    taken = await db.execute(
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.fencing_token <= fencing_token)
-        .values(fencing_token=fencing_token)
-        .returning(executions)
-    )
+    taken = await db.execute(_TAKE, {"wanted": execution_id, "with_token": fencing_token})
     row = taken.mappings().one_or_none()
     return execution_of(row) if row else None
 
 
 async def start(db: AsyncConnection, execution_id: int, *, fencing_token: int, snapshot: Mapping[str, Any]) -> bool:
     """Queued to started: from here on the side effect may have happened. False: not queued any more, or fenced off."""
-    started = await db.execute(
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.state == ExecutionState.QUEUED,
-            executions.c.fencing_token <= fencing_token,
-        )
-        .values(
-            state=ExecutionState.STARTED, fencing_token=fencing_token, snapshot=dict(snapshot), started_at=func.now()
-        )
-        .returning(executions.c.id)
-    )
+    started = await db.execute(_START, {"wanted": execution_id, "with_token": fencing_token, "found": dict(snapshot)})
     return started.scalar_one_or_none() is not None
 
 
@@ -141,31 +164,14 @@ async def finish(
     db: AsyncConnection, execution_id: int, *, state: ExecutionState, outcome: Outcome, fencing_token: int
 ) -> bool:
     """Store how it ended; False when a holder with a greater token has it now."""
-    finished = await db.execute(
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.state.in_([ExecutionState.QUEUED, ExecutionState.STARTED, ExecutionState.ACTED]),
-            executions.c.fencing_token <= fencing_token,
-        )
-        .values(state=state, outcome=to_json(outcome), fencing_token=fencing_token, finished_at=func.now())
-        .returning(executions.c.id)
-    )
+    given = {"wanted": execution_id, "with_token": fencing_token, "to_state": state, "ended": to_json(outcome)}
+    finished = await db.execute(_FINISH, given)
     return finished.scalar_one_or_none() is not None
 
 
 async def begin_undo(db: AsyncConnection, execution_id: int, *, fencing_token: int) -> bool:
     """True exactly once in the execution's life, stored before the undo is sent."""
-    begun = await db.execute(
-        update(executions)
-        .where(
-            executions.c.id == execution_id,
-            executions.c.undo_begun.is_(False),
-            executions.c.fencing_token <= fencing_token,
-        )
-        .values(undo_begun=True, fencing_token=fencing_token)
-        .returning(executions.c.id)
-    )
+    begun = await db.execute(_BEGIN_UNDO, {"wanted": execution_id, "with_token": fencing_token})
     return begun.scalar_one_or_none() is not None
 
 
@@ -177,15 +183,16 @@ async def add_verification(db: AsyncConnection, execution_id: int, verification:
     )
 
 
+_LATEST_VERIFICATION = (
+    select(verifications.c.payload)
+    .where(verifications.c.execution_id == bindparam("of_execution"))
+    .order_by(verifications.c.id.desc())
+    .limit(1)
+)
+
+
 async def latest_verification(db: AsyncConnection, execution_id: int) -> Verification | None:
-    row = (
-        await db.execute(
-            select(verifications.c.payload)
-            .where(verifications.c.execution_id == execution_id)
-            .order_by(verifications.c.id.desc())
-            .limit(1)
-        )
-    ).one_or_none()
+    row = (await db.execute(_LATEST_VERIFICATION, {"of_execution": execution_id})).one_or_none()
     return from_json(Verification, row.payload) if row else None
 
 

@@ -23,13 +23,12 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.store import casebook, incidents, memory, threads
-from knowledge.store.approvals import approval_of
+from knowledge.store.approvals import WITH_VOTES, approval_of
 from knowledge.store.casebook import Remembered
 from knowledge.store.codec import from_json
 from knowledge.store.executions import execution_of
 from knowledge.store.tables import (
     alerts,
-    approval_votes,
     approvals,
     audit,
     decisions,
@@ -143,19 +142,8 @@ async def _plans(db: AsyncConnection, number: int) -> tuple[Dated[Planned], ...]
 
 
 async def _approvals(db: AsyncConnection, number: int) -> tuple[Dated[Request], ...]:
-    rows = await _newest(db, approvals, select(approvals).where(approvals.c.incident_id == number))
-    voted = await db.execute(
-        select(approval_votes)
-        .where(approval_votes.c.approval_id.in_([row["id"] for row in rows]))
-        .order_by(approval_votes.c.at)
-        .limit(MOST_ROWS)
-    )
-    votes: dict[int, list[str]] = {}
-    for vote in voted:
-        votes.setdefault(vote.approval_id, []).append(vote.user)
-    return tuple(
-        Dated(row["created_at"], Request(approval_of(row, votes.get(row["id"], [])), row["decided_at"])) for row in rows
-    )
+    rows = await _newest(db, approvals, WITH_VOTES.where(approvals.c.incident_id == number))
+    return tuple(Dated(row["created_at"], Request(approval_of(row), row["decided_at"])) for row in rows)
 
 
 async def _verifications(db: AsyncConnection, number: int) -> tuple[Dated[Verification], ...]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Integer,
     RowMapping,
     Text,
     and_,
@@ -21,13 +23,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES, FAMILY
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import alerts, cards, evidence, incident_keys, incidents, metadata
+from knowledge.store.tables import alerts, approvals, cards, evidence, incident_keys, incidents, metadata
 
 # Any constant: alerts of all replicas choose their incidents one transaction after the other.
 _CORRELATION_LOCK = 7_305_002
@@ -46,13 +49,30 @@ async def lock_correlation(db: AsyncConnection) -> None:
     await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CORRELATION_LOCK})
 
 
+# Statements of the path that every alert takes are built once: building one takes as long as PostgreSQL's answer.
+_ONE = select(incidents).where(incidents.c.id == bindparam("wanted"))
+_ONE_LOCKED = _ONE.with_for_update()
+_OF_APPROVAL = (
+    select(incidents)
+    .where(
+        incidents.c.id
+        == select(approvals.c.incident_id).where(approvals.c.id == bindparam("its_approval")).scalar_subquery()
+    )
+    .with_for_update(of=incidents)
+)
+
+
 async def get(db: AsyncConnection, incident_id: int, *, lock: bool = False) -> Incident | None:
-    query = select(incidents).where(incidents.c.id == incident_id)
-    row = (await db.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    row = (await db.execute(_ONE_LOCKED if lock else _ONE, {"wanted": incident_id})).mappings().one_or_none()
     return _incident(row) if row else None
 
 
-# Statements of the path that every alert takes are built once: building one takes as long as PostgreSQL's answer.
+async def locked_of_approval(db: AsyncConnection, approval_id: int) -> Incident | None:
+    """The incident that an approval is for, its row locked."""
+    row = (await db.execute(_OF_APPROVAL, {"its_approval": approval_id})).mappings().one_or_none()
+    return _incident(row) if row else None
+
+
 _MATTERS = or_(
     incident_keys.c.key.in_(bindparam("known", expanding=True)),
     *(incident_keys.c.key.startswith(mark, autoescape=True) for mark in MARKS),
@@ -287,11 +307,17 @@ async def began_near(db: AsyncConnection, target: Target, *, since: datetime, ap
     return list(rows.scalars())
 
 
+_NEWEST_ALERTS = (
+    select(alerts.c.payload)
+    .where(alerts.c.incident_id == bindparam("of_incident"))
+    .order_by(alerts.c.id.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:
     """The newest alerts of an incident, oldest first."""
-    rows = await db.execute(
-        select(alerts.c.payload).where(alerts.c.incident_id == incident_id).order_by(alerts.c.id.desc()).limit(limit)
-    )
+    rows = await db.execute(_NEWEST_ALERTS, {"of_incident": incident_id, "most": limit})
     return [from_json(Alert, row.payload) for row in reversed(rows.all())]
 
 
@@ -306,30 +332,30 @@ async def by_message(db: AsyncConnection, channel: str, ts: str) -> int | None:
     return None
 
 
+@cache
+def _moving(changed: frozenset[str], *, closes: bool) -> ReturningUpdate[Any]:
+    """One statement for each set of columns that some step of an incident changes."""
+    return (
+        update(incidents)
+        .where(incidents.c.id == bindparam("its_id"), incidents.c.revision == bindparam("its_revision"))
+        .values(
+            revision=incidents.c.revision + 1,
+            resolved_at=func.now() if closes else None,
+            **{name: bindparam(f"to_{name}", type_=incidents.c[name].type) for name in sorted(changed)},
+        )
+        .returning(incidents)
+    )
+
+
 async def move(db: AsyncConnection, incident: Incident, state: IncidentState, **values: Any) -> Incident | None:
     """Move an incident by compare-and-set on its revision; None when it moved meanwhile or may not move so."""
     if not may_move(incident.state, state):
         return None
-    closed = func.now() if state in CLOSED_STATES else None
     target = values.pop("target", incident.target)
-    row = (
-        (
-            await db.execute(
-                update(incidents)
-                .where(incidents.c.id == incident.id, incidents.c.revision == incident.revision)
-                .values(
-                    state=state,
-                    revision=incidents.c.revision + 1,
-                    resolved_at=closed,
-                    target=to_json(target) if target else None,
-                    **values,
-                )
-                .returning(incidents)
-            )
-        )
-        .mappings()
-        .one_or_none()
-    )
+    values |= {"state": state, "target": to_json(target) if target else None}
+    statement = _moving(frozenset(values), closes=state in CLOSED_STATES)
+    given = {"its_id": incident.id, "its_revision": incident.revision} | {f"to_{k}": v for k, v in values.items()}
+    row = (await db.execute(statement, given)).mappings().one_or_none()
     return _incident(row) if row else None
 
 

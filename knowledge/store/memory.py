@@ -4,7 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Text, and_, any_, case, false, func, literal, not_, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -336,8 +350,11 @@ async def drop_feedback(db: AsyncConnection, incident_id: int, user: str, value:
     )
 
 
+_FEEDBACK_OF = select(feedback).where(feedback.c.incident_id == bindparam("of_incident")).order_by(feedback.c.at)
+
+
 async def feedback_of(db: AsyncConnection, incident_id: int) -> Sequence[Feedback]:
-    rows = await db.execute(select(feedback).where(feedback.c.incident_id == incident_id).order_by(feedback.c.at))
+    rows = await db.execute(_FEEDBACK_OF, {"of_incident": incident_id})
     return [Feedback(**row) for row in rows.mappings()]
 
 

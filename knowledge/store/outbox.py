@@ -8,11 +8,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store.database import notify
+from knowledge.store.database import announced
 from knowledge.store.tables import cards, outbox
 
 CHANNEL = "codehealer_outbox"
@@ -43,6 +57,20 @@ class Message:
         return self.state == "sending" or self.attempts > 0
 
 
+# Said of every change of every incident, so built once.
+_GIVEN = {
+    "kind": bindparam("of_kind"),
+    "key": bindparam("its_key"),
+    "channel": bindparam("in_channel"),
+    "payload": bindparam("says", type_=outbox.c.payload.type),
+    "incident_id": bindparam("of_incident"),
+    "priority": bindparam("goes"),
+}
+_PUT = announced(
+    insert(outbox).values(_GIVEN).on_conflict_do_nothing(index_elements=["key"]).returning(outbox.c.id), CHANNEL
+)
+
+
 async def put(
     db: AsyncConnection,
     *,
@@ -55,11 +83,39 @@ async def put(
 ) -> None:
     """Queue a post, a direct or an ephemeral message or a reaction; a second row with the same key is dropped."""
     await db.execute(
-        insert(outbox)
-        .values(kind=kind, key=key, channel=channel, payload=dict(payload), incident_id=incident_id, priority=priority)
-        .on_conflict_do_nothing(index_elements=["key"])
+        _PUT,
+        {
+            "of_kind": kind,
+            "its_key": key,
+            "in_channel": channel,
+            "says": dict(payload),
+            "of_incident": incident_id,
+            "goes": priority,
+        },
     )
-    await notify(db, CHANNEL)
+
+
+def _put_card() -> Select[Any]:
+    """A waiting edit is brought forward; a card that was sent before starts afresh, without its old time and
+    priority."""
+    statement = insert(outbox).values(**_GIVEN, not_before=func.now() + bindparam("after", type_=Interval))
+    waiting = outbox.c.state.in_(["queued", "sending"])
+    new = statement.excluded
+    again = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "state": case((waiting, outbox.c.state), else_="queued"),
+            "version": outbox.c.version + 1,
+            "attempts": case((waiting, outbox.c.attempts), else_=func.least(outbox.c.attempts, 1)),
+            "error": "",
+            "priority": case((waiting, func.least(outbox.c.priority, new.priority)), else_=new.priority),
+            "not_before": case((waiting, func.least(outbox.c.not_before, new.not_before)), else_=new.not_before),
+        },
+    )
+    return announced(again.returning(outbox.c.id), CHANNEL)
+
+
+_PUT_CARD = _put_card()
 
 
 async def put_card(
@@ -75,32 +131,18 @@ async def put_card(
 
     The caller's transaction has opened the incident's card before, or does so with `new_card`.
     """
-    statement = insert(outbox).values(
-        kind="card",
-        key=f"card:{incident_id}",
-        channel=channel,
-        payload=dict(payload),
-        incident_id=incident_id,
-        priority=priority,
-        not_before=func.now() + timedelta(seconds=in_s),
-    )
-    # A waiting edit is brought forward; a card that was sent before starts afresh, without its old time and priority.
-    waiting = outbox.c.state.in_(["queued", "sending"])
-    due = statement.excluded.not_before
     await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "state": case((waiting, outbox.c.state), else_="queued"),
-                "version": outbox.c.version + 1,
-                "attempts": case((waiting, outbox.c.attempts), else_=func.least(outbox.c.attempts, 1)),
-                "error": "",
-                "priority": case((waiting, func.least(outbox.c.priority, priority)), else_=priority),
-                "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
-            },
-        )
+        _PUT_CARD,
+        {
+            "of_kind": "card",
+            "its_key": f"card:{incident_id}",
+            "in_channel": channel,
+            "says": dict(payload),
+            "of_incident": incident_id,
+            "goes": priority,
+            "after": timedelta(seconds=in_s),
+        },
     )
-    await notify(db, CHANNEL)
 
 
 _CALLS = outbox.alias("calls")
@@ -119,19 +161,24 @@ _SETTLED = (
 )  # fmt: skip
 
 
+_SETTLE = announced(
+    insert(outbox)
+    .from_select(["kind", "key", "channel", "payload", "incident_id", "priority"], _SETTLED)
+    .on_conflict_do_update(
+        index_elements=["key"],
+        set_={"state": "queued", "version": outbox.c.version + 1, "attempts": 0, "not_before": func.now()},
+    )
+    .returning(outbox.c.id),
+    CHANNEL,
+)
+
+
 async def settle_calls(db: AsyncConnection, incident_id: int, *, revision: int) -> None:
     """Edit what was said to call people to this incident, but for the call of this revision, which still holds.
 
     What it then says is drawn when it is sent. An edit notifies nobody.
     """
-    statement = insert(outbox).from_select(["kind", "key", "channel", "payload", "incident_id", "priority"], _SETTLED)
-    again = statement.on_conflict_do_update(
-        index_elements=["key"],
-        set_={"state": "queued", "version": outbox.c.version + 1, "attempts": 0, "not_before": func.now()},
-    )
-    edited = await db.execute(again, {"its_id": incident_id, "its_own": call_key(incident_id, revision)})
-    if edited.rowcount:
-        await notify(db, CHANNEL)
+    await db.execute(_SETTLE, {"its_id": incident_id, "its_own": call_key(incident_id, revision)})
 
 
 def call_key(incident_id: int, revision: int) -> str:

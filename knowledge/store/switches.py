@@ -1,10 +1,11 @@
 """Switches that all replicas obey at once, such as the kill switch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,8 +27,40 @@ class Switch:
     set_at: datetime
 
 
+_ONE = select(switches).where(switches.c.name == bindparam("wanted"))
+_AROUND = select(switches).where(
+    or_(
+        switches.c.name.in_([PAUSED, BREAKER]),
+        switches.c.name == bindparam("resumed"),
+        switches.c.name.startswith(MODE, autoescape=True),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The switches that a decision about one target looks at; `modes` by the scope that they are set for."""
+
+    paused: bool
+    breaker: Switch | None
+    resumed: Switch | None
+    modes: Mapping[str, Switch]
+
+
+async def around(db: AsyncConnection, family: str | None) -> Around:
+    """What is set for a target's family, and for everything, in one look; None where there is no target."""
+    rows = await db.execute(_AROUND, {"resumed": f"{RESUMED}{family}" if family is not None else ""})
+    found = {row.name: Switch(row.value, row.set_by, row.set_at) for row in rows}
+    return Around(
+        paused=bool(PAUSED in found and found[PAUSED].value),
+        breaker=found.get(BREAKER),
+        resumed=found.get(f"{RESUMED}{family}"),
+        modes={name[len(MODE) :]: switch for name, switch in found.items() if name.startswith(MODE)},
+    )
+
+
 async def read(db: AsyncConnection, name: str) -> Switch | None:
-    row = (await db.execute(select(switches).where(switches.c.name == name))).one_or_none()
+    row = (await db.execute(_ONE, {"wanted": name})).one_or_none()
     return Switch(row.value, row.set_by, row.set_at) if row else None
 
 

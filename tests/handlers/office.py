@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.jobs import DurableJobs
 from bot.sandbox.server import Sandbox
+from handlers import flow
 from handlers.people import People
 from handlers.services import Services
 from knowledge.ports import Embedder
@@ -23,6 +24,7 @@ STAGES = (
     "gather_evidence",
     "diagnose",
     "execute",
+    "after_execution",
     "verify",
     "learn",
     "page",
@@ -79,6 +81,16 @@ async def jobs(engine: AsyncEngine) -> list[tuple[str, dict[str, Any]]]:
     """(stage, arguments) of what was asked for, in order."""
     found = await rows(engine, "SELECT task_name, args FROM procrastinate.procrastinate_jobs ORDER BY id")
     return [(row.task_name, row.args) for row in found]
+
+
+async def carried_out(services: Services, execution_id: int) -> None:
+    """Run an execution, and what follows it where it asked for that."""
+    await flow.execute(services, execution_id)
+    follows = "DELETE FROM procrastinate.procrastinate_jobs WHERE task_name = 'after_execution' RETURNING id"
+    async with services.engine.begin() as db:
+        asked = (await db.execute(text(follows))).all()
+    if asked:
+        await flow.after_execution(services, execution_id)
 
 
 async def told(engine: AsyncEngine) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ from knowledge.model import (
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
-from tests.handlers.office import jobs, made_services, rows, sandbox_policy
+from tests.handlers.office import carried_out, jobs, made_services, rows, sandbox_policy
 from tests.rows import (
     NOW,
     TARGET,
@@ -208,7 +208,7 @@ async def test_a_dry_run_ends_with_people_and_is_not_verified(
 ) -> None:
     services = made_services(engine, slack, database_url, policy=sandbox_policy(dry_run=True))
     _, execution = await approved(services)
-    await flow.execute(services, execution)
+    await carried_out(services, execution)
     assert await all_states(services) == ["escalated"]
     assert await ended_as(services, execution) is ExecutionState.ACTED
     assert not [stage for stage, _ in await jobs(engine) if stage in {"verify", "learn"}]
@@ -219,7 +219,7 @@ async def test_a_dry_run_ends_with_people_and_is_not_verified(
 async def test_an_execution_is_followed_by_its_verification_however_often_the_job_runs(services: Services) -> None:
     _, execution = await approved(services)
     for _ in range(2):
-        await flow.execute(services, execution)
+        await carried_out(services, execution)
     assert await all_states(services) == ["verifying"]
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
 
@@ -234,10 +234,10 @@ async def test_an_execution_whose_lease_ended_once_it_was_started_is_settled_lat
                 await db.execute(text("UPDATE leases SET expires_at = now()"))
             return started
 
-    await flow.execute(replace(services, executions=Stalled(services.engine)), execution)
+    await carried_out(replace(services, executions=Stalled(services.engine)), execution)
     assert await ended_as(services, execution) is ExecutionState.STARTED
     assert await jobs(services.engine) == [("execute", {"execution_id": execution})]
-    await flow.execute(services, execution)
+    await carried_out(services, execution)
     assert await ended_as(services, execution) is ExecutionState.ACTED
     assert await all_states(services) == ["verifying"]
 
@@ -273,7 +273,7 @@ async def test_a_policy_that_is_read_after_the_act_does_not_change_what_was_done
         if not pretended:
             await executions.start(db, execution, fencing_token=1, snapshot={})
         await executions.finish(db, execution, state=ExecutionState.ACTED, outcome=outcome, fencing_token=1)
-    await flow.execute(replace(services, policy=sandbox_policy(dry_run=not pretended)), execution)
+    await carried_out(replace(services, policy=sandbox_policy(dry_run=not pretended)), execution)
     assert await all_states(services) == ["escalated" if pretended else "verifying"]
 
 
@@ -285,7 +285,7 @@ async def test_what_was_stopped_before_it_could_start_is_refused_and_handed_to_p
     async with services.engine.begin() as db:
         await switches.write(db, switches.PAUSED, stopped == "paused", by="U0DEV")
     services = replace(services, policy=sandbox_policy(read_only=stopped == "read-only"))
-    await flow.execute(services, execution)
+    await carried_out(services, execution)
     assert await all_states(services) == ["escalated"]
     assert await ended_as(services, execution) is ExecutionState.REFUSED
     assert [stage for stage, _ in await jobs(services.engine)] == ["page", "learn"]

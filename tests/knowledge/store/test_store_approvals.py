@@ -44,7 +44,9 @@ async def test_a_persons_yes_counts_once_and_the_order_is_kept(engine: AsyncEngi
     counts = []
     for user in ("U2", "U1", "U2", "U2"):
         async with engine.begin() as db:
-            counts.append(await approvals.vote(db, approval_id, user))
+            voted = await approvals.vote(db, approval_id, user)
+            assert voted is not None
+            counts.append(len(voted.approved_by))
     assert counts == [1, 2, 2, 2]
     async with engine.connect() as db:
         found = await approvals.get(db, approval_id)
