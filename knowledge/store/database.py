@@ -2,15 +2,17 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psycopg
-from sqlalchemy import NullPool, Select, func, select, text
+from sqlalchemy import AsyncAdaptedQueuePool, NullPool, Select, func, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import HasCTE
 
 from knowledge.errors import SettingsError
@@ -39,7 +41,7 @@ def libpq_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Connections that are kept, and how many more may be open for a moment."""
+    """Connections that are kept, and how many more may be open in a burst and for half a minute after it."""
 
     size: int = 5
     overflow: int = 10
@@ -48,8 +50,46 @@ class Pool:
 NO_POOL = Pool(0, 0)
 
 
+class BurstPool(AsyncAdaptedQueuePool):
+    """Keeps what a burst has opened until it has been over for a while.
+
+    The plain pool closes what is beyond its size at each return: in a burst of clicks each statement or two opened a
+    connection of its own, and none was prepared on the server twice.
+    """
+
+    CALM_AFTER_S = 30.0
+
+    def __init__(self, creator: Any, pool_size: int = 5, max_overflow: int = 10, **more: Any) -> None:
+        super().__init__(creator, pool_size=pool_size, max_overflow=max_overflow, **more)
+        self._kept = pool_size
+        self._pool = self._queue_class(pool_size + max_overflow, use_lifo=self._pool.use_lifo)
+        self._calm_at = 0.0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        found = super()._do_get()
+        if self._overflow > 0 and self._pool.qsize() < self._overflow:  # more are in use than are kept
+            self._calm_at = time.monotonic() + self.CALM_AFTER_S
+        return found
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        if self._pool.qsize() < self._kept or time.monotonic() < self._calm_at:
+            super()._do_return_conn(record)
+            return
+        try:
+            record.close()
+        finally:
+            self._dec_overflow()
+
+    def recreate(self) -> "BurstPool":
+        kept, self._pool.maxsize = self._pool.maxsize, self._kept  # which the plain pool takes for its size
+        try:
+            return cast("BurstPool", super().recreate())
+        finally:
+            self._pool.maxsize = kept
+
+
 def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> AsyncEngine:
-    """The engine of a long-lived process (5 connections and 10 more); the caller disposes of it.
+    """The engine of a long-lived process (5 connections and 10 more in a burst); the caller disposes of it.
 
     With `pool_size` 0, for short and serverless processes, none is kept: each use opens a connection and closes it, and
     statements are not prepared on the server, which poolers such as PgBouncer would not survive.
@@ -63,6 +103,7 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
         return create_async_engine(sqlalchemy_url(url), poolclass=NullPool, connect_args=arguments)
     return create_async_engine(
         sqlalchemy_url(url),
+        poolclass=BurstPool,
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_pre_ping=True,

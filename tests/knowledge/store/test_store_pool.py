@@ -1,0 +1,49 @@
+"""The pool: what a burst opens is used again, and does not stay open for ever."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import event, text
+
+from knowledge.store.database import BurstPool
+from tests.rows import opened
+
+
+async def _used(engine: object, at_once: int) -> None:
+    """So many connections that are in use at the same time."""
+    all_are_open = asyncio.Barrier(at_once)
+
+    async def one() -> None:
+        async with engine.connect() as db:  # type: ignore[attr-defined]
+            await db.execute(text("SELECT 1"))
+            await all_are_open.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(at_once):
+            group.create_task(one())
+
+
+async def test_a_bursts_connections_are_used_again_and_are_closed_when_it_is_over(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, closes = [], []
+    async with opened(database_url, pool_size=2, max_overflow=4) as engine:
+        event.listen(engine.sync_engine, "connect", lambda *_: opens.append(1))
+        event.listen(engine.sync_engine, "close", lambda *_: closes.append(1))
+        for at_once in (6, 3, 6, 1, 6):
+            await _used(engine, at_once)
+        assert (len(opens), len(closes)) == (6, 0)
+        monkeypatch.setattr(BurstPool, "CALM_AFTER_S", 0.0)
+        await _used(engine, 6)
+        for _ in range(4):
+            await _used(engine, 1)
+        assert len(opens) - len(closes) == 2
+        await _used(engine, 6)
+        assert len(opens) == 10
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await _used(engine, 7)
+        await engine.dispose()
+        await _used(engine, 6)
+        assert isinstance(engine.pool, BurstPool)
+        assert engine.pool.size() == 6
