@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import select as select_module
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg
-from sqlalchemy import AsyncAdaptedQueuePool, NullPool, Select, func, select, text
+from sqlalchemy import AsyncAdaptedQueuePool, NullPool, Select, event, func, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import HasCTE
@@ -18,6 +20,7 @@ from sqlalchemy.sql.expression import HasCTE
 from knowledge.errors import SettingsError
 
 CONNECT_TIMEOUT_S = 5
+PING_AFTER_S = 1.0
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -101,15 +104,47 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
     if not pool_size:
         arguments["prepare_threshold"] = None
         return create_async_engine(sqlalchemy_url(url), poolclass=NullPool, connect_args=arguments)
-    return create_async_engine(
+    engine = create_async_engine(
         sqlalchemy_url(url),
         poolclass=BurstPool,
         pool_size=pool_size,
         max_overflow=max_overflow,
-        pool_pre_ping=True,
         pool_timeout=10,
         connect_args=arguments,
     )
+    _ping_what_was_idle(engine)
+    return engine
+
+
+def _ping_what_was_idle(engine: AsyncEngine) -> None:
+    """Ask a connection whether it still lives before it is used, unless it was used a moment ago and is quiet.
+
+    The pool's own ping asks each time, which is a fourth of all round trips when there is much to do.
+    """
+
+    def quiet(connection: Any) -> bool:
+        # A server that ends a connection says so, and what it said waits to be read.
+        waits = select_module.poll()
+        waits.register(connection.driver_connection.pgconn.socket, select_module.POLLIN)
+        return not waits.poll(0)
+
+    def used(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    def ping(connection: Any, record: ConnectionPoolEntry, _fairy: Any) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None:
+            return
+        try:
+            if time.monotonic() - used_at < PING_AFTER_S and quiet(connection):
+                return
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            # One that has died is seldom alone: the pool opens all anew.
+            raise InvalidatePoolError from error
+
+    event.listen(engine.sync_engine, "checkin", used)
+    event.listen(engine.sync_engine, "checkout", ping)
 
 
 def read_pool(value: str) -> Pool:

@@ -249,18 +249,23 @@ async def sending(db: AsyncConnection, message: Message) -> None:
     await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="sending"))
 
 
+_AS_SENT = outbox.c.version == bindparam("its_version")
+_SENT = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("its_id"))
+    .values(
+        state=case((_AS_SENT, "sent"), else_="queued"),
+        ts=bindparam("its_ts"),
+        sent_at=case((_AS_SENT, func.now()), else_=outbox.c.sent_at),
+        error=case((_AS_SENT, ""), else_=outbox.c.error),
+        attempts=0,
+    )
+)
+
+
 async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
     """It is there. A card that was asked for again meanwhile stays queued."""
-    await db.execute(
-        update(outbox)
-        .where(outbox.c.id == message.id, outbox.c.version == message.version)
-        .values(state="sent", ts=ts, sent_at=func.now(), attempts=0, error="")
-    )
-    await db.execute(
-        update(outbox)
-        .where(outbox.c.id == message.id, outbox.c.version != message.version)
-        .values(state="queued", attempts=0, ts=ts)
-    )
+    await db.execute(_SENT, {"its_id": message.id, "its_version": message.version, "its_ts": ts})
 
 
 async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:
@@ -294,12 +299,11 @@ class CardPlace:
     shown: str
 
 
+_PLACE = select(cards.c.channel, cards.c.ts, cards.c.shown).where(cards.c.incident_id == bindparam("of_incident"))
+
+
 async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
-    row = (
-        (await db.execute(select(cards.c.channel, cards.c.ts, cards.c.shown).where(cards.c.incident_id == incident_id)))
-        .mappings()
-        .one_or_none()
-    )
+    row = (await db.execute(_PLACE, {"of_incident": incident_id})).mappings().one_or_none()
     return CardPlace(**row) if row else None
 
 

@@ -47,3 +47,13 @@ async def test_a_bursts_connections_are_used_again_and_are_closed_when_it_is_ove
         await _used(engine, 6)
         assert isinstance(engine.pool, BurstPool)
         assert engine.pool.size() == 6
+
+
+async def test_connections_that_the_server_has_ended_are_opened_anew_before_they_are_used(database_url: str) -> None:
+    end_all = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = 'ended'"
+    named = f"{database_url}{'&' if '?' in database_url else '?'}application_name=ended"
+    async with opened(named, pool_size=4, max_overflow=0) as engine, opened(database_url) as other:
+        await _used(engine, 4)
+        async with other.connect() as db:
+            assert (await db.execute(text(end_all))).scalars().all() == [True] * 4
+        await _used(engine, 4)
