@@ -7,7 +7,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow, later, thread_backfill
+from handlers import decisions, flow, hushing, later, thread_backfill
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -45,6 +45,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "give up overdue approvals": (later.give_up_overdue, 60.0),
     "ask again after a snooze": (later.ask_again, 5.0),
     "remind approvers": (later.remind, 10.0),
+    "tell what was kept quiet": (hushing.tell_what_lasted, 15.0),
     "recheck incidents": (flow.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),

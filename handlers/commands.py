@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import operating
+from handlers import operating, reading
 from handlers.blocks.card import Card
 from handlers.blocks.commands import (
     StatusView,
@@ -21,7 +21,7 @@ from handlers.reading import Reader, readable
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import ApprovalState
-from knowledge.store import analytics, approvals, incidents, switches
+from knowledge.store import analytics, approvals, held, incidents, switches
 
 IN_MENTIONS = ("status", "help")
 MOST_INCIDENTS = 50
@@ -36,6 +36,9 @@ async def _status(db: AsyncConnection, services: Services, reader: Reader, _argu
         approval = await approvals.latest(db, incident.id)
         if approval and approval.state is ApprovalState.OPEN:
             waiting.append((approval, incident))
+    shows = await reading.open_alerts(db, services, reader)
+    kept = [one for one in await held.listed(db) if shows(one.alert)]
+    known = [one for one in await held.informational(db, since=services.now() - timedelta(days=1)) if shows(one)]
     paused = await switches.read(db, switches.PAUSED)
     breaker = await switches.read(db, switches.BREAKER)
     return status_answer(
@@ -48,6 +51,8 @@ async def _status(db: AsyncConnection, services: Services, reader: Reader, _argu
             breaker=str(breaker.value) if breaker and breaker.value else "",
             modes=len(await switches.beginning_with(db, switches.MODE)),
             connections=tuple(services.connections()),
+            held=tuple(kept),
+            informational=tuple(known),
         )
     )
 

@@ -22,6 +22,7 @@ from handlers import (
     escalation,
     facts,
     first_look,
+    hushing,
     reading,
     routing,
     slack_search,
@@ -64,7 +65,7 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox
+from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -73,7 +74,8 @@ from remediation.remediators import REMEDIATORS
 log = structlog.get_logger(__name__)
 
 S = IncidentState
-ALERTS, QUESTION = "alerts", "question"
+ALERTS, QUESTION = deliveries.ALERTS, "question"
+SLACK = "slack"
 EXCERPT_CHARS = 4_000
 WRONG_TARGET = (
     "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
@@ -106,15 +108,21 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     Returns the incident that only counts one alert more: its card is shown again once a batch.
     """
     if await taking.on_pager(db, services, alert):
+        await _on_page_resolved(db, services, alert)
         return None
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
         return None
+    if alert.source == SLACK and await incidents.told_by(db, alert.channel, alert.message_ts):
+        return None  # the post was edited and tells of the same failure still
     # What was closed stays closed while the same signal is merely sent again; a new start is a new signal.
     if alert.started_at is not None and await incidents.seen_again(db, alert):
         return None
     if not alert.actionable:
         await incidents.add_alert(db, alert, None)
+        return None
+    if why := hushing.quiet(services, alert):
+        await hushing.hold(db, alert, why)
         return None
     keys = correlation.keys_of(alert, services.now())
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
@@ -154,10 +162,32 @@ async def _channel_for(db: AsyncConnection, services: Services, alert: Alert) ->
     return channel if await reading.is_closed(db, channel) else alert.channel
 
 
+async def _on_page_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
+    """Somebody resolved our page: the incident is over, or theirs while its alert fires or a fix is under way."""
+    incident_id, why = taking.resolved_page(alert)
+    incident = await incidents.get(db, incident_id, lock=True) if incident_id else None
+    if incident is None or not incident.open:
+        return  # the echo of our own word
+    if closes_by_itself(incident.state) and not await incidents.still_firing(db, incident.id):
+        await close(db, services, incident, S.RESOLVED, f"{why[0].upper()}{why[1:]}.")
+    elif not incident.by_hand:
+        await taking.hand_over(db, services, incident, why=why, by="pagerduty")
+
+
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
+    """An alert is over. A post that is edited ends what it told of before, whatever its words are now."""
+    before = await incidents.told_by(db, alert.channel, alert.message_ts) if alert.source == SLACK else ()
+    for one in before:
+        await _end(db, services, replace(one, status=AlertStatus.RESOLVED, summary=alert.summary))
+    if not before:
+        await _end(db, services, alert)
+
+
+async def _end(db: AsyncConnection, services: Services, alert: Alert) -> None:
     keys = correlation.keys_of(alert, services.now())
     incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
     await incidents.add_alert(db, alert, incident_id)
+    await held.ended(db, alert)
     if incident_id is None or await incidents.still_firing(db, incident_id):
         return
     incident = await incidents.get(db, incident_id, lock=True)

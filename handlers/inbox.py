@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, replies, threads
+from handlers import cards, commands, decisions, feedback, flow, hushing, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -113,6 +113,7 @@ FAULTS = (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError)
 
 async def drain(services: Services) -> int:
     """Handle one batch; how many deliveries were taken. One that fails harms no other."""
+    await hushing.before_batch(services)
     try:
         return await _drain_together(services)
     except OperationalError:

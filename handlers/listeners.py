@@ -79,11 +79,19 @@ def _message(event: Body, services: Services) -> Stored:
 
 def _question_or_alert(event: Body, services: Services) -> Stored:
     inner = event.get("message") if event.get("subtype") == "message_changed" else event
-    if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user:
+    if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user or _says_the_same(event, inner):
         return None
     if event.get("channel_type") == DIRECT and not inner.get("bot_id") and event.get("subtype") is None:
         return flow.QUESTION, {"question": _question(event)}
     return _app_post(event, inner, services) if inner.get("bot_id") else None
+
+
+def _says_the_same(event: Body, inner: Body) -> bool:
+    """Slack tells of a link's preview and of a thread's counter as edits too."""
+    before = event.get("previous_message")
+    return isinstance(before, Mapping) and all(
+        before.get(part) == inner.get(part) for part in ("text", "blocks", "attachments")
+    )
 
 
 def _app_post(event: Body, inner: Body, services: Services) -> Stored:
@@ -92,6 +100,8 @@ def _app_post(event: Body, inner: Body, services: Services) -> Stored:
     except BadInput:
         return None
     trusted = routing.trusts_app(services.policy, inner.get("bot_id"), inner.get("app_id"))
+    if not trusted and services.policy.slack.other_apps == "ignore":
+        return None
     kept = [
         to_json(
             replace(

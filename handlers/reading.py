@@ -5,14 +5,14 @@ and the namespaces that the policy calls private or protected.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.services import Services
 from knowledge.errors import Unavailable
-from knowledge.model import Incident
+from knowledge.model import Alert, Incident
 from knowledge.store import threads
 from knowledge.store.threads import Asked, Closed
 from remediation.policy import Policy
@@ -62,6 +62,20 @@ def _may_read(
         return True
     target = incident.target.namespace if incident.target else ""
     return reader.member and channel in open_to_all and not {incident.namespace, target} & closed
+
+
+async def open_alerts(db: AsyncConnection, services: Services, reader: Reader) -> Callable[[Alert], bool]:
+    """Which alerts without a card the reader may be told of: as those whose card would stand in the default channel."""
+    open_to_all = {one.id for one in await threads.channels(db) if one.audience == "all"}
+    closed = closed_by(services.policy).namespaces
+
+    def shows(alert: Alert) -> bool:
+        channel = alert.channel if alert.closed else services.channel
+        if channel == reader.channel:
+            return True
+        return reader.member and channel in open_to_all and alert.namespace not in closed
+
+    return shows
 
 
 def closed_by(policy: Policy, *, service: str = "") -> Closed:

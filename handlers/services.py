@@ -1,6 +1,6 @@
 """What a handler is given, and how often the story's clocks tick."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from knowledge.slack_threads import ThreadRules
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
-from remediation.ports import Clients
+from remediation.ports import Clients, Silence
 from remediation.remediators import adopt
 from remediation.rotation import PolicySources
 from remediation.sealing import PolicyRepositorySecrets
@@ -34,6 +34,14 @@ class Timing:
     verify_every: float = 5.0
     count_edit: float = 15.0
     recheck_every: float = 15.0
+
+
+@dataclass(slots=True)
+class Hush:
+    """What Alertmanager said last of its silences, by the alert's fingerprint."""
+
+    muted: Mapping[str, Silence] = field(default_factory=dict)
+    ask_again_at: float = 0.0  # by the monotonic clock
 
 
 @dataclass(slots=True)
@@ -63,6 +71,7 @@ class Services:
     ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple
     runbooks: Shelf = field(default_factory=Shelf)
+    hush: Hush = field(default_factory=Hush)
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

@@ -21,7 +21,7 @@ from remediation.approvals import check_taking
 S = IncidentState
 ON_IT = "a person is on it"
 PAGER_KEY = re.compile(r"codehealer-incident-([0-9]{1,15})")
-ACKNOWLEDGED = "incident.acknowledged"
+ACKNOWLEDGED, RESOLVED = "incident.acknowledged", "incident.resolved"
 
 
 def pager_key(incident_id: int) -> str:
@@ -81,6 +81,15 @@ async def on_pager(db: AsyncConnection, services: Services, alert: Alert) -> boo
         incident_id = int(ours[1]) if ours else await _about(db, services, alert)
         await _acknowledged(db, services, incident_id, who=alert.labels.get("agent", ""))
     return ours is not None
+
+
+def resolved_page(alert: Alert) -> tuple[int | None, str]:
+    """(the incident whose page somebody resolved in PagerDuty, a clause for people); (None, "") for all else."""
+    ours = PAGER_KEY.fullmatch(alert.fingerprint) if alert.source == "pagerduty" else None
+    if ours is None or alert.labels.get("event_type") != RESOLVED:
+        return None, ""
+    who = redact(alert.labels.get("agent", ""))[:80]
+    return int(ours[1]), f"resolved in PagerDuty{f' by {who}' if who else ''}"
 
 
 async def _about(db: AsyncConnection, services: Services, alert: Alert) -> int | None:

@@ -1,5 +1,6 @@
-"""Alertmanager's API v2, reading only: is an alert silenced, by whom, until when, and why?"""
+"""Alertmanager's API v2, reading only: which alerts are there, and are they silenced, by whom, until when, and why?"""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,11 @@ from remediation.web_reading import Peer, read_json
 
 DEADLINE_S = 5.0
 MAX_BYTES = 4_000_000
+MAX_ALL_BYTES = 16_000_000
 MAX_SILENCES = 5
+# What is asked while alerts wait for the answer.
+MUTED_DEADLINE_S = 2.0
+MAX_LOOKED_UP = 20
 PEER = Peer("Alertmanager", "ALERTMANAGER_URL", "ALERTMANAGER_TOKEN")
 
 
@@ -30,9 +35,28 @@ class AlertmanagerServer:
         query = {"filter": f"alertname={_quoted(alertname)}", "silenced": "true", "inhibited": "true", "active": "true"}
         rows = await self._get("/api/v2/alerts", query)
         found = next((row for row in _objects(rows) if row.get("fingerprint") == fingerprint), {})
-        ids = _dict(found.get("status")).get("silencedBy")
-        muting = [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else []
-        return [one for silence_id in muting[:MAX_SILENCES] if (one := await self._silence(silence_id))]
+        return [one for silence_id in _muting(found)[:MAX_SILENCES] if (one := await self._silence(silence_id))]
+
+    async def muted(self) -> dict[str, Silence]:
+        async with asyncio.timeout(MUTED_DEADLINE_S):
+            query = {"silenced": "true", "active": "false", "inhibited": "false", "unprocessed": "false"}
+            rows = _objects(await self._get("/api/v2/alerts", query, deadline_s=MUTED_DEADLINE_S, attempts=1))
+            by_alert = {str(row.get("fingerprint", "")): _muting(row) for row in rows}
+            wanted = dict.fromkeys(one for ids in by_alert.values() for one in ids)
+            found = {one: await self._silence(one) for one in list(wanted)[:MAX_LOOKED_UP]}
+        known = {one: silence for one, silence in found.items() if silence}
+        return {
+            alert: max((known.get(one, Silence(one, "", "", None)) for one in ids), key=_end_of)
+            for alert, ids in by_alert.items()
+            if ids
+        }
+
+    async def alerts(self) -> list[Json]:
+        query = {"active": "true", "silenced": "true", "inhibited": "true", "unprocessed": "true"}
+        return _objects(await self._get("/api/v2/alerts", query, max_bytes=MAX_ALL_BYTES))
+
+    async def up_since(self) -> datetime | None:
+        return _time(_dict(await self._get("/api/v2/status", {})).get("uptime"))
 
     async def version(self) -> str:
         found = await self._get("/api/v2/status", {})
@@ -45,20 +69,42 @@ class AlertmanagerServer:
             return None  # it ended meanwhile
         return _read(body) if isinstance(body, dict) else None
 
-    async def _get(self, path: str, query: dict[str, str]) -> Any:
+    async def _get(
+        self,
+        path: str,
+        query: dict[str, str],
+        *,
+        deadline_s: float = DEADLINE_S,
+        attempts: int = 2,
+        max_bytes: int = MAX_BYTES,
+    ) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         return await read_json(
             self.http, f"{self.server.rstrip('/')}{path}", PEER, query=query, headers=headers,
-            deadline_s=DEADLINE_S, attempts=2, max_bytes=MAX_BYTES,
+            deadline_s=deadline_s, attempts=attempts, max_bytes=max_bytes,
         )  # fmt: skip
 
 
 def _read(body: Json) -> Silence:
-    try:
-        ends_at = datetime.fromisoformat(str(body.get("endsAt", "")))
-    except ValueError:
-        ends_at = None
+    ends_at = _time(body.get("endsAt"))
     return Silence(str(body.get("id", "")), str(body.get("createdBy", "")), str(body.get("comment", "")), ends_at)
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+
+
+def _muting(row: Json) -> list[str]:
+    """The ids of the silences that mute an alert."""
+    ids = _dict(row.get("status")).get("silencedBy")
+    return [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else []
+
+
+def _end_of(silence: Silence) -> float:
+    return silence.ends_at.timestamp() if silence.ends_at else 0.0
 
 
 def _dict(value: Any) -> Json:

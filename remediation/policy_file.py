@@ -130,7 +130,10 @@ class Service(_Part):
 
 
 class Slack(_Part):
+    """Whose posts are alerts, by bot or app id; and what is made of other apps' posts that look like one."""
+
     alert_apps: tuple[str, ...] = ()
+    other_apps: Literal["ignore", "diagnose"] = "ignore"
 
 
 class ClusterAccess(_Part):
@@ -224,6 +227,28 @@ class Freeze(_Part):
         return self
 
 
+class Maintenance(_Part):
+    """A stretch of the calendar in which alerts of these open no card. Firing still when it ends, they open one."""
+
+    start: dt.datetime = Field(alias="from")
+    end: dt.datetime = Field(alias="to")
+    timezone: TimeZone = "UTC"
+    services: tuple[str, ...] = ()
+    namespaces: tuple[KubeName, ...] = ()
+    environments: tuple[str, ...] = ()
+    reason: Annotated[str, StringConstraints(max_length=200)] = ""
+
+    @model_validator(mode="after")
+    def _says_of_what(self) -> "Maintenance":
+        zone = ZoneInfo(self.timezone)
+        start, end = (at if at.tzinfo else at.replace(tzinfo=zone) for at in (self.start, self.end))
+        if start >= end:
+            raise ValueError("'from' must be before 'to'")
+        if not (self.services or self.namespaces or self.environments):
+            raise ValueError("name the services, namespaces or environments that it is for")
+        return self
+
+
 class Trust(_Part):
     """When the bot proposes to let one fix of one kind for one service run by itself: see remediation/trust.py."""
 
@@ -254,6 +279,7 @@ class Policy(_Part):
     protected_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
     freezes: tuple[Freeze, ...] = ()
     time_windows: Annotated[tuple[TimeWindow, ...], Field(max_length=50)] = ()
+    maintenance: Annotated[tuple[Maintenance, ...], Field(max_length=200)] = ()
     trust: Trust = Trust()
     outside_models: bool = True
     private_namespaces: tuple[KubeName, ...] = ()

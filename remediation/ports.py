@@ -233,6 +233,18 @@ class Silences(Protocol):
         """The silences that mute the alert with this fingerprint now; empty where it is not known there."""
         ...
 
+    async def muted(self) -> Mapping[str, Silence]:
+        """What is silenced now: by the alert's fingerprint, the silence that lasts longest. One attempt, 2 s."""
+        ...
+
+    async def alerts(self) -> list[Json]:
+        """All alerts that it has, muted or not, as its API gives them."""
+        ...
+
+    async def up_since(self) -> datetime | None:
+        """When it was started: what it does not have may merely not have reached it yet."""
+        ...
+
     async def version(self) -> str: ...
 
 

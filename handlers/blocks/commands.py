@@ -8,8 +8,9 @@ from datetime import datetime
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
 from handlers.blocks.trust import case_words, shadow_words
-from knowledge.model import Approval, Incident
+from knowledge.model import Alert, Approval, Incident
 from knowledge.store.analytics import Figures
+from knowledge.store.held import Held
 from knowledge.store.trust import Case, Grant, Shadow
 
 COMMAND = "/codehealer"
@@ -61,6 +62,8 @@ class StatusView:
     connections: tuple[str, ...] = ()
     breaker: str = ""
     modes: int = 0
+    held: tuple[Held, ...] = ()
+    informational: tuple[Alert, ...] = ()
 
 
 def parse_command(text: str) -> Command:
@@ -79,6 +82,7 @@ def status_answer(view: StatusView) -> Card:
     lines.append(f"*{m.counted(len(view.waiting), 'approval')} waiting*" if view.waiting else NOTHING_WAITS)
     lines += [_approval_line(*pair, view.now) for pair in view.waiting[:_MOST_SHOWN]]
     lines += _more(len(view.waiting))
+    lines += _quiet_lines(view)
     if view.paused_by:
         lines.append(f"⏸️ *Paused* by {m.mention(view.paused_by)}: nothing runs until somebody resumes it.")
     if view.breaker:
@@ -100,6 +104,25 @@ def _incident_line(incident: Incident, now: datetime) -> str:
 def _approval_line(approval: Approval, incident: Incident, now: datetime) -> str:
     have = f"{len(approval.approved_by)} of {m.counted(approval.needed, 'approval')}"
     return f"• {incident.id}: {place(incident, 40)} · {have} · until {m.date(approval.until, now)}"
+
+
+def _quiet_lines(view: StatusView) -> list[str]:
+    """What fires and has no card, a line for each; nothing where there is no such alert."""
+    lines = []
+    if view.held:
+        lines.append(f"🔕 *{m.counted(len(view.held), 'alert')} kept quiet*")
+        lines += [f"• {_alert_words(one.alert)} · {m.inline(one.why, 160)}" for one in view.held[:_MOST_SHOWN]]
+        lines += _more(len(view.held))
+    if view.informational:
+        lines.append(f"*{m.counted(len(view.informational), 'informational alert')} in the last day*")
+        lines += [f"• {_alert_words(one)}" for one in view.informational[:_MOST_SHOWN]]
+        lines += _more(len(view.informational))
+    return lines
+
+
+def _alert_words(alert: Alert) -> str:
+    parts = [alert.namespace, alert.owner or alert.workload, title_words(alert.title), alert.source]
+    return " · ".join(m.inline(part, 80) for part in parts if part)
 
 
 def _more(have: int) -> list[str]:

@@ -12,6 +12,7 @@ from knowledge.store.database import announced
 from knowledge.store.tables import deliveries
 
 CHANNEL = "codehealer_deliveries"
+ALERTS = "alerts"  # the event of deliveries that carry alerts
 MAX_ATTEMPTS = 5
 
 
@@ -54,6 +55,14 @@ async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
         .with_for_update(skip_locked=True)
     )
     return [Delivery(**row) for row in rows.mappings()]
+
+
+async def waits(db: AsyncConnection, *, source: str) -> bool:
+    """Whether a delivery of a source has not been handled."""
+    found = await db.execute(
+        select(deliveries.c.id).where(deliveries.c.state == "new", deliveries.c.source == source).limit(1)
+    )
+    return found.first() is not None
 
 
 async def done(db: AsyncConnection, ids: Sequence[int]) -> None:

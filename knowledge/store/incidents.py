@@ -150,8 +150,9 @@ def _adding(*, started: bool) -> Any:
         "payload": new.payload,
         "channel": new.channel,
         "message_ts": new.message_ts,
+        "held": "",
     }
-    first: dict[str, Any] = {"incident_id": func.coalesce(alerts.c.incident_id, new.incident_id)}
+    first: dict[str, Any] = {"incident_id": func.coalesce(alerts.c.incident_id, new.incident_id), "held": ""}
     return statement.on_conflict_do_update(
         index_elements=["source", "identity", "fingerprint", "started", "status"],
         set_={"seen": alerts.c.seen + 1, **(first if started else newest)},
@@ -190,6 +191,8 @@ _SEEN_AGAIN = (
         alerts.c.fingerprint == bindparam("its_fingerprint"),
         alerts.c.started == bindparam("its_start"),
         alerts.c.status == bindparam("its_status"),
+        # One that was kept quiet is no repeat when it comes again: it may open a card by now.
+        alerts.c.held == "",
     )
     .values(seen=alerts.c.seen + 1)
     .returning(alerts.c.id)
@@ -253,6 +256,23 @@ _ENDED = (
     )
     .exists()
 )
+_TOLD_BY = select(alerts.c.payload).where(
+    alerts.c.channel == bindparam("its_channel"),
+    alerts.c.message_ts == bindparam("its_ts"),
+    alerts.c.status == AlertStatus.FIRING,
+    alerts.c.incident_id.is_not(None),
+    ~_ENDED,
+)
+
+
+async def told_by(db: AsyncConnection, channel: str, message_ts: str) -> Sequence[Alert]:
+    """The alerts that a Slack message told of and that have not ended."""
+    if not message_ts:
+        return ()
+    rows = await db.execute(_TOLD_BY, {"its_channel": channel, "its_ts": message_ts})
+    return [from_json(Alert, row.payload) for row in rows]
+
+
 # Built once: this is asked at every look at a fix, and for every open incident.
 _FIRING = (
     select(alerts.c.incident_id, func.bool_or(~_ENDED).label("firing"))

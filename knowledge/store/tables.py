@@ -139,9 +139,13 @@ alerts = Table(
     _text("message_ts"),
     Column("payload", JSONB, nullable=False),
     _moment("received_at", now=True),
+    # Why it opened no card although it fires (a silence, maintenance), and until when as far as is known.
+    _text("held"),
+    _moment("held_until", nullable=True),
     UniqueConstraint("source", "identity", "fingerprint", "started", "status"),
     Index("ix_alerts_incident_id", "incident_id"),
     Index("ix_alerts_message", "channel", "message_ts"),
+    Index("ix_alerts_held", "id", postgresql_where=text("held <> ''")),
 )
 
 evidence = Table(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -129,19 +130,36 @@ def test_what_is_no_question_and_no_alert_is_not_kept(readers: Services, event: 
 # --- apps' posts -----------------------------------------------------------------------------------------------------
 
 
-def test_the_post_of_a_listed_app_is_trusted_and_that_of_another_is_not(readers: Services) -> None:
+def diagnosing_others(readers: Services) -> Services:
+    slack = readers.policy.slack.model_copy(update={"other_apps": "diagnose"})
+    return replace(readers, policy=readers.policy.model_copy(update={"slack": slack}))
+
+
+def test_the_post_of_a_listed_app_is_an_alert_and_that_of_another_only_where_the_policy_says_so(
+    readers: Services,
+) -> None:
     (listed,) = alerts_of(read_event(app_post(), readers))
     assert listed["trusted"] is True
     assert (listed["channel"], listed["message_ts"]) == ("C1", "1700000000.000100")
     assert (listed["namespace"], listed["owner"], listed["status"]) == ("shop", "checkout", "firing")
-    (stranger,) = alerts_of(read_event(app_post() | {"bot_id": "B0OTHER", "app_id": "A0OTHER"}, readers))
+    other = app_post() | {"bot_id": "B0OTHER", "app_id": "A0OTHER"}
+    assert read_event(other, readers) is None
+    (stranger,) = alerts_of(read_event(other, diagnosing_others(readers)))
     assert stranger["trusted"] is False
 
 
 def test_an_app_is_not_trusted_for_what_it_says_of_itself(readers: Services) -> None:
     claims = {"bot_id": "B0OTHER", "app_id": "A0OTHER", "username": "B0ALERTMGR", "bot_profile": {"id": "B0ALERTMGR"}}
-    (alert,) = alerts_of(read_event(app_post() | claims, readers))
+    assert read_event(app_post() | claims, readers) is None
+    (alert,) = alerts_of(read_event(app_post() | claims, diagnosing_others(readers)))
     assert alert["trusted"] is False
+
+
+def test_an_edit_that_changes_nothing_of_what_is_said_is_not_kept(readers: Services) -> None:
+    """Such as the counter of a thread's replies."""
+    now = app_post() | {"reply_count": 2}
+    edit = {"type": "message", "subtype": "message_changed", "channel": "C1", "message": now}
+    assert read_event(edit | {"previous_message": app_post()}, readers) is None
 
 
 def test_an_alert_that_its_app_edits_to_resolved_ends_the_very_same_signal(readers: Services) -> None:
@@ -164,7 +182,7 @@ def test_recorded_posts_of_other_apps_are_alerts(readers: Services) -> None:
     for path in sorted((Path(__file__).parents[1] / "payloads").glob("slack_*.json")):
         post = json.loads(path.read_text())
         event = {"channel": "C1", "type": "message", "bot_id": "B1", **post.get("event", post)}
-        assert alerts_of(read_event(event, readers)), path.name
+        assert alerts_of(read_event(event, diagnosing_others(readers))), path.name
 
 
 # --- reactions -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+"""Alerts that are not to be told of now: silenced in Alertmanager, or of something under maintenance.
+
+They are stored and shown by `status`, open no card, and open one when the quiet is over and they fire still.
+"""
+
+import time
+from datetime import UTC, datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import routing
+from handlers.mentions import QUESTION_SOURCE
+from handlers.services import Services
+from knowledge.errors import CodeHealerError
+from knowledge.model import Alert
+from knowledge.redaction import redact
+from knowledge.store import deliveries, held
+from knowledge.store.codec import to_json
+from knowledge.store.held import Held
+from remediation.maintenance import ends_at, maintained
+
+log = structlog.get_logger(__name__)
+
+ALERTMANAGER = "alertmanager"
+# A quick answer holds for half a second, a slow one for ten times what it took, and after none nobody is asked for a
+# while: alerts wait for it.
+FRESH_S, FRESH_FACTOR, PAUSE_S = 0.5, 10.0, 30.0
+
+
+async def look(services: Services) -> bool:
+    """Ask Alertmanager what is silenced, unless its last answer is fresh; False where it does not say.
+
+    Without an answer nothing counts as silenced: a card too many is better than none.
+    """
+    client, known = services.clients.silences, services.hush
+    began = time.monotonic()
+    if client is None or began < known.ask_again_at:
+        return client is not None
+    try:
+        known.muted = await client.muted()
+    except (CodeHealerError, TimeoutError) as error:
+        log.warning("silences_unknown", error=str(error) or type(error).__name__)
+        known.muted, known.ask_again_at = {}, time.monotonic() + PAUSE_S
+        return False
+    took = time.monotonic() - began
+    known.ask_again_at = began + took + max(FRESH_S, FRESH_FACTOR * took)
+    return True
+
+
+async def before_batch(services: Services) -> None:
+    """Look at the silences where alerts of Alertmanager wait to be read."""
+    if services.clients.silences is None:
+        return
+    async with services.engine.connect() as db:
+        if not await deliveries.waits(db, source=ALERTMANAGER):
+            return
+    await look(services)
+
+
+def quiet(services: Services, alert: Alert) -> tuple[str, datetime | None] | None:
+    """(why, until) an alert opens no card now; None for every other one, and for what a person asked."""
+    if alert.source == QUESTION_SOURCE:
+        return None
+    row = routing.service_row(services.policy, alert)
+    entry = maintained(
+        services.policy,
+        services={row.name} if row else {alert.service, alert.owner} - {""},
+        namespace=alert.namespace,
+        environment=row.environment if row else "",
+        now=services.now(),
+    )
+    if entry:
+        return _words("under maintenance", ends_at(entry), "", entry.reason), ends_at(entry)
+    silence = services.hush.muted.get(alert.fingerprint) if alert.source == ALERTMANAGER else None
+    if silence is None or (silence.ends_at and silence.ends_at <= services.now()):
+        return None
+    return _words("silenced", silence.ends_at, silence.created_by, silence.comment), silence.ends_at
+
+
+async def hold(db: AsyncConnection, alert: Alert, why: tuple[str, datetime | None]) -> None:
+    await held.hold(db, alert, why=why[0], until=why[1])
+
+
+async def tell_what_lasted(services: Services) -> None:
+    """By the clock: what fires still when its quiet is over becomes a delivery like any other."""
+    async with services.engine.connect() as db:
+        kept = await held.listed(db)
+    if not kept:
+        return
+    services.hush.ask_again_at = 0.0
+    answered = await look(services)
+    there = await _there(services) if any(one.alert.source == ALERTMANAGER for one in kept) else None
+    for one in kept:
+        if quiet(services, one.alert) or (not answered and _may_be_muted(services, one)):
+            continue
+        async with services.engine.begin() as db:
+            if there is not None and one.alert.source == ALERTMANAGER and one.alert.fingerprint not in there:
+                await held.over(db, one.id)
+            elif await held.release(db, one.id):
+                await deliveries.add(
+                    db,
+                    source=one.alert.source,
+                    delivery_id=f"held:{one.id}",
+                    event=deliveries.ALERTS,
+                    body={"alerts": [to_json(one.alert)]},
+                )
+
+
+def _may_be_muted(services: Services, one: Held) -> bool:
+    """Alertmanager does not answer: its word of until when is what is left of it."""
+    asked = services.clients.silences is not None and one.alert.source == ALERTMANAGER
+    return asked and (one.until is None or one.until > services.now())
+
+
+async def _there(services: Services) -> set[str] | None:
+    """Fingerprints of what Alertmanager has; None where it does not say."""
+    client = services.clients.silences
+    if client is None:
+        return None
+    try:
+        return {str(row.get("fingerprint", "")) for row in await client.alerts()}
+    except CodeHealerError as error:
+        log.warning("alerts_unknown", error=str(error))
+        return None
+
+
+def _words(what: str, until: datetime | None, who: str, why: str) -> str:
+    parts = [what, f"until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if until else "", f"by {who}" if who else ""]
+    said = " ".join(" ".join(redact(why).split())[:200].split())
+    return " ".join(part for part in parts if part)[:300] + (f": {said}" if said else "")
