@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow, hushing, later, thread_backfill
+from handlers import comparing, decisions, flow, hushing, later, redelivery, thread_backfill
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -46,6 +47,9 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "ask again after a snooze": (later.ask_again, 5.0),
     "remind approvers": (later.remind, 10.0),
     "tell what was kept quiet": (hushing.tell_what_lasted, 15.0),
+    "compare with Alertmanager": (comparing.with_alertmanager, 120.0),
+    "compare with Argo CD": (comparing.with_argocd, 120.0),
+    "ask for failed deliveries": (redelivery.ask, 300.0),
     "recheck incidents": (flow.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
@@ -53,13 +57,17 @@ TICKS: dict[str, tuple[Tick, float]] = {
 }
 
 
+# What is done at once when a process takes over: something may have got lost while none was there.
+AT_ONCE = frozenset({"compare with Alertmanager", "compare with Argo CD", "ask for failed deliveries"})
+
+
 async def run_schedule(services: Services) -> None:
     """Tick until cancelled. A run that was missed or is still going is not made up for."""
     scheduler = AsyncIOScheduler()
     for name, (tick, seconds) in TICKS.items():
-        scheduler.add_job(
-            _safely(name, tick, services), "interval", seconds=seconds, id=name, coalesce=True, max_instances=1
-        )
+        at_once = {"next_run_time": datetime.now(UTC)} if name in AT_ONCE else {}
+        run = _safely(name, tick, services)
+        scheduler.add_job(run, "interval", seconds=seconds, id=name, coalesce=True, max_instances=1, **at_once)
     scheduler.start()
     try:
         await asyncio.Event().wait()

@@ -156,6 +156,35 @@ class Settings(ModelSettings):
     http_port: int = Field(
         8321, alias="CODEHEALER_HTTP_PORT", ge=0, le=65535, description="Port of webhooks, health and metrics"
     )
+    compare: Names = Field(
+        ("alertmanager", "argocd", "github"),
+        alias="CODEHEALER_COMPARE",
+        description="Whose state is compared with ours, and who is asked to send failed deliveries again; none: nobody",
+    )
+    alertmanager_receiver: str = Field(
+        "codehealer",
+        alias="CODEHEALER_ALERTMANAGER_RECEIVER",
+        description="Alertmanager's receiver that sends here: only its alerts are compared",
+    )
+    github_hooks: Names = Field(
+        (),
+        alias="CODEHEALER_GITHUB_HOOKS",
+        description="Repositories (owner/name) whose failed webhook deliveries are asked for again, or app for the "
+        "GitHub App's own; empty: the policy's repositories",
+    )
+    webhook_requests_per_minute: int = Field(
+        60_000,
+        alias="CODEHEALER_WEBHOOK_REQUESTS_PER_MINUTE",
+        ge=1,
+        le=10_000_000,
+        description="Deliveries that one source may make in a minute before it is answered 429",
+    )
+    sns_topics: Names = Field(
+        (),
+        alias="CODEHEALER_SNS_TOPICS",
+        description="ARNs of the SNS topics that may post CloudWatch alarms, signed by Amazon; their subscriptions "
+        "are confirmed; empty: the source takes a token instead",
+    )
     channel: str = Field(
         "", alias="CODEHEALER_CHANNEL", description="Slack channel id for cards that no rule routes elsewhere"
     )
@@ -199,7 +228,9 @@ class Settings(ModelSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
-    @field_validator("watch_namespaces", "thread_channels", "status_pages", mode="before")
+    @field_validator(
+        "watch_namespaces", "thread_channels", "status_pages", "compare", "github_hooks", "sns_topics", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

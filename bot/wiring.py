@@ -156,6 +156,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],
             runbooks=open_shelf(settings),
+            compare=frozenset(settings.compare),
+            alertmanager_receiver=settings.alertmanager_receiver,
+            github_hooks=settings.github_hooks,
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem

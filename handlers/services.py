@@ -72,6 +72,9 @@ class Services:
     connections: Callable[[], Sequence[str]] = tuple
     runbooks: Shelf = field(default_factory=Shelf)
     hush: Hush = field(default_factory=Hush)
+    compare: frozenset[str] = frozenset({"alertmanager", "argocd", "github"})
+    alertmanager_receiver: str = "codehealer"
+    github_hooks: Sequence[str] = ()  # empty: the policy's repositories
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

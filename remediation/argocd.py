@@ -9,10 +9,11 @@ import httpx
 
 from knowledge.errors import CodeHealerError, Conflict, Refused, Unavailable
 from remediation.ports import Json
-from remediation.web_reading import Peer, read_json
+from remediation.web_reading import MAX_BYTES, Peer, read_json
 from remediation.web_writing import write_json
 
 DEADLINE_S = 10.0
+MAX_ALL_BYTES = 32_000_000
 PEER = Peer("Argo CD", "ARGOCD_SERVER and argocd_app in policy.yaml", "ARGOCD_TOKEN and its role")
 
 
@@ -26,6 +27,11 @@ class ArgoCdServer:
 
     async def application(self, name: str) -> Json:
         return await self._object(f"/api/v1/applications/{_part(name)}")
+
+    async def applications(self) -> list[Json]:
+        """Every application that the token may see."""
+        found = await self._object("/api/v1/applications", max_bytes=MAX_ALL_BYTES)
+        return _rows(found.get("items"))
 
     async def managed_resources(self, name: str) -> list[Json]:
         """The application's resources with their live and wanted state as JSON texts; Argo CD masks Secrets itself."""
@@ -78,11 +84,12 @@ class ArgoCdServer:
     async def aclose(self) -> None:
         await self.http.aclose()
 
-    async def _object(self, path: str) -> Json:
+    async def _object(self, path: str, *, max_bytes: int = MAX_BYTES) -> Json:
         headers = {"Authorization": f"Bearer {self.token}"}
         found: Any = await read_json(
-            self.http, f"{self.server.rstrip('/')}{path}", PEER, headers=headers, deadline_s=DEADLINE_S
-        )
+            self.http, f"{self.server.rstrip('/')}{path}", PEER,
+            headers=headers, deadline_s=DEADLINE_S, max_bytes=max_bytes,
+        )  # fmt: skip
         if not isinstance(found, dict):
             raise Unavailable("Argo CD answered with something else than an object. Check ARGOCD_SERVER.")
         return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from knowledge.errors import NotFound, Unavailable
+from knowledge.errors import NotFound, Refused, Unavailable
 from remediation.github_auth import SOCKET_DEADLINE_S, AppKey, SignIn
 from remediation.github_calls import GitHubCalls, at, at_owner, commit_id
 from remediation.ports import Json
@@ -51,6 +51,18 @@ class GitHubHost:
 
     async def write_organization(self, repository: str, path: str, body: Mapping[str, Any], *, needs: str) -> Any:
         return await self._calls.write("PUT", repository, f"{at_owner(repository)}{path}", body, needs=needs)
+
+    async def read_app(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return await self._calls.read(self._app(), f"/app{path}", query)
+
+    async def write_app(self, path: str, *, needs: str) -> Any:
+        return await self._calls.write("POST", self._app(), f"/app{path}", needs=needs)
+
+    def _app(self) -> str:
+        """Whom the App's own requests are for: nobody's repository."""
+        if self.app is None:
+            raise Refused("This needs a GitHub App: set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY.")
+        return ""
 
     async def run(self, repository: str, run_id: int) -> Json:
         found: Json = await self.read(repository, f"/actions/runs/{int(run_id)}")

@@ -122,6 +122,14 @@ class CodeHost(Protocol):
         """A PUT, as `write`, below the repository's owner."""
         ...
 
+    async def read_app(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """As `read`, of the App itself, such as "/hook/deliveries"; Refused where we are no App."""
+        ...
+
+    async def write_app(self, path: str, *, needs: str) -> Any:
+        """A POST of the App itself, as `write`."""
+        ...
+
     async def login(self) -> str:
         """Who we are there, a user or an App; for `doctor`."""
         ...
@@ -131,6 +139,10 @@ class CodeHost(Protocol):
 
 class ArgoCd(Protocol):
     async def application(self, name: str) -> Json: ...
+
+    async def applications(self) -> list[Json]:
+        """Every application that the token may see, whole."""
+        ...
 
     async def managed_resources(self, name: str) -> list[Json]:
         """Each with its live and wanted state as JSON text; Secrets' values are masked."""

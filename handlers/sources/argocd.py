@@ -97,10 +97,19 @@ def _whole(body: Json, app: Json) -> dict[str, str]:
         "revision": fields.name(revision),
         "branch": fields.name(source.get("targetRevision")),
         "repo_url": fields.text(source.get("repoURL")),
-        "started_at": fields.text(operation.get("startedAt")),
+        "started_at": _since(status, operation),
         "url": f"{argocd_url.rstrip('/')}/applications/{name}" if argocd_url else "",
         "image": fields.text(images[0]) if isinstance(images, list) and len(images) == 1 else "",
     }
+
+
+def _since(status: Json, operation: Json) -> str:
+    """When the failure began: with its operation, or when the health turned; "" where Argo CD does not say (before
+    2.14). A degraded application's last operation may be months old, and succeeded."""
+    health = fields.child(status, "health")
+    if operation.get("phase") in ("Failed", "Error") or health.get("status") in (None, "", "Healthy"):
+        return fields.text(operation.get("startedAt"))
+    return fields.text(health.get("lastTransitionTime"))
 
 
 def _status(trigger: str, read: Mapping[str, str]) -> AlertStatus:

@@ -227,3 +227,4 @@ _READERS: Mapping[str, Callable[[Json], Alert]] = {
     "deployment_status": _deployment_status,
     "status": _status,
 }
+READ = frozenset(_READERS)

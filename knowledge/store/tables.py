@@ -142,6 +142,8 @@ alerts = Table(
     # Why it opened no card although it fires (a silence, maintenance), and until when as far as is known.
     _text("held"),
     _moment("held_until", nullable=True),
+    # When its sender was last asked and had it: what was never seen there may be another sender's.
+    _moment("there_at", nullable=True),
     UniqueConstraint("source", "identity", "fingerprint", "started", "status"),
     Index("ix_alerts_incident_id", "incident_id"),
     Index("ix_alerts_message", "channel", "message_ts"),

@@ -73,7 +73,7 @@ class AlertmanagerApi:
             "annotations": texts_of(firing),
             "endsAt": rfc3339(self.clock() + 300),
             "fingerprint": fingerprint(labels),
-            "receivers": [{"name": "codehealer"}],
+            "receivers": [{"name": "codehealer" if firing.scenario.source == "alertmanager" else "slack"}],
             "startsAt": rfc3339(firing.broken_at),
             "status": {"inhibitedBy": [], "mutedBy": [], "silencedBy": silenced_by, "state": state},
             "updatedAt": rfc3339(self.clock()),

@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,6 +146,9 @@ class Sender:
 
     bot_url: str
     tokens: Tokens
+    clock: Callable[[], float] = time.time
+    deliveries: list[Json] = field(default_factory=list)  # GitHub's, oldest first
+    lost_github: int = 0  # how many of GitHub's next deliveries fail
     _session: aiohttp.ClientSession | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -173,7 +178,38 @@ class Sender:
             "X-Hub-Signature-256": f"sha256={digest}",
             "User-Agent": "GitHub-Hookshot/2f7a9c1",
         }
-        self._spawn("github", raw, headers)
+        delivery: Json = {
+            "id": 12_000_000_000 + len(self.deliveries),
+            "guid": headers["X-GitHub-Delivery"],
+            "event": event,
+            "action": body.get("action"),
+            "repository": body.get("repository", {}).get("full_name", ""),
+            "raw": raw,
+            "headers": headers,
+            "redelivery": False,
+        }
+        self._github(delivery)
+
+    def redeliver(self, number: int) -> bool:
+        """Send a delivery again as GitHub does: the same guid and body, another id. False for an unknown one."""
+        known = next((one for one in self.deliveries if one["id"] == number), None)
+        if known is None:
+            return False
+        self._github({**known, "id": 12_000_000_000 + len(self.deliveries), "redelivery": True})
+        return True
+
+    def _github(self, delivery: Json) -> None:
+        if self.lost_github > 0:
+            # As when the receiver is down: GitHub notes it, and never tries again by itself.
+            self.lost_github -= 1
+            self._note(delivery, 502)
+            return
+        self._note(delivery, 202)
+        self._spawn("github", delivery["raw"], delivery["headers"])
+
+    def _note(self, delivery: Json, status: int) -> None:
+        at = rfc3339(self.clock())
+        self.deliveries.append({**delivery, "status_code": status, "delivered_at": at})
 
     def _spawn(self, source: str, raw: bytes, headers: dict[str, str]) -> None:
         task = asyncio.create_task(self._deliver(source, raw, headers), name=f"sandbox-webhook-{source}")

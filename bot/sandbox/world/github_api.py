@@ -12,9 +12,11 @@ import orjson
 import yaml
 from aiohttp import web
 
+from bot.sandbox.world.alerts import Sender
 from bot.sandbox.world.clockwork import rfc3339
 from bot.sandbox.world.github_app import INSTALLATION, Apps
 from bot.sandbox.world.github_git import GIT_ROUTES
+from bot.sandbox.world.github_hooks import HOOK_ROUTES, of_app
 from bot.sandbox.world.github_logs import job_log
 from bot.sandbox.world.github_pulls import PULL_ROUTES, merge_page
 from bot.sandbox.world.github_secrets import SECRET_ROUTES, Sealing, of_organization
@@ -35,6 +37,7 @@ class GithubApi:
     token: str
     shapes: Shapes
     clock: Callable[[], float]
+    sender: Sender
     used: int = 0
     apps: Apps = field(init=False)
     sealing: Sealing = field(default_factory=Sealing)
@@ -95,13 +98,15 @@ class GithubApi:
         """What only an App is told, by its JWT; None for everything else."""
         owner = self.shapes.user("acme", "Organization")
         app_id = self.apps.app_of(request.headers.get("Authorization", "").partition(" ")[2].strip())
-        wanted = path == "app" or path.endswith("/installation") or path.startswith("app/installations/")
+        wanted = path == "app" or path.endswith("/installation") or path.startswith(("app/installations/", "app/hook/"))
         if not wanted:
             return None
         if not app_id:
             raise GithubError(401, "A JSON web token could not be decoded")
         if path == "app":
             return 200, self.apps.app(app_id, self.shapes.html, owner), {}
+        if path.startswith("app/hook/"):
+            return of_app(self, request.method, path, dict(request.query))
         if path == f"app/installations/{INSTALLATION}/access_tokens" and request.method == "POST":
             return 201, self.apps.token(), {}
         repository = path.removeprefix("repos/").removesuffix("/installation")
@@ -410,5 +415,6 @@ ROUTES: list[tuple[str, re.Pattern[str], Handler]] = [
         *GIT_ROUTES,
         *PULL_ROUTES,
         *SECRET_ROUTES,
+        *HOOK_ROUTES,
     )
 ]

@@ -59,11 +59,11 @@ class World:
         self._door, self._vault = Door(clock), vault
         self._state = self._fresh()
         shapes = Shapes(api=f"{base}/github", html=f"{base}/github/html")
-        self._sender = Sender(bot_url.rstrip("/"), tokens)
+        self._sender = Sender(bot_url.rstrip("/"), tokens, clock)
         self.alertmanager = AlertmanagerApi(self._sent_alerts, clock)
         self._announcer = Announcer(self._sender, post_app_message, shapes, self.alertmanager.muting)
         self.kubernetes = KubernetesApi(self._state.cluster, tokens.kubernetes)
-        self.github = GithubApi(self._state.hub, tokens.github, shapes, clock)
+        self.github = GithubApi(self._state.hub, tokens.github, shapes, clock, self._sender)
         self.argocd = ArgoApi(self._state.argo, self._state.cluster, tokens.argocd, clock)
         self.pagerduty = PagerdutyApi(tokens.pagerduty_routing_key)
         self.prometheus = PrometheusApi(self._state.cluster, self._timings.of("scrape"))
@@ -79,6 +79,10 @@ class World:
     @property
     def faults(self) -> dict[str, Json]:
         return self._door.faults
+
+    @property
+    def sender(self) -> Sender:
+        return self._sender
 
     def _sent_alerts(self) -> list[Firing]:
         return [one for one in self._announcer.firing if one.sent_at is not None]

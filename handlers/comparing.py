@@ -1,0 +1,123 @@
+"""What got lost on its way here: what others have now is compared with what we know, and GitHub is asked to repeat.
+
+What fires there and is unknown here becomes a delivery like any other; what is open here and over there is resolved by
+the same road as its webhook.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from handlers import flow
+from handlers.services import Services
+from handlers.sources import alertmanager, argocd, fields
+from knowledge.errors import BadInput
+from knowledge.fingerprint import parse_time
+from knowledge.model import Alert, AlertStatus
+from knowledge.store import incidents
+
+log = structlog.get_logger(__name__)
+
+# What is younger than this is on its way here by itself: group_wait is 30 s, and 5 minutes at most in practice.
+GRACE = timedelta(minutes=5)
+# An Alertmanager that has just started does not have everything yet: Prometheus sends its alerts again each minute.
+WARM = timedelta(minutes=10)
+MOST_NEW = 500
+
+
+async def with_alertmanager(services: Services) -> None:
+    """Alerts of our receiver that did not come, and resolved ones that did not."""
+    client, now = services.clients.silences, services.now()
+    if client is None or "alertmanager" not in services.compare:
+        return
+    rows, up_since = await client.alerts(), await client.up_since()
+    there = {alert.fingerprint: alert for alert in _alertmanagers(rows, services.alertmanager_receiver, now)}
+    every = {fields.name(row.get("fingerprint")) for row in rows}
+    await _tell_unknown(services, "alertmanager", list(there.values()))
+    async with services.engine.begin() as db:
+        ours = await incidents.open_signals(db, "alertmanager")
+        await incidents.seen_there(db, [key for key, one in ours.items() if one.alert.fingerprint in every])
+    if up_since is None or now - up_since < WARM:
+        return
+    gone = [
+        one.alert
+        for one in ours.values()
+        if one.there_at and one.alert.fingerprint not in every and now - one.received_at >= GRACE
+    ]
+    await _tell_over(services, "alertmanager", gone, now)
+
+
+def _alertmanagers(rows: Sequence[Mapping[str, Any]], receiver: str, now: datetime) -> list[Alert]:
+    """The alerts that our receiver should have been told of by now: active, ours, and not brand-new."""
+    found = []
+    for row in rows:
+        receivers = {fields.name(one.get("name")) for one in fields.children(row.get("receivers"))}
+        started = parse_time(row.get("startsAt"))
+        if fields.child(row, "status").get("state") != "active" or receiver not in receivers:
+            continue
+        if started and now - started < GRACE:
+            continue
+        try:
+            found += alertmanager.parse({"alerts": [{**row, "status": "firing"}]}, {})
+        except BadInput as error:
+            log.info("alert_unreadable", error=str(error))
+    return found
+
+
+async def with_argocd(services: Services) -> None:
+    """Applications that failed or recovered without our hearing of it."""
+    client, now = services.clients.argocd, services.now()
+    if client is None or "argocd" not in services.compare:
+        return
+    found = {}
+    for app in await client.applications():
+        try:
+            (alert,) = argocd.parse({"app": app}, {})
+        except BadInput as error:
+            log.info("application_unreadable", error=str(error))
+            continue
+        found[alert.workload] = alert
+    async with services.engine.connect() as db:
+        ours = await incidents.open_signals(db, "argocd")
+        # A failure of the application that came another way, as a post in Slack, is known too.
+        about = await incidents.open_workloads(db)
+    failing = [
+        alert
+        for name, alert in found.items()
+        if alert.status is AlertStatus.FIRING
+        and name not in about
+        and not (alert.started_at and now - alert.started_at < GRACE)
+    ]
+    await _tell_unknown(services, "argocd", failing)
+    well = {name for name, alert in found.items() if alert.status is AlertStatus.RESOLVED}
+    await _tell_over(services, "argocd", [one.alert for one in ours.values() if one.alert.workload in well], now)
+
+
+async def _tell_unknown(services: Services, source: str, firing: Sequence[Alert]) -> None:
+    async with services.engine.connect() as db:
+        known = await incidents.known_starts(db, source, [alert.identity for alert in firing])
+    new = [alert for alert in firing if _key(alert) not in known][:MOST_NEW]
+    for alert in new:
+        await flow.accept_alerts(services, [alert], source=source, delivery_id=_delivery_id(alert))
+    if new:
+        log.warning("alerts_were_missed", source=source, count=len(new))
+
+
+async def _tell_over(services: Services, source: str, gone: Sequence[Alert], now: datetime) -> None:
+    for alert in gone:
+        over = replace(alert, status=AlertStatus.RESOLVED, ended_at=now)
+        await flow.accept_alerts(services, [over], source=source, delivery_id=_delivery_id(over))
+    if gone:
+        log.warning("ends_were_missed", source=source, count=len(gone))
+
+
+def _key(alert: Alert) -> tuple[str, str, str]:
+    return alert.identity, alert.fingerprint, alert.started_at.isoformat() if alert.started_at else ""
+
+
+def _delivery_id(alert: Alert) -> str:
+    """The same for each comparison that finds the same: it is delivered once."""
+    return flow.delivery_key("compared", alert.status, *_key(alert), str(alert.ended_at or ""))

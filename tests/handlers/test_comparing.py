@@ -1,0 +1,139 @@
+"""What got lost on its way is found: alerts and their ends at Alertmanager and Argo CD, failed deliveries at GitHub."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from bot.sandbox.server import Sandbox
+from handlers import comparing, flow, inbox, redelivery
+from handlers.services import Services
+from knowledge.store import incidents
+from remediation.alertmanager import AlertmanagerServer
+from remediation.argocd import ArgoCdServer
+from remediation.code_host import GitHubHost
+from remediation.ports import Clients
+from tests.remediation.descriptions import check_argocd
+from tests.rows import alert
+
+DEADLINE_S = 60.0
+
+
+@pytest_asyncio.fixture
+async def later(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]:
+    """Services that know the sandbox's world, twenty minutes from now: what is there is nothing new."""
+    async with httpx.AsyncClient() as http:
+        env = sandbox.env
+        clients = Clients(
+            silences=AlertmanagerServer(http, env["ALERTMANAGER_URL"]),
+            argocd=ArgoCdServer(http, env["ARGOCD_SERVER"], env["ARGOCD_TOKEN"]),
+            code_host=GitHubHost(env["GITHUB_TOKEN"], http, env["GITHUB_BASE_URL"]),
+        )
+        yield replace(services, clients=clients, now=lambda: datetime.now(UTC) + timedelta(minutes=20))
+        check_argocd(sandbox.world.requests)
+        assert clients.code_host is not None
+        await clients.code_host.aclose()
+
+
+async def until(what: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if await what():
+                return
+            await asyncio.sleep(0.02)
+
+
+async def compared(services: Services, look: Callable[[Services], Any]) -> list[tuple[str, str]]:
+    """(source, state) of every incident after a comparison."""
+    await look(services)
+    while await inbox.drain(services):
+        pass
+    async with services.engine.connect() as db:
+        return [(one.source, one.state.value) for one in reversed(await incidents.listed(db))]
+
+
+async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_their_ends(
+    later: Services, sandbox: Sandbox
+) -> None:
+    await flow.accept_alerts(
+        later, [alert("Foreign", started_at=datetime.now(UTC))], source="alertmanager", delivery_id="x"
+    )
+    await sandbox.world.break_("release-crash-checkout")
+    client = later.clients.silences
+    assert client is not None
+    await until(client.alerts)
+    once = await compared(later, comparing.with_alertmanager)
+    assert once == await compared(later, comparing.with_alertmanager)
+    async with later.engine.connect() as db:
+        ours = {one.alert.title for one in (await incidents.open_signals(db, "alertmanager")).values()}
+    assert ours == {"Foreign", "KubePodCrashLooping"}
+    await sandbox.world.reset()
+    await compared(later, comparing.with_alertmanager)
+    async with later.engine.connect() as db:
+        left = {one.alert.title for one in (await incidents.open_signals(db, "alertmanager")).values()}
+    assert left == {"Foreign"}  # which that Alertmanager never had: it is another one's
+
+
+async def test_a_degraded_application_is_found_and_so_is_its_recovery(later: Services, sandbox: Sandbox) -> None:
+    argo = later.clients.argocd
+    assert argo is not None
+    await sandbox.world.break_("release-crash-checkout")
+
+    async def degraded() -> bool:
+        return any(one["status"]["health"]["status"] == "Degraded" for one in await argo.applications())
+
+    await until(degraded)
+    assert await compared(later, comparing.with_argocd) == [("argocd", "detected")]
+    assert await compared(later, comparing.with_argocd) == [("argocd", "detected")]
+    await sandbox.world.reset()
+    assert await compared(later, comparing.with_argocd) == [("argocd", "resolved")]
+
+
+async def test_github_is_asked_once_for_a_delivery_that_failed(later: Services, sandbox: Sandbox) -> None:
+    sender = sandbox.world.sender
+    sender.lost_github = 1
+    row = next(one for one in later.policy.services if one.repository)
+    sender.github("workflow_run", {"action": "completed", "repository": {"full_name": row.repository}})
+    now = replace(later, now=lambda: datetime.now(UTC))
+    for _ in range(2):
+        await redelivery.ask(now)
+    assert [(one["status_code"], one["redelivery"]) for one in sender.deliveries] == [(502, False), (202, True)]
+    assert len({one["guid"] for one in sender.deliveries}) == 1
+
+
+def test_only_what_may_go_well_the_next_time_is_asked_for_again() -> None:
+    now = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+    def row(
+        number: int, guid: str, status: int | None, *, event: str = "workflow_run", hours: int = 1
+    ) -> dict[str, Any]:
+        at = (now - timedelta(hours=hours)).isoformat()
+        return {"id": number, "guid": guid, "status_code": status, "event": event, "delivered_at": at}
+
+    rows = [
+        row(1, "down", 502), row(2, "repeated well", 202), row(3, "repeated well", 500), row(4, "no answer", None),
+        row(5, "refused", 400), row(6, "was off", 404, hours=2), row(7, "unread", 502, event="star"),
+        row(8, "old", 502, hours=30), *(row(n, "in vain", 502) for n in range(10, 14)), {"id": "x"}, {},
+    ]  # fmt: skip
+    assert redelivery.to_repeat(rows, now) == [6, 1, 4]
+
+
+async def test_a_hook_that_may_not_be_read_harms_no_other(later: Services, sandbox: Sandbox) -> None:
+    sender = sandbox.world.sender
+    sender.lost_github = 1
+    row = next(one for one in later.policy.services if one.repository)
+    sender.github("workflow_run", {"action": "completed", "repository": {"full_name": row.repository}})
+    hooks = ("acme/unknown", "no repository", redelivery.APP, row.repository)
+    await redelivery.ask(replace(later, github_hooks=hooks, now=lambda: datetime.now(UTC)))
+    assert len(sender.deliveries) == 2
+
+
+@pytest.mark.parametrize("look", [comparing.with_alertmanager, comparing.with_argocd, redelivery.ask])
+async def test_who_is_not_to_be_compared_with_is_not_asked(later: Services, sandbox: Sandbox, look: Any) -> None:
+    await look(replace(later, compare=frozenset()))
+    assert sandbox.world.requests == []
