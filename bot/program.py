@@ -18,6 +18,7 @@ from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.gate import Limits, serving
 from bot.leader import lead
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
@@ -217,12 +218,18 @@ async def _serve(
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = Metrics.make()
-    config = WebConfig(webhook_secrets(settings, source_tokens()), _readiness(program), metrics)
+    config = WebConfig(
+        webhook_secrets(settings, source_tokens()),
+        _readiness(program),
+        metrics,
+        limits=Limits(settings.webhook_requests_per_minute),
+        sns_topics=frozenset(settings.sns_topics),
+        sns=program.sns,
+    )
     runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
     await runner.setup()
-    await web.SockSite(runner, listening).start()
     try:
-        async with program.socket.connected(), asyncio.TaskGroup() as group:
+        async with serving(runner, listening), program.socket.connected(), asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(first_look.warm_up(), name="warm up"),
                 group.create_task(listen(program.database_url, wake), name="listen"),

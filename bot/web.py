@@ -3,18 +3,23 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.gate import SILENT, Limits, spoke
 from handlers import flow
-from handlers.intake import MAX_BYTES, BadSignature, UnknownSource, read_webhook
+from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, read_webhook
 from handlers.services import Services
-from knowledge.errors import BadInput
+from handlers.sources import sns
+from knowledge.errors import BadInput, Unavailable
 from knowledge.store import vectors
+from remediation.sns import Sns
 
 log = structlog.get_logger(__name__)
 
@@ -68,21 +73,25 @@ class WebConfig:
     ready: Callable[[], Awaitable[Mapping[str, str | None]]]
     metrics: Metrics
     read_deadline_s: float = READ_DEADLINE_S
+    limits: Limits = field(default_factory=Limits)
+    # Amazon's own signature in place of a token: the topics that may post, and how their certificates are had.
+    sns_topics: frozenset[str] = frozenset()
+    sns: Sns | None = None
 
 
 def make_web_app(services: Services, config: WebConfig) -> web.Application:
-    app = web.Application(client_max_size=MAX_BYTES + 1)
+    app = web.Application(client_max_size=MAX_BYTES + 1, middlewares=[spoke])
+    app[SILENT] = []
 
     async def webhook(request: web.Request) -> web.Response:
         source = request.match_info["source"]
+        mapping = request.match_info.get("mapping")
         with config.metrics.acknowledged.time():
-            status, answer = await _receive(services, config, source, request)
+            status, answer = await _receive(services, config, source, request, mapping=mapping)
         result = "accepted" if status < 300 else "refused" if status < 500 else "failed"
         known = source if source in config.secrets else "unknown"
         config.metrics.deliveries.labels(known, result).inc()
-        # Senders try again by themselves after this; the connection of one that trickles is of no more use.
-        more = {"Retry-After": "5"} if status == 503 else {"Connection": "close"} if status in {408, 413} else None
-        return web.json_response(answer, status=status, headers=more)
+        return web.json_response(answer, status=status, headers=_headers(status, answer))
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
@@ -99,6 +108,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
     app.add_routes(
         [
             web.post("/webhooks/{source}", webhook),
+            web.post("/webhooks/{source}/{mapping}", webhook),
             web.get("/healthz", health),
             web.get("/readyz", ready),
             web.get("/metrics", metrics),
@@ -121,17 +131,37 @@ async def count_vectors(services: Services, gauge: Gauge) -> None:
         gauge.labels(one.model, "waiting").set(one.waiting)
 
 
+def _headers(status: int, answer: Mapping[str, object]) -> dict[str, str] | None:
+    if status in {429, 503}:
+        # Senders try again by themselves after this.
+        return {"Retry-After": str(answer.get("retry_after_s", 5))}
+    if status == 401:
+        # Some senders, such as Amazon SNS, show their password only when they are asked for it.
+        return {"WWW-Authenticate": 'Basic realm="codehealer"'}
+    # The connection of one that trickles is of no more use.
+    return {"Connection": "close"} if status in {408, 413} else None
+
+
 async def _receive(
-    services: Services, config: WebConfig, source: str, request: web.Request
+    services: Services, config: WebConfig, source: str, request: web.Request, *, mapping: str | None = None
 ) -> tuple[int, dict[str, object]]:
     """Signature over the raw bytes, shape, redaction, one INSERT, and only then 202."""
+    by_amazon = source == "cloudwatch" and config.sns is not None and bool(config.sns_topics)
     secrets = config.secrets.get(source)
-    if not secrets:
+    if not secrets and not by_amazon:
         return 404, _no("This source is not known here, or it is off because no secret is set for it.")
     try:
         async with asyncio.timeout(config.read_deadline_s):
             body = await request.read()
-        intake = read_webhook(source, dict(request.headers), body, secrets=secrets)
+        intake = read_webhook(
+            source if mapping is None else f"{source}/{mapping}",
+            dict(request.headers),
+            body,
+            secrets=None if by_amazon else secrets,
+            mappings=services.policy.webhooks,
+        )
+        if by_amazon and config.sns is not None:
+            await _from_amazon(config.sns, config.sns_topics, intake.body, services.now())
     except TimeoutError:
         return 408, _no(f"The body did not arrive within {config.read_deadline_s:g} s.")
     except (web.RequestPayloadError, ConnectionError):
@@ -144,14 +174,32 @@ async def _receive(
         return 401, _no(str(error))
     except BadInput as error:
         return 400, _no(str(error))
+    except Unavailable as error:
+        return 503, _no(str(error))
+    # After the signature: what strangers send is not counted against the sender.
+    if wait_s := config.limits.wait_s(source):
+        words = f"More than {config.limits.per_minute} deliveries a minute came from this source; wait {wait_s} s."
+        return 429, _no(words) | {"retry_after_s": wait_s}
+    return await _stored(services, intake)
+
+
+async def _from_amazon(client: Sns, topics: frozenset[str], message: Mapping[str, Any], now: datetime) -> None:
+    """Raises BadSignature unless it is from SNS and of our topics. A subscription to one of them is confirmed."""
+    certificate = await client.certificate(sns.certificate_address(message, topics))
+    sns.check(message, certificate, now)
+    if address := sns.confirm_address(message):
+        await client.confirm(address)
+
+
+async def _stored(services: Services, intake: Intake) -> tuple[int, dict[str, object]]:
     # Without the sender's id every delivery counts as new: the same words may tell of a new failure a week later. What
     # is really a repeat is recognised by its alerts.
     delivery_id = intake.delivery_id or uuid.uuid4().hex
     try:
         async with asyncio.timeout(STORE_DEADLINE_S):
-            new = await flow.accept_alerts(services, intake.alerts, source=source, delivery_id=delivery_id)
+            new = await flow.accept_alerts(services, intake.alerts, source=intake.source, delivery_id=delivery_id)
     except (SQLAlchemyError, TimeoutError) as error:
-        log.warning("webhook_not_stored", source=source, error=type(error).__name__)
+        log.warning("webhook_not_stored", source=intake.source, error=type(error).__name__)
         return 503, _no("The database does not answer; please send it again.")
     return 202, {"accepted": True, "alerts": len(intake.alerts), "repeat": not new, "truncated": intake.truncated}
 

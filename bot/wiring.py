@@ -53,6 +53,7 @@ from remediation.prometheus import PrometheusServer
 from remediation.remediators import adopt
 from remediation.rotation import PolicySources
 from remediation.sealing import PolicyRepositorySecrets
+from remediation.sns import Sns
 from remediation.status_pages import StatusPageReader, parse_pages
 from remediation.webhooks import WebhookSender
 
@@ -80,6 +81,7 @@ class Program:
     health: Health
     policy_watch: PolicyWatch
     database_url: str
+    sns: Sns
 
 
 # Stage name → function of flow or inbox; the jobs' arguments are passed by name.
@@ -162,7 +164,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
-        yield Program(services, jobs, app, link, health, watch, database_url)
+        yield Program(services, jobs, app, link, health, watch, database_url, Sns(http))
 
 
 def thread_rules(settings: Settings) -> ThreadRules:
@@ -353,7 +355,7 @@ def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[
             if source in own
             else split_secrets(named) or split_secrets(settings.webhook_token)
         )
-        if valid:
+        if valid or (source == "cloudwatch" and settings.sns_topics):
             secrets[source] = valid
     return secrets
 

@@ -88,12 +88,19 @@ async def with_argocd(services: Services) -> None:
         alert
         for name, alert in found.items()
         if alert.status is AlertStatus.FIRING
+        and _broken(alert)
         and name not in about
         and not (alert.started_at and now - alert.started_at < GRACE)
     ]
     await _tell_unknown(services, "argocd", failing)
     well = {name for name, alert in found.items() if alert.status is AlertStatus.RESOLVED}
     await _tell_over(services, "argocd", [one.alert for one in ours.values() if one.alert.workload in well], now)
+
+
+def _broken(alert: Alert) -> bool:
+    """Out of sync alone is how applications wait for a person's sync; whoever wants to hear of it has it sent."""
+    labels = alert.labels
+    return labels.get("operation_phase") in {"Failed", "Error"} or labels.get("health_status") == "Degraded"
 
 
 async def _tell_unknown(services: Services, source: str, firing: Sequence[Alert]) -> None:

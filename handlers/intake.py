@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,13 +10,14 @@ from typing import Any
 
 import orjson
 
-from handlers.sources import SOURCES, Headers, fields
+from handlers.sources import SOURCES, Headers, fields, mapped
 from handlers.sources.fields import MAX_DEPTH, Json, clean
 from handlers.sources.verify import BadSignature
 from knowledge.correlation import CorrelationResult, correlate
 from knowledge.errors import BadInput, NotFound
 from knowledge.fingerprint import parse_time
 from knowledge.model import Alert
+from remediation.policy_file import WebhookMapping
 
 __all__ = [
     "MAX_ALERTS",
@@ -32,6 +34,7 @@ __all__ = [
 # GitHub's limit is 25 MB, real bodies stay far below one.
 MAX_BYTES = 2_000_000
 MAX_ALERTS = 1_000
+GENERIC, DEFAULT_MAPPING = "generic", "default"
 # JSON whose text may need cleaning: escaped or raw control characters.
 _UNCLEAN = re.compile(rb"\\u(?:00[0189]|007[fF]|[dD][89a-fA-F])|[\x7f]|\xc2[\x80-\x9f]")
 # A string that never ends reaches to the end of the body: one pass, whatever is sent.
@@ -66,12 +69,17 @@ def read_webhook(
     body: bytes,
     *,
     secrets: Sequence[str] | None,
+    mappings: Mapping[str, WebhookMapping] | None = None,
+    now: float | None = None,
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
 ) -> Intake:
     """Verify and read one delivery.
 
     Args:
+        source: a name of the table, or generic/NAME for a mapping.
+        mappings: the policy's, by name.
+        now: seconds since 1970, for signatures that are dated; None: the clock.
         secrets: all that are valid now; with an empty sequence everything is refused, with None nothing is checked.
 
     Raises:
@@ -79,17 +87,21 @@ def read_webhook(
         BadSignature: not signed with one of the secrets (401).
         BadInput: not a JSON object that the source can read; one sentence says which field (400).
     """
-    entry = SOURCES.get(source)
+    name, slash, mapping_name = source.partition("/")
+    entry = SOURCES.get(name)
     if entry is None:
         raise UnknownSource(f"There is no source {source[:40]!r}; known are {', '.join(SOURCES)}.")
+    mapping = (mappings or {}).get(mapping_name or DEFAULT_MAPPING) if name == GENERIC else None
+    if slash and (mapping is None or not mapping_name):
+        raise UnknownSource(f"There is no mapping {mapping_name[:40]!r} under webhooks in the policy.")
     if len(body) > max_bytes:
         raise BadInput(f"The body has {len(body)} bytes; at most {max_bytes} are read.")
     if secrets is not None:
-        entry.verify(body, headers, secrets)
+        entry.verify(body, headers, secrets, time.time() if now is None else now)
     value = parse_object(body, max_depth)
-    alerts = entry.parse(value, headers)
+    alerts = mapped.parse(mapping_name or DEFAULT_MAPPING, mapping, value) if mapping else entry.parse(value, headers)
     return Intake(
-        source=source,
+        source=name,
         event=entry.event_name(headers, value),
         delivery_id=entry.delivery_id(headers, value),
         alerts=alerts[:MAX_ALERTS],

@@ -141,6 +141,28 @@ class ClusterAccess(_Part):
     context: str | None = None
 
 
+FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.\s]{1,100}(\.[^.\s]{1,100}){0,9}$")]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,60}$")]
+
+
+class WebhookMapping(_Part):
+    """Which field of a webhook's body is which of an alert's; a path is written like alert.hosts.0.name."""
+
+    title: FieldPath
+    alerts: FieldPath | Literal[""] = ""  # a list in the body: each entry is an alert; other paths begin in the entry
+    status: FieldPath | Literal[""] = ""
+    resolved: tuple[str, ...] = ("resolved", "recovered", "ok", "closed", "normal", "inactive", "cleared")
+    firing: tuple[str, ...] = ()  # any other word is information; without a list every other word fires
+    severity: FieldPath | Literal[""] = ""
+    informational: tuple[str, ...] = ("info", "informational", "information", "debug", "none", "notice")
+    summary: FieldPath | Literal[""] = ""
+    fingerprint: FieldPath | Literal[""] = ""
+    started_at: FieldPath | Literal[""] = ""
+    link: FieldPath | Literal[""] = ""
+    # namespace, pod, deployment, statefulset, daemonset, job_name, node, service, cluster, repository, … → path
+    labels: Annotated[dict[LabelName, FieldPath], Field(max_length=40)] = {}
+
+
 class Limits(_Part):
     fixes_per_hour: Annotated[int, Field(ge=0, le=1000)] = 10
     # Of one action: what it adds, what it touches, and the share of the workload's pods that it touches.
@@ -273,6 +295,8 @@ class Policy(_Part):
     operators: Approvers = Approvers()
     services: tuple[Service, ...] = ()
     slack: Slack = Slack()
+    # By name: "default" reads what is posted to /webhooks/generic, NAME what is posted to /webhooks/generic/NAME.
+    webhooks: Annotated[dict[LabelName, WebhookMapping], Field(max_length=50)] = {}
     clusters: dict[str, ClusterAccess] = {}
     limits: Limits = Limits()
     blacklist: tuple[Forbidden, ...] = ()

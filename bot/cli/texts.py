@@ -14,7 +14,8 @@ import typer
 from bot.cli.offline import OfflineDiagnosis, answer_json, prompt_of, readable
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.settings import load_settings
-from handlers.intake import alert_json, correlate_posts, parse_object, read_webhook
+from bot.wiring import read_policy
+from handlers.intake import GENERIC, alert_json, correlate_posts, parse_object, read_webhook
 from handlers.sources import SOURCES
 from knowledge.bounding import bounded_lines
 from knowledge.errors import BadInput, CodeHealerError
@@ -170,7 +171,9 @@ def normalize(
         with _open(file) as stream:
             body = stream.read(MAX_BODY_BYTES + 1)
         secrets = None if secret is None else [secret]
-        intake = read_webhook(source, _headers(headers), body, secrets=secrets, max_bytes=MAX_BODY_BYTES)
+        mappings = read_policy(load_settings()).webhooks if source.partition("/")[0] == GENERIC else {}
+        sent = _headers(headers)
+        intake = read_webhook(source, sent, body, secrets=secrets, mappings=mappings, max_bytes=MAX_BODY_BYTES)
     except CodeHealerError as error:
         if as_json:
             put({"accepted": False, "error": str(error)})

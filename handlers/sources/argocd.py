@@ -11,10 +11,11 @@ from knowledge.errors import BadInput
 from knowledge.fingerprint import identity, parse_time
 from knowledge.model import Alert, AlertStatus
 
+# Without the "on-" of a trigger or the "app-" of a template.
 _FIRING_TRIGGERS = frozenset(
-    {"on-sync-failed", "on-health-degraded", "on-sync-status-unknown", "on-out-of-sync", "on-sync-error"}
+    {"sync-failed", "health-degraded", "sync-status-unknown", "out-of-sync", "sync-error", "health-missing"}
 )
-_RESOLVED_TRIGGERS = frozenset({"on-deployed", "on-sync-succeeded", "on-health-healthy"})
+_RESOLVED_TRIGGERS = frozenset({"deployed", "sync-succeeded", "health-healthy", "healthy", "synced"})
 
 
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
@@ -113,9 +114,10 @@ def _since(status: Json, operation: Json) -> str:
 
 
 def _status(trigger: str, read: Mapping[str, str]) -> AlertStatus:
-    if trigger in _FIRING_TRIGGERS:
+    bare = trigger.lower().removeprefix("on-").removeprefix("app-")
+    if bare in _FIRING_TRIGGERS:
         return AlertStatus.FIRING
-    if trigger in _RESOLVED_TRIGGERS:
+    if bare in _RESOLVED_TRIGGERS:
         return AlertStatus.RESOLVED
     if trigger:
         return AlertStatus.INFO
@@ -123,7 +125,9 @@ def _status(trigger: str, read: Mapping[str, str]) -> AlertStatus:
         return AlertStatus.FIRING
     if read["sync"] == "Synced" and read["health"] == "Healthy" and read["phase"] in ("", "Succeeded"):
         return AlertStatus.RESOLVED
-    return AlertStatus.INFO
+    # Somebody's own trigger on it; while it is being synced, or was only just made, it is on its way.
+    adrift = read["sync"] in ("OutOfSync", "Unknown") and read["phase"] not in ("Running", "Terminating")
+    return AlertStatus.FIRING if adrift and read["health"] not in ("Missing", "Progressing") else AlertStatus.INFO
 
 
 def _degraded_list(app: object) -> str:

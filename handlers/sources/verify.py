@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +11,8 @@ from knowledge.errors import Refused
 _MAX_HEADER = 4096
 _MAX_SIGNATURES = 10
 _MAX_SECRETS = 10
+_HASHES = frozenset({"sha256", "sha512"})
+MAX_AGE_S = 300
 
 
 class BadSignature(Refused):
@@ -27,7 +28,7 @@ def header(headers: Mapping[str, str], name: str) -> str:
     return ""
 
 
-def github(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+def github(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], _now: float) -> None:
     """X-Hub-Signature-256: `sha256=` and the hex HMAC of the body."""
     given = header(headers, "X-Hub-Signature-256")
     if not given.startswith("sha256="):
@@ -35,7 +36,7 @@ def github(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> N
     _check([given.removeprefix("sha256=")], body, secrets)
 
 
-def pagerduty(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+def pagerduty(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], _now: float) -> None:
     """X-PagerDuty-Signature: comma-separated `v1=` hex HMACs of the body, several while a secret is rotated."""
     parts = [part.strip() for part in header(headers, "X-PagerDuty-Signature").split(",")]
     given = [part.removeprefix("v1=") for part in parts if part.startswith("v1=")]
@@ -44,17 +45,32 @@ def pagerduty(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -
     _check(given[:_MAX_SIGNATURES], body, secrets)
 
 
-def grafana(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+def grafana(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now: float) -> None:
     """X-Grafana-Alerting-Signature where the contact point signs (`timestamp:body` if it has one), else a token."""
     given = header(headers, "X-Grafana-Alerting-Signature")
     if not given:
-        return token(body, headers, secrets)
+        return token(body, headers, secrets, now)
     timestamp = header(headers, "X-Grafana-Alerting-Timestamp")
     signed = _bytes(f"{timestamp}:") + body if timestamp else body
-    return _check([given.removeprefix("sha256=")], signed, secrets)
+    _check([given.removeprefix("sha256=")], signed, secrets)
+    if timestamp:
+        _require_fresh(timestamp, now)
+    return None
 
 
-def token(_body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:
+def signed_or_token(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now: float) -> None:
+    """X-Signature: `sha256=` (or `sha512=`) and the hex HMAC of the body, as Flux's generic-hmac sends it, else a
+    token."""
+    given = header(headers, "X-Signature")
+    if not given:
+        return token(body, headers, secrets, now)
+    name, _, digest = given.partition("=")
+    if name not in _HASHES:
+        raise BadSignature("The X-Signature header must begin with sha256= or sha512=.")
+    return _check([digest], body, secrets, name)
+
+
+def token(_body: bytes, headers: Mapping[str, str], secrets: Sequence[str], _now: float = 0.0) -> None:
     """`Authorization: Bearer TOKEN`, or basic authentication with the token as password: for who cannot sign."""
     scheme, _, value = header(headers, "Authorization").strip().partition(" ")
     value = value.strip()
@@ -70,9 +86,15 @@ def token(_body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> N
     _require([hmac.compare_digest(_bytes(value), secret) for secret in _usable(secrets)])
 
 
-def _check(given: Sequence[str], signed: bytes, secrets: Sequence[str]) -> None:
-    expected = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in _usable(secrets)]
+def _check(given: Sequence[str], signed: bytes, secrets: Sequence[str], name: str = "sha256") -> None:
+    expected = [hmac.new(secret, signed, name).hexdigest().encode() for secret in _usable(secrets)]
     _require([hmac.compare_digest(_bytes(one.lower()), right) for one in given for right in expected])
+
+
+def _require_fresh(timestamp: str, now: float) -> None:
+    """Of a signature that covers when it was made: an old one may be somebody's recording."""
+    if not timestamp.isdecimal() or len(timestamp) > 12 or abs(now - int(timestamp)) > MAX_AGE_S:
+        raise BadSignature(f"The delivery was not signed within the last {MAX_AGE_S} s; it may be a replay.")
 
 
 def _usable(secrets: Sequence[str]) -> list[bytes]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from handlers.intake import Intake, alert_json, read_webhook
+from handlers.intake import Intake, UnknownSource, alert_json, read_webhook
 from handlers.sources import SOURCES, slack_text
 from knowledge.errors import BadInput
 from knowledge.model import Alert, AlertStatus
+from remediation.policy import parse_policy
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 
@@ -298,6 +299,134 @@ def test_only_a_plain_status_resolves_unknown_json(body: object, status: AlertSt
     assert alert.status is status
 
 
+# --- what the documentation of senders allows -----------------------------------------------------------------------
+
+
+def argo(**values: object) -> Alert:
+    status = {"sync": {"status": values.get("sync")}, "health": {"status": values.get("health")}}
+    status["operationState"] = {"phase": values.get("phase"), "startedAt": "2026-03-02T09:00:00Z"}
+    status["health"]["lastTransitionTime"] = values.get("turned")
+    app = {"metadata": {"name": "shop"}, "spec": {}, "status": status}
+    body = {"app": app, "trigger": values.get("trigger")}
+    return read_webhook("argocd", {}, json.dumps(body).encode(), secrets=None).alerts[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ({"sync": "OutOfSync", "health": "Healthy", "phase": "Failed"}, "firing"),
+        ({"sync": "Synced", "health": "Degraded", "phase": "Succeeded"}, "firing"),
+        ({"sync": "OutOfSync", "health": "Healthy", "phase": "Succeeded"}, "firing"),
+        ({"sync": "Unknown", "health": "Healthy"}, "firing"),
+        ({"sync": "OutOfSync", "health": "Healthy", "phase": "Running"}, "info"),
+        ({"sync": "OutOfSync", "health": "Missing"}, "info"),
+        ({"sync": "Synced", "health": "Progressing", "phase": "Succeeded"}, "info"),
+        ({"sync": "Synced", "health": "Healthy", "phase": "Succeeded"}, "resolved"),
+        ({"sync": "Synced", "health": "Healthy", "trigger": "on-out-of-sync"}, "firing"),
+        ({"trigger": "app-health-degraded"}, "firing"),
+        ({"trigger": "app-deployed"}, "resolved"),
+        ({"trigger": "on-created"}, "info"),
+        ({"trigger": ["on-deployed"]}, "info"),
+    ],
+)
+def test_an_application_is_read_by_its_trigger_else_by_its_state(values: dict[str, object], status: str) -> None:
+    alert = argo(**values)
+    assert (alert.status.value, alert.actionable) == (status, status == "firing")
+
+
+def test_a_degraded_application_began_to_fail_when_its_health_turned() -> None:
+    """Not with its last operation, which went well: a second failure would count as a repeat of the first."""
+    turned = argo(sync="Synced", health="Degraded", phase="Succeeded", turned="2026-03-04T10:00:00Z").started_at
+    assert turned is not None
+    assert turned.isoformat() == "2026-03-04T10:00:00+00:00"
+    assert argo(sync="Synced", health="Degraded", phase="Succeeded").started_at is None
+    assert argo(sync="OutOfSync", health="Degraded", phase="Failed").started_at is not None
+
+
+def test_flux_tells_of_an_objects_failure_and_of_its_recovery() -> None:
+    failed, well = first("flux_health_check_failed"), first("flux_reconciled")
+    assert (failed.status, failed.actionable, failed.severity) == (AlertStatus.FIRING, True, "error")
+    assert (failed.title, failed.namespace, failed.cluster) == ("checkout", "flux-system", "eu-1")
+    assert (failed.branch, failed.commit) == ("main", "4f4c5e1d0c1b2a3948576655443322110ffeeddc")
+    assert failed.target["kind"] == "Kustomization"
+    assert (well.status, well.actionable) == (AlertStatus.RESOLVED, False)
+    assert well.identity == failed.identity
+
+
+def test_what_flux_merely_tells_is_information() -> None:
+    body = json.loads((PAYLOADS / "flux_reconciled.json").read_text()) | {"reason": "Progressing"}
+    (alert,) = read_webhook("flux", {}, json.dumps(body).encode(), secrets=None).alerts
+    assert (alert.status, alert.actionable) == (AlertStatus.INFO, False)
+
+
+# --- a mapping of the policy ----------------------------------------------------------------------------------------
+
+MAPPINGS = parse_policy(
+    """
+version: 1
+webhooks:
+  nagios:
+    title: service.description
+    status: service.state
+    firing: [CRITICAL, WARNING]
+    resolved: [OK]
+    severity: service.state
+    summary: output
+    fingerprint: id
+    started_at: since
+    link: url
+    labels: {namespace: host.0.ns, deployment: service.name, cluster: site}
+  default: {alerts: events, title: name, labels: {service: app}}
+"""
+).webhooks
+NAGIOS = {
+    "id": 7, "since": "2026-03-02T09:00:00Z", "url": "https://nagios.example/7", "output": "3 of 4", "site": "eu",
+    "service": {"description": "Pods ready", "state": "CRITICAL", "name": "checkout"}, "host": [{"ns": "shop"}],
+}  # fmt: skip
+
+
+def mapped(body: object, source: str = "generic/nagios") -> tuple[Alert, ...]:
+    return read_webhook(source, {}, json.dumps(body).encode(), secrets=None, mappings=MAPPINGS).alerts
+
+
+def test_a_mapping_of_the_policy_reads_any_json() -> None:
+    (alert,) = mapped(NAGIOS)
+    assert (alert.source, alert.status, alert.actionable) == ("generic", AlertStatus.FIRING, True)
+    assert (alert.title, alert.namespace, alert.workload, alert.cluster) == ("Pods ready", "shop", "checkout", "eu")
+    assert (alert.severity, alert.fingerprint, alert.summary) == ("critical", "7", "3 of 4")
+    assert alert.links[0].url == "https://nagios.example/7"
+    (over,) = mapped(NAGIOS | {"service": NAGIOS["service"] | {"state": "ok"}})
+    assert (over.status, over.identity) == (AlertStatus.RESOLVED, alert.identity)
+    (other,) = mapped(NAGIOS | {"service": NAGIOS["service"] | {"state": "PENDING"}})
+    assert (other.status, other.actionable) == (AlertStatus.INFO, False)
+
+
+def test_a_mapping_may_split_a_list_and_fill_in_from_around_it() -> None:
+    found = mapped({"app": "shop", "events": [{"name": "a"}, {"name": "b", "app": "pay"}]}, "generic")
+    assert [(alert.title, alert.service) for alert in found] == [("a", "shop"), ("b", "pay")]
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "field"),
+    [
+        ("generic/nagios", NAGIOS | {"service": {"state": "OK"}}, "`service.description`"),
+        ("generic/nagios", NAGIOS | {"service": {"description": "x", "state": {}}}, "`service.state`"),
+        ("generic", {"events": {}}, "`events`"),
+        ("generic", {"events": [1]}, "`events.0`"),
+        ("generic", {"events": [{"name": "a"}, {"nome": "b"}]}, "`events.1.name`"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_names_the_field(source: str, body: object, field: str) -> None:
+    with pytest.raises(BadInput, match=field):
+        mapped(body, source)
+
+
+@pytest.mark.parametrize("source", ["generic/zabbix", "generic/", "github/nagios"])
+def test_a_mapping_that_is_not_there_is_an_unknown_source(source: str) -> None:
+    with pytest.raises(UnknownSource):
+        mapped(NAGIOS, source)
+
+
 @pytest.mark.parametrize(
     ("source", "body", "field"),
     [
@@ -307,6 +436,7 @@ def test_only_a_plain_status_resolves_unknown_json(body: object, status: AlertSt
         ("pagerduty", {}, "`event.event_type`"),
         ("kubernetes", {"kind": "Secret"}, "`kind`"),
         ("cloudwatch", {}, "`AlarmName`"),
+        ("flux", {"involvedObject": {"kind": "Kustomization"}}, "`involvedObject.name`"),
     ],
 )
 def test_error_names_the_field(source: str, body: object, field: str) -> None:

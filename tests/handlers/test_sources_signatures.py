@@ -10,7 +10,10 @@ from handlers.intake import BadSignature, UnknownSource, read_webhook
 from handlers.sources import SOURCES
 from knowledge.errors import BadInput
 
-BODY = b'{"alerts": [], "app": "shop", "event": {"event_type": "pagey.ping"}, "kind": "Pod", "metadata": {"name": "a"}}'
+BODY = (
+    b'{"alerts": [], "app": "shop", "event": {"event_type": "pagey.ping"}, "kind": "Pod", "metadata": {"name": "a"},'
+    b' "involvedObject": {"name": "a"}}'
+)
 OLD, NEW = "old words to sign with", "new words to sign with"
 
 
@@ -33,6 +36,7 @@ SIGNED = {
     "alertmanager": bearer,
     "argocd": basic,
     "kubernetes": bearer,
+    "flux": lambda secret: {"X-Signature": "sha256=" + digest(secret)},
     "generic": basic,
 }
 
@@ -63,7 +67,7 @@ def test_nothing_is_accepted_without_a_secret(source: str, secrets: list[str]) -
         read_webhook(source, headers, BODY, secrets=secrets)
 
 
-@pytest.mark.parametrize("source", ["github", "pagerduty", "grafana"])
+@pytest.mark.parametrize("source", ["github", "pagerduty", "grafana", "flux"])
 def test_one_changed_byte_breaks_the_signature(source: str) -> None:
     with pytest.raises(BadSignature):
         read_webhook(source, SIGNED[source](OLD), BODY + b" ", secrets=[OLD])
@@ -74,9 +78,30 @@ def test_grafana_signs_its_timestamp_too() -> None:
         "X-Grafana-Alerting-Timestamp": "1772442900",
         "X-Grafana-Alerting-Signature": digest(OLD, b"1772442900:" + BODY),
     }
-    read_webhook("grafana", headers, BODY, secrets=[OLD])
+    read_webhook("grafana", headers, BODY, secrets=[OLD], now=1772443000)
+    other = {**headers, "X-Grafana-Alerting-Timestamp": "1772442901"}
     with pytest.raises(BadSignature):
-        read_webhook("grafana", {**headers, "X-Grafana-Alerting-Timestamp": "1772449999"}, BODY, secrets=[OLD])
+        read_webhook("grafana", other, BODY, secrets=[OLD], now=1772443000)
+
+
+@pytest.mark.parametrize("now", [1772442900 + 301, 1772442900 - 301])
+def test_a_recording_of_a_dated_signature_is_refused(now: float) -> None:
+    headers = {
+        "X-Grafana-Alerting-Timestamp": "1772442900",
+        "X-Grafana-Alerting-Signature": digest(OLD, b"1772442900:" + BODY),
+    }
+    with pytest.raises(BadSignature, match="replay"):
+        read_webhook("grafana", headers, BODY, secrets=[OLD], now=now)
+
+
+@pytest.mark.parametrize("source", ["flux", "generic"])
+def test_who_may_sign_may_send_a_token_instead(source: str) -> None:
+    longer = hmac.new(OLD.encode(), BODY, hashlib.sha512).hexdigest()
+    for headers in (bearer(OLD), {"X-Signature": f"sha256={digest(OLD)}"}, {"X-Signature": f"sha512={longer}"}):
+        read_webhook(source, headers, BODY, secrets=[OLD])
+    for given in (digest(OLD), f"md5={digest(OLD)}", "sha256=", f"sha256={digest(OLD)[:-1]}"):
+        with pytest.raises(BadSignature):
+            read_webhook(source, {"X-Signature": given, **bearer(OLD)}, BODY, secrets=[OLD])
 
 
 def test_grafana_without_signature_may_send_a_token() -> None:
