@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.2
 MOST_REMEMBERED = 5_000
+MENDED_S = 60.0
 # A pod that was well for as long and fails again has failed anew; a crash loop looks well between two crashes.
 STEADY_S = 60.0
 # A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.
@@ -68,8 +70,15 @@ class Watch:
             group.create_task(self._tell_what_lasts())
 
     async def _observe_all(self) -> None:
-        async for found in self._cluster.watch_pods(self._name, self._namespaces):
-            self._observe(found)
+        while True:
+            try:
+                async with aclosing(self._cluster.watch_pods(self._name, self._namespaces)) as stream:
+                    async for found in stream:
+                        self._observe(found)
+            except CodeHealerError as error:
+                # Something that a person must mend, such as a missing permission; everything else goes on meanwhile.
+                log.warning("watch_ended", cluster=self._name, error=str(error), again_in_s=MENDED_S)
+            await asyncio.sleep(MENDED_S)
 
     def _observe(self, found: Mapping[str, Any]) -> None:
         try:

@@ -7,7 +7,9 @@ and refuse fields of servers newer than themselves.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation import kube
 from remediation.cluster_errors import error_of
 from remediation.ports import FIELD_MANAGER, Json
+from remediation.watch_lines import Expired, change_of, lines
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +38,9 @@ MAX_REPLY_BYTES = 32_000_000
 WATCH_SECONDS = 240
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 QUEUE_LENGTH = 1000
+# A watch that ends sooner was not ended by its own time.
+SHORT_WATCH_S = 0.9
+_TOLD = frozenset({"ADDED", "MODIFIED", "DELETED"})
 RENEW_AFTER_S = 60.0
 
 _PATHS = {
@@ -255,11 +261,13 @@ class KubernetesCluster:
 
     # --- watching -------------------------------------------------------------------------------------------------
 
-    async def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncIterator[Json]:
+    async def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncGenerator[Json, None]:
         """Pods and warning events, first as they are, then as they change; each is a JSON object with its kind.
 
-        A deleted pod is not reported. After a broken connection the watch goes on where it stopped; when the server has
-        forgotten that place (410) everything is listed again, so an observation may be seen twice, never missed.
+        What was deleted comes once more with `deleted` true. After a broken connection the watch goes on where it
+        stopped; when the server has forgotten that place (410) everything is listed again, so an observation may be
+        seen twice, never missed.
+        A kind or namespace that the cluster refuses is left out with a warning; it ends when nothing is left.
         Close it (`aclose`) to end its two connections.
         """
         queue: asyncio.Queue[Json] = asyncio.Queue(QUEUE_LENGTH)
@@ -277,8 +285,11 @@ class KubernetesCluster:
                 if getter in done:
                     yield getter.result()
                     continue
+                getter.cancel()
                 for task in done:
-                    task.result()  # a watch ends only by an error that waiting does not cure
+                    tasks.remove(task)
+                    if not tasks:
+                        task.result()  # a watch ends only by an error that waiting does not cure
         finally:
             ending = [*tasks, *([getter] if getter else [])]
             for task in ending:
@@ -289,21 +300,34 @@ class KubernetesCluster:
         """Lists, then watches, for ever. Raises what a person must mend (Refused), waits out everything else."""
         version, failures = "", 0
         while True:
+            began = time.monotonic()
             try:
                 if not version:
                     version = await self._list_into(cluster, kind, namespace, queue)
                 async for change in self._changes(cluster, kind, namespace, version):
                     version = change["object"]["metadata"]["resourceVersion"]
                     failures = 0
-                    if change["type"] in {"ADDED", "MODIFIED"}:
-                        await queue.put(_typed(change["object"], kind))
-            except _Expired:
-                version = ""
+                    if change["type"] in _TOLD:
+                        gone = {"deleted": True} if change["type"] == "DELETED" else {}
+                        await queue.put(_typed(change["object"], kind) | gone)
+                if time.monotonic() - began >= SHORT_WATCH_S:
+                    continue  # it ended after its time, as asked for
+                why, wait_s = "it ended at once", 0.0
+            except Expired:
+                version, why, wait_s = "", "410", 0.0
             except Unavailable as error:
-                wait_s = error.retry_after_s or BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-                log.info("cluster.watch_interrupted", kind=kind, error=str(error), again_in_s=wait_s)
-                failures += 1
-                await asyncio.sleep(wait_s)
+                why, wait_s = str(error), error.retry_after_s or 0.0
+            except Refused as error:
+                log.warning("cluster.watch_refused", kind=kind, namespace=namespace or "all", error=str(error))
+                raise
+            if why == "410" and not failures:
+                failures = 1  # a first time costs a new list and nothing more
+                continue
+            # With jitter, so that replicas and namespaces do not come back all at once.
+            wait_s = wait_s or BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.0)  # noqa: S311
+            log.info("cluster.watch_interrupted", kind=kind, error=why, again_in_s=round(wait_s, 2))
+            failures += 1
+            await asyncio.sleep(wait_s)
 
     async def _list_into(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> str:
         version = ""
@@ -314,7 +338,7 @@ class KubernetesCluster:
         return version
 
     async def _changes(self, cluster: str, kind: str, namespace: str, version: str) -> AsyncIterator[Json]:
-        """One watch connection's changes, bookmarks included. _Expired on 410, Unavailable when it breaks."""
+        """One watch connection's changes, bookmarks included. Expired on 410, Unavailable when it breaks."""
         name, client = await self._client(cluster)
         query = {
             "watch": "true",
@@ -334,37 +358,16 @@ class KubernetesCluster:
                 if response.status != 200:
                     data = await response.read()
                     if response.status == 410:
-                        raise _Expired
+                        raise Expired
                     if response.status == 401 and await self._renewed(name, client):
                         raise Unavailable(f"The token for cluster {name} was renewed.")
                     raise error_of(name, f"GET {_path(kind, namespace)}", response, data)
-                async for line in response.response.content:
-                    change = _change(line)
+                async for line in lines(response.response.content.iter_any()):
+                    change = change_of(line)
                     if change is not None:
                         yield change
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The watch on cluster {name} broke ({error}).") from error
-
-
-class _Expired(Exception):
-    """The server has forgotten the version that the watch wants to go on from."""
-
-
-def _change(line: bytes) -> Json | None:
-    """One line of a watch. None for what carries no object; _Expired and Unavailable for the server's errors."""
-    try:
-        change: Json = json.loads(line)
-    except ValueError:
-        return None
-    body = change.get("object")
-    if change.get("type") == "ERROR":
-        code = (body or {}).get("code")
-        if code == 410:
-            raise _Expired
-        raise Unavailable(f"The watch ended with {code}: {(body or {}).get('message', '')}")
-    if not isinstance(body, dict) or "resourceVersion" not in (body.get("metadata") or {}):
-        return None
-    return change
 
 
 def _watched_fields(kind: str) -> str:

@@ -4,7 +4,7 @@ Every method has a deadline of its own and raises only our errors: NotFound, Con
 `maybe_done` tells whether a write may have taken effect. Objects of the outside are plain JSON dictionaries.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -63,7 +63,7 @@ class Cluster(Protocol):
         """What our account may do in a namespace, as the cluster's own authorizers list it; for `doctor`."""
         ...
 
-    def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncIterator[Json]:
+    def watch_pods(self, cluster: str, namespaces: Sequence[str] = ()) -> AsyncGenerator[Json, None]:
         """Pods and warning events as they change, of all namespaces when none is given; never ends by itself."""
         ...
 

@@ -110,6 +110,10 @@ UNSCHEDULABLE = {
         (event(3), 0.0),
         (event(1, series={"count": 3}), 0.0),
         (event(9, type="Normal"), None),
+        ({"kind": "Pod", "metadata": {"name": "web-1"}}, None),
+        ({"kind": "Pod", "metadata": {"name": "web-1"}, "status": None}, None),
+        ({"kind": "Pod", "metadata": {"name": "web-1"}, "status": {"containerStatuses": None}}, None),
+        ({**event(), "count": None}, None),
     ],
 )
 def test_a_trouble_must_last_as_long_as_its_like_may_pass(body: Json, wait_s: float | None) -> None:

@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from knowledge.errors import Refused
-from tests.remediation.site import Site
+from remediation.cluster import ClusterAccess, KubernetesCluster
+from tests.remediation.site import Site, kubeconfig
 
 
 @contextlib.asynccontextmanager
@@ -90,10 +96,80 @@ async def test_a_connection_that_ends_is_taken_up_where_it_stopped(site: Site, m
         await site.until(lambda: crashes(seen), "the crash is seen")
 
 
-async def test_a_missing_permission_ends_the_watch_with_the_reason(site: Site) -> None:
-    site.world.kubernetes.denied.add(("list", "pods", "*"))
+async def test_what_is_refused_is_left_out_and_the_rest_is_watched(site: Site) -> None:
+    site.world.kubernetes.denied.add(("list", "events", "*"))
+    async with watching(site) as seen:
+        await site.until(lambda: len(pods(seen)) >= 19, "all pods are listed")
+        await site.world.break_("release-crash-checkout")
+        await site.until(lambda: crashes(seen), "the crash is seen")
+        assert {o["kind"] for o in seen} == {"Pod"}
+
+
+async def test_a_watch_of_which_nothing_is_permitted_ends_with_the_reason(site: Site) -> None:
+    site.world.kubernetes.denied |= {("list", "pods", "*"), ("list", "events", "*")}
     assert site.clients.cluster is not None
     stream = site.clients.cluster.watch_pods("sandbox")
     with pytest.raises(Refused, match="forbids"):
         async for _ in stream:
             pass
+
+
+# --- what real servers do on the wire -------------------------------------------------------------------------------
+
+
+@dataclass
+class ApiServer:
+    """Answers lists of pods with one version each, and each watch with the next of `watches`: a status, or lines."""
+
+    watches: list[int | list[bytes]]
+    asked: list[str] = field(default_factory=list)
+    lists: int = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/pods"):
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+        if request.query.get("watch") != "true":
+            self.lists += 1
+            return web.json_response({"metadata": {"resourceVersion": f"{self.lists}00"}, "items": []})
+        self.asked.append(request.query["resourceVersion"])
+        assert request.query["allowWatchBookmarks"] == "true"
+        script = self.watches.pop(0) if self.watches else []
+        if isinstance(script, int):
+            return web.json_response({"kind": "Status", "code": script}, status=script)
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        for line in script:
+            await reply.write(line)
+        return reply
+
+
+def line(kind: str, version: str, **more: Any) -> bytes:
+    metadata = {"name": f"pod-{version}", "namespace": "shop", "resourceVersion": version, **more}
+    return json.dumps({"type": kind, "object": {"kind": "Pod", "metadata": metadata}}).encode() + b"\n"
+
+
+GONE = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": 410}}).encode() + b"\n"
+
+
+async def test_the_watch_goes_on_from_bookmarks_lists_again_on_410_and_reads_objects_of_any_size(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("remediation.cluster.BACKOFF_S", (0.01,))
+    large = line("ADDED", "111", annotations={"note": "x" * 300_000})
+    server = ApiServer([
+        [line("ADDED", "101"), line("BOOKMARK", "105")], 500, [large[:70_000], large[70_000:], line("DELETED", "112")],
+        [GONE], 410, [b"no json\n", b'{"type": "ADDED", "object": null}\n', line("ADDED", "301")],
+    ])  # fmt: skip
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.answer)
+    async with TestServer(app) as running:
+        cluster = KubernetesCluster({"c": ClusterAccess(kubeconfig(tmp_path, str(running.make_url("")), "t"))})
+        found: list[tuple[str, bool]] = []
+        async with asyncio.timeout(60), contextlib.aclosing(cluster.watch_pods("c", ("shop",))) as stream:
+            async for body in stream:
+                found.append((body["metadata"]["name"], body.get("deleted", False)))
+                if body["metadata"]["name"] == "pod-301":
+                    break
+        await cluster.aclose()
+    assert found == [("pod-101", False), ("pod-111", False), ("pod-112", True), ("pod-301", False)]
+    assert server.asked[:6] == ["100", "105", "105", "112", "200", "300"]
