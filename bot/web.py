@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.gate import SILENT, Limits, spoke
 from handlers import flow
-from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, read_webhook
+from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, parse_object, read_webhook
 from handlers.services import Services
 from handlers.sources import sns
 from knowledge.errors import BadInput, Unavailable
@@ -153,6 +153,8 @@ async def _receive(
     try:
         async with asyncio.timeout(config.read_deadline_s):
             body = await request.read()
+        if by_amazon and config.sns is not None:
+            await _from_amazon(config.sns, config.sns_topics, parse_object(body), services.now())
         intake = read_webhook(
             source if mapping is None else f"{source}/{mapping}",
             dict(request.headers),
@@ -160,8 +162,6 @@ async def _receive(
             secrets=None if by_amazon else secrets,
             mappings=services.policy.webhooks,
         )
-        if by_amazon and config.sns is not None:
-            await _from_amazon(config.sns, config.sns_topics, intake.body, services.now())
     except TimeoutError:
         return 408, _no(f"The body did not arrive within {config.read_deadline_s:g} s.")
     except (web.RequestPayloadError, ConnectionError):

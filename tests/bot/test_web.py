@@ -5,9 +5,13 @@ import base64
 import gzip
 import hashlib
 import hmac
+import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,17 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from bot.gate import Limits, serving
 from bot.settings import load_settings
 from bot.web import Metrics, WebConfig, make_web_app
 from bot.wiring import open_services, webhook_secrets
 from handlers import inbox
 from handlers.intake import MAX_BYTES
 from handlers.services import Services
+from handlers.sources.sns import CONFIRMATION
+from remediation.policy import parse_policy
+from remediation.sns import Sns
+from tests.amazon import certificate_of, new_key, sns_message
 from tests.bot.edge import count, raw_request, sandbox_process
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
@@ -43,8 +52,12 @@ class Server:
     ready: dict[str, str | None]
 
     @property
+    def token(self) -> str:
+        return self.env["CODEHEALER_WEBHOOK_TOKEN"]
+
+    @property
     def bearer(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.env['CODEHEALER_WEBHOOK_TOKEN']}"}
+        return {"Authorization": f"Bearer {self.token}"}
 
     async def post(self, source: str, body: Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
         sent = self.bearer if headers is None else headers
@@ -312,3 +325,99 @@ async def test_health_readiness_and_metrics(server: Server) -> None:
     assert 'codehealer_deliveries_total{result="refused",source="unknown"} 1.0' in metrics.text
     assert "x" * 100 not in metrics.text
     assert "codehealer_webhook_seconds_count 3.0" in metrics.text
+
+
+# --- who comes too fast, too slowly, or by other ways ---------------------------------------------------------------
+
+
+@asynccontextmanager
+async def beside(server: Server, **changes: Any) -> AsyncIterator[Server]:
+    """The same services behind other settings of the web server."""
+    deadline_s = changes.pop("deadline_s", 60.0)
+    secrets = {"alertmanager": (server.token,), "generic": (server.token,), "cloudwatch": ()}
+
+    async def checks() -> dict[str, str | None]:
+        return {}
+
+    services = replace(server.services, policy=changes.pop("policy", server.services.policy))
+    runner = web.AppRunner(make_web_app(services, WebConfig(secrets, checks, Metrics.make(), **changes)))
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        async with (
+            serving(runner, sock, deadline_s=deadline_s),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+        ):
+            yield replace(server, port=port, http=http, services=services)
+        await runner.cleanup()
+
+
+async def test_a_source_that_comes_too_fast_is_told_when_to_come_again_and_strangers_do_not_count(
+    server: Server,
+) -> None:
+    now = [100.0]
+    async with beside(server, limits=Limits(2, clock=lambda: now[0])) as limited:
+        stranger = {"Authorization": "Bearer stranger"}
+        answers = [await limited.post("alertmanager", CRASHLOOP, stranger) for _ in range(3)]
+        answers += [await limited.post("alertmanager", CRASHLOOP) for _ in range(3)]
+        assert [one.status_code for one in answers] == [401, 401, 401, 202, 202, 429]
+        assert answers[-1].headers["Retry-After"] == "30"
+        assert "2 deliveries a minute" in answers[-1].json()["error"]
+        assert answers[0].headers["WWW-Authenticate"].startswith("Basic ")
+        assert (await limited.post("generic", b'{"title": "x"}')).status_code == 202
+        now[0] += 30
+        assert (await limited.post("alertmanager", CRASHLOOP)).status_code == 202
+
+
+async def test_a_hundred_slow_clients_keep_nobody_waiting(server: Server) -> None:
+    head = b"POST /webhooks/alertmanager HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+    async with beside(server) as open_to_all:
+        slow = [await asyncio.open_connection("127.0.0.1", open_to_all.port) for _ in range(100)]
+        for number, (_, writer) in enumerate(slow):
+            writer.write([b"", head, head + b'\r\n{"alerts"', b"P"][number % 4])
+        assert (await open_to_all.post("alertmanager", CRASHLOOP)).status_code == 202
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_a_connection_that_never_sends_the_head_of_a_request_is_closed(server: Server) -> None:
+    async with beside(server, deadline_s=0.2) as strict:
+        for words in (b"", b"POST /webhooks/alertmanager HTTP/1.1\r\nHost: x\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", strict.port)
+            writer.write(words)
+            async with asyncio.timeout(60):
+                assert await reader.read() == b""
+            writer.close()
+
+
+async def test_a_mapping_of_the_policy_has_a_path_of_its_own(server: Server) -> None:
+    policy = parse_policy("version: 1\nwebhooks: {nagios: {title: service.name}}\n")
+    async with beside(server, policy=policy) as mapped:
+        assert (await mapped.post("generic/nagios", b'{"service": {"name": "x"}}')).status_code == 202
+        wrong = await mapped.post("generic/nagios", b'{"service": {}}')
+        assert (wrong.status_code, "`service.name`" in wrong.json()["error"]) == (400, True)
+        assert (await mapped.post("generic/zabbix", b"{}")).status_code == 404
+        assert (await mapped.post("alertmanager/nagios", CRASHLOOP)).status_code == 404
+
+
+async def test_an_alarm_of_amazon_needs_its_signature_and_a_topic_of_ours_is_confirmed(server: Server) -> None:
+    key, topic, fetched = new_key(), "arn:aws:sns:eu-west-1:1:alarms", []
+
+    def amazon(request: httpx.Request) -> httpx.Response:
+        fetched.append(str(request.url))
+        return httpx.Response(200, content=certificate_of(key) if request.url.path.endswith(".pem") else b"<ok/>")
+
+    wanted = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
+    now = datetime.now(UTC).isoformat()
+    asked = sns_message(key, Type=CONFIRMATION, SubscribeURL=wanted, Token="t", TopicArn=topic, Timestamp=now)
+    alarm = sns_message(key, TopicArn=topic, Timestamp=now, MessageId="m2")
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(amazon)) as http,
+        beside(server, sns=Sns(http), sns_topics=frozenset({topic})) as signed,
+    ):
+        posts = [asked, alarm, alarm, alarm | {"Message": "{}"}, alarm | {"TopicArn": "arn:other"}, {}]
+        answers = [await signed.post("cloudwatch", json.dumps(body).encode(), {}) for body in posts]
+    assert [one.status_code for one in answers] == [202, 202, 202, 401, 401, 401]
+    assert answers[2].json()["repeat"] is True
+    assert fetched.count(wanted) == 1
+    assert len(fetched) == 2  # the certificate was kept
