@@ -52,7 +52,7 @@ async def with_alertmanager(services: Services) -> None:
 
 def _alertmanagers(rows: Sequence[Mapping[str, Any]], receiver: str, now: datetime) -> list[Alert]:
     """The alerts that our receiver should have been told of by now: active, ours, and not brand-new."""
-    found = []
+    found: list[Alert] = []
     for row in rows:
         receivers = {fields.name(one.get("name")) for one in fields.children(row.get("receivers"))}
         started = parse_time(row.get("startsAt"))

@@ -287,9 +287,9 @@ class KubernetesCluster:
                     continue
                 getter.cancel()
                 for task in done:
-                    tasks.remove(task)
+                    ended = tasks.pop(next(place for place, one in enumerate(tasks) if one is task))
                     if not tasks:
-                        task.result()  # a watch ends only by an error that waiting does not cure
+                        ended.result()  # a watch ends only by an error that waiting does not cure
         finally:
             ending = [*tasks, *([getter] if getter else [])]
             for task in ending:

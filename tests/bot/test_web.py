@@ -8,10 +8,12 @@ import hmac
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,14 @@ from handlers import inbox
 from handlers.intake import MAX_BYTES
 from handlers.services import Services
 from handlers.sources.sns import CONFIRMATION
+from knowledge.errors import Unavailable
+from knowledge.store import held, incidents
+from remediation.alertmanager import AlertmanagerServer
 from remediation.policy import parse_policy
 from remediation.sns import Sns
 from tests.amazon import certificate_of, new_key, sns_message
 from tests.bot.edge import count, raw_request, sandbox_process
+from tests.programs import need_program
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 CRASHLOOP = (PAYLOADS / "alertmanager_crashloop.json").read_bytes()
@@ -421,3 +427,97 @@ async def test_an_alarm_of_amazon_needs_its_signature_and_a_topic_of_ours_is_con
     assert answers[2].json()["repeat"] is True
     assert fetched.count(wanted) == 1
     assert len(fetched) == 2  # the certificate was kept
+
+
+# --- a real Alertmanager --------------------------------------------------------------------------------------------
+
+CONFIG = """
+route: {receiver: codehealer, group_by: [alertname], group_wait: 10ms, group_interval: 500ms, repeat_interval: 1h}
+receivers:
+  - name: codehealer
+    webhook_configs:
+      - url: URL
+        send_resolved: true
+        http_config: {authorization: {type: Bearer, credentials: TOKEN}}
+"""
+
+
+@asynccontextmanager
+async def alertmanager(folder: Path, port: int, receiver: Server) -> AsyncIterator[AlertmanagerServer]:
+    """Debian's Alertmanager, posting to the receiver; ready to be asked."""
+    program = need_program("prometheus-alertmanager", "alertmanager")
+    url = f"http://127.0.0.1:{receiver.port}/webhooks/alertmanager"
+    config = folder / "alertmanager.yml"
+    config.write_text(CONFIG.replace("URL", url).replace("TOKEN", receiver.token))
+    arguments = [f"--config.file={config}", f"--storage.path={folder}", "--cluster.listen-address="]
+    arguments.append(f"--web.listen-address=127.0.0.1:{port}")
+    with subprocess.Popen([program, *arguments], stderr=subprocess.DEVNULL) as process:  # noqa: ASYNC220
+        try:
+            async with httpx.AsyncClient(timeout=60) as http:
+                client = AlertmanagerServer(http, f"http://127.0.0.1:{port}")
+                await until(lambda: reachable(client), "Alertmanager answers")
+                yield client
+        finally:
+            process.terminate()
+
+
+async def reachable(client: AlertmanagerServer) -> bool:
+    try:
+        return bool(await client.version())
+    except Unavailable:
+        return False
+
+
+async def until(what: Callable[[], Awaitable[bool]], why: str) -> None:
+    end = time.monotonic() + 50
+    while time.monotonic() < end:
+        if await what():
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail(f"never came true: {why}")
+
+
+async def test_a_real_alertmanager_tells_of_an_alert_of_its_end_and_of_its_silence(
+    server: Server, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async with beside(server) as web_server, alertmanager(tmp_path, unused_tcp_port, web_server) as client:
+        services = replace(server.services, clients=replace(server.services.clients, silences=client))
+
+        async def post(what: str, *bodies: dict[str, Any]) -> None:
+            sent = list(bodies) if what == "alerts" else bodies[0]
+            answer = await client.http.post(f"{client.server}/api/v2/{what}", json=sent)
+            assert answer.status_code == 200, answer.text
+
+        async def has(*wanted: tuple[str, bool]) -> bool:
+            """(title, open) of all incidents, in order."""
+            services.hush.ask_again_at = 0.0
+            await inbox.drain(services)
+            async with services.engine.connect() as db:
+                found = await incidents.listed(db)
+            return sorted((one.title, one.open) for one in found) == sorted(wanted)
+
+        def labels(name: str, service: str) -> dict[str, Any]:
+            return {"labels": {"alertname": name, "namespace": service, "deployment": service, "severity": "critical"}}
+
+        now = datetime.now(UTC)
+        down, quiet = labels("CheckoutDown", "shop"), labels("OrdersDown", "orders")
+        silence = {
+            "matchers": [{"name": "alertname", "value": "OrdersDown", "isRegex": False}], "comment": "known",
+            "startsAt": now.isoformat(), "endsAt": (now + timedelta(hours=1)).isoformat(), "createdBy": "kim",
+        }  # fmt: skip
+        await post("silences", silence)
+        await post("alerts", down, quiet)
+        await until(lambda: has(("CheckoutDown", True)), "the alert came")
+        # Another sender does not know of the silence.
+        (row,) = [one for one in await client.alerts() if one["labels"]["alertname"] == "OrdersDown"]
+        body = {"version": "4", "alerts": [{**row, "status": "firing"}]}
+        assert (await web_server.post("alertmanager", json.dumps(body).encode())).status_code == 202
+        assert await has(("CheckoutDown", True))
+        async with services.engine.connect() as db:
+            (kept,) = await held.listed(db)
+        assert kept.why.endswith("by kim: known")
+        await post("alerts", {**down, "endsAt": datetime.now(UTC).isoformat()})
+        await until(lambda: has(("CheckoutDown", False)), "its end came")
+        for number in row["status"]["silencedBy"]:
+            await client.http.delete(f"{client.server}/api/v2/silence/{number}")
+        await until(lambda: has(("CheckoutDown", False), ("OrdersDown", True)), "the silence ended")
