@@ -19,6 +19,7 @@ from knowledge.store import deliveries, held
 from knowledge.store.codec import to_json
 from knowledge.store.held import Held
 from remediation.maintenance import ends_at, maintained
+from remediation.policy_file import Maintenance
 
 log = structlog.get_logger(__name__)
 
@@ -62,20 +63,26 @@ def quiet(services: Services, alert: Alert) -> tuple[str, datetime | None] | Non
     """(why, until) an alert opens no card now; None for every other one, and for what a person asked."""
     if alert.source == QUESTION_SOURCE:
         return None
-    row = routing.service_row(services.policy, alert)
-    entry = maintained(
-        services.policy,
-        services={row.name} if row else {alert.service, alert.owner} - {""},
-        namespace=alert.namespace,
-        environment=row.environment if row else "",
-        now=services.now(),
-    )
+    entry = _maintenance(services, alert)
     if entry:
         return _words("under maintenance", ends_at(entry), "", entry.reason), ends_at(entry)
     silence = services.hush.muted.get(alert.fingerprint) if alert.source == ALERTMANAGER else None
     if silence is None or (silence.ends_at and silence.ends_at <= services.now()):
         return None
     return _words("silenced", silence.ends_at, silence.created_by, silence.comment), silence.ends_at
+
+
+def _maintenance(services: Services, alert: Alert) -> Maintenance | None:
+    if not services.policy.maintenance:
+        return None
+    row = routing.service_row(services.policy, alert)
+    return maintained(
+        services.policy,
+        services={row.name} if row else {alert.service, alert.owner} - {""},
+        namespace=alert.namespace,
+        environment=row.environment if row else "",
+        now=services.now(),
+    )
 
 
 async def hold(db: AsyncConnection, alert: Alert, why: tuple[str, datetime | None]) -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,7 @@ KNOWN = [
     "host",
     "since",
 ]
+PAYLOADS = Path(__file__).parents[1] / "payloads"
 SENT_TO = [*sorted(SOURCES), "generic/odd"]
 MAPPINGS = parse_policy(
     """
@@ -107,7 +110,7 @@ EVENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=st.sampled_from(SENT_TO), body=OBJECTS, event=EVENTS)
 def test_any_object_gives_alerts_or_bad_input(source: str, body: dict[str, Any], event: str) -> None:
     data = json.dumps(body).encode()
@@ -203,3 +206,28 @@ def test_instructions_in_labels_stay_text() -> None:
     ).alerts[0]
     assert alert.workload == "kubectl delete namespace prod"
     assert alert.target["namespace"] == "edge"
+
+
+def spoiled(value: Any, wrong: Any) -> Iterator[Any]:
+    """The value with each of its parts in turn replaced by what is wrong there."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in list(parts)[:60]:
+        for other in (wrong, *spoiled(inner, wrong)):
+            copy = dict(value) if isinstance(value, dict) else list(value)
+            copy[key] = other
+            yield copy
+
+
+@pytest.mark.parametrize("wrong", [None, 7, {"a": [1]}, ["x", {}]], ids=["null", "number", "object", "list"])
+def test_a_wrong_type_in_any_field_of_a_real_body_gives_alerts_or_bad_input(wrong: Any) -> None:
+    count = 0
+    for path in sorted(PAYLOADS.glob("*.json")):
+        source = path.name.split("_", maxsplit=1)[0]
+        for body in spoiled(json.loads(path.read_text()), wrong):
+            count += 1
+            try:
+                alerts = SOURCES[source].parse(body, {})
+            except BadInput:
+                continue
+            assert all(isinstance(alert.title, str) and keys_of(alert) for alert in alerts), (path.name, body)
+    assert count > 1_000

@@ -1,6 +1,7 @@
 """The sample bodies beside the project, as their index describes them."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,4 +72,5 @@ def wrong_fields(entry: dict[str, Any]) -> list[str]:
 def test_given_fields_are_right_on_98_percent_of_the_bodies() -> None:
     entries = index()
     wrong = {entry["id"]: names for entry in entries if (names := wrong_fields(entry))}
+    sys.stdout.write(f"all given fields are right on {len(entries) - len(wrong)} of {len(entries)} bodies\n")
     assert len(wrong) <= 0.02 * len(entries), wrong
