@@ -49,7 +49,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "tell what was kept quiet": (hushing.tell_what_lasted, 15.0),
     "compare with Alertmanager": (comparing.with_alertmanager, 120.0),
     "compare with Argo CD": (comparing.with_argocd, 120.0),
-    "ask for failed deliveries": (redelivery.ask, 300.0),
+    "ask for failed deliveries": (redelivery.ask, 900.0),
     "recheck incidents": (flow.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),

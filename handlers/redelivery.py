@@ -24,6 +24,7 @@ APP = "app"
 OLDEST = timedelta(hours=24)
 MOST_REPEATS = 3
 MOST_AT_ONCE = 50
+# Two requests each, four times an hour, of the 5,000 that GitHub gives in one.
 MOST_PLACES = 100
 NEEDS = "webhooks: write"
 _PATH = "/webhooks/github"

@@ -9,6 +9,9 @@ import structlog
 
 from bot.__main__ import main
 from tests.bot.edge import Ended
+from tests.bot.web_server import sandbox_env, server
+
+__all__ = ["command", "sandbox_env", "server"]
 
 Command = Callable[..., Ended]
 
