@@ -17,7 +17,7 @@ from handlers.sources import alertmanager, argocd, fields
 from knowledge.errors import BadInput
 from knowledge.fingerprint import parse_time
 from knowledge.model import Alert, AlertStatus
-from knowledge.store import incidents
+from knowledge.store import signals
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,8 @@ async def with_alertmanager(services: Services) -> None:
     every = {fields.name(row.get("fingerprint")) for row in rows}
     await _tell_unknown(services, "alertmanager", list(there.values()))
     async with services.engine.begin() as db:
-        ours = await incidents.open_signals(db, "alertmanager")
-        await incidents.seen_there(db, [key for key, one in ours.items() if one.alert.fingerprint in every])
+        ours = await signals.open_signals(db, "alertmanager")
+        await signals.seen_there(db, [key for key, one in ours.items() if one.alert.fingerprint in every])
     if up_since is None or now - up_since < WARM:
         return
     gone = [
@@ -81,9 +81,9 @@ async def with_argocd(services: Services) -> None:
             continue
         found[alert.workload] = alert
     async with services.engine.connect() as db:
-        ours = await incidents.open_signals(db, "argocd")
+        ours = await signals.open_signals(db, "argocd")
         # A failure of the application that came another way, as a post in Slack, is known too.
-        about = await incidents.open_workloads(db)
+        about = await signals.open_workloads(db)
     failing = [
         alert
         for name, alert in found.items()
@@ -105,7 +105,7 @@ def _broken(alert: Alert) -> bool:
 
 async def _tell_unknown(services: Services, source: str, firing: Sequence[Alert]) -> None:
     async with services.engine.connect() as db:
-        known = await incidents.known_starts(db, source, [alert.identity for alert in firing])
+        known = await signals.known_starts(db, source, [alert.identity for alert in firing])
     new = [alert for alert in firing if _key(alert) not in known][:MOST_NEW]
     for alert in new:
         await flow.accept_alerts(services, [alert], source=source, delivery_id=_delivery_id(alert))

@@ -65,7 +65,7 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox
+from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox, signals
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -113,7 +113,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if alert.status is AlertStatus.RESOLVED:
         await _on_resolved(db, services, alert)
         return None
-    if alert.source == SLACK and await incidents.told_by(db, alert.channel, alert.message_ts):
+    if alert.source == SLACK and await signals.told_by(db, alert.channel, alert.message_ts):
         return None  # the post was edited and tells of the same failure still
     # What was closed stays closed while the same signal is merely sent again; a new start is a new signal.
     if alert.started_at is not None and await incidents.seen_again(db, alert):
@@ -176,7 +176,7 @@ async def _on_page_resolved(db: AsyncConnection, services: Services, alert: Aler
 
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
     """An alert is over. A post that is edited ends what it told of before, whatever its words are now."""
-    before = await incidents.told_by(db, alert.channel, alert.message_ts) if alert.source == SLACK else ()
+    before = await signals.told_by(db, alert.channel, alert.message_ts) if alert.source == SLACK else ()
     for one in before:
         await _end(db, services, replace(one, status=AlertStatus.RESOLVED, summary=alert.summary))
     if not before:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -65,17 +65,24 @@ async def release(db: AsyncConnection, held_id: int) -> bool:
     return bool(gone.rowcount)
 
 
+# Built once: every alert that resolves takes it.
+_ENDED = (
+    update(alerts)
+    .where(
+        alerts.c.held != "",
+        alerts.c.source == bindparam("its_source"),
+        alerts.c.identity == bindparam("its_identity"),
+        alerts.c.fingerprint == bindparam("its_fingerprint"),
+    )
+    .values(held="")
+)
+
+
 async def ended(db: AsyncConnection, alert: Alert) -> None:
     """The alert has resolved: nothing is left to be told when the quiet ends."""
     await db.execute(
-        update(alerts)
-        .where(
-            alerts.c.held != "",
-            alerts.c.source == alert.source,
-            alerts.c.identity == alert.identity,
-            alerts.c.fingerprint == alert.fingerprint,
-        )
-        .values(held="")
+        _ENDED,
+        {"its_source": alert.source, "its_identity": alert.identity, "its_fingerprint": alert.fingerprint},
     )
 
 

@@ -1,7 +1,6 @@
 """Incidents, their alerts, keys and evidence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -35,15 +34,6 @@ from knowledge.store.tables import alerts, approvals, cards, evidence, incident_
 
 # Any constant: alerts of all replicas choose their incidents one transaction after the other.
 _CORRELATION_LOCK = 7_305_002
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSignal:
-    """A stored alert that fires. `there_at` is when its sender was last seen to have it; None: never."""
-
-    alert: Alert
-    received_at: datetime
-    there_at: datetime | None
 
 
 def _incident(row: RowMapping) -> Incident:
@@ -252,7 +242,7 @@ TELL_THE_END = ("alertmanager", "grafana", "slack", "pagerduty", "cloudwatch", "
 
 
 _RESOLVED = alerts.alias("resolved")
-_ENDED = (
+ENDED = (
     select(_RESOLVED.c.id)
     .where(
         _RESOLVED.c.incident_id == alerts.c.incident_id,
@@ -266,26 +256,9 @@ _ENDED = (
     )
     .exists()
 )
-_TOLD_BY = select(alerts.c.payload).where(
-    alerts.c.channel == bindparam("its_channel"),
-    alerts.c.message_ts == bindparam("its_ts"),
-    alerts.c.status == AlertStatus.FIRING,
-    alerts.c.incident_id.is_not(None),
-    ~_ENDED,
-)
-
-
-async def told_by(db: AsyncConnection, channel: str, message_ts: str) -> Sequence[Alert]:
-    """The alerts that a Slack message told of and that have not ended."""
-    if not message_ts:
-        return ()
-    rows = await db.execute(_TOLD_BY, {"its_channel": channel, "its_ts": message_ts})
-    return [from_json(Alert, row.payload) for row in rows]
-
-
 # Built once: this is asked at every look at a fix, and for every open incident.
 _FIRING = (
-    select(alerts.c.incident_id, func.bool_or(~_ENDED).label("firing"))
+    select(alerts.c.incident_id, func.bool_or(~ENDED).label("firing"))
     .where(
         alerts.c.incident_id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
         alerts.c.status == AlertStatus.FIRING,
@@ -343,51 +316,6 @@ _NEWEST_ALERTS = (
     .order_by(alerts.c.id.desc())
     .limit(bindparam("most", type_=Integer))
 )
-
-
-async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) -> Mapping[int, OpenSignal]:
-    """What fires here by a source's word and has not ended, by the alert's row."""
-    rows = await db.execute(
-        select(alerts.c.id, alerts.c.payload, alerts.c.received_at, alerts.c.there_at)
-        .join(incidents, incidents.c.id == alerts.c.incident_id)
-        .where(
-            alerts.c.source == source,
-            alerts.c.status == AlertStatus.FIRING,
-            incidents.c.resolved_at.is_(None),
-            ~_ENDED,
-        )
-        .order_by(alerts.c.id.desc())
-        .limit(limit)
-    )
-    return {row.id: OpenSignal(from_json(Alert, row.payload), row.received_at, row.there_at) for row in rows}
-
-
-async def seen_there(db: AsyncConnection, ids: Sequence[int]) -> None:
-    """Their sender was asked, and has these."""
-    if ids:
-        await db.execute(update(alerts).where(alerts.c.id.in_(ids)).values(there_at=func.now()))
-
-
-async def known_starts(db: AsyncConnection, source: str, identities: Sequence[str]) -> set[tuple[str, str, str]]:
-    """(identity, fingerprint, start) of the firing alerts of a source that are stored."""
-    rows = await db.execute(
-        select(alerts.c.identity, alerts.c.fingerprint, alerts.c.started).where(
-            alerts.c.source == source,
-            alerts.c.identity.in_(list(identities)),
-            alerts.c.status == AlertStatus.FIRING,
-        )
-    )
-    return {(row.identity, row.fingerprint, row.started) for row in rows}
-
-
-async def open_workloads(db: AsyncConnection) -> set[str]:
-    """The names of what open incidents are about."""
-    rows = await db.execute(
-        select(incidents.c.workload, incidents.c.target["name"].as_string().label("target")).where(
-            incidents.c.resolved_at.is_(None)
-        )
-    )
-    return {name for row in rows for name in (row.workload, row.target) if name}
 
 
 async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from bot.sandbox.server import Sandbox
 from handlers import comparing, flow, inbox, redelivery
 from handlers.services import Services
-from knowledge.store import incidents
+from knowledge.store import incidents, signals
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
 from remediation.code_host import GitHubHost
@@ -70,12 +70,12 @@ async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_t
     once = await compared(later, comparing.with_alertmanager)
     assert once == await compared(later, comparing.with_alertmanager)
     async with later.engine.connect() as db:
-        ours = {one.alert.title for one in (await incidents.open_signals(db, "alertmanager")).values()}
+        ours = {one.alert.title for one in (await signals.open_signals(db, "alertmanager")).values()}
     assert ours == {"Foreign", "KubePodCrashLooping"}
     await sandbox.world.reset()
     await compared(later, comparing.with_alertmanager)
     async with later.engine.connect() as db:
-        left = {one.alert.title for one in (await incidents.open_signals(db, "alertmanager")).values()}
+        left = {one.alert.title for one in (await signals.open_signals(db, "alertmanager")).values()}
     assert left == {"Foreign"}  # which that Alertmanager never had: it is another one's
 
 
