@@ -24,17 +24,38 @@ _MAX_DEPTH = 5
 _MAX_FIELDS = 3_000
 # Best first. All keys are compared in lower case without `_`, `-`, `.` and spaces.
 _TITLES = (
-    "title", "alertname", "alerttitle", "checkname", "rulename", "monitorname", "conditionname", "subject", "summary",
+    "title", "alertname", "alerttitle", "checkname", "rulename", "alertrule", "monitorname", "monitorfriendlyname",
+    "conditionname", "eventname", "triggername", "policyname", "subject", "summary",
     "headline", "name", "event", "message", "description", "text", "reason",
 )  # fmt: skip
 _SUMMARIES = ("description", "summary", "message", "details", "output", "longoutput", "text", "body", "reason")
-_SEVERITIES = ("severity", "level", "priority", "urgency", "criticality")
+_SEVERITIES = (
+    "severity",
+    "alertseverity",
+    "eventseverity",
+    "importancelevel",
+    "level",
+    "priority",
+    "urgency",
+    "criticality",
+)
 _FINGERPRINTS = ("fingerprint", "dedupkey", "alertid", "monitorid", "checkid", "incidentid", "issueidentifier")
-_STARTS = ("startsat", "startedat", "start", "triggeredat", "firedat", "timestamp", "createdat", "occurredat", "date")
+_STARTS = (
+    "startsat",
+    "startedat",
+    "start",
+    "triggeredat",
+    "firedat",
+    "fireddatetime",
+    "timestamp",
+    "createdat",
+    "occurredat",
+    "date",
+)
 _ENDS = ("endsat", "endedat", "end", "resolvedat")
 _LINKS = ("url", "link", "htmlurl", "weburl", "alerturl", "permalink", "dashboardurl")
 _LABELS = {
-    "namespace": ("namespace", "k8snamespace", "k8snamespacename", "kubenamespace"),
+    "namespace": ("namespace", "namespacename", "k8snamespace", "k8snamespacename", "kubenamespace"),
     "pod": ("pod", "podname", "k8spodname"),
     "deployment": ("deployment", "deploymentname", "k8sdeploymentname", "kubedeployment"),
     "statefulset": ("statefulset", "k8sstatefulsetname"),

@@ -359,6 +359,26 @@ def test_what_flux_merely_tells_is_information() -> None:
     assert (alert.status, alert.actionable) == (AlertStatus.INFO, False)
 
 
+@pytest.mark.parametrize(
+    ("body", "title", "severity"),
+    [
+        (
+            {"data": {"essentials": {"alertRule": "CPU over 90", "severity": "Sev1", "description": "d"}}},
+            "CPU over 90",
+            "sev1",
+        ),
+        ({"event_id": "42", "event_name": "High CPU", "event_severity": "Disaster"}, "High CPU", "disaster"),
+        ({"monitorFriendlyName": "Shop", "alertDetails": "timeout"}, "Shop", ""),
+        ({"check_name": "Shop", "current_state": "DOWN", "importance_level": "HIGH"}, "Shop", "high"),
+        ({"incident": {"policy_name": "p", "condition_name": "5xx"}}, "5xx", ""),
+        ({"alert": {"message": "Disk full", "priority": "P1"}}, "Disk full", "p1"),
+    ],
+)
+def test_the_words_of_common_monitors_are_known(body: object, title: str, severity: str) -> None:
+    (alert,) = read_webhook("generic", {}, json.dumps(body).encode(), secrets=None).alerts
+    assert (alert.title, alert.severity, alert.actionable) == (title, severity, True)
+
+
 # --- a mapping of the policy ----------------------------------------------------------------------------------------
 
 MAPPINGS = parse_policy(
