@@ -26,6 +26,7 @@ GRACE = timedelta(minutes=5)
 # An Alertmanager that has just started does not have everything yet: Prometheus sends its alerts again each minute.
 WARM = timedelta(minutes=10)
 MOST_NEW = 500
+REMEMBERED = timedelta(days=7)
 
 
 async def with_alertmanager(services: Services) -> None:
@@ -83,18 +84,26 @@ async def with_argocd(services: Services) -> None:
     async with services.engine.connect() as db:
         ours = await signals.open_signals(db, "argocd")
         # A failure of the application that came another way, as a post in Slack, is known too.
-        about = await signals.open_workloads(db)
+        about = await signals.told_of(db, since=now - REMEMBERED)
     failing = [
         alert
-        for name, alert in found.items()
+        for alert in found.values()
         if alert.status is AlertStatus.FIRING
         and _broken(alert)
-        and name not in about
+        and not _known(alert, about)
         and not (alert.started_at and now - alert.started_at < GRACE)
     ]
     await _tell_unknown(services, "argocd", failing)
     well = {name for name, alert in found.items() if alert.status is AlertStatus.RESOLVED}
     await _tell_over(services, "argocd", [one.alert for one in ours.values() if one.alert.workload in well], now)
+
+
+def _known(alert: Alert, about: Mapping[str, datetime | None]) -> bool:
+    """Whether an incident about the application is open, or was told of since this failure began (and is dismissed)."""
+    if alert.workload not in about:
+        return False
+    told_at = about[alert.workload]
+    return told_at is None or alert.started_at is None or told_at >= alert.started_at
 
 
 def _broken(alert: Alert) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import Alert, AlertStatus
@@ -74,11 +74,21 @@ async def known_starts(db: AsyncConnection, source: str, identities: Sequence[st
     return {(row.identity, row.fingerprint, row.started) for row in rows}
 
 
-async def open_workloads(db: AsyncConnection) -> set[str]:
-    """The names of what open incidents are about."""
+async def told_of(db: AsyncConnection, *, since: datetime) -> Mapping[str, datetime | None]:
+    """By the name of a thing when an alert last told of it, of incidents since; None where one of them is open."""
     rows = await db.execute(
-        select(incidents.c.workload, incidents.c.target["name"].as_string().label("target")).where(
-            incidents.c.resolved_at.is_(None)
+        select(
+            incidents.c.workload,
+            incidents.c.target["name"].as_string().label("target"),
+            incidents.c.resolved_at,
+            incidents.c.last_alert_at,
         )
+        .where(or_(incidents.c.resolved_at.is_(None), incidents.c.last_alert_at >= since))
+        .order_by(incidents.c.resolved_at.is_(None), incidents.c.last_alert_at)
     )
-    return {name for row in rows for name in (row.workload, row.target) if name}
+    return {
+        name: None if row.resolved_at is None else row.last_alert_at
+        for row in rows
+        for name in (row.workload, row.target)
+        if name
+    }

@@ -19,7 +19,7 @@ from remediation.argocd import ArgoCdServer
 from remediation.code_host import GitHubHost
 from remediation.ports import Clients
 from tests.remediation.descriptions import check_argocd
-from tests.rows import alert
+from tests.rows import S, alert, an_incident
 
 DEADLINE_S = 60.0
 
@@ -137,3 +137,22 @@ async def test_a_hook_that_may_not_be_read_harms_no_other(later: Services, sandb
 async def test_who_is_not_to_be_compared_with_is_not_asked(later: Services, sandbox: Sandbox, look: Any) -> None:
     await look(replace(later, compare=frozenset()))
     assert sandbox.world.requests == []
+
+
+async def test_an_application_that_people_were_told_of_otherwise_is_not_told_again(
+    later: Services, sandbox: Sandbox
+) -> None:
+    argo = later.clients.argocd
+    assert argo is not None
+    await sandbox.world.break_("release-crash-checkout")
+
+    async def degraded() -> bool:
+        return any(one["status"]["health"]["status"] == "Degraded" for one in await argo.applications())
+
+    await until(degraded)
+    async with later.engine.begin() as db:
+        known = await an_incident(db, state=S.ESCALATED, source="slack")
+    assert await compared(later, comparing.with_argocd) == [("slack", "escalated")]
+    async with later.engine.begin() as db:
+        await incidents.move(db, known, S.DISMISSED)
+    assert await compared(later, comparing.with_argocd) == [("slack", "dismissed")]
