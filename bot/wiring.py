@@ -97,6 +97,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "edit": changing.edit,
     "snooze": changing.snooze,
     "take": taking.take,
+    "give_back": taking.give_back,
     "run_scheduled": due.run_scheduled,
     "acknowledge": flow.acknowledge,
     "read_thread": threads.read_thread,
