@@ -45,11 +45,15 @@ class Stop:
     def service(self) -> str:
         return BY_ID[self.scenario].service
 
+    @property
+    def name(self) -> str:
+        return f"{self.action}-{self.service}"
+
 
 SMALL = (PHONE["width"], PHONE["height"])
 ROUNDS = (
     (
-        Stop("release-crash-checkout", "k8s_rollback"),
+        Stop("argocd-registry-checkout", "argocd_sync"),
         Stop("stuck-pod-payments", "k8s_restart_pod", colours=DARK),
         Stop("overload-storefront", "k8s_scale", size=SMALL),
         Stop("oom-orders", "k8s_raise_memory"),
@@ -59,11 +63,17 @@ ROUNDS = (
         Stop("moved-pricing-catalog", "k8s_restart_rollout", size=SMALL, colours=DARK),
     ),
     (
-        Stop("argocd-registry-checkout", "argocd_sync"),
+        Stop("release-crash-checkout", "k8s_rollback"),
         Stop("ci-network-catalog", "github_rerun"),
         Stop("ci-cache-storefront", "docker_clear_cache", colours=DARK),
         Stop("ci-token-search", "github_secret_rotate"),
-        Stop("gitops-crash-pricing", "github_revert_pr", size=SMALL),
+        Stop("gitops-crash-pricing", "github_revert_pr"),
+        Stop("ci-test-orders", "github_revert_pr"),
+        Stop("ci-hung-payments", "github_cancel_run"),
+    ),
+    (
+        Stop("upstream-catalog", "workflow_pricing_standby", colours=DARK),
+        Stop("ci-docker-notifications", "github_revert_pr", size=SMALL, colours=DARK),
     ),
 )
 
@@ -116,18 +126,19 @@ async def visit(seats: Windows, stop: Stop) -> Seen:
     try:
         await expect(card).to_contain_text("Waiting for approval", timeout=PATIENCE_MS)
         said = await _words(card)
-        await _keep(card, f"{stop.action}-1-waiting")
+        await _keep(card, f"{stop.name}-1-waiting")
         asked = await _say_yes(card, stop)
         if stop.action == "github_revert_pr":
             await _merge(card)
         await expect(card).to_contain_text(stop.ends, timeout=PATIENCE_MS)
     except (AssertionError, Error):
         said, asked = await _words(card), -1
-    await _keep(card, f"{stop.action}-2-ended")
+    await _keep(card, f"{stop.name}-2-ended")
     await _thread(card, stop)
     ended = (await _words(card)).splitlines()
+    shown = next((line for line in ended if stop.ends in line), " ".join(ended[:3]))
     await page.context.close()
-    return Seen(stop, said, asked, next((line for line in ended if stop.ends in line), " ".join(ended[:3])), len(ended))
+    return Seen(stop, said, asked, shown, len(ended))
 
 
 def _cards(page: Page, service: str) -> Locator:
@@ -152,7 +163,7 @@ async def _say_yes(card: Locator, stop: Stop) -> int:
         confirm = card.page.get_by_test_id("confirm")
         with contextlib.suppress(Error, AssertionError):
             await expect(confirm).to_be_visible(timeout=2_000)
-            await confirm.screenshot(path=FOLDER / f"{stop.action}-1-confirm-{number}.png")
+            await confirm.screenshot(path=FOLDER / f"{stop.name}-1-confirm-{number}.png")
             await card.page.get_by_test_id("confirm-yes").click()
         try:
             await expect(card).not_to_contain_text("Waiting for approval", timeout=8_000)
@@ -163,13 +174,18 @@ async def _say_yes(card: Locator, stop: Stop) -> int:
 
 
 async def _thread(card: Locator, stop: Stop) -> None:
-    await card.get_by_test_id("thread-summary").click()
+    await _open_thread(card)
     thread = card.page.get_by_test_id("thread")
     await expect(thread).to_be_visible()
     rows = await thread.locator(".message-row").all()
-    (FOLDER / f"{stop.action}-thread.txt").write_text("\n\n".join([await one.inner_text() for one in rows]))
+    (FOLDER / f"{stop.name}-thread.txt").write_text("\n\n".join([await one.inner_text() for one in rows]))
     await card.page.set_viewport_size({"width": stop.size[0], "height": 2400})
-    await thread.screenshot(path=FOLDER / f"{stop.action}-3-thread.png", animations="disabled")
+    await thread.screenshot(path=FOLDER / f"{stop.name}-3-thread.png", animations="disabled")
+
+
+async def _open_thread(card: Locator) -> None:
+    if not await card.page.get_by_test_id("thread").is_visible():
+        await card.get_by_test_id("thread-summary").click()
 
 
 async def _words(card: Locator) -> str:
@@ -190,7 +206,7 @@ async def _keep(card: Locator, name: str) -> None:
 
 async def _merge(card: Locator) -> None:
     """A person merges the pull request on its own page, which the thread links to."""
-    await card.get_by_test_id("thread-summary").click()
+    await _open_thread(card)
     link = card.page.get_by_test_id("thread").locator("a[href*='/pull/']").first
     pull = await card.page.context.new_page()
     await pull.goto(str(await link.get_attribute("href")))
@@ -209,6 +225,9 @@ async def tour(folder: Path, wanted: Sequence[str]) -> list[Seen]:
     try:
         async with program(folder) as url, windows(chromium, url) as seats:
             for stops in ROUNDS:
+                page = await seats.open()
+                await page.get_by_test_id("reset").click()
+                await page.context.close()
                 chosen = [one for one in stops if not wanted or one.action in wanted or one.scenario in wanted]
                 seen += await asyncio.gather(*(visit(seats, one) for one in chosen))
                 sys.stderr.write("".join(f"{one.stop.action}: {one.ended}\n" for one in seen))

@@ -317,6 +317,14 @@ async def rerun_all(running: Running, service: str) -> None:
     await rerun(running, service, only_failed=False)
 
 
+async def cancel_run(running: Running, service: str) -> None:
+    def call() -> None:
+        assert running.hub().get_repo(f"acme/{service}").get_workflow_runs()[0].cancel()
+
+    await asyncio.to_thread(call)
+    await running.until(lambda: finished(running, service), "the run has finished")
+
+
 async def dispatch(running: Running, service: str, name: str, value: str) -> None:
     headers = {"Authorization": f"Bearer {running.tokens.github}"}
     url = f"{running.url}/github/repos/acme/{service}/actions/workflows/ci.yml/dispatches"
@@ -396,6 +404,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         new_job,
         rerun_failed,
         rerun_all,
+        cancel_run,
         put_file,
         dispatch,
         rotate_registry_token,
