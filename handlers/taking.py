@@ -104,6 +104,17 @@ async def hand_over(
     return moved
 
 
+async def of_others(db: AsyncConnection, incident_id: int) -> list[str]:
+    """PagerDuty's ids of the incidents there that this one was told of, without what we opened ourselves."""
+    found = await incidents.alerts_of(db, incident_id)
+    ids = [
+        str(alert.labels.get("incident_id") or "")
+        for alert in found
+        if alert.source == "pagerduty" and alert.trusted and not PAGER_KEY.fullmatch(alert.fingerprint)
+    ]
+    return list(dict.fromkeys(filter(None, ids)))
+
+
 async def on_pager(db: AsyncConnection, services: Services, alert: Alert) -> bool:
     """PagerDuty's word about an incident: that somebody acknowledged it. True where nothing else is to be done.
 
