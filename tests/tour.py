@@ -78,6 +78,10 @@ ROUNDS = (
 )
 
 
+# With these services only pretended for: what would be done is tried, and nothing is changed.
+PRETENDED = (Stop("release-crash-orders", "k8s_rollback", ends="Needs a person"),)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     stop: Stop
@@ -205,9 +209,8 @@ async def _keep(card: Locator, name: str) -> None:
 
 
 async def _merge(card: Locator) -> None:
-    """A person merges the pull request on its own page, which the thread links to."""
-    await _open_thread(card)
-    link = card.page.get_by_test_id("thread").locator("a[href*='/pull/']").first
+    """A person merges the pull request on its own page, which the card links to."""
+    link = card.locator("a[href*='/pull/']").first
     pull = await card.page.context.new_page()
     await pull.goto(str(await link.get_attribute("href")))
     await pull.screenshot(path=FOLDER / "pull-request.png")
@@ -221,18 +224,25 @@ async def tour(folder: Path, wanted: Sequence[str]) -> list[Seen]:
         raise SystemExit(f"The tour needs the program {CHROMIUM[0]}, which is not installed (make tools).")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
+    seen = await _through(folder / "real", ROUNDS, chromium, wanted)
+    services = [one.service for one in PRETENDED]
+    return seen + await _through(folder / "pretended", (PRETENDED,), chromium, wanted, dry_run=services)
+
+
+async def _through(
+    folder: Path, rounds: Sequence[Sequence[Stop]], chromium: str, wanted: Sequence[str], *, dry_run: Sequence[str] = ()
+) -> list[Seen]:
     seen: list[Seen] = []
-    try:
-        async with program(folder) as url, windows(chromium, url) as seats:
-            for stops in ROUNDS:
-                page = await seats.open()
-                await page.get_by_test_id("reset").click()
-                await page.context.close()
-                chosen = [one for one in stops if not wanted or one.action in wanted or one.scenario in wanted]
-                seen += await asyncio.gather(*(visit(seats, one) for one in chosen))
-                sys.stderr.write("".join(f"{one.stop.action}: {one.ended}\n" for one in seen))
-    finally:
-        shutil.copy(folder / "bot.log", FOLDER / "bot.log")
+    chosen = [[one for one in stops if not wanted or {one.action, one.scenario} & set(wanted)] for stops in rounds]
+    if not any(chosen):
+        return seen
+    async with program(folder, dry_run=dry_run) as url, windows(chromium, url) as seats:
+        for stops in chosen:
+            page = await seats.open()
+            await page.get_by_test_id("reset").click()
+            await page.context.close()
+            seen += await asyncio.gather(*(visit(seats, one) for one in stops))
+            sys.stderr.write(f"{len(seen)} seen\n")
     return seen
 
 
@@ -240,7 +250,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("wanted", nargs="*", help="names of actions or scenarios; none: all")
     folder = Path(tempfile.mkdtemp(prefix="codehealer-tour-"))
-    folder.chmod(0o711)  # the embedded server may run as another user
+    for one in (folder, folder / "real", folder / "pretended"):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o711)  # the embedded server may run as another user
     try:
         seen = asyncio.run(tour(folder, parser.parse_args().wanted))
     finally:

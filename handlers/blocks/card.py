@@ -681,6 +681,12 @@ def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, A
     }
 
 
+def made_link(execution: Execution | None) -> str:
+    """A link to the pull request that a fix opened, "" without one: a person merges it there."""
+    url = str((execution.outcome.mark if execution and execution.outcome else {}).get("url") or "")
+    return m.link(url, "Pull request") if m.safe_url(url) else ""
+
+
 def _small_print(view: CardView) -> str:
     if view.diagnosis is None:
         return ""
@@ -693,6 +699,8 @@ def _small_print(view: CardView) -> str:
         parts.append(REACT)
     if view.source_link:
         parts.append(m.link(view.source_link, "Source"))
+    if made := made_link(view.execution):
+        parts.append(made)
     if view.channel_link:
         parts.append(m.link(view.channel_link, "Thread"))
     return " · ".join(parts)

@@ -16,6 +16,7 @@ from handlers.blocks.card import (
     decision_lines,
     feedback_block,
     lead,
+    made_link,
     percent,
     reason_words,
     responsible_people,
@@ -37,6 +38,7 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.runbooks import Runbook
+from remediation.remediators import REMEDIATORS
 
 _CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 
@@ -287,8 +289,9 @@ def _left_out(have: int, most: int, what: str) -> list[str]:
 def progress_reply(view: CardView, execution: Execution) -> Card:
     """One line on what an execution is doing: the action, its state, and the outcome's sentence."""
     action = execution.action
-    preview = view.plan.preview if view.plan else ""
-    what = m.inline(preview, 240, "") or f"{m.inline(action.name, 60)} on {m.inline(action.target.key, 160)}"
+    # The card says in full what is done; here it is told from what else was tried.
+    title = REMEDIATORS[action.name].title if action.name in REMEDIATORS else action.name
+    what = f"{m.inline(title, 80)} · {m.inline(action.target.key, 160)}"
     at = execution.finished_at or execution.started_at
     lines = [f"*{what.replace('*', '∗')}*"]
     lines.append(f"{PROGRESS[execution.state]}{f' {m.date(at, view.now)}' if at else ''}")
@@ -296,6 +299,7 @@ def progress_reply(view: CardView, execution: Execution) -> Card:
         if execution.outcome.ok and not execution.outcome.changed:
             lines.append("Nothing was changed.")
         lines.append(m.inline(execution.outcome.detail, 400, "No further detail."))
+        lines += filter(None, [made_link(execution)])
     name = f"progress-{view.incident.id}-{execution.id}-{execution.state.value}"
     return _card("", [m.section(name, lines)], lines)
 

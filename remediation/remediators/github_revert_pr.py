@@ -87,7 +87,7 @@ def _preview(action: Action, context: Context) -> Preview:
         f"Open a pull request on {action.target.repository} that puts {names} back from {wanted.bad[:10]} to "
         f"{wanted.good[:10]}. Nothing changes until a person merges it; then Argo CD syncs {wanted.application}."
     )
-    return Preview(sentence, found.diff, f"{len(found.entries)} files on a branch of its own")
+    return Preview(sentence, found.diff, _touched(found))
 
 
 def _preview_commit(action: Action, found: Culprit) -> Preview:
@@ -95,9 +95,12 @@ def _preview_commit(action: Action, found: Culprit) -> Preview:
         f"Open a pull request on {action.target.repository} that reverts {found.bad[:10]} “{found.title}”, the one "
         "commit between the last green run and this one. Nothing changes until a person merges it."
     )
-    count = len(found.revert.entries)
-    touched = f"{count} file{'' if count == 1 else 's'} on a branch of its own"
-    return Preview(sentence, found.revert.diff, touched)
+    return Preview(sentence, found.revert.diff, _touched(found.revert))
+
+
+def _touched(found: reverting.Revert) -> str:
+    count = len(found.entries)
+    return f"{count} file{'' if count == 1 else 's'} on a branch of its own"
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
