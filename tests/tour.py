@@ -163,14 +163,17 @@ async def _new_card(page: Page, stop: Stop, known: set[str | None]) -> Locator:
 async def _say_yes(card: Locator, stop: Stop) -> int:
     """How often Approve was pressed: fixes that leave something behind ask twice."""
     for number in range(1, MAX_APPROVALS + 1):
-        await card.locator("[data-action-id=approve]").click()
+        try:
+            await card.locator("[data-action-id=approve]").click(timeout=5_000)
+        except Error:
+            return number - 1  # there is nothing to press any more
         confirm = card.page.get_by_test_id("confirm")
         with contextlib.suppress(Error, AssertionError):
             await expect(confirm).to_be_visible(timeout=2_000)
             await confirm.screenshot(path=FOLDER / f"{stop.name}-1-confirm-{number}.png")
             await card.page.get_by_test_id("confirm-yes").click()
         try:
-            await expect(card).not_to_contain_text("Waiting for approval", timeout=8_000)
+            await expect(card).not_to_contain_text("Waiting for approval", timeout=30_000)
         except AssertionError:
             continue
         return number

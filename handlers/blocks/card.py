@@ -407,6 +407,8 @@ def _asks(view: CardView) -> list[str]:
         by = f" by {m.mention(approval.snoozed_by)}" if approval.snoozed_by else ""
         then = m.date(approval.snoozed_until, view.now)
         may = f"Put off until {then}{by}; it asks again then. {who} may still approve."
+    if view.decision is not None and any(rule.rule == "dry-run" and not rule.passed for rule in view.decision.rules):
+        may = f"{may} Dry run: nothing will be changed."
     if approval.needed < 2:
         return [f"*Decision:* {may}"]
     by = f" ({m.people(approval.approved_by, 'and')})" if have else ""
@@ -526,6 +528,8 @@ def _why_a_person(view: CardView) -> str:
         return f"{m.mention(view.incident.assigned_to)} is on it.{rest}"
     if approval is not None and approval.state is ApprovalState.EXPIRED:
         return f"Nobody decided until {m.date(approval.until, view.now)}."
+    if view.execution is not None and outcome is not None and pretended(view.execution):
+        return m.inline(outcome.detail, 240)
     if outcome is not None and not outcome.ok:
         return f"The fix failed. {m.inline(outcome.detail, 220, '')}".rstrip()
     if view.decided_note:
@@ -679,6 +683,12 @@ def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, A
         "value": encode(i=incident_id, v=value),
         "accessibility_label": spoken,
     }
+
+
+def pretended(execution: Execution) -> bool:
+    """A dry run: it was tried and nothing was begun."""
+    done = execution.state is ExecutionState.ACTED and execution.started_at is None
+    return done and execution.outcome is not None and not execution.outcome.changed
 
 
 def made_link(execution: Execution | None) -> str:

@@ -18,6 +18,7 @@ from handlers.blocks.card import (
     lead,
     made_link,
     percent,
+    pretended,
     reason_words,
     responsible_people,
 )
@@ -108,6 +109,8 @@ PROGRESS: dict[ExecutionState, str] = {
     ExecutionState.REFUSED: "Not done: the target is no longer as it was when the fix was proposed.",
     ExecutionState.UNDONE: "Undone: the state before the fix is restored.",
 }
+
+PRETENDED = "Tried without effect."
 
 VERDICTS: dict[str, str] = {
     "verified": "✅ Verified: the failure is gone.",
@@ -294,7 +297,7 @@ def progress_reply(view: CardView, execution: Execution) -> Card:
     what = f"{m.inline(title, 80)} · {m.inline(action.target.key, 160)}"
     at = execution.finished_at or execution.started_at
     lines = [f"*{what.replace('*', '∗')}*"]
-    lines.append(f"{PROGRESS[execution.state]}{f' {m.date(at, view.now)}' if at else ''}")
+    lines.append(f"{PRETENDED if pretended(execution) else PROGRESS[execution.state]}{_at(at, view)}")
     if execution.outcome is not None:
         if execution.outcome.ok and not execution.outcome.changed:
             lines.append("Nothing was changed.")
@@ -302,6 +305,10 @@ def progress_reply(view: CardView, execution: Execution) -> Card:
         lines += filter(None, [made_link(execution)])
     name = f"progress-{view.incident.id}-{execution.id}-{execution.state.value}"
     return _card("", [m.section(name, lines)], lines)
+
+
+def _at(at: datetime | None, view: CardView) -> str:
+    return f" {m.date(at, view.now)}" if at else ""
 
 
 def verification_reply(view: CardView, verification: Verification) -> Card:
