@@ -95,12 +95,8 @@ async def granted(db: AsyncConnection) -> Sequence[tuple[Case, Grant]]:
 async def counted(db: AsyncConnection, case: Case, *, since: datetime | None = None) -> Counted:
     """From the remembered incidents, so that a correction counts; not where the evidence addressed the bot."""
     outcome = knowledge_items.c.outcome
-    asked = approvals.c.id.is_not(None)
-    thumbs = select(func.sum(feedback.c.value)).where(feedback.c.incident_id == incidents.c.id).scalar_subquery()
     query = (
         select(
-            func.count().filter(not_(asked), thumbs > 0).label("liked"),
-            func.count().filter(not_(asked), thumbs < 0).label("disliked"),
             func.count().filter(outcome == "verified").label("verified"),
             func.count().filter(outcome.in_(["not_verified", "worse", "failed"])).label("failed"),
         )
@@ -125,8 +121,12 @@ async def counted(db: AsyncConnection, case: Case, *, since: datetime | None = N
 async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = None) -> Shadow:
     """Over the decisions that would have run by themselves; what nobody decided or is not known yet counts nowhere."""
     outcome = knowledge_items.c.outcome
+    asked = approvals.c.id.is_not(None)
+    thumbs = select(func.sum(feedback.c.value)).where(feedback.c.incident_id == incidents.c.id).scalar_subquery()
     query = (
         select(
+            func.count().filter(not_(asked), thumbs > 0).label("liked"),
+            func.count().filter(not_(asked), thumbs < 0).label("disliked"),
             func.count().filter(and_(approvals.c.state == "approved", outcome == "verified")).label("worked"),
             func.count()
             .filter(and_(approvals.c.state == "approved", outcome.in_(["not_verified", "worse", "failed"])))
