@@ -29,6 +29,7 @@ START_S = 120
 PATIENCE_MS = 100_000
 MAX_APPROVALS = 3
 REDRAWN = 20
+LOOKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +168,7 @@ async def _say_yes(card: Locator, stop: Stop) -> int:
             await card.locator("[data-action-id=approve]").click(timeout=5_000)
         except Error:
             return number - 1  # there is nothing to press any more
-        confirm = card.page.get_by_test_id("confirm")
-        with contextlib.suppress(Error, AssertionError):
-            await expect(confirm).to_be_visible(timeout=2_000)
-            await confirm.screenshot(path=FOLDER / f"{stop.name}-1-confirm-{number}.png")
-            await card.page.get_by_test_id("confirm-yes").click()
+        await _confirm(card, f"{stop.name}-1-confirm-{number}")
         try:
             await expect(card).not_to_contain_text("Waiting for approval", timeout=30_000)
         except AssertionError:
@@ -188,6 +185,19 @@ async def _thread(card: Locator, stop: Stop) -> None:
     (FOLDER / f"{stop.name}-thread.txt").write_text("\n\n".join([await one.inner_text() for one in rows]))
     await card.page.set_viewport_size({"width": stop.size[0], "height": 2400})
     await thread.screenshot(path=FOLDER / f"{stop.name}-3-thread.png", animations="disabled")
+
+
+async def _confirm(card: Locator, name: str) -> None:
+    """Say that one is sure, where that is asked: a fix of low risk starts at once."""
+    confirm = card.page.get_by_test_id("confirm")
+    for _ in range(LOOKS):
+        if await confirm.is_visible():
+            await confirm.screenshot(path=FOLDER / f"{name}.png")
+            await card.page.get_by_test_id("confirm-yes").click()
+            return
+        if "Waiting for approval" not in await card.inner_text():
+            return
+        await card.page.wait_for_timeout(200)
 
 
 async def _open_thread(card: Locator) -> None:

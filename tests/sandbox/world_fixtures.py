@@ -91,7 +91,9 @@ class Running:
         """Whether it is broken by more than a step that is still going on."""
         if scenario.source == "github":
             run = next(r for r in self.world.snapshot()["runs"] if r["repository"] == f"acme/{scenario.service}")
-            return run["conclusion"] == "failure"
+            hub = self.world.github.store
+            hangs = hub.find_run(hub.repositories[run["repository"]], run["id"]) if run["id"] in hub.hanging else None
+            return run["conclusion"] == "failure" or bool(hangs and any(job.failure for job in hangs.last.jobs))
         if scenario.kind == "argocd_sync":
             app = next(a for a in self.world.snapshot()["apps"] if a["name"] == scenario.service)
             return app["operation"] == "Failed"
@@ -319,7 +321,7 @@ async def rerun_all(running: Running, service: str) -> None:
 
 async def cancel_run(running: Running, service: str) -> None:
     def call() -> None:
-        assert running.hub().get_repo(f"acme/{service}").get_workflow_runs()[0].cancel()
+        running.hub().get_repo(f"acme/{service}").get_workflow_runs()[0].cancel()  # one that has ended stays ended
 
     await asyncio.to_thread(call)
     await running.until(lambda: finished(running, service), "the run has finished")
