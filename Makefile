@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories demo-pictures clean
+.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories tour demo-pictures clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -73,6 +73,9 @@ histories: install-dev  ## make histories HISTORIES=1000: two processes decide a
 
 chaos: install-dev  ## make chaos KILLS=200: kill the bot at random moments while fixes run, and count what was done
 	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
+
+tour: install-dev tools  ## see every remediator heal its scenario on the sandbox page; pictures in artifacts/tour
+	@$(BIN)/python -m tests.tour $(STOPS)
 
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures

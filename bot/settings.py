@@ -30,6 +30,7 @@ SECRETS = (
     "github_token",
     "argocd_token",
     "pagerduty_routing_key",
+    "pagerduty_token",
     "prometheus_token",
     "alertmanager_token",
 )
@@ -39,6 +40,7 @@ ADDRESSES = (
     "github_base_url",
     "argocd_server",
     "pagerduty_base_url",
+    "pagerduty_api_url",
     "prometheus_url",
     "alertmanager_url",
     "runbooks_url",
@@ -139,6 +141,21 @@ class Settings(ModelSettings):
     )
     pagerduty_base_url: str = Field(
         "https://events.pagerduty.com", alias="PAGERDUTY_BASE_URL", description="PagerDuty's Events API"
+    )
+    pagerduty_token: SecretStr = Field(
+        SecretStr(""),
+        alias="PAGERDUTY_TOKEN",
+        description="REST API key, to acknowledge and resolve incidents that others opened; empty: they are left alone",
+    )
+    pagerduty_from: str = Field(
+        "",
+        alias="PAGERDUTY_FROM",
+        description="E-mail address of the PagerDuty user that it is done as; an account-wide PAGERDUTY_TOKEN needs it",
+    )
+    pagerduty_api_url: str = Field(
+        "",
+        alias="PAGERDUTY_API_URL",
+        description="PagerDuty's REST API; empty: https://api.pagerduty.com, or PAGERDUTY_BASE_URL where that is set",
     )
     pagerduty_webhook_secret: SecretStr = Field(
         SecretStr(""),

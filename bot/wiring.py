@@ -47,6 +47,8 @@ from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey
 from remediation.pager import PagerDuty
+from remediation.pager_incidents import BASE_URL as PAGERDUTY_API
+from remediation.pager_incidents import PagerDutyIncidents
 from remediation.policy import Policy, default_policy, load_policy, sendable
 from remediation.ports import ArgoCd, Clients, CodeHost, Pager
 from remediation.prometheus import PrometheusServer
@@ -99,6 +101,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "edit": changing.edit,
     "snooze": changing.snooze,
     "take": taking.take,
+    "give_back": taking.give_back,
     "run_scheduled": due.run_scheduled,
     "acknowledge": flow.acknowledge,
     "read_thread": threads.read_thread,
@@ -182,6 +185,15 @@ def read_policy(settings: Settings) -> Policy:
     return policy
 
 
+def _pager_incidents(settings: Settings, http: httpx.AsyncClient) -> PagerDutyIncidents | None:
+    token, usual = settings.pagerduty_token.get_secret_value(), Settings.model_fields["pagerduty_base_url"].default
+    if not token:
+        return None
+    moved = settings.pagerduty_base_url if settings.pagerduty_base_url != usual else ""
+    url = settings.pagerduty_api_url or moved or PAGERDUTY_API
+    return PagerDutyIncidents(http, token, settings.pagerduty_from, url)
+
+
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
     """The systems that are configured; the others are None, and what needs them says so."""
     argocd: ArgoCd | None = None
@@ -200,6 +212,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         code_host=code_host,
         argocd=argocd,
         pager=pager,
+        pager_incidents=_pager_incidents(settings, http),
         metrics=_metrics(settings, http),
         silences=_silences(settings, http),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),

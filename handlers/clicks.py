@@ -9,6 +9,7 @@ from handlers.blocks import modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
+    GIVE_BACK,
     MORE,
     TAKE,
     decode_entry,
@@ -40,10 +41,10 @@ def read_action(body: Body) -> Stored:
             }
         }
     chosen = (action.get("selected_option") or {}).get("value") if action.get("action_id") == MORE else None
-    taken = action.get("value") if action.get("action_id") == TAKE else chosen if decode_entry(chosen) == TAKE else None
-    if taken is not None and (incident_id := decode_incident(taken)):
+    pressed = decode_entry(chosen) or action.get("action_id")
+    if pressed in {TAKE, GIVE_BACK} and (incident_id := decode_incident(chosen or action.get("value"))):
         key = key_of(str(body.get("trigger_id")), user)
-        return "take", {"click": {"user": user, "channel": channel, "incident_id": incident_id, "key": key}}
+        return str(pressed), {"click": {"user": user, "channel": channel, "incident_id": incident_id, "key": key}}
     if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
         incident_id, value = thumb
         return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}

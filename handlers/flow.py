@@ -707,12 +707,20 @@ async def _look_at_effect(
         current,
         services.clients,
         now=services.now(),
-        # The watch's own signal is the state of the pods, which is looked at anyway.
-        signal_firing=False if firing is None and incident.source == "kubernetes" else firing,
+        signal_firing=_signal(services, incident, firing),
         policy=services.policy,
         resolves_after_s=source.resolves_after_s if source else 0,
         new_failures=new,
     )
+
+
+def _signal(services: Services, incident: Incident, firing: bool | None) -> bool | None:
+    """What the incident's own signal says, None where it says nothing."""
+    if firing is None and incident.source == "kubernetes":
+        return False  # the watch's own signal is the state of the pods, which is looked at anyway
+    if incident.source == "pagerduty" and services.clients.pager_incidents is not None:
+        return None  # an incident there stands until somebody ends it, which is what we do once the fix is verified
+    return firing
 
 
 async def _conclude(
@@ -828,18 +836,33 @@ async def stand_down(services: Services, incident_id: int) -> None:
     """Tell the pager that it is over; resolving what was never triggered changes nothing."""
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
-    if incident is None or incident.open or services.clients.pager is None:
+        others = await taking.of_others(db, incident_id)
+        place = await outbox.card_place(db, incident_id)
+    if incident is None or incident.open:
         return
-    await services.clients.pager.resolve(pager_key(incident_id))
+    if services.clients.pager is not None:
+        await services.clients.pager.resolve(pager_key(incident_id))
+    # Of others' incidents only those are ended whose failure a verified fix of ours ended.
+    if services.clients.pager_incidents is not None and incident.state is S.HEALED and others:
+        note = f"Healed by CodeHealer and verified. {await cards.permalink(services, place)}".strip()
+        for number in others:
+            await services.clients.pager_incidents.resolve(number, note)
 
 
 async def acknowledge(services: Services, incident_id: int) -> None:
     """Tell the pager that somebody is on it; acknowledging twice, or what was never triggered, changes nothing."""
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
-    if incident is None or not incident.open or services.clients.pager is None:
+        others = await taking.of_others(db, incident_id)
+        place = await outbox.card_place(db, incident_id)
+    if incident is None or not incident.open:
         return
-    await services.clients.pager.acknowledge(pager_key(incident_id))
+    if services.clients.pager is not None:
+        await services.clients.pager.acknowledge(pager_key(incident_id))
+    if services.clients.pager_incidents is not None and others:
+        note = f"Somebody is on it, says CodeHealer. {await cards.permalink(services, place)}".strip()
+        for number in others:
+            await services.clients.pager_incidents.acknowledge(number, note)
 
 
 # --- lesson -------------------------------------------------------------------------------------------------------

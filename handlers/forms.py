@@ -9,6 +9,7 @@ from handlers import replies
 from handlers.blocks import modals
 from handlers.blocks.card import (
     EDIT,
+    GIVE_BACK,
     LATER,
     SNOOZE,
     TAKE,
@@ -66,11 +67,11 @@ async def open_twice(services: Services, ack: Any, body: Body) -> None:
 
 
 async def open_more(services: Services, ack: Any, body: Body) -> None:
-    """An entry of the card's menu that opens a form; "I'm on it" opens none and is stored already."""
+    """An entry of the card's menu that opens a form; "I'm on it" and "Hand back" open none and are stored."""
     await ack()
     value = (body["actions"][0].get("selected_option") or {}).get("value")
     entry = decode_entry(value)
-    if entry == TAKE:
+    if entry in {TAKE, GIVE_BACK}:
         return
     found = await _asked_about(services, value)
     zone = await _timezone(services, str(body["user"]["id"])) if found and entry in {LATER, SNOOZE} else "UTC"

@@ -22,6 +22,7 @@ from handlers.blocks.card import (
     APPROVE_TWICE,
     DETAILS,
     FEEDBACK,
+    GIVE_BACK,
     MORE,
     REJECT,
     TAKE,
@@ -226,7 +227,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
 }
-STORED_ONLY = (APPROVE, TAKE)
+STORED_ONLY = (APPROVE, TAKE, GIVE_BACK)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A person takes over: by "I'm on it", by acknowledging the page, or by changing the target by hand.
+"""A person takes over: by "I'm on it", by acknowledging the page, or by changing the target by hand; and hands back.
 
 Nothing runs by itself for the incident from then on, and what was asked is withdrawn with the reason on the card. All
 of it is one transaction: a crash before it leaves the click to be handled again, one after it finds the incident taken.
@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, replies
 from handlers.services import Services
 from knowledge import correlation
+from knowledge.lifecycle import UNDER_WAY
 from knowledge.model import Alert, Incident, IncidentState
 from knowledge.redaction import redact
-from knowledge.store import approvals, audit, incidents
-from remediation.approvals import check_taking
+from knowledge.store import approvals, audit, executions, incidents
+from remediation.approvals import check_giving_back, check_taking
 
 S = IncidentState
 ON_IT = "a person is on it"
@@ -51,6 +52,38 @@ async def take(services: Services, click: Mapping[str, Any]) -> None:
             )  # fmt: skip
 
 
+async def give_back(services: Services, click: Mapping[str, Any]) -> None:
+    """One click on "Hand back": the failure is looked at again, and the policy decides as if nobody had taken it.
+
+    While a fix runs or is verified only the name goes; it ends as it would have ended.
+    """
+    person = await services.people.look_up(click["user"])
+    async with services.engine.begin() as db:
+        incident = await incidents.get(db, click["incident_id"], lock=True)
+        if incident is None or not incident.open:
+            await _tell(db, click, replies.OVER)
+            return
+        if not incident.assigned_to:
+            return  # the same click, delivered again
+        refusal = check_giving_back(person, incident.assigned_to, services.policy, incident.target)
+        if refusal:
+            await _tell(db, click, refusal)
+            return
+        again = incident.state not in UNDER_WAY
+        state = S.DIAGNOSING if again else incident.state
+        moved = await incidents.move(db, incident, state, by_hand="", assigned_to="")
+        if moved is None:
+            return
+        await approvals.withdraw_open(db, incident.id, f"<@{person.id}> handed it back")
+        await audit.record(db, "incident.handed_back", actor=person.id, incident_id=incident.id)
+        await cards.show(db, services, moved)
+        if again:
+            await services.jobs.enqueue(
+                db, "gather_evidence", lock=f"incident:{incident.id}", once=f"gather_evidence:{incident.id}",
+                incident_id=incident.id,
+            )  # fmt: skip
+
+
 async def hand_over(
     db: AsyncConnection, services: Services, incident: Incident, *, why: str, by: str, assigned_to: str = ""
 ) -> Incident | None:
@@ -62,11 +95,24 @@ async def hand_over(
     if moved is None:
         return None
     await approvals.withdraw_open(db, incident.id, why)
-    await audit.record(db, "incident.by_hand", actor=by, incident_id=incident.id, why=why)
+    # What people approved and has not begun does not begin any more; its job finds it refused and says so.
+    held = await executions.hold_back(db, incident.id, why)
+    await audit.record(db, "incident.by_hand", actor=by, incident_id=incident.id, why=why, held_back=held)
     await cards.show(db, services, moved)
     if waited and not moved.assigned_to:
         await cards.call_people(db, services, moved)
     return moved
+
+
+async def of_others(db: AsyncConnection, incident_id: int) -> list[str]:
+    """PagerDuty's ids of the incidents there that this one was told of, without what we opened ourselves."""
+    found = await incidents.alerts_of(db, incident_id)
+    ids = [
+        str(alert.labels.get("incident_id") or "")
+        for alert in found
+        if alert.source == "pagerduty" and alert.trusted and not PAGER_KEY.fullmatch(alert.fingerprint)
+    ]
+    return list(dict.fromkeys(filter(None, ids)))
 
 
 async def on_pager(db: AsyncConnection, services: Services, alert: Alert) -> bool:

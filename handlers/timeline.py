@@ -165,6 +165,7 @@ _AUDITED: dict[str, tuple[int, Callable[[str, Mapping[str, Any]], str]]] = {
     "incident.looked_again": (1, lambda by, _: f"{by} asked to look again"),
     "incident.left_alone": (11, lambda _, __: "Handed to people: the job that it waited for was given up"),
     "incident.by_hand": (5, lambda by, said: f"A person's work from here on ({by}): {_why(said)}"),
+    "incident.handed_back": (5, lambda by, _: f"{by} handed it back"),
     "incident.resolved": (11, lambda _, said: f"Closed: {md.inline(str(said.get('why', '')), 300)}"),
     "incident.dismissed": (11, lambda _, said: f"Dismissed: {md.inline(str(said.get('why', '')), 300)}"),
     "approval.vote": (5, lambda by, _: f"{by} approved"),

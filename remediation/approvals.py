@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from knowledge.model import Action, Approval, ApprovalState
+from knowledge.model import Action, Approval, ApprovalState, Target
 from remediation.approvers import ids, lists_in_force
 from remediation.policy import environment_of
 from remediation.policy_file import Approvers, Environment, Limits, Policy
@@ -157,6 +157,18 @@ def check_change(
 def check_taking(user: Person) -> str:
     """ "" when the person may say "I'm on it": anybody of the workspace, since it only stops what would run."""
     return _nobody_we_know(user).replace("decide", "take this over")
+
+
+def check_giving_back(user: Person, assigned_to: str, policy: Policy, target: Target | None) -> str:
+    """ "" when the person may let the bot work again on what somebody took over: that person, or an approver there."""
+    refusal = _nobody_we_know(user).replace("decide", "hand this back")
+    if refusal or user.id == assigned_to:
+        return refusal
+    lists = lists_in_force(policy, environment_of(policy, target.environment if target else "prod")[1], "")
+    of_person = {user.id, *user.groups, *user.channels}
+    if all(of_person & set(ids(one)) for one in lists):
+        return ""
+    return f"<@{assigned_to}> is on it, and hands it back; so may those who approve fixes here."
 
 
 def still_approved(approval: Approval, people: Sequence[Person], policy: Policy, action: Action) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from knowledge.errors import CodeHealerError
 from knowledge.model import Incident, Target
-from remediation import between, dispatching, gitops, kube, revisions, rotation
+from remediation import between, culprits, dispatching, gitops, kube, revisions, rotation
 from remediation.between import Between
 from remediation.budgets import Budgets
 from remediation.gitops import GitOps
@@ -62,11 +62,14 @@ class Context:
     service: Service | None = None
     # Why the service's build could not be dispatched without its cache; "" where it could, or has none.
     build_problem: str = ""
+    culprit: culprits.Culprit | str = ""  # of a red run: the commit that broke it, or why none is known
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """The target and, as the services table names them, what deploys it: a fix may be for either."""
         others = self.gitops.targets if self.gitops else ()
+        if isinstance(self.culprit, culprits.Culprit):
+            others = (*others, self.culprit.target)
         return (self.target, *(one for one in others if one != self.target))
 
 
@@ -77,7 +80,12 @@ async def gather(
     if target.kind == "WorkflowRun":
         service = service_of(policy, target)
         found = await _gather_run(incident, target, clients, now, job_log)
-        return replace(found, service=service, build_problem=await _build_problem(service, target, clients))
+        return replace(
+            found,
+            service=service,
+            build_problem=await _build_problem(service, target, clients),
+            culprit=await _culprit(found.run, service, target, clients),
+        )
     if target.kind == "Application":
         return await _gather_application(incident, target, policy, clients, now)
     return await _gather_workload(incident, target, policy, clients, now)
@@ -103,6 +111,16 @@ async def _gather_run(
         jobs=tuple(jobs),
         log_says=log_says(job_log),
     )
+
+
+async def _culprit(
+    run: Json | None, service: Service | None, target: Target, clients: Clients
+) -> culprits.Culprit | str:  # fmt: skip
+    """With the namespace of the service's row: its branch is of one family with its workload and application."""
+    if run is None or clients.code_host is None:
+        return ""
+    namespace = service.namespace if service else target.namespace
+    return await culprits.look(clients.code_host, run, replace(target, namespace=namespace))
 
 
 async def _build_problem(service: Service | None, target: Target, clients: Clients) -> str:

@@ -103,8 +103,20 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Busy(f"The lease on {key} ended while the target was looked at; nothing was done yet.")
     if not await services.store.start_execution(execution.id, snapshot=dict(ready.snapshot), fencing_token=token):
-        raise Overtaken(f"Execution {execution.id} was started or taken over by another worker.")
+        return await _not_started(execution, services, token)
     return await _act(execution, dict(ready.snapshot), remediator, services, token)
+
+
+async def _not_started(execution: Execution, services: ExecutionServices, token: int) -> Outcome:
+    """What came between the look and the start: a person's word, the kill switch, or another worker."""
+    current = await services.store.take_execution(execution.id, fencing_token=token)
+    if current is None or current.state is ExecutionState.STARTED:
+        raise Overtaken(f"Execution {execution.id} was started or taken over by another worker.")
+    if current.state is ExecutionState.QUEUED:
+        raise Busy("It was held back in the moment in which it would have started; nothing was done yet.")
+    outcome = current.outcome or Outcome(False, False, "It ended without a stored outcome.")
+    await _tell(services, outcome.detail)
+    return outcome
 
 
 async def _resume(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:

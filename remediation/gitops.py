@@ -105,13 +105,17 @@ def crossed(compared: Json) -> Crossed:
     files = [str(f.get("filename") or "") for f in compared.get("files") or []]
     commits = int(compared.get("total_commits") or len(compared.get("commits") or []))
     migrations = [name for name in files if _MIGRATION.search(name)]
-    words = f"Between them lie {commits} commits that change {len(files)} files."
+    words = f"Between them: {_count(commits, 'commit')}, {_count(len(files), 'file')}."
     if migrations:
         named = ", ".join(migrations[:3])
         return Crossed(words, f"A database migration lies between, and it is not taken back: {named}.")
     if len(files) >= MOST_FILES:
         return Crossed(words, f"A database migration cannot be ruled out: GitHub lists {MOST_FILES} files and no more.")
-    return Crossed(f"{words} No database migration is among them.")
+    return Crossed(f"{words} No database migration.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 async def _with_revert(found: GitOps, application: Json, service: Service, clients: Clients) -> GitOps:

@@ -49,6 +49,8 @@ def _steady(pod: Json) -> bool:
     return kube.is_ready(pod) and kube.restarts(pod) == 0
 
 
+# What changes the cluster behind Git's back: Git still has what was taken out of service.
+_PUT_BACK = frozenset({"k8s_rollback", "k8s_update_image"})
 _ROLLBACKS = frozenset({"k8s_rollback", "argocd_rollback", "github_revert_pr"})
 
 
@@ -69,6 +71,8 @@ def _held_back(action: str, signs: frozenset[Sign], context: Context) -> str:
             return "nothing shows that its pods are stuck or have read an old configuration"
         if _more_work_than_capacity(signs):
             return "there is more work than the pods can do, and pods that start are cold"
+    if action == "github_revert_pr" and context.run is not None and isinstance(context.culprit, str):
+        return context.culprit or "the commit that broke it is not known"
     if action in _ROLLBACKS and context.pods and all(map(_steady, context.pods)):
         return "every pod is ready and none was restarted, so there is nothing to roll back from"
     if action == "k8s_scale":
@@ -154,6 +158,12 @@ def _sync_failed_in_passing(context: Context) -> str:
     return "the application shows no passing fault: a sync would meet the same again"
 
 
+def _fails_again(context: Context) -> str:
+    """A commit is only reverted for what the commit did: a passing fault would blame whoever pushed last."""
+    return "the job's log shows a passing fault" if context.log_says == "transient" else ""
+
+
+_REVERT_THE_COMMIT = (Candidate("github_revert_pr", _fails_again),)
 # Taking a release back where it came from; the pull request is for where Argo CD would undo everything else.
 _THROUGH_GIT = (Candidate("argocd_rollback", _always), Candidate("github_revert_pr", _always))
 
@@ -202,6 +212,9 @@ CANDIDATES: Mapping[FailureKind, tuple[Candidate, ...]] = {
         Candidate("github_rerun", _log_shows_transient),
         Candidate("k8s_restart_rollout", _configuration_unchanged),
     ),
+    FailureKind.TEST_FAILURE: _REVERT_THE_COMMIT,
+    FailureKind.COMPILE_LINT: _REVERT_THE_COMMIT,
+    FailureKind.BUILDFAILURE: _REVERT_THE_COMMIT,
     FailureKind.BUILDCACHEERROR: (Candidate("docker_clear_cache", _always),),
     FailureKind.ARGOCD_SYNC: (Candidate("argocd_sync", _sync_failed_in_passing),),
     FailureKind.ARGOCD_DEGRADED: (
@@ -328,6 +341,8 @@ def _fits(
     held = loop_broken(loop, entry.name)
     if held:
         return held
+    if entry.name == "argocd_sync" and any(a.action in _PUT_BACK and a.verdict == "verified" for a in loop):
+        return "an earlier version was put back here today, and a sync would deploy again what Git still has"
     if any(a.action == entry.name and a.verdict in {"not_verified", "worse", "undone"} for a in loop):
         return "it was tried on this target and did not help"
     record = records.get(entry.name)

@@ -174,7 +174,11 @@ class ArgoCd(Protocol):
 
 
 class Pager(Protocol):
-    """PagerDuty's Events API v2; one `dedup_key` an incident of ours."""
+    """PagerDuty's Events API v2; one `dedup_key` an incident of ours.
+
+    Its three verbs are all that there are: a second `trigger` of a key adds an event to the open alert, whose summary
+    and severity stay those of the first.
+    """
 
     async def trigger(
         self, dedup_key: str, summary: str, *, severity: str = "error", source: str = "codehealer", link: str = "",
@@ -186,6 +190,18 @@ class Pager(Protocol):
     async def resolve(self, dedup_key: str) -> None: ...
 
     async def aclose(self) -> None: ...
+
+
+class PagerIncidents(Protocol):
+    """Incidents that others opened in PagerDuty, by PagerDuty's own id."""
+
+    async def acknowledge(self, incident_id: str, note: str) -> bool:
+        """False where nobody has to any more: nothing was changed then."""
+        ...
+
+    async def resolve(self, incident_id: str, note: str) -> bool:
+        """False where it is resolved already."""
+        ...
 
 
 class RepositorySecrets(Protocol):
@@ -296,6 +312,7 @@ class Clients:
     code_host: CodeHost | None = None
     argocd: ArgoCd | None = None
     pager: Pager | None = None
+    pager_incidents: PagerIncidents | None = None
     metrics: Metrics | None = None
     silences: Silences | None = None
     status_pages: StatusPages | None = None

@@ -100,8 +100,11 @@ def _problem(body: Json, configured: ServiceSecret) -> str:
 
 
 def _users_problem(reading: list[Json], target: Target, policy: Policy) -> str:
-    """Only what the services table lists as this service's own: the rules, the lease and the dry run that are looked at
-    are the target's, and another service has its own."""
+    """Only what the services table lists as this service's own, in this place.
+
+    The rules and the dry run that are looked at are the target's; the lease is the service's (`Target.family`), so it
+    covers every workload that is restarted.
+    """
     if len(reading) > MAX_USERS:
         return f"{len(reading)} workloads read it, more than {MAX_USERS}"
     listed = {

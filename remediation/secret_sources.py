@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from knowledge.errors import Refused, Unavailable
@@ -30,7 +31,8 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,1
 class SecretSource(BaseModel):
     """Exactly one of `file` (absolute path) and `command` (argument list, never a shell).
 
-    `env` names the variables of the bot's environment that the command may see; `seconds` is its deadline.
+    `env` names the variables of the bot's environment, or of its `.env` file, that the command may see; `seconds` is
+    its deadline.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,7 +121,9 @@ def _read(source: SecretSource) -> bytes:
 
 async def _from_command(source: SecretSource) -> bytes:
     """The command's standard output. Its error output goes nowhere: it may hold the secret."""
-    environment = {key: os.environ[key] for key in (*PLAIN_VARIABLES, *source.env) if key in os.environ}
+    # As for the bot's own settings: what the environment does not have may stand in .env.
+    known = {**dotenv_values(".env"), **os.environ}
+    environment = {key: value for key in (*PLAIN_VARIABLES, *source.env) if (value := known.get(key)) is not None}
     try:
         process = await asyncio.create_subprocess_exec(
             *source.command,

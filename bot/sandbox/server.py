@@ -234,6 +234,8 @@ def environment(root: str, tokens: Tokens, bot_port: int, kubeconfig: Path, poli
         "ARGOCD_TOKEN": tokens.argocd,
         "PAGERDUTY_ROUTING_KEY": tokens.pagerduty_routing_key,
         "PAGERDUTY_BASE_URL": f"{root}/pagerduty",
+        "PAGERDUTY_TOKEN": tokens.pagerduty_token,
+        "PAGERDUTY_FROM": "codehealer@acme.example",
         "PAGERDUTY_WEBHOOK_SECRET": tokens.pagerduty_webhook_secret,
         "PROMETHEUS_URL": f"{root}/prometheus",
         "ALERTMANAGER_URL": f"{root}/alertmanager",

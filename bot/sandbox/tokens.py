@@ -23,5 +23,6 @@ class Tokens:
     argocd: str = field(default_factory=_random)
     kubernetes: str = field(default_factory=_random)
     pagerduty_routing_key: str = field(default_factory=lambda: secrets.token_hex(16))
+    pagerduty_token: str = field(default_factory=lambda: secrets.token_hex(10))
     pagerduty_webhook_secret: str = field(default_factory=lambda: secrets.token_hex(20))
     webhook: str = field(default_factory=_random)

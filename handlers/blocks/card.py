@@ -22,6 +22,7 @@ from knowledge.model import (
     Decision,
     Diagnosis,
     Execution,
+    ExecutionState,
     Incident,
     IncidentState,
     Plan,
@@ -36,13 +37,14 @@ from knowledge.model.failing import CLOSED_STATES
 
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
-APPROVE_TWICE, MORE, TAKE = "approve_twice", "more", "take"
+APPROVE_TWICE, MORE, TAKE, GIVE_BACK = "approve_twice", "more", "take", "give_back"
 EDIT, LATER, SNOOZE = "edit", "later", "snooze"
 MENU: dict[str, str] = {
     EDIT: "Edit…",
     LATER: "Approve for later…",
     SNOOZE: "Snooze…",
     TAKE: "I'm on it",
+    GIVE_BACK: "Hand back",
 }
 MOST_TEXT = 3000  # chat.update takes 4,000
 
@@ -405,6 +407,8 @@ def _asks(view: CardView) -> list[str]:
         by = f" by {m.mention(approval.snoozed_by)}" if approval.snoozed_by else ""
         then = m.date(approval.snoozed_until, view.now)
         may = f"Put off until {then}{by}; it asks again then. {who} may still approve."
+    if view.decision is not None and any(rule.rule == "dry-run" and not rule.passed for rule in view.decision.rules):
+        may = f"{may} Dry run: nothing will be changed."
     if approval.needed < 2:
         return [f"*Decision:* {may}"]
     by = f" ({m.people(approval.approved_by, 'and')})" if have else ""
@@ -519,9 +523,13 @@ def _why_a_person(view: CardView) -> str:
         return f"The fix was rejected{by}. {_note(view, m.inline(reason_words(approval.reason), 240, ''))}".rstrip()
     if view.incident.assigned_to:
         asked = approval is not None and approval.state is ApprovalState.WITHDRAWN
-        return f"{m.mention(view.incident.assigned_to)} is on it.{' What was asked is withdrawn.' if asked else ''}"
+        held = view.execution is not None and view.execution.state is ExecutionState.REFUSED
+        rest = " What was asked is withdrawn." if asked else " What was approved was not started." if held else ""
+        return f"{m.mention(view.incident.assigned_to)} is on it.{rest}"
     if approval is not None and approval.state is ApprovalState.EXPIRED:
         return f"Nobody decided until {m.date(approval.until, view.now)}."
+    if view.execution is not None and outcome is not None and pretended(view.execution):
+        return m.inline(outcome.detail, 240)
     if outcome is not None and not outcome.ok:
         return f"The fix failed. {m.inline(outcome.detail, 220, '')}".rstrip()
     if view.decided_note:
@@ -577,7 +585,7 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     if state in CLOSED_STATES or view.observing or not answered(view):
         return []
     details = _button(DETAILS, "Details", encode(i=view.incident.id), f"Details of incident {view.incident.id}")
-    on_it = _button(TAKE, MENU[TAKE], encode(i=view.incident.id), "I am on it: nothing runs by itself from now on")
+    on_it = _on_it(view.incident)
     approval = view.approval
     if state is not S.WAITING or approval is None:
         return [details, on_it]
@@ -588,6 +596,14 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
         return [details, on_it]
     reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
     return [_approve(view, value), reject, details, _menu(view, approval)]
+
+
+def _on_it(incident: Incident) -> dict[str, Any]:
+    """Who is on it can hand it back; a person's work that nobody has put their name to can still be taken."""
+    value = encode(i=incident.id)
+    if incident.assigned_to:
+        return _button(GIVE_BACK, MENU[GIVE_BACK], value, "Hand it back: I look again, and what policy allows may run")
+    return _button(TAKE, MENU[TAKE], value, "I am on it: nothing runs by itself from now on")
 
 
 def _approve(view: CardView, value: str) -> dict[str, Any]:
@@ -602,7 +618,8 @@ def _approve(view: CardView, value: str) -> dict[str, Any]:
 
 def _menu(view: CardView, approval: Approval) -> dict[str, Any]:
     """What else can be done about an open request. Its entries' values carry what the buttons' values do."""
-    entries = [name for name in MENU if name != EDIT or view.editable]
+    absent = {TAKE if view.incident.assigned_to else GIVE_BACK, *(() if view.editable else (EDIT,))}
+    entries = [name for name in MENU if name not in absent]
     return {
         "type": "overflow",
         "action_id": MORE,
@@ -668,6 +685,18 @@ def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, A
     }
 
 
+def pretended(execution: Execution) -> bool:
+    """A dry run: it was tried and nothing was begun."""
+    done = execution.state is ExecutionState.ACTED and execution.started_at is None
+    return done and execution.outcome is not None and not execution.outcome.changed
+
+
+def made_link(execution: Execution | None) -> str:
+    """A link to the pull request that a fix opened, "" without one: a person merges it there."""
+    url = str((execution.outcome.mark if execution and execution.outcome else {}).get("url") or "")
+    return m.link(url, "Pull request") if m.safe_url(url) else ""
+
+
 def _small_print(view: CardView) -> str:
     if view.diagnosis is None:
         return ""
@@ -680,6 +709,8 @@ def _small_print(view: CardView) -> str:
         parts.append(REACT)
     if view.source_link:
         parts.append(m.link(view.source_link, "Source"))
+    if made := made_link(view.execution):
+        parts.append(made)
     if view.channel_link:
         parts.append(m.link(view.channel_link, "Thread"))
     return " · ".join(parts)

@@ -16,7 +16,9 @@ from handlers.blocks.card import (
     decision_lines,
     feedback_block,
     lead,
+    made_link,
     percent,
+    pretended,
     reason_words,
     responsible_people,
 )
@@ -37,6 +39,7 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.runbooks import Runbook
+from remediation.remediators import REMEDIATORS
 
 _CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 
@@ -106,6 +109,8 @@ PROGRESS: dict[ExecutionState, str] = {
     ExecutionState.REFUSED: "Not done: the target is no longer as it was when the fix was proposed.",
     ExecutionState.UNDONE: "Undone: the state before the fix is restored.",
 }
+
+PRETENDED = "Tried without effect."
 
 VERDICTS: dict[str, str] = {
     "verified": "✅ Verified: the failure is gone.",
@@ -287,17 +292,23 @@ def _left_out(have: int, most: int, what: str) -> list[str]:
 def progress_reply(view: CardView, execution: Execution) -> Card:
     """One line on what an execution is doing: the action, its state, and the outcome's sentence."""
     action = execution.action
-    preview = view.plan.preview if view.plan else ""
-    what = m.inline(preview, 240, "") or f"{m.inline(action.name, 60)} on {m.inline(action.target.key, 160)}"
+    # The card says in full what is done; here it is told from what else was tried.
+    title = REMEDIATORS[action.name].title if action.name in REMEDIATORS else action.name
+    what = f"{m.inline(title, 80)} · {m.inline(action.target.key, 160)}"
     at = execution.finished_at or execution.started_at
     lines = [f"*{what.replace('*', '∗')}*"]
-    lines.append(f"{PROGRESS[execution.state]}{f' {m.date(at, view.now)}' if at else ''}")
+    lines.append(f"{PRETENDED if pretended(execution) else PROGRESS[execution.state]}{_at(at, view)}")
     if execution.outcome is not None:
         if execution.outcome.ok and not execution.outcome.changed:
             lines.append("Nothing was changed.")
         lines.append(m.inline(execution.outcome.detail, 400, "No further detail."))
+        lines += filter(None, [made_link(execution)])
     name = f"progress-{view.incident.id}-{execution.id}-{execution.state.value}"
     return _card("", [m.section(name, lines)], lines)
+
+
+def _at(at: datetime | None, view: CardView) -> str:
+    return f" {m.date(at, view.now)}" if at else ""
 
 
 def verification_reply(view: CardView, verification: Verification) -> Card:

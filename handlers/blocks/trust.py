@@ -30,13 +30,16 @@ def demoted(case: Case, before: Grant) -> Card:
 
 def shadow_words(shadow: Shadow) -> str:
     """What would have run by itself, against what people did; "" where nobody decided yet."""
-    tried = shadow.worked + shadow.failed + shadow.rejected
-    if not tried:
-        return ""
-    return (
-        f"Of {m.counted(tried, 'time')} that a fix would have run by itself in automatic mode, people approved it and"
-        f" it worked {shadow.worked}, it failed {shadow.failed}, and people rejected it {shadow.rejected}."
-    )
+    tried, shown = shadow.worked + shadow.failed + shadow.rejected, shadow.liked + shadow.disliked
+    said = []
+    if tried:
+        said.append(
+            f"Of {m.counted(tried, 'time')} that a fix would have run by itself in automatic mode, people approved it"
+            f" and it worked {shadow.worked}, it failed {shadow.failed}, and people rejected it {shadow.rejected}."
+        )
+    if shown:
+        said.append(f"Where it was only suggested, people gave it 👍 {shadow.liked} and 👎 {shadow.disliked} times.")
+    return " ".join(said)
 
 
 def would_have(plan: Plan) -> str:

@@ -53,7 +53,8 @@ class Target:
     def family(self) -> str:
         """Identity for leases and the loop breaker: a service's workload, application and branch share it.
 
-        A fix of one changes the others. What stands alone, as a CI run, or has no service, has its own key.
+        A fix of one changes the others. What stands alone, as a CI run, or has no service, has its own key. Versions
+        that run side by side exclude each other by it: a test freezes it, and a change takes the old key as well.
         """
         if not self.service or self.kind not in FAMILY:
             return self.key

@@ -10,14 +10,30 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, RowMapping, and_, bindparam, case, func, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Interval,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Target, Verification
 from knowledge.model.failing import FAMILY
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import approvals, executions, leases, verifications
+from knowledge.store.switches import PAUSED
+from knowledge.store.tables import approvals, executions, leases, switches, verifications
 
 
 def execution_of(row: RowMapping) -> Execution:
@@ -127,7 +143,10 @@ _FENCED = (
 )
 _TAKE = _FENCED.returning(executions)
 _START = (
-    _FENCED.where(executions.c.state == ExecutionState.QUEUED)
+    _FENCED.where(
+        executions.c.state == ExecutionState.QUEUED,
+        ~exists().where(switches.c.name == PAUSED, cast(switches.c.value, Boolean)),
+    )
     .values(
         state=ExecutionState.STARTED,
         snapshot=bindparam("found", type_=executions.c.snapshot.type),
@@ -155,9 +174,32 @@ async def take(db: AsyncConnection, execution_id: int, *, fencing_token: int) ->
 
 
 async def start(db: AsyncConnection, execution_id: int, *, fencing_token: int, snapshot: Mapping[str, Any]) -> bool:
-    """Queued to started: from here on the side effect may have happened. False: not queued any more, or fenced off."""
+    """Queued to started: from here on the side effect may have happened.
+
+    False: not queued any more (held back or begun), fenced off, or everything is paused by now. One statement, so
+    nothing can be said between this last look and the start.
+    """
     started = await db.execute(_START, {"wanted": execution_id, "with_token": fencing_token, "found": dict(snapshot)})
     return started.scalar_one_or_none() is not None
+
+
+async def hold_back(db: AsyncConnection, incident_id: int, why: str) -> list[int]:
+    """Refuse what is queued for an incident, in the transaction that says why; the executions that it met in time.
+
+    The worker's start and this are compare-and-sets on one row: whichever is first holds. It needs no token, since
+    nothing has been begun.
+    """
+    held = await db.execute(
+        update(executions)
+        .where(executions.c.incident_id == incident_id, executions.c.state == ExecutionState.QUEUED)
+        .values(
+            state=ExecutionState.REFUSED,
+            outcome=to_json(Outcome(ok=False, changed=False, detail=f"Not started: {why}.")),
+            finished_at=func.now(),
+        )
+        .returning(executions.c.id)
+    )
+    return [int(number) for number in held.scalars()]
 
 
 async def finish(

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind
-from knowledge.store.tables import approvals, decisions, incidents, knowledge_items, plans, trust
+from knowledge.store.tables import approvals, decisions, feedback, incidents, knowledge_items, plans, trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,16 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What would have run by itself, against what people did: approved and it worked, approved in vain, or rejected."""
+    """What would have run by itself, against what people did: approved and it worked, approved in vain, or rejected.
+
+    Where nobody was asked, as in suggest mode, their thumbs stand for it: incidents with more 👍, and with more 👎.
+    """
 
     worked: int
     failed: int
     rejected: int
+    liked: int = 0
+    disliked: int = 0
 
 
 def _is(case: Case) -> tuple[ColumnElement[bool], ...]:
@@ -116,8 +121,12 @@ async def counted(db: AsyncConnection, case: Case, *, since: datetime | None = N
 async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = None) -> Shadow:
     """Over the decisions that would have run by themselves; what nobody decided or is not known yet counts nowhere."""
     outcome = knowledge_items.c.outcome
+    asked = approvals.c.id.is_not(None)
+    thumbs = select(func.sum(feedback.c.value)).where(feedback.c.incident_id == incidents.c.id).scalar_subquery()
     query = (
         select(
+            func.count().filter(not_(asked), thumbs > 0).label("liked"),
+            func.count().filter(not_(asked), thumbs < 0).label("disliked"),
             func.count().filter(and_(approvals.c.state == "approved", outcome == "verified")).label("worked"),
             func.count()
             .filter(and_(approvals.c.state == "approved", outcome.in_(["not_verified", "worse", "failed"])))
@@ -125,7 +134,7 @@ async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = 
             func.count().filter(and_(approvals.c.state == "rejected", _of_the_fix())).label("rejected"),
         )
         .select_from(decisions.join(plans, plans.c.id == decisions.c.plan_id))
-        .join(approvals, approvals.c.plan_id == plans.c.id)
+        .outerjoin(approvals, approvals.c.plan_id == plans.c.id)
         .join(incidents, incidents.c.id == decisions.c.incident_id)
         .outerjoin(knowledge_items, knowledge_items.c.incident_id == incidents.c.id)
         .where(decisions.c.shadow, decisions.c.created_at >= since, incidents.c.flagged.is_(False))
@@ -138,7 +147,7 @@ async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = 
             incidents.c.environment == case.environment,
         )
     row = (await db.execute(query)).one()
-    return Shadow(row.worked, row.failed, row.rejected)
+    return Shadow(row.worked, row.failed, row.rejected, row.liked, row.disliked)
 
 
 def _of_the_fix() -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """What surrounds a failing workload, looked at where the symptom points there: nodes, autoscaler, volumes, quota."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -15,6 +16,9 @@ MAX_CLAIMS = 5
 MAX_EVENTS = 10
 # A node's older events are of other failures.
 NODE_EVENTS_WITHIN = timedelta(hours=1)
+# What the kernel writes when one container reaches its own limit; the node itself has memory left.
+_OWN_LIMIT = re.compile(r"\AMemory cgroup out of memory: Killed process \d+ \(([^)]*)\)")
+_KILLED = 137
 
 
 async def nodes(place: Place, pods: Sequence[Json]) -> str:
@@ -25,7 +29,7 @@ async def nodes(place: Place, pods: Sequence[Json]) -> str:
     if "" in names:
         lines += _closed(await place.cluster.list(place.name, "Node", ""))
     wanted = [name for name in names if name][:MAX_NODES]
-    for part in await asyncio.gather(*(_node(place, name) for name in wanted)):
+    for part in await asyncio.gather(*(_node(place, name, pods) for name in wanted)):
         lines += part
     return "\n".join(lines)
 
@@ -36,7 +40,7 @@ def _closed(found: Sequence[Json]) -> list[str]:
     return lines + [line for node in shut[:MAX_CLOSED_NODES] for line in texts.node_lines(node)]
 
 
-async def _node(place: Place, name: str) -> list[str]:
+async def _node(place: Place, name: str, pods: Sequence[Json]) -> list[str]:
     node, events = await asyncio.gather(
         place.cluster.get(place.name, "Node", "", name),
         # The kubelet and the node controller write a node's events into the default namespace.
@@ -45,7 +49,11 @@ async def _node(place: Place, name: str) -> list[str]:
         ),
     )
     # A node that is well is nothing to read about.
-    recent = [event for event in events if event.get("type") == "Warning" and _recent(event, place.now)]
+    recent = [
+        event
+        for event in events
+        if event.get("type") == "Warning" and _recent(event, place.now) and not of_another(event, place.workload, pods)
+    ]
     if texts.takes_pods(node) and not recent:
         return []
     rows = texts.event_table(recent, place.now, most=MAX_EVENTS).split("\n") if recent else []
@@ -55,6 +63,25 @@ async def _node(place: Place, name: str) -> list[str]:
 def _recent(event: Json, now: datetime) -> bool:
     at = kube.when(texts.event_time(event))
     return at is not None and now - at <= NODE_EVENTS_WITHIN
+
+
+def of_another(event: Json, workload: Json | None, pods: Sequence[Json]) -> bool:
+    """Whether a node's event is about a container that reached its own memory limit, and nothing says it is ours.
+
+    A node tells of all that run on it: a neighbour's end would read as the cause of ours.
+    """
+    found = _OWN_LIMIT.match(str(event.get("message") or ""))
+    if found is None:
+        return False
+    ours = {kube.name_of(workload)} if workload else set()
+    for pod in pods:
+        ours.update(str(one.get("name")) for one in (pod.get("spec") or {}).get("containers") or [])
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            for state in (status.get("state") or {}, status.get("lastState") or {}):
+                ended = state.get("terminated") or {}
+                if ended.get("reason") == "OOMKilled" or ended.get("exitCode") == _KILLED:
+                    return False
+    return found[1] not in ours
 
 
 async def autoscalers(place: Place, pods: Sequence[Json]) -> str:  # noqa: ARG001  one of several parts of one signature

@@ -1,11 +1,11 @@
 """What the Argo CD remediators share: looking, waiting for an operation, and telling ours from another's."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from knowledge.errors import Refused, Unavailable
+from knowledge.errors import Conflict, Refused, Unavailable
 from knowledge.model import Action, Outcome, RuleResult
 from remediation.argocd_state import FAILED, history, sync_status
 from remediation.context import Context
@@ -71,6 +71,30 @@ def another_began(application: Json, snapshot: Mapping[str, Any]) -> bool:
     return now.running or now.started_at != snapshot["operation_started"]
 
 
+async def before_the_write(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    """The application just before an operation is asked for; Conflict where it is not as it was at the preflight.
+
+    Argo CD's API takes no precondition, so what is left between this look and the request is one round trip.
+    """
+    name = action.target.name
+    application = await argocd(clients).application(name)
+    now = snapshot_of(application)
+    if sync_status(application).running or now["operation_started"] != snapshot["operation_started"]:
+        raise Conflict(f"Another operation began on {name} just now, so nothing was started. Diagnose again.")
+    if (now["deployed_id"], now["deployed_revision"]) != (snapshot["deployed_id"], snapshot["deployed_revision"]):
+        raise Conflict(f"Another revision of {name} was deployed just now, so nothing was started. Diagnose again.")
+    return application
+
+
+def operation_revision(application: Json) -> str:
+    """The revision of the operation that is requested, in progress or last; "" of a dry run."""
+    state = (application.get("status") or {}).get("operationState") or {}
+    sync = (application.get("operation") or state.get("operation") or {}).get("sync") or {}
+    if sync.get("dryRun"):
+        return ""
+    return str(sync.get("revision") or (state.get("syncResult") or {}).get("revision") or "")
+
+
 async def ended(clients: Clients, name: str, since: str) -> Json:
     """The application when an operation that was started after `since` has ended. Unavailable: none has."""
     try:
@@ -111,5 +135,28 @@ async def back(action: Action, snapshot: Mapping[str, Any], clients: Clients) ->
     if sync_status(application).running:
         return Outcome(False, False, "An operation is in progress on it; it was not undone.")
     await argocd(clients).rollback(name, int(deployed_id))
+    return _went_back(name, snapshot)
+
+
+def _went_back(name: str, snapshot: Mapping[str, Any]) -> Outcome:
     revision = str(snapshot.get("deployed_revision", ""))[:10]
-    return Outcome(True, True, f"Rolled {name} back to {revision}, which was deployed before.", {"id": deployed_id})
+    done = f"Rolled {name} back to {revision}, which was deployed before."
+    return Outcome(True, True, done, {"id": snapshot.get("deployed_id")})
+
+
+async def went_back(
+    action: Action, snapshot: Mapping[str, Any], clients: Clients, *, still_ours: Callable[[Json], bool]
+) -> Outcome | None:
+    """Whether `back` was asked for, by the one operation that Argo CD remembers.
+
+    While that is the one that is to be taken back (`still_ours`), it surely was not; behind somebody else's operation
+    it may have been, which is None.
+    """
+    try:
+        application = await argocd(clients).application(action.target.name)
+    except Unavailable:
+        return None
+    if still_ours(application):
+        return Outcome(False, False, "No rollback was started.")
+    went = operation_revision(application) == snapshot.get("deployed_revision")
+    return _went_back(action.target.name, snapshot) if went else None

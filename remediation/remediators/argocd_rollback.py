@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from knowledge.errors import Unavailable
+from knowledge.errors import Conflict, Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation.argocd_state import (
     FAILED,
@@ -117,6 +117,9 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
+    application = await _argocd.before_the_write(action, snapshot, clients)
+    if reason := why_not(application):
+        raise Conflict(f"Not rolled back: {reason}.")
     await _argocd.argocd(clients).rollback(action.target.name, parameters_as(Rollback, action).id)
     return _done(action)
 
@@ -135,14 +138,12 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
         return None
     if not _argocd.another_began(application, snapshot):
         return Outcome(False, False, "No rollback was started.")
-    return _done(action) if _operation_revision(application) == parameters_as(Rollback, action).revision else None
+    return _done(action) if _asked_for(application, action) else None
 
 
-def _operation_revision(application: Json) -> str:
-    """The revision of the operation that is requested, in progress or last."""
-    state = (application.get("status") or {}).get("operationState") or {}
-    operation = application.get("operation") or state.get("operation") or {}
-    return str((operation.get("sync") or {}).get("revision") or (state.get("syncResult") or {}).get("revision") or "")
+def _asked_for(application: Json, action: Action) -> bool:
+    """Whether the operation that Argo CD remembers is one to the revision that this action goes back to."""
+    return _argocd.operation_revision(application) == parameters_as(Rollback, action).revision
 
 
 async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
@@ -154,7 +155,8 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
     rows = history(application)
     at = rows[-1].revision if rows else ""
     over = sync_status(application).phase in FAILED
-    checks = _argocd.checks_of(application, snapshot, is_ours=_argocd.another_began(application, snapshot))
+    began = _argocd.another_began(application, snapshot)
+    checks = _argocd.checks_of(application, snapshot, is_ours=began and _asked_for(application, action))
     checks.append(
         check("revision", wanted.revision[:10], at[:10] or "unknown", at == wanted.revision,
               otherwise="not_verified" if over else "pending")
@@ -168,6 +170,10 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     if rows and rows[-1].revision != parameters_as(Rollback, action).revision:
         return Outcome(False, False, "It is at another revision by now; it was left as it is.")
     return await _argocd.back(action, snapshot, clients)
+
+
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    return await _argocd.went_back(action, snapshot, clients, still_ours=lambda found: _asked_for(found, action))
 
 
 NAME = "argocd_rollback"
@@ -191,6 +197,7 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     replaces_pods=True,
     undo_text="Argo CD rolls forward to the revision that was deployed before",
 )

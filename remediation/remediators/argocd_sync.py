@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
-from knowledge.errors import Unavailable
+from knowledge.errors import Conflict, Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import gitops
 from remediation.argocd_state import FAILED, failing_text, history, marked, out_of_sync, sync_status
@@ -87,7 +87,8 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     ready = await _preflight(action, clients)
     if not ready.ok:
         return Outcome(False, False, ready.reason)
-    await _start(action, clients, {}, dry_run=True)
+    current = await _argocd.argocd(clients).application(action.target.name)
+    await _start(action, current, clients, {}, dry_run=True)
     application = await _argocd.ended(clients, action.target.name, ready.snapshot["operation_started"])
     now = sync_status(application)
     if now.phase != "Succeeded":
@@ -95,16 +96,22 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
     return Outcome(True, False, "Dry run: Argo CD would apply it without an error.")
 
 
-async def _start(action: Action, clients: Clients, infos: Mapping[str, str], *, dry_run: bool = False) -> None:
+async def _start(
+    action: Action, application: Json, clients: Clients, infos: Mapping[str, str], *, dry_run: bool = False
+) -> None:
     wanted, client = parameters_as(Sync, action), _argocd.argocd(clients)
-    now = sync_status(await client.application(action.target.name))
+    now = sync_status(application)
     # Under auto-sync, and with several sources, Argo CD takes no revision but the one that it tracks.
     revision = "" if now.automatic or now.several_sources else wanted.revision
     await client.sync(action.target.name, revision=revision, prune=wanted.prune, dry_run=dry_run, infos=infos)
 
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    await _start(action, clients, {EXECUTION_ANNOTATION: str(execution_id)})
+    application = await _argocd.before_the_write(action, snapshot, clients)
+    wanted = parameters_as(Sync, action).revision
+    if sync_status(application).revision != wanted:
+        raise Conflict(f"Git has another revision than {wanted[:10]} just now, so nothing was synced. Diagnose again.")
+    await _start(action, application, clients, {EXECUTION_ANNOTATION: str(execution_id)})
     return _done(action, execution_id)
 
 
@@ -159,6 +166,10 @@ async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
     return await _argocd.back(action, snapshot, clients)
 
 
+async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
+    return await _argocd.went_back(action, snapshot, clients, still_ours=lambda found: marked(found, execution_id))
+
+
 NAME = "argocd_sync"
 REMEDIATOR = Remediator(
     name=NAME,
@@ -179,6 +190,7 @@ REMEDIATOR = Remediator(
     look=_look,
     verify=_verify,
     undo=_undo,
+    undone=_undone,
     replaces_pods=True,
     # One line of a card; docs/delivery.md has what else holds it back.
     undo_text="rolls back to what was deployed before, unless Argo CD or a migration forbids it",

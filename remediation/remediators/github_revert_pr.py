@@ -1,22 +1,24 @@
-"""Opens a pull request that puts an application's manifests back to the revision that served.
+"""Opens a pull request that puts an application's manifests back to the revision that served, or a commit back.
 
-For where Argo CD would undo a direct change. Nothing changes until a person merges it; the branch's name is drawn at
-the preflight and kept in the snapshot, so that a repetition finds what is there already.
+The first is for where Argo CD would undo a direct change, the second for the one commit that broke a workflow.
+Nothing changes until a person merges it; the branch's name is drawn at the preflight and kept in the snapshot, so that
+a repetition finds what is there already.
 """
 
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from knowledge.errors import CodeHealerError, Conflict, NotFound, Refused, Unavailable
 from knowledge.model import Action, Outcome, Risk, RuleResult, Target, Verification
 from remediation import reverting
 from remediation.argocd_state import history, sync_status
 from remediation.context import Context
+from remediation.culprits import Culprit
 from remediation.ports import Clients, Json
 from remediation.registry import (
     NotOffered,
@@ -38,15 +40,22 @@ Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
 
 
 class Revert(Parameters):
-    """Files below `path` go from revision `bad` back to `good`; `application` is Argo CD's, which deploys them."""
+    """Files below `path` go from revision `bad` back to `good`.
 
-    application: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9./]{0,200}$")]
+    What shows that it helped is `application`, which Argo CD deploys from them, or a green run of `workflow` on the
+    merge; the other one is "" or 0.
+    """
+
+    application: Annotated[str, StringConstraints(pattern=r"^([a-z0-9][-a-z0-9./]{0,200})?$")] = ""
+    workflow: Annotated[int, Field(ge=0)] = 0
     path: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f]{0,400}$")]
     good: Sha
     bad: Sha
 
 
 def _propose(context: Context) -> Action | NotOffered:
+    if context.run is not None:
+        return _propose_commit(context)
     found = context.gitops
     if found is None or found.application is None:
         return NotOffered(found.problem if found else "its row of the services table names no argocd_app")
@@ -59,7 +68,17 @@ def _propose(context: Context) -> Action | NotOffered:
     return Action(NAME, context.target, parameters)
 
 
+def _propose_commit(context: Context) -> Action | NotOffered:
+    found = context.culprit
+    if isinstance(found, str):
+        return NotOffered(found or "the commit that broke it is not known")
+    parameters = {"workflow": found.workflow, "path": "", "good": found.good, "bad": found.bad}
+    return Action(NAME, context.target, parameters)
+
+
 def _preview(action: Action, context: Context) -> Preview:
+    if isinstance(context.culprit, Culprit):
+        return _preview_commit(action, context.culprit)
     wanted, found = parameters_as(Revert, action), context.gitops.revert if context.gitops else ""
     if isinstance(found, str):
         return Preview("Open a pull request that reverts the last revision.", "", "nothing until it is merged")
@@ -68,7 +87,20 @@ def _preview(action: Action, context: Context) -> Preview:
         f"Open a pull request on {action.target.repository} that puts {names} back from {wanted.bad[:10]} to "
         f"{wanted.good[:10]}. Nothing changes until a person merges it; then Argo CD syncs {wanted.application}."
     )
-    return Preview(sentence, found.diff, f"{len(found.entries)} files on a branch of its own")
+    return Preview(sentence, found.diff, _touched(found))
+
+
+def _preview_commit(action: Action, found: Culprit) -> Preview:
+    sentence = (
+        f"Open a pull request on {action.target.repository} that reverts {found.bad[:10]} “{found.title}”, the one "
+        "commit between the last green run and this one. Nothing changes until a person merges it."
+    )
+    return Preview(sentence, found.revert.diff, _touched(found.revert))
+
+
+def _touched(found: reverting.Revert) -> str:
+    count = len(found.entries)
+    return f"{count} file{'' if count == 1 else 's'} on a branch of its own"
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
@@ -136,8 +168,9 @@ async def _make_branch(action: Action, snapshot: Mapping[str, Any], clients: Cli
 async def _open(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Json:
     wanted = parameters_as(Revert, action)
     paths = "\n".join(f"- `{entry['path']}`" for entry in snapshot["entries"])
+    failing = wanted.application or "The workflow"
     text = (
-        f"{wanted.application} fails since {wanted.bad}. This puts back what served at {wanted.good}:\n\n{paths}\n\n"
+        f"{failing} fails since {wanted.bad}. This puts back what was there at {wanted.good}:\n\n{paths}\n\n"
         f"Opened by CodeHealer, execution {execution_id}. Nothing changes until it is merged."
     )
     body = {"title": _title(action), "head": snapshot["branch"], "base": action.target.name, "body": text}
@@ -147,6 +180,8 @@ async def _open(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
 
 def _title(action: Action) -> str:
     wanted = parameters_as(Revert, action)
+    if wanted.workflow:
+        return f"Revert {wanted.bad[:10]}, since which the workflow fails"
     return f"Put {wanted.path or 'everything'} of {wanted.application} back to {wanted.good[:10]}"
 
 
@@ -165,7 +200,14 @@ async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -
         return {}
     # Only the single one says whether it could be merged.
     pull = await code_host(clients).read(action.target.repository, f"/pulls/{int(listed['number'])}")
-    if not pull.get("merged") or clients.argocd is None:
+    if not pull.get("merged"):
+        return {"pull": pull}
+    if workflow := parameters_as(Revert, action).workflow:
+        query = {"head_sha": str(pull.get("merge_commit_sha") or ""), "per_page": 1}
+        path = f"/actions/workflows/{workflow}/runs"
+        found = await code_host(clients).read(action.target.repository, path, query)
+        return {"pull": pull, "runs": found.get("workflow_runs") or []}
+    if clients.argocd is None:
         return {"pull": pull}
     return {"pull": pull, "application": await clients.argocd.application(parameters_as(Revert, action).application)}
 
@@ -180,9 +222,20 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
     if pull.get("mergeable") is False and not closed:
         conflict = check("conflicts", "none", f"with {action.target.name}", False, otherwise="worse")
         return judged([*checks, conflict], "")
+    if merged and parameters_as(Revert, action).workflow:
+        checks.append(_green(state.get("runs") or []))
+        return judged(checks, "It is merged, and the workflow's run on the merge is green.")
     if merged:
         checks += _deployed(parameters_as(Revert, action), state.get("application") or {})
     return judged(checks, "It is merged, and Argo CD deployed it: the application is healthy.")
+
+
+def _green(runs: Sequence[Json]) -> RuleResult:
+    """The workflow's newest run on the merge."""
+    found = runs[0] if runs else {}
+    ended, conclusion = found.get("status") == "completed", str(found.get("conclusion") or "none yet")
+    return check("run on the merge", "success", conclusion, ended and conclusion == "success",
+                 otherwise="not_verified" if ended else "pending")  # fmt: skip
 
 
 def _deployed(wanted: Revert, application: Json) -> list[RuleResult]:

@@ -34,6 +34,7 @@ STAGES = (
     "edit",
     "snooze",
     "take",
+    "give_back",
     "run_scheduled",
     "acknowledge",
     "read_thread",

@@ -12,11 +12,14 @@ from sqlalchemy import text
 
 from bot.sandbox.server import Sandbox
 from handlers import cards, changing, decisions, due, flow, later, taking
+from handlers.blocks.card import render_card
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
+from handlers.view import card_view
 from knowledge.model import Action, Alert, AlertStatus, Approval, Incident, Plan, RejectReason, Risk, Target
 from knowledge.store import answers, approvals, incidents, outbox
 from knowledge.store.answers import StoredPlan
+from knowledge.store.executions import StoredExecutions
 from remediation import sighting
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.ports import Clients, Json
@@ -50,6 +53,9 @@ class Asked:
 
     async def take(self, user: str = "U0DEV") -> None:
         await taking.take(self.services, self.click(user))
+
+    async def give_back(self, user: str) -> None:
+        await taking.give_back(self.services, self.click(user, incident_id=self.incident_id))
 
     async def newest(self) -> tuple[Approval, Plan]:
         async with self.services.engine.connect() as db:
@@ -393,6 +399,44 @@ async def test_guests_and_outsiders_take_nothing_over(world: Services) -> None:
     ((user, words),) = await told(world.engine)
     assert user == "U0GUEST"
     assert words.startswith("Guests may not take this over")
+
+
+async def test_what_was_approved_does_not_start_once_a_person_is_on_it(world: Services) -> None:
+    """Taken over in the moment between the look at the target and the start of the fix."""
+    case = await asked(world)
+    await case.approve()
+    ((execution_id,),) = await rows(world.engine, "SELECT id FROM executions")
+
+    class TakenMeanwhile(StoredExecutions):
+        async def start_execution(self, execution_id: int, *, snapshot: Any, fencing_token: int) -> bool:
+            await case.take("U0DEV")
+            return await super().start_execution(execution_id, snapshot=snapshot, fencing_token=fencing_token)
+
+    before = await look(world)
+    await flow.execute(replace(world, executions=TakenMeanwhile(world.engine)), execution_id)
+    assert await look(world) == before
+    assert await case.state() == ("escalated", "approved")
+    ((state, started),) = await rows(world.engine, "SELECT state, started_at FROM executions")
+    assert (state, started) == ("refused", None)
+    async with world.engine.connect() as db:
+        incident = await incidents.get(db, case.incident_id)
+        assert incident is not None
+        view = await card_view(db, world, incident)
+    assert "<@U0DEV> is on it. What was approved was not started." in render_card(view).text
+
+
+async def test_who_is_on_it_hands_it_back_and_it_is_looked_at_anew(world: Services) -> None:
+    case = await asked(world)
+    await case.take("U0ONCALL")
+    await case.give_back("U0GUEST")
+    await case.give_back("U0DEV")
+    assert (await case.incident()).assigned_to == "U0ONCALL"
+    for _ in range(2):
+        await case.give_back("U0LEAD")
+    incident = await case.incident()
+    assert (incident.state, incident.assigned_to, incident.by_hand) == ("diagnosing", "", "")
+    assert await case.stages() == ["acknowledge", "gather_evidence"]
+    assert len(await told(world.engine)) == 2
 
 
 def acknowledged(fingerprint: str) -> Alert:

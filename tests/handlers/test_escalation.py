@@ -7,9 +7,10 @@ import httpx
 from bot.sandbox.server import Sandbox
 from handlers import flow
 from handlers.services import Services
-from knowledge.model import ExecutionState, Outcome, Verification
-from knowledge.store import executions
+from knowledge.model import Alert, AlertStatus, ExecutionState, Outcome, Verification
+from knowledge.store import executions, incidents
 from remediation.pager import PagerDuty
+from remediation.pager_incidents import PagerDutyIncidents
 from remediation.ports import Clients
 from tests.rows import S, an_execution, an_incident
 
@@ -39,3 +40,34 @@ async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incid
             await flow.close(db, paging, incident, S.RESOLVED, "The alert has resolved.")
         await flow.stand_down(paging, incident.id)
         assert alert["status"] == "resolved"
+
+
+async def test_an_incident_that_others_opened_in_pagerduty_is_acknowledged_and_ended_with_ours(
+    services: Services, sandbox: Sandbox
+) -> None:
+    """Known by its webhook; ours is recognised by its key, and a failure that ended without us is left to them."""
+    theirs, other = sandbox.world.pagerduty.opened("checkout is down"), sandbox.world.pagerduty.opened("it ended")
+    async with httpx.AsyncClient() as http:
+        base = sandbox.env["PAGERDUTY_BASE_URL"]
+        pager = PagerDutyIncidents(http, sandbox.env["PAGERDUTY_TOKEN"], sandbox.env["PAGERDUTY_FROM"], base)
+        paging = replace(services, clients=Clients(pager_incidents=pager))
+        numbers = []
+        for opened, state in ((theirs, S.VERIFYING), (other, S.WAITING)):
+            async with services.engine.begin() as db:
+                incident = await an_incident(db, source="pagerduty", state=state)
+                alert = Alert(
+                    source="pagerduty", status=AlertStatus.FIRING, title="checkout", identity=f"pd:{opened['id']}",
+                    fingerprint=opened["incident_key"], labels={"incident_id": opened["id"]},
+                )  # fmt: skip
+                await incidents.add_alert(db, alert, incident.id)
+            numbers.append(incident)
+            await flow.acknowledge(paging, incident.id)
+            assert opened["status"] == "acknowledged"
+        async with services.engine.begin() as db:
+            assert await incidents.move(db, numbers[0], S.HEALED)
+            await flow.close(db, paging, numbers[1], S.RESOLVED, "The failing thing has recovered by itself.")
+        for incident in numbers:
+            for _ in range(2):
+                await flow.stand_down(paging, incident.id)
+    assert (theirs["status"], other["status"]) == ("resolved", "acknowledged")
+    assert len(theirs["notes"]) == 2

@@ -213,6 +213,7 @@ async def test_a_dry_run_ends_with_people_and_is_not_verified(
     assert await ended_as(services, execution) is ExecutionState.ACTED
     assert not [stage for stage, _ in await jobs(engine) if stage in {"verify", "learn"}]
     (reply,) = await rows(engine, "SELECT payload->>'text' AS words FROM outbox WHERE key LIKE 'progress:%'")
+    assert "Tried without effect." in reply.words
     assert "ry run" in reply.words
 
 

@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import text
 
 from handlers import commands, facts, flow, trusting
+from handlers.blocks.trust import shadow_words
 from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.model import Action, Ask, Auto, Blocked, ExecutionState, Incident, Outcome, Plan, Risk, Target
 from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
 from remediation.replay import decided_again
 from tests.handlers.office import rows
-from tests.rows import S, an_execution, an_incident, diagnosis, item
+from tests.rows import S, an_execution, an_incident, decision, diagnosis, item, plan
 
 DEV = Target("Deployment", "reports", "dev", "sandbox", "acme/reports", "reports", "dev")
 RESTART = Plan(Action("k8s_restart_pod", DEV, {"pod": "reports-1"}), preview="Delete pod reports-1.", risk=Risk.LOW)
@@ -207,3 +208,18 @@ async def test_trust_is_proposed_with_evidence_granted_by_a_person_and_lost_by_o
     assert now.state == "demoted", "what was before does not earn it a second time"
     assert (await decided(services, incident)).decision.mode == "approve"
     assert not isinstance((await decided(services, incident)).decision.verdict, Auto)
+
+
+async def test_where_a_fix_was_only_suggested_thumbs_score_the_shadow(services: Services) -> None:
+    """In suggest mode nobody is asked, so what people did about the suggestion is all that there is."""
+    thumbs = {"liked": (1, 1, -1), "disliked": (-1,), "nobody said": ()}
+    async with services.engine.begin() as db:
+        for title, values in thumbs.items():
+            incident = await an_incident(db, state=S.PROPOSED, title=title, identity=title)
+            answer = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
+            await answers.add_plan(db, incident.id, answer, plan(), decision(), shadow=True)
+            for number, value in enumerate(values):
+                await memory.put_feedback(db, incident.id, f"U{number}", value)
+        found = await trust.shadowed(db, since=services.now() - timedelta(days=1))
+    assert found == trust.Shadow(0, 0, 0, liked=1, disliked=1)
+    assert "👍 1 and 👎 1" in shadow_words(found)

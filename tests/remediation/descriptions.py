@@ -14,6 +14,7 @@ from referencing.jsonschema import DRAFT202012
 
 FACTS = Path(__file__).parents[3] / "shared" / "facts"
 GITHUB, ARGOCD = "github.openapi.trimmed.json", "argocd.swagger.json"
+PAGERDUTY = "pagerduty.rest.openapi.json"
 # What GitHub describes and the trimmed description leaves out; nothing else may be missing there.
 NOT_IN_THE_TRIMMED_ONE = re.compile(
     r"/orgs/[^/]+/actions/secrets/.+|/app-manifests/.*|/user|(?:/repos/[^/]+/[^/]+|/app)/hooks?(?:/.*)?"

@@ -45,6 +45,7 @@ from remediation.code_host import GitHubHost
 from remediation.evidence import collect
 from remediation.execution import ExecutionServices
 from remediation.pager import PagerDuty
+from remediation.pager_incidents import PagerDutyIncidents
 from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients
 from remediation.prometheus import PrometheusServer
@@ -219,6 +220,7 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         code_host=GitHubHost(tokens.github, http, f"{base}/github"),
         argocd=ArgoCdServer(http, f"{base}/argocd", tokens.argocd),
         pager=PagerDuty(http, tokens.pagerduty_routing_key, f"{base}/pagerduty"),
+        pager_incidents=PagerDutyIncidents(http, tokens.pagerduty_token, "bot@acme.example", f"{base}/pagerduty"),
         metrics=PrometheusServer(http, f"{base}/prometheus"),
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),

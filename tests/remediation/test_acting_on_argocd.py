@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.sandbox.world.scenarios import BY_ID
-from knowledge.errors import Refused, Unavailable
+from knowledge.errors import Conflict, Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind, Plan
 from remediation import argocd_state, gitops, sighting
 from remediation.context import Context
@@ -166,7 +166,9 @@ async def test_a_conflict_a_refusal_and_silence_are_told_apart(site: Site, case:
     with pytest.raises(Refused, match="applications, sync"):
         await site.clients.argocd.sync(case.service)
     site.world.argocd.store.sync(app(site, case), app(site, case).history[-1].revision, (), "kim")
-    with pytest.raises(Refused, match="in progress"):
+    with pytest.raises(Conflict, match="in progress"):
+        await site.clients.argocd.sync(case.service)
+    with pytest.raises(Conflict, match="just now"):
         await REMEDIATORS[action.name].execute(action, ready.snapshot, 7, site.clients)
     # Somebody else's operation began: whether ours was before it cannot be told.
     assert await REMEDIATORS[action.name].settled(action, ready.snapshot, 7, site.clients) is None
@@ -199,6 +201,44 @@ async def test_what_it_made_worse_is_taken_back(site: Site, case: Case) -> None:
     assert outcome.ok, outcome.detail
     await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
     assert await undo(row, services(site, store)) == outcome  # as it is stored: nothing is sent again
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("sent", [False, True], ids=["before", "after"])
+async def test_an_interrupted_undo_is_settled_by_looking(site: Site, case: Case, sent: bool) -> None:
+    action = await action_of(site, case)
+    store = MemoryStore(execution(action))
+    await run(store.rows[7], services(site, store))
+    await site.until(lambda: app(site, case).operation.phase == "Succeeded", "the operation ended")
+    before, asked_for = store.rows[7].snapshot["deployed_revision"], len(writes(site))
+    if sent:  # the answer was lost with the process
+        client = site.clients.argocd
+        assert client is not None
+        await client.rollback(case.service, store.rows[7].snapshot["deployed_id"])
+    assert await store.begin_undo(7, fencing_token=store.rows[7].fencing_token)
+    outcome = await undo(store.rows[7], services(site, store))
+    assert outcome is not None
+    assert outcome.ok, outcome.detail
+    assert store.rows[7].state is ExecutionState.UNDONE
+    assert len(writes(site)) == asked_for + 1, "it is asked for once, by whoever it was"
+    await site.until(lambda: app(site, case).history[-1].revision == before, "it is back where it was")
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_what_came_between_preflight_and_the_request_stops_it(site: Site, case: Case) -> None:
+    action = await action_of(site, case)
+    ready = await REMEDIATORS[action.name].preflight(action, site.clients)
+    assert ready.ok, ready.reason
+    rows = app(site, case).history
+    rows.append(replace(rows[-1], id=rows[-1].id + 1, revision="e" * 40))
+    with pytest.raises(Conflict, match="just now"):
+        await REMEDIATORS[action.name].execute(action, ready.snapshot, 7, site.clients)
+    rows.pop()
+    app(site, case).auto_sync = True
+    site.world.argocd.store.sync(app(site, case), rows[-1].revision, (), "automated")
+    with pytest.raises(Conflict, match=r"just now|put the present revision back|refuse"):
+        await REMEDIATORS[action.name].execute(action, ready.snapshot, 7, site.clients)
+    assert writes(site) == []
 
 
 @pytest.mark.parametrize(

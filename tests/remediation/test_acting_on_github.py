@@ -24,8 +24,14 @@ async def failed_run(site: Site, scenario_id: str, service: str) -> tuple[Any, I
     """The run in the world, an incident with its target, and the collected log."""
     await site.world.break_(scenario_id)
     repository = site.world.github.store.repositories[f"acme/{service}"]
-    await site.until(lambda: repository.runs[-1].last.conclusion == "failure", "the run failed")
     failed = repository.runs[-1]
+    await site.until(
+        lambda: (
+            any(job.failure for job in failed.last.jobs)
+            and (failed.last.status == "completed" or failed.id in site.world.github.store.hanging)
+        ),
+        "the run failed",
+    )
     incident = site.incident(
         service, source="github", namespace="", workload="", repository=f"acme/{service}", run_id=str(failed.id)
     )

@@ -82,3 +82,17 @@ def test_secrets_and_control_codes_are_gone_before_anything_is_returned() -> Non
     )
     assert secret not in evidence.text + evidence.could_not
     assert "\x1b" not in evidence.text
+
+
+async def test_a_neighbours_end_for_lack_of_memory_is_no_evidence(site: Site) -> None:
+    """One node runs many: that another container reached its own limit says nothing of this failure."""
+    await site.broken("oom-orders")
+    await site.broken("release-crash-checkout")
+    cluster = site.world.kubernetes.cluster
+    killed = cluster.pods("orders")[0]["spec"]["nodeName"]
+    for pod in cluster.pods("checkout"):
+        pod["spec"]["nodeName"] = killed
+    ours = {e.kind: e.text for e in await collect(site.incident("orders"), site.clients)}
+    assert "Memory cgroup out of memory" in ours["node"]
+    theirs = await collect(site.incident("checkout"), site.clients)
+    assert not [e.text for e in theirs if "Memory cgroup out of memory" in e.text]

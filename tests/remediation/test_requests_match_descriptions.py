@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
-from knowledge.errors import Refused, Unavailable
+from knowledge.errors import BadInput, NotFound, Refused, Unavailable
 from knowledge.model import FailureKind
 from remediation.cluster_errors import granting
 from remediation.evidence import collect
@@ -18,6 +18,7 @@ from remediation.permissions import grants
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation import descriptions
+from tests.remediation.descriptions import PAGERDUTY, operation
 from tests.remediation.site import MemoryStore, Site, execution, services
 
 KUBERNETES_VERSION = "1.34"
@@ -143,6 +144,40 @@ async def test_pagerduty_events_fit_their_description(site: Site) -> None:
         if request["body"]["event_action"] == "trigger":
             assert list(validator.iter_errors(request["body"])) == []
     assert site.world.pagerduty.alerts["incident-1"]["status"] == "resolved"
+
+
+@pytest.mark.shared
+async def test_others_incidents_in_pagerduty_are_changed_as_its_rest_api_describes(site: Site) -> None:
+    pager, theirs = site.clients.pager_incidents, site.world.pagerduty.opened("checkout is down")
+    assert pager is not None
+    assert await pager.acknowledge(theirs["id"], "Somebody is on it.")
+    assert not await pager.acknowledge(theirs["id"], "Somebody is on it.")
+    assert await pager.resolve(theirs["id"], "Healed.")
+    assert not await pager.resolve(theirs["id"], "Healed.")
+    assert not await pager.acknowledge(theirs["id"], "Somebody is on it."), "which would open it again"
+    assert (theirs["status"], theirs["notes"]) == ("resolved", ["Somebody is on it.", "Healed."])
+    seen = set()
+    for request in sent(site, "pagerduty"):
+        template, described = operation(PAGERDUTY, request["method"], request["path"].removeprefix("/pagerduty"))
+        seen.add((request["method"], template))
+        if request["method"] != "GET":
+            schema = described["requestBody"]["content"]["application/json"]["schema"]
+            assert list(Draft202012Validator(schema).iter_errors(request["body"])) == []
+    assert seen == {("GET", "/incidents/{id}"), ("PUT", "/incidents/{id}"), ("POST", "/incidents/{id}/notes")}
+
+
+async def test_pagerdutys_rest_api_says_what_is_missing(site: Site) -> None:
+    pager, theirs = site.clients.pager_incidents, site.world.pagerduty.opened("checkout is down")
+    assert pager is not None
+    with pytest.raises(NotFound):
+        await pager.acknowledge("QNOWHERE", "x")
+    with pytest.raises(BadInput):
+        await pager.acknowledge("../users", "x")
+    site.world.faults["pagerduty"].update(error_next=1, status=502, after_write=True)
+    site.world.pagerduty.token = "another"
+    with pytest.raises(Refused, match="PAGERDUTY_TOKEN"):
+        await pager.resolve(theirs["id"], "Healed.")
+    assert theirs["status"] == "triggered"
 
 
 async def test_pagerduty_refusals_and_faults_are_told_apart(site: Site) -> None:

@@ -186,3 +186,87 @@ def test_a_patch_is_shown_the_other_way_round() -> None:
     patch = "@@ -1,3 +1,3 @@\n kind: x\n-tag: 1\n+tag: 2\n end: y"
     shown = reversed_diff([{"filename": "deploy/x.yaml", "patch": patch}, {"filename": "logo.png"}])
     assert shown == "deploy/x.yaml:\n kind: x\n-tag: 2\n+tag: 1\n end: y\nlogo.png:\n(no diff)"
+
+
+# --- the commit that broke a workflow ---------------------------------------------------------------------------------
+
+
+async def red(site: Site, scenario: str, service: str) -> Any:
+    """The incident of a red run."""
+    await site.world.break_(scenario)
+    where = site.world.github.store.repositories[f"acme/{service}"]
+    await site.until(lambda: where.runs[-1].last.conclusion == "failure", "the run failed")
+    return site.incident(
+        service, source="github", namespace="", workload="", repository=where.name, run_id=str(where.runs[-1].id)
+    )
+
+
+async def test_the_one_commit_that_made_the_branch_red_is_reverted_and_verified_by_a_green_run(site: Site) -> None:
+    found = await site.plan(FailureKind.TEST_FAILURE, await red(site, "ci-test-orders", "orders"))
+    assert found.action is not None, found.no_action_because
+    assert (found.action.name, found.action.target.key) == ("github_revert_pr", "acme/orders/shop/Branch/main")
+    assert "Round halves up" in found.preview
+    assert found.diff.splitlines() == [
+        "src/totals.txt:", "@@ -1 +1 @@", "-rounding = half-up", "+rounding = half-even"
+    ]  # fmt: skip
+    store = MemoryStore(execution(found.action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+    orders = site.world.github.store.repositories["acme/orders"]
+    assert len(orders.runs) == 3, "nothing ran again, and nothing is merged"
+    row = store.rows[7]
+    assert row.finished_at is not None
+    later = row.finished_at + timedelta(hours=1)
+
+    async def verdict() -> str:
+        return (await verify_once(row, site.clients, now=later, signal_firing=None)).verdict
+
+    assert await verdict() == "pending"
+    async with httpx.AsyncClient(follow_redirects=True) as browser:
+        await browser.post(f"{outcome.mark['url']}/merge")
+    await site.until(lambda: orders.runs[-1].last.status == "completed", "the merge was built")
+    assert await verdict() == "verified"
+    orders.runs[-1].last.conclusion = "failure"
+    assert await verdict() == "not_verified"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("two commits", "2 commits lie between"),
+        ("another branch", "did not run on the default branch"),
+        ("dispatched", "no failed run of a push"),
+        ("never green", "was green"),
+        ("a revert", "is a revert itself"),
+        ("changed since", "changed again since"),
+        ("a workflow", "below .github"),
+        ("a passing fault", "shows a passing fault"),
+    ],
+)
+async def test_where_it_is_not_plain_which_commit_broke_it_none_is_reverted(
+    site: Site, change: str, why: str
+) -> None:  # fmt: skip
+    hub = site.world.github.store
+    orders = hub.repositories["acme/orders"]
+    if change == "two commits":
+        hub.commit(orders, "Another one", {"src/other.txt": "x\n"})
+    incident = await red(site, "ci-test-orders", "orders")
+    head, failed, log = orders.commits[-1], orders.runs[-1], ""
+    if change == "another branch":
+        failed.branch = "feature"
+    if change == "dispatched":
+        failed.event = "workflow_dispatch"
+    if change == "never green":
+        for one in orders.runs[:-1]:
+            one.last.conclusion = "failure"
+    if change == "a revert":
+        orders.commits[-1] = replace(head, message='Revert "Round halves even"')
+    if change == "changed since":
+        hub.commit(orders, "On top", {"src/totals.txt": "rounding = up\n"})
+    if change == "a workflow":
+        orders.commits[-1] = replace(head, files={**head.files, ".github/workflows/x.yml": "on: push\n"})
+    if change == "a passing fault":
+        log = "ReadTimeoutError: HTTPSConnectionPool(host='packages.acme.example', port=443): Read timed out."
+    found = await site.plan(FailureKind.TEST_FAILURE, incident, job_log=log)
+    assert found.action is None
+    assert why in dict(found.excluded)["github_revert_pr"]

@@ -13,7 +13,7 @@ import structlog
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind
 from knowledge.store.codec import to_json
-from remediation.execution import run
+from remediation.execution import Busy, run
 from remediation.policy_file import Service, Workload
 from remediation.remediators import REMEDIATORS
 from remediation.rotation import PolicySources
@@ -190,6 +190,13 @@ async def test_a_secret_that_is_not_ours_to_rotate_is_not_offered(site: Site) ->
     offered = await plan(site)
     assert len(offered.action.parameters["users"]) == 2
     assert offered.touches.pods == 2 * worker["spec"]["replicas"]
+    # A fix of the other workload waits for this one, and this one for it: they have one lease, so there is no order
+    # in which two could wait for each other.
+    store_of, busy = MemoryStore(execution(offered.action)), replace(offered.action.target, name="orders-worker")
+    assert await store_of.lease_acquire(busy.family, "another/9", 30) is not None
+    with pytest.raises(Busy):
+        await run(store_of.rows[7], services(site, store_of))
+    assert secret(site)["data"] == original["data"]
     store.delete("secrets", "shop", "orders-db")
     assert "not found" in dict((await plan(site)).excluded)[NAME]
 

@@ -66,11 +66,17 @@ def gone(pid: int) -> bool:
     return not stat.exists() or stat.read_text().split()[2] == "Z"
 
 
-async def test_a_command_sees_none_of_the_bots_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_sees_none_of_the_bots_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SLACK_BOT_TOKEN", "ours")
     monkeypatch.setenv("VAULT_ADDR", "https://vault.example")
     code = "import os; print(os.environ.get('SLACK_BOT_TOKEN'), os.environ.get('VAULT_ADDR'))"
     assert (await new_value(program(code, env=("VAULT_ADDR",)))).get_secret_value() == "None https://vault.example"
+    monkeypatch.delenv("VAULT_ADDR")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("VAULT_ADDR=https://from-the-file.example\nSLACK_BOT_TOKEN=ours\n")
+    monkeypatch.delenv("SLACK_BOT_TOKEN")
+    seen = await new_value(program(code, env=("VAULT_ADDR",)))
+    assert seen.get_secret_value() == "None https://from-the-file.example"
 
 
 async def test_what_is_no_plain_readable_file_is_refused(tmp_path: Path) -> None:

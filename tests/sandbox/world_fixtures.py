@@ -91,7 +91,9 @@ class Running:
         """Whether it is broken by more than a step that is still going on."""
         if scenario.source == "github":
             run = next(r for r in self.world.snapshot()["runs"] if r["repository"] == f"acme/{scenario.service}")
-            return run["conclusion"] == "failure"
+            hub = self.world.github.store
+            hangs = hub.find_run(hub.repositories[run["repository"]], run["id"]) if run["id"] in hub.hanging else None
+            return run["conclusion"] == "failure" or bool(hangs and any(job.failure for job in hangs.last.jobs))
         if scenario.kind == "argocd_sync":
             app = next(a for a in self.world.snapshot()["apps"] if a["name"] == scenario.service)
             return app["operation"] == "Failed"
@@ -317,6 +319,14 @@ async def rerun_all(running: Running, service: str) -> None:
     await rerun(running, service, only_failed=False)
 
 
+async def cancel_run(running: Running, service: str) -> None:
+    def call() -> None:
+        running.hub().get_repo(f"acme/{service}").get_workflow_runs()[0].cancel()  # one that has ended stays ended
+
+    await asyncio.to_thread(call)
+    await running.until(lambda: finished(running, service), "the run has finished")
+
+
 async def dispatch(running: Running, service: str, name: str, value: str) -> None:
     headers = {"Authorization": f"Bearer {running.tokens.github}"}
     url = f"{running.url}/github/repos/acme/{service}/actions/workflows/ci.yml/dispatches"
@@ -396,6 +406,7 @@ STEPS: dict[str, Callable[..., Awaitable[None]]] = {
         new_job,
         rerun_failed,
         rerun_all,
+        cancel_run,
         put_file,
         dispatch,
         rotate_registry_token,

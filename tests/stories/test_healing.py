@@ -63,25 +63,36 @@ async def test_a_transient_ci_failure_is_run_again_after_approval(stage: Stage) 
     assert len(reruns) == 1, reruns
 
 
+async def pull_request(stage: Stage, name: str) -> str:
+    """The address of the one that was opened for a service, as its card gives it."""
+    opened = text_of(await stage.card("Opened pull request", about=name))
+    address = re.search(rf"http://127\.0\.0\.1:\d+/github/html/acme/{name}/pull/\d+", opened)
+    assert address
+    return address[0]
+
+
 async def test_where_argocd_undoes_changes_a_pull_request_is_opened_and_a_person_merges_it(stage: Stage) -> None:
     await stage.break_("gitops-crash-pricing")
     card = await stage.card("Waiting for approval", about="pricing")
     assert "open a pull request on acme/pricing" in text_of(card).lower()
     await stage.click(card, "approve")
-    opened = text_of(await stage.card("Opened pull request", about="pricing"))
+    address = await pull_request(stage, "pricing")
     assert not writes(await stage.requests("k8s"))
-    address = re.search(r"http://127\.0\.0\.1:\d+/github/html/acme/pricing/pull/\d+", opened)
-    assert address
-    assert (await stage.http.post(f"{address[0]}/merge")).status_code == 303
+    assert (await stage.http.post(f"{address}/merge")).status_code == 303
     await stage.card("Healed", about="pricing", deadline_s=90)
     assert await healthy(stage, "pricing")
 
 
-async def test_a_deterministic_failure_is_never_run_again(stage: Stage) -> None:
+async def test_a_deterministic_failure_is_never_run_again_and_its_commit_is_reverted_by_a_person(stage: Stage) -> None:
     await stage.break_("ci-test-orders")
-    card = await stage.card("Needs a person", about="orders")
-    assert '"approve"' not in text_of(card)
-    assert not writes(await stage.requests("github"))
+    card = await stage.card("Waiting for approval", about="orders")
+    assert "reverts" in text_of(card)
+    assert "Round halves up" in text_of(card)
+    await stage.click(card, "approve")
+    address = await pull_request(stage, "orders")
+    assert not [one for one in writes(await stage.requests("github")) if "rerun" in one[1]]
+    assert (await stage.http.post(f"{address}/merge")).status_code == 303
+    await stage.card("Healed", about="orders", deadline_s=90)
 
 
 async def test_a_false_alarm_is_answered_without_an_action(stage: Stage) -> None:

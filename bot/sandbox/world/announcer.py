@@ -29,7 +29,8 @@ def is_well(state: State, scenario: Scenario) -> bool:
     if scenario.source == "github":
         repository = state.repository(scenario.service)
         marked = state.hub.find_run(repository, state.hub.marked.get(scenario.id, 0))
-        return (marked or repository.runs[-1]).last.conclusion == "success"
+        wanted = "cancelled" if scenario.right_action == "github_cancel_run" else "success"
+        return (marked or repository.runs[-1]).last.conclusion == wanted
     if scenario.source == "argocd":
         app, operation = state.argo.apps[scenario.service], state.argo.apps[scenario.service].operation
         synced = operation.phase == "Succeeded" and not operation.dry_run
@@ -56,6 +57,7 @@ class Announcer:
     muting: Callable[[dict[str, str]], list[str]] = lambda _: []
     firing: list[Firing] = field(default_factory=list)
     unsynced: set[str] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def broken(self, state: State, scenario: Scenario) -> None:
@@ -68,6 +70,8 @@ class Announcer:
         """One pass: completed runs, failed syncs, alerts to send, repeat or resolve."""
         for run in state.hub.step():
             self.sender.github("workflow_run", self.shapes.run_webhook(state.hub.repositories[run.repository], run))
+        for run_id in set(state.hub.hanging) - self._told:
+            self._tell_of_job(state, run_id)
         for app in state.argo.step():
             rows = argocd_attachments(app.service.name, app.operation.revision, app.operation.message)
             text = f"The sync operation of application {app.service.name} has failed."
@@ -81,6 +85,15 @@ class Announcer:
                 self._argocd_health(state, name, "Healthy")
         for firing in list(self.firing):
             self._step(state, firing)
+
+    def _tell_of_job(self, state: State, run_id: int) -> None:
+        """Of a run that does not end only its failed job is heard."""
+        for repository in state.hub.repositories.values():
+            run = state.hub.find_run(repository, run_id)
+            failed = next((job for job in run.last.jobs if job.failure), None) if run else None
+            if run and failed:
+                self._told.add(run_id)
+                self.sender.github("workflow_job", self.shapes.job_webhook(repository, run, failed))
 
     def _step(self, state: State, firing: Firing) -> None:
         now, timings = state.cluster.clock(), state.cluster.timings

@@ -401,6 +401,20 @@ class Shapes:
             "action": "completed",
             "workflow_run": self.run(repository, run),
             "workflow": self.workflow(repository),
+            **self._around(repository),
+        }
+
+    def job_webhook(self, repository: Repository, run: Run, job: Job) -> Json:
+        """The body of a workflow_job delivery for a completed job."""
+        return {
+            "action": "completed",
+            "workflow_job": self.job(repository, run, run.last, job),
+            **self._around(repository),
+        }
+
+    def _around(self, repository: Repository) -> Json:
+        """What every delivery says of where it comes from."""
+        return {
             "repository": self.repository(repository),
             "organization": {
                 "login": "acme",

@@ -1,4 +1,4 @@
-"""PagerDuty's Events API v2: takes events, keeps the alerts by deduplication key."""
+"""PagerDuty's Events API v2: takes events, keeps the alerts by deduplication key; and others' incidents."""
 
 import hmac
 import uuid
@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from bot.sandbox.world.pagerduty_incidents import answer, incident
+
 Json = dict[str, Any]
 MAX_BYTES = 512 * 1024
 MAX_ALERTS = 500
@@ -15,13 +17,23 @@ MAX_ALERTS = 500
 
 @dataclass
 class PagerdutyApi:
-    """`alerts` by dedup_key: status, the trigger's payload and every action that came."""
+    """`alerts` by dedup_key: status, the trigger's payload and every action that came; `incidents` are others'."""
 
     routing_key: str
+    token: str
     alerts: dict[str, Json] = field(default_factory=dict)
+    incidents: dict[str, Json] = field(default_factory=dict)
+
+    def opened(self, title: str, url: str = "http://pagerduty.example") -> Json:
+        """An incident that somebody opened there."""
+        made = incident(f"Q{len(self.incidents) + 1}SANDBOX", title, url)
+        self.incidents[made["id"]] = made
+        return made
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answers one request; `path` is what follows the prefix."""
+        if path.strip("/").startswith("incidents/"):
+            return await answer(request, path.strip("/"), self.incidents, self.token)
         if path.strip("/") != "v2/enqueue" or request.method != "POST":
             return web.json_response({"status": "not found", "message": "Not Found"}, status=404)
         raw = await request.read()

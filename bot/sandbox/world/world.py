@@ -65,7 +65,7 @@ class World:
         self.kubernetes = KubernetesApi(self._state.cluster, tokens.kubernetes)
         self.github = GithubApi(self._state.hub, tokens.github, shapes, clock, self._sender)
         self.argocd = ArgoApi(self._state.argo, self._state.cluster, tokens.argocd, clock)
-        self.pagerduty = PagerdutyApi(tokens.pagerduty_routing_key)
+        self.pagerduty = PagerdutyApi(tokens.pagerduty_routing_key, tokens.pagerduty_token)
         self.prometheus = PrometheusApi(self._state.cluster, self._timings.of("scrape"))
         self.prometheus.look()
         self.status_pages = StatusApi(clock)
@@ -156,6 +156,7 @@ class World:
         self._announcer.firing.clear()
         self._announcer.unsynced.clear()
         self.pagerduty.alerts.clear()
+        self.pagerduty.incidents.clear()
         self.alertmanager.silences.clear()
         self.status_pages.pages = StatusApi(self._clock).pages
         self.kubernetes.cluster = self.argocd.cluster = self.prometheus.cluster = self._state.cluster

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bot.sandbox.world.causes import Surroundings, Symptom, overloaded
+from bot.sandbox.world.github_store import Job, Run
 from bot.sandbox.world.scenarios.table import Proofs, Scenario
 from bot.sandbox.world.state import State
 
@@ -119,6 +120,15 @@ def upstream_down(state: State, scenario: Scenario) -> None:
             return None
         return UPSTREAM_SLOW if pod["metadata"]["uid"] in warm else UPSTREAM_UNREADY
 
+    def switched(run: Run, job: Job) -> None:
+        """The team's workflow writes the standby's address into the settings."""
+        if run.inputs.get("pricing") == "standby" and job.name == "image" and job.conclusion == "success":
+            live = state.cluster.store.get("configmaps", service.namespace, f"{service.name}-settings")
+            if live is not None:
+                data = {**live["data"], "PRICING_URL": "http://pricing-standby.shared:8080"}
+                state.cluster.store.update("configmaps", {**live, "data": data})
+
+    state.hub.on_job.append(switched)
     state.add_cause(scenario.id, service.name, symptom_of)
 
 
@@ -191,7 +201,7 @@ SCENARIOS = (
         summary="Latency and time-outs as under load, but the CPU is idle: the upstream has no healthy instance.",
         service="catalog",
         kind="upstream_unavailable",
-        right_action="escalate",
+        right_action="workflow_pricing_standby",
         group="upstream",
         source="alertmanager",
         begin=upstream_down,

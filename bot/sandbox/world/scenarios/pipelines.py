@@ -166,6 +166,20 @@ def network_blip(failure: Failure, message: str) -> Callable[[State, Scenario], 
     return begin
 
 
+def hung(failure: Failure) -> Callable[[State, Scenario], None]:
+    """A run of two hours ago: one job failed, and another never ends. GitHub tells of the job, not of the run."""
+
+    def begin(state: State, scenario: Scenario) -> None:
+        repository = state.repository(scenario.service)
+        commit = state.hub.commit(repository, "Log the card's network", {"docs/networks.md": "Networks.\n"})
+        run = state.hub.start(repository, commit.sha, commit.message, at=state.hub.clock() - HUNG_FOR)
+        state.hub.marked[scenario.id] = run.id
+        state.hub.hanging[run.id] = "image"
+        state.hub.causes[f"{scenario.id}/{run.id}"] = first_attempt_of(run.id, failure)
+
+    return begin
+
+
 def first_attempt_of(run_id: int, failure: Failure) -> FailureOf:
     def failure_of(_: Repository, run: Run, attempt: int, job: str) -> Failure | None:
         return failure if run.id == run_id and attempt == 1 and job == "test" else None
@@ -191,6 +205,8 @@ def bad_commit(job: str, failure: Failure, path: str, text: str, message: str) -
     return begin
 
 
+HUNG_FOR = 2 * 3600.0
+CANCEL = (("cancel_run",),)
 RERUN_FAILED = (("rerun_failed",),)
 RERUN_ALL = (("rerun_all",),)
 RESTART = (("restart_all_pods",),)
@@ -203,6 +219,18 @@ WRONG_DOCKER = "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nCOPY
 RIGHT_DOCKER = "FROM registry.acme.example/base/runtime:24.04\nCOPY . /app\nRUN /app/build.sh\n"
 
 SCENARIOS = (
+    Scenario(
+        id="ci-hung-payments",
+        title="A build of payments has hung for two hours",
+        summary="One job failed long ago, another waits for a runner's network that never comes back.",
+        service="payments-api",
+        kind="githubaction_transient",
+        right_action="github_cancel_run",
+        group="ci-hung",
+        source="github",
+        begin=hung(PIP_TIMEOUT),
+        proofs=Proofs(CANCEL, RESTART, None, "ci-index-reports"),
+    ),
     Scenario(
         id="ci-network-catalog",
         title="Catalog's build lost its package index for a moment",
@@ -245,7 +273,7 @@ SCENARIOS = (
         summary="The rounding rule changed and a test says so: running it again changes nothing.",
         service="orders",
         kind="test_failure",
-        right_action="escalate",
+        right_action="github_revert_pr",
         group="ci-test",
         source="github",
         begin=bad_commit("test", TEST_RED, "src/totals.txt", WRONG_TOTALS, "Round halves up"),
@@ -257,7 +285,7 @@ SCENARIOS = (
         summary="The Dockerfile copies a folder that the build context does not have.",
         service="notifications",
         kind="buildfailure",
-        right_action="escalate",
+        right_action="github_revert_pr",
         group="ci-image",
         source="github",
         begin=bad_commit("image", DOCKER_COPY, "Dockerfile", WRONG_DOCKER, "Ship the mail templates"),

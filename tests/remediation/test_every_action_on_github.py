@@ -1,0 +1,122 @@
+"""What every fix on GitHub has in common, in one table: pretended, refused, failed before the write, lost after it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from bot.sandbox.world.scenarios import BY_ID
+from knowledge.model import Action, ExecutionState, FailureKind
+from remediation.execution import run
+from tests.remediation.site import MemoryStore, Site, execution, services
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    scenario: str
+    writes: tuple[str, ...]  # the ends of the paths that are written to, in order
+
+    @property
+    def service(self) -> str:
+        return BY_ID[self.scenario].service
+
+
+ROWS = {
+    "github_rerun": Row("ci-network-catalog", ("rerun-failed-jobs",)),
+    "github_cancel_run": Row("ci-hung-payments", ("cancel",)),
+    "github_revert_pr": Row("ci-test-orders", ("trees", "commits", "refs", "pulls")),
+    "docker_clear_cache": Row("ci-cache-storefront", ("dispatches",)),
+    "github_secret_rotate": Row("ci-token-search", ("REGISTRY_TOKEN", "rerun-failed-jobs")),
+}
+
+
+async def proposed(site: Site, name: str) -> Action:
+    row = ROWS[name]
+    await site.world.break_(row.scenario)
+    where = site.world.github.store.repositories[f"acme/{row.service}"]
+    failed = where.runs[-1]
+    open_still = site.world.github.store.hanging
+    await site.until(
+        lambda: (
+            any(job.failure for job in failed.last.jobs)
+            and (failed.last.status == "completed" or failed.id in open_still)
+        ),
+        "the run failed",
+    )
+    incident = site.incident(
+        row.service, source="github", namespace="", workload="", repository=where.name, run_id=str(failed.id)
+    )
+    jobs = await site.clients.code_host.jobs(where.name, failed.id)  # type: ignore[union-attr]
+    red = next(job for job in jobs if job["conclusion"] == "failure")
+    log, _ = await site.clients.code_host.job_log(where.name, red["id"])  # type: ignore[union-attr]
+    plan = await site.plan(FailureKind(BY_ID[row.scenario].kind), incident, job_log=log)
+    assert plan.action is not None, plan.no_action_because
+    assert plan.action.name == name
+    return plan.action
+
+
+def written(site: Site) -> list[str]:
+    rows = [r for r in site.world.requests if r["system"] == "github" and r["method"] != "GET"]
+    return [str(r["path"]).rsplit("/", 1)[-1] for r in rows]
+
+
+class FailingAtTheFirstWrite:
+    """The real client; its first write meets a fault before or after it took effect."""
+
+    def __init__(self, site: Site, *, after_write: bool) -> None:
+        self._site, self._after, self._met = site, after_write, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"write", "rerun", "cancel"} and not self._met:
+            self._met = True
+            self._site.world.faults["github"].update(error_next=1, status=502, after_write=self._after)
+        return getattr(self._site.clients.code_host, name)
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_it_is_done_once_whatever_happens_on_the_way(site: Site, name: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.05)
+    action, row = await proposed(site, name), ROWS[name]
+
+    pretended = await run(execution(action), services(site, MemoryStore(execution(action)), dry_run=True))
+    assert (pretended.ok, pretended.changed, written(site)) == (True, False, []), pretended.detail
+
+    store = MemoryStore(execution(action))
+    broken: Any = replace(site.clients, code_host=FailingAtTheFirstWrite(site, after_write=False))
+    outcome = await run(store.rows[7], services(site, store, clients=broken))
+    assert (outcome.ok, outcome.changed) == (False, False), outcome.detail
+    assert store.rows[7].state is ExecutionState.FAILED
+    site.world.requests.clear()
+
+    store = MemoryStore(execution(action))
+    store.die_after = "started"
+    with pytest.raises(KeyboardInterrupt):
+        await run(store.rows[7], services(site, store))
+    assert written(site) == []
+    lost: Any = replace(site.clients, code_host=FailingAtTheFirstWrite(site, after_write=True))
+    first = await run(store.rows[7], services(site, store, clients=lost))
+    # A fix of several writes may end at the lost one; it says so, and what it has done is there once.
+    done = written(site)
+    assert done == list(row.writes[: len(done)])
+    assert len(set(done)) == len(done), done
+    if len(row.writes) == 1:
+        assert (first.ok, store.rows[7].state) == (True, ExecutionState.ACTED), first.detail
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_what_changed_meanwhile_is_refused_before_anything_is_written(site: Site, name: str) -> None:
+    action = await proposed(site, name)
+    hub, where = site.world.github.store, site.world.github.store.repositories[f"acme/{ROWS[name].service}"]
+    if name == "github_revert_pr":
+        hub.commit(where, "On top", {"src/totals.txt": "rounding = up\n"})
+    elif name == "docker_clear_cache":
+        hub.commit(where, "No dispatch", {".github/workflows/ci.yml": "on: push\n"})
+    else:  # somebody started it again, which is another attempt
+        run_ = where.runs[-1]
+        hub.hanging.clear()
+        hub.rerun(run_, only_failed=False)
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert (outcome.ok, outcome.changed) == (False, False), outcome.detail
+    assert store.rows[7].state is ExecutionState.REFUSED
+    assert written(site) == []
