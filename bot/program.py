@@ -32,7 +32,7 @@ from handlers.services import Services
 from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
-from knowledge.store import deliveries, incidents, outbox
+from knowledge.store import deliveries, incidents, outbox, queued_jobs
 from knowledge.store.database import listen
 
 log = structlog.get_logger(__name__)
@@ -217,7 +217,13 @@ async def _serve(
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = Metrics.make()
-    config = WebConfig(webhook_secrets(settings, source_tokens()), _readiness(program), metrics)
+    secrets = webhook_secrets(settings, source_tokens())
+    config = WebConfig(secrets, _readiness(program), metrics)
+    if program.jobs_wake:
+        wake[queued_jobs.CHANNEL] = program.jobs_wake
+    if program.intake:
+        program.intake.secrets = lambda: secrets
+        program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()
     runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.SockSite(runner, listening).start()
@@ -232,6 +238,8 @@ async def _serve(
                     lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
                 ),
             ]
+            if program.intake:
+                tasks.append(group.create_task(program.intake.run(), name="queue"))
             jobs = group.create_task(program.jobs.run(stop, sole=not settings.database_url), name="jobs")
             _say(greeting)
             await stop.wait()

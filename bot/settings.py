@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.aws_settings import AwsSettings
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
@@ -45,7 +46,7 @@ ADDRESSES = (
 )
 
 
-class Settings(ModelSettings):
+class Settings(AwsSettings, ModelSettings):
     """One field a variable; the alias is the variable's name. Secrets print as stars."""
 
     model_config = SettingsConfigDict(

@@ -1,5 +1,6 @@
 """Where settings become clients: the one place that knows what the program is made of."""
 
+import asyncio
 import os
 import socket
 import uuid
@@ -14,8 +15,12 @@ import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
-from bot.jobs import DurableJobs
+from bot.jobs import DurableJobs, Stage
 from bot.policy_watch import PolicyWatch
+from bot.queues.intake import QueueIntake
+from bot.queues.memory import MemoryQueue
+from bot.queues.sqs_jobs import SqsJobQueue
+from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
@@ -43,6 +48,8 @@ from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
+from remediation.aws import AwsClient
+from remediation.aws.sqs import SqsQueue
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey
@@ -74,12 +81,14 @@ class Program:
     """Everything that `run` starts."""
 
     services: Services
-    jobs: DurableJobs
+    jobs: DurableJobs | QueuedJobs
     app: AsyncApp
     socket: SocketMode
     health: Health
     policy_watch: PolicyWatch
     database_url: str
+    intake: QueueIntake | None = None
+    jobs_wake: asyncio.Event | None = None
 
 
 # Stage name → function of flow or inbox; the jobs' arguments are passed by name.
@@ -131,7 +140,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
 
             return run
 
-        jobs = DurableJobs(libpq_url(database_url), {name: bound(stage) for name, stage in STAGES.items()})
+        sqs = open_sqs(settings, http)
+        jobs_wake = asyncio.Event()
+        job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
+        stages = {name: bound(stage) for name, stage in STAGES.items()}
+        jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
@@ -159,7 +172,39 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
-        yield Program(services, jobs, app, link, health, watch, database_url)
+        intake: QueueIntake | None = None
+        if sqs:
+            offer = job_queue.offer if job_queue else None
+            intake = received = QueueIntake(services, sqs, settings.sqs_sources, offer=offer)
+            health.checks["SQS"] = lambda: received.problem
+        yield Program(services, jobs, app, link, health, watch, database_url, intake, jobs_wake)
+
+
+def open_sqs(settings: Settings, http: httpx.AsyncClient) -> SqsQueue | None:
+    """The queue that alerts come by, and jobs where they are set to. Raises SettingsError where it is half set up."""
+    if not settings.sqs_queue_url:
+        if settings.queue == "sqs":
+            raise SettingsError("CODEHEALER_QUEUE is sqs: set SQS_QUEUE_URL to the queue, or leave it at postgres.")
+        return None
+    return SqsQueue(AwsClient.from_environment(http, aws_environment(settings), settings.sqs_queue_url),
+                    settings.sqs_queue_url)  # fmt: skip
+
+
+def aws_environment(settings: Settings) -> dict[str, str]:
+    """AWS_* as they are in force."""
+    named = {"AWS_REGION": settings.aws_region, "AWS_ENDPOINT_URL": settings.aws_endpoint_url}
+    return environment() | {name: value for name, value in named.items() if value}
+
+
+def make_jobs(
+    settings: Settings, database_url: str, stages: Mapping[str, Stage], sqs: SqsJobQueue | None = None
+) -> DurableJobs | QueuedJobs:
+    """The queue that is set."""
+    if sqs is not None:
+        return QueuedJobs(sqs, stages)
+    if settings.queue == "memory":
+        return QueuedJobs(MemoryQueue(), stages)
+    return DurableJobs(libpq_url(database_url), stages)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:
