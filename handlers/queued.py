@@ -1,8 +1,8 @@
 """Pure: a message of a queue that others write into, as a delivery of alerts.
 
 Understood are our own envelope `{"source", "headers"?, "body", "delivery_id"?}`, a webhook's body whose source is named
-by a message attribute `source`, CloudWatch alarms and Alertmanager's notifications as they are, each of these inside an SNS
-notification, and EventBridge events. Whatever else comes is refused with a reason and never guessed at.
+by a message attribute `source`, CloudWatch alarms and Alertmanager's notifications as they are, each of these inside an
+SNS notification, and EventBridge events. Whatever else comes is refused with a reason and never guessed at.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -55,6 +55,8 @@ class MemoryQueue:
         sync: Connection = (
             connection.sync_connection if hasattr(connection, "sync_connection") else await _of(connection)
         )
+        if sync.get_transaction() is None:
+            await connection.begin()
         if order.once and any(job.waits and job.order.once == order.once for job in self._settled()):
             return
         job = _Job(next(self._numbers), order, time.monotonic() + order.delay_s, sync.get_transaction())

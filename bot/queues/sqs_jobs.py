@@ -91,18 +91,20 @@ class SqsJobQueue:
     async def done(self, claim: Claim) -> bool:
         async with self._engine.begin() as db:
             ours = await queued_jobs.done(db, claim.id, claim.token)
-        await self._sqs.delete(claim.ticket)
-        return ours
+        return await self._ended(claim, ours)
 
     async def again(self, claim: Claim, in_s: float) -> bool:
         async with self._engine.begin() as db:
             ours = await queued_jobs.again(db, claim.id, claim.token, in_s=in_s)
-        await self._sqs.delete(claim.ticket)
-        return ours
+        return await self._ended(claim, ours)
 
     async def give_up(self, claim: Claim, reason: str) -> bool:
         async with self._engine.begin() as db:
             ours = await queued_jobs.give_up(db, claim.id, claim.token, reason)
+        return await self._ended(claim, ours)
+
+    async def _ended(self, claim: Claim, ours: bool) -> bool:
+        self._wake.set()  # the next one of its lock may be sent
         await self._sqs.delete(claim.ticket)
         return ours
 
