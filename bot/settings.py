@@ -18,6 +18,7 @@ from bot.aws_settings import AwsSettings
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
+from knowledge.periods import parse_period
 from knowledge.store.database import read_pool, sqlalchemy_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -193,6 +194,19 @@ class Settings(AwsSettings, ModelSettings):
         le=3600,
         description="Time between two looks of a verification",
     )
+    follow_up_hours: float = Field(
+        8.0,
+        alias="CODEHEALER_FOLLOW_UP_HOURS",
+        ge=0,
+        le=8760,
+        description="An open incident without news for so long is followed up once, in its thread; 0: never",
+    )
+    digest: str = Field(
+        "",
+        alias="CODEHEALER_DIGEST",
+        description="When each channel gets a digest of its incidents: `daily 09:00 Europe/Paris`, "
+        "`weekly mon 09:00 Europe/Paris`; empty: never",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="CODEHEALER_LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR"
     )
@@ -254,6 +268,12 @@ class Settings(AwsSettings, ModelSettings):
     @classmethod
     def _is_a_pool(cls, value: str) -> str:
         read_pool(value)
+        return value
+
+    @field_validator("digest")
+    @classmethod
+    def _is_a_period(cls, value: str) -> str:
+        parse_period(value)
         return value
 
     @field_validator("slack_base_url")

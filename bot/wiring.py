@@ -38,6 +38,7 @@ from knowledge.language_models.hosted import HostedAnswerer, Options
 from knowledge.language_models.nvidia import NVIDIA
 from knowledge.language_models.openai import OPENAI
 from knowledge.language_models.wire import Wire
+from knowledge.periods import parse_period
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
@@ -164,7 +165,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
-            timing=Timing(verify_every=settings.verify_every_seconds),
+            timing=Timing(
+                verify_every=settings.verify_every_seconds,
+                follow_up_hours=settings.follow_up_hours,
+                digest=parse_period(settings.digest),
+            ),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],
