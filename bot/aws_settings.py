@@ -1,5 +1,6 @@
 """The settings of the work queue and of AWS. `bot.settings.Settings` inherits them."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -9,6 +10,25 @@ from pydantic_settings import BaseSettings, NoDecode
 # As handlers.queued has them, and a test holds the two together: every command reads the settings, few need sources.
 QUEUEABLE = ("alertmanager", "grafana", "github", "argocd", "pagerduty", "kubernetes", "cloudwatch", "generic")
 Names = Annotated[tuple[str, ...], NoDecode]
+
+
+REFERENCE = "aws-sm://"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A secret of AWS Secrets Manager, written `aws-sm://NAME#KEY`; without a key it is the whole text."""
+
+    name: str
+    key: str
+
+
+def reference_in(value: str) -> Reference | None:
+    """None for a value that is no reference."""
+    if not value.strip().startswith(REFERENCE):
+        return None
+    name, _, key = value.strip().removeprefix(REFERENCE).partition("#")
+    return Reference(name, key)
 
 
 class AwsSettings(BaseSettings):

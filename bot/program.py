@@ -22,7 +22,8 @@ from bot.leader import lead
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.schedule import run_schedule
-from bot.settings import Settings, load_settings, source_tokens
+from bot.secret_watch import SecretWatch
+from bot.settings import Settings, load_settings
 from bot.watch import Watch
 from bot.web import Metrics, WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
@@ -73,7 +74,8 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         ready_s = time.time() - started_at
         address = _address(settings, listening)
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
-        await _serve(program, settings, listening, stop, greeting)
+        # The sandbox's secrets are made for it at each start.
+        await _serve(program, settings, listening, stop, greeting, rotate=sandbox is None)
 
 
 async def _started(
@@ -177,7 +179,7 @@ async def _forget_the_last_world(services: Services) -> None:
 def _verified(program: Program, settings: Settings, listening: socket.socket) -> dict[str, str]:
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
-    sources = webhook_secrets(settings, source_tokens())
+    sources = webhook_secrets(settings, settings.source_tokens)
     where = "" if settings.database_url else f", embedded in {settings.data_dir}"
     return {
         "database": f"reached, with all tables{where}",
@@ -211,13 +213,13 @@ def _say(text: str) -> None:
 
 
 async def _serve(
-    program: Program, settings: Settings, listening: socket.socket, stop: asyncio.Event, greeting: str
+    program: Program, settings: Settings, listening: socket.socket, stop: asyncio.Event, greeting: str, *, rotate: bool
 ) -> None:
     """Every task has its place here; the first that fails ends them all."""
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = Metrics.make()
-    secrets = webhook_secrets(settings, source_tokens())
+    secrets = webhook_secrets(settings, settings.source_tokens)
     config = WebConfig(secrets, _readiness(program), metrics)
     if program.jobs_wake:
         wake[queued_jobs.CHANNEL] = program.jobs_wake
@@ -238,6 +240,11 @@ async def _serve(
                     lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
                 ),
             ]
+            if rotate:
+                watch = SecretWatch(settings, secrets, program.renew)
+                program.policy_watch.on_hup.append(watch.wake.set)
+                program.health.notes.append(watch.lines)
+                tasks.append(group.create_task(watch.run(), name="secrets"))
             if program.intake:
                 tasks.append(group.create_task(program.intake.run(), name="queue"))
             jobs = group.create_task(program.jobs.run(stop, sole=not settings.database_url), name="jobs")

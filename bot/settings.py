@@ -4,17 +4,18 @@ docs/settings.md is made from this table (`python -m bot.settings_page`), and a 
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from bot.aws_settings import AwsSettings
+from bot.aws_settings import AwsSettings, Reference, reference_in
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
@@ -283,6 +284,18 @@ class Settings(AwsSettings, ModelSettings):
             raise ValueError("must end with /, as in https://slack.com/api/")
         return value
 
+    # CODEHEALER_WEBHOOK_TOKEN_<SOURCE>, wherever they came from.
+    _source_tokens: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def source_tokens(self) -> Mapping[str, str]:
+        """By variable; as secret as the others."""
+        return self._source_tokens
+
+    def with_source_tokens(self, tokens: Mapping[str, str]) -> "Settings":
+        self._source_tokens = dict(tokens)
+        return self
+
     @property
     def in_sandbox(self) -> bool:
         """Without Slack tokens the sandbox stands in for Slack and the systems behind it."""
@@ -290,11 +303,27 @@ class Settings(AwsSettings, ModelSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings in force.
+    """The settings in force; what AWS Secrets Manager holds of them is fetched.
 
     Raises:
         SettingsError: names the variable and what is wrong with it.
     """
+    settings = _read(overrides)
+    given = source_tokens()
+    references = _references(settings, given)
+    if not settings.aws_secret and not references:
+        return settings.with_source_tokens(given)
+    from bot.aws_secrets import fetch  # noqa: PLC0415  most starts ask nobody
+
+    bag, values = fetch(settings.aws_secret, references, environment() | _aws_named(settings))
+    known = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+    from_bag = {name: value for name, value in bag.items() if known.get(name, "") not in settings.model_fields_set}
+    settings = _read({**{name: value for name, value in (from_bag | values).items() if name in known}, **overrides})
+    tokens = {name: value for name, value in bag.items() if name.startswith(SOURCE_TOKEN)}
+    return settings.with_source_tokens(tokens | given | {name: values[name] for name in given if name in values})
+
+
+def _read(overrides: Mapping[str, object]) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic-settings fills in the rest
     except ValidationError as error:
@@ -304,6 +333,27 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(f"{name} {what}. Correct it in the environment or in .env.") from None
     except UnicodeDecodeError:
         raise SettingsError("The file .env is not UTF-8. Save it as UTF-8 text.") from None
+
+
+def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Reference]:
+    """The secrets that are written as where they are."""
+    secrets = {
+        field.alias: value.get_secret_value()
+        for name, field in Settings.model_fields.items()
+        if field.alias and isinstance(value := getattr(settings, name), SecretStr)
+    }
+    return {name: found for name, value in {**given, **secrets}.items() if (found := reference_in(value))}
+
+
+def _aws_named(settings: Settings) -> dict[str, str]:
+    """AWS_* as they are in force."""
+    named = {"AWS_REGION": settings.aws_region, "AWS_ENDPOINT_URL": settings.aws_endpoint_url}
+    return {name: value for name, value in named.items() if value}
+
+
+def aws_environment(settings: Settings) -> dict[str, str]:
+    """The variables by which AWS is asked."""
+    return environment() | _aws_named(settings)
 
 
 def source_tokens() -> dict[str, str]:

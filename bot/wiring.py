@@ -6,7 +6,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
-from bot.jobs import DurableJobs, Stage
+from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
-from bot.queues.memory import MemoryQueue
+from bot.queues.opening import make_jobs, open_sqs
 from bot.queues.sqs_jobs import SqsJobQueue
 from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
@@ -44,13 +44,11 @@ from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
-from knowledge.store.database import libpq_url, open_engine, read_pool
+from knowledge.store.database import open_engine, read_pool
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
-from remediation.aws import AwsClient
-from remediation.aws.sqs import SqsQueue
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey
@@ -69,12 +67,14 @@ HTTP_TIMEOUT_S = 15.0
 
 @dataclass
 class Health:
-    """Named checks: each says what is wrong, None when nothing is."""
+    """Named checks: each says what is wrong, None when nothing is. `notes` give further lines."""
 
     checks: dict[str, Callable[[], str | None]] = field(default_factory=dict)
+    notes: list[Callable[[], list[str]]] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        return [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
+        found = [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
+        return found + [line for note in self.notes for line in note()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class Program:
     health: Health
     policy_watch: PolicyWatch
     database_url: str
+    renew: Callable[[Settings], None]
     intake: QueueIntake | None = None
     jobs_wake: asyncio.Event | None = None
 
@@ -182,34 +183,15 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             offer = job_queue.offer if job_queue else None
             intake = received = QueueIntake(services, sqs, settings.sqs_sources, offer=offer)
             health.checks["SQS"] = lambda: received.problem
-        yield Program(services, jobs, app, link, health, watch, database_url, intake, jobs_wake)
 
+        def renew(again: Settings) -> None:
+            services.clients = replace(services.clients, **clients_with_tokens(again, http))
+            services.answerers = make_answerers(again, http, embedder, cache)
+            renewed = make_hosted_embedder(again, http)
+            services.hosted_embedder = CachedEmbedder(renewed, cache) if renewed else None
+            services.reranker = make_reranker(again, http)
 
-def open_sqs(settings: Settings, http: httpx.AsyncClient) -> SqsQueue | None:
-    """The queue that alerts come by, and jobs where they are set to. Raises SettingsError where it is half set up."""
-    if not settings.sqs_queue_url:
-        if settings.queue == "sqs":
-            raise SettingsError("CODEHEALER_QUEUE is sqs: set SQS_QUEUE_URL to the queue, or leave it at postgres.")
-        return None
-    return SqsQueue(AwsClient.from_environment(http, aws_environment(settings), settings.sqs_queue_url),
-                    settings.sqs_queue_url)  # fmt: skip
-
-
-def aws_environment(settings: Settings) -> dict[str, str]:
-    """AWS_* as they are in force."""
-    named = {"AWS_REGION": settings.aws_region, "AWS_ENDPOINT_URL": settings.aws_endpoint_url}
-    return environment() | {name: value for name, value in named.items() if value}
-
-
-def make_jobs(
-    settings: Settings, database_url: str, stages: Mapping[str, Stage], sqs: SqsJobQueue | None = None
-) -> DurableJobs | QueuedJobs:
-    """The queue that is set."""
-    if sqs is not None:
-        return QueuedJobs(sqs, stages)
-    if settings.queue == "memory":
-        return QueuedJobs(MemoryQueue(), stages)
-    return DurableJobs(libpq_url(database_url), stages)
+        yield Program(services, jobs, app, link, health, watch, database_url, renew, intake, jobs_wake)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:
@@ -229,6 +211,19 @@ def read_policy(settings: Settings) -> Policy:
 
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
     """The systems that are configured; the others are None, and what needs them says so."""
+    access = cluster_access(settings, policy)
+    return Clients(
+        cluster=KubernetesCluster(access) if access else None,
+        **clients_with_tokens(settings, http),
+        status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
+        secret_sources=PolicySources(policy),
+        webhooks=WebhookSender(http, environment()),
+        repository_secrets=PolicyRepositorySecrets(policy),
+    )
+
+
+def clients_with_tokens(settings: Settings, http: httpx.AsyncClient) -> dict[str, Any]:
+    """Those clients, by their field in Clients, that have a token which may be rotated."""
     argocd: ArgoCd | None = None
     code_host: CodeHost | None = None
     pager: Pager | None = None
@@ -239,19 +234,13 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         code_host = GitHubHost(token, http, settings.github_base_url, app)
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
-    access = cluster_access(settings, policy)
-    return Clients(
-        cluster=KubernetesCluster(access) if access else None,
-        code_host=code_host,
-        argocd=argocd,
-        pager=pager,
-        metrics=_metrics(settings, http),
-        silences=_silences(settings, http),
-        status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
-        secret_sources=PolicySources(policy),
-        webhooks=WebhookSender(http, environment()),
-        repository_secrets=PolicyRepositorySecrets(policy),
-    )
+    return {
+        "code_host": code_host,
+        "argocd": argocd,
+        "pager": pager,
+        "metrics": _metrics(settings, http),
+        "silences": _silences(settings, http),
+    }
 
 
 def _github_app(settings: Settings) -> AppKey | None:

@@ -41,7 +41,7 @@ class Timing:
 
 @dataclass(slots=True)
 class Services:
-    """Everything that the stages use, made once in bot/wiring.py; only `obey` changes it."""
+    """Everything that the stages use, made once in bot/wiring.py; only `obey` and rotated tokens change it."""
 
     engine: AsyncEngine
     jobs: Jobs
