@@ -99,9 +99,16 @@ class QueueIntake:
             if self.offer is not None and not self.offer(ticket):
                 await self.queue.hide(ticket, NO_ROOM_S)
         async with self._kept_hidden(rest) as done:
-            for message in rest:
+
+            async def handle(message: Received) -> None:
                 await self._handle(message)
                 done(message)
+
+            # All of them come to their end, also where one of them found the database away.
+            ended = await asyncio.gather(*map(handle, rest), return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return len(batch)
 
     @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,9 @@ from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws import AwsClient, CredentialChain, region_of
 from remediation.aws.signing import Keys, signed_headers
 from remediation.secret_sources import AwsSecret, SecretSource, new_value
-from tests.aws import ACCESS, PACKAGES, moto_server
+from tests.aws import ACCESS, PACKAGES
 
 VALUE = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[dict[str, str]]:
-    with moto_server() as env:
-        yield env
 
 
 @pytest.fixture
