@@ -309,6 +309,9 @@ def load_settings(**overrides: object) -> Settings:
         SettingsError: names the variable and what is wrong with it.
     """
     settings = _read(overrides)
+    if files := _from_files():
+        overrides = files | overrides
+        settings = _read(overrides)
     given = source_tokens()
     references = _references(settings, given)
     if not settings.aws_secret and not references:
@@ -335,6 +338,24 @@ def _read(overrides: Mapping[str, object]) -> Settings:
         raise SettingsError("The file .env is not UTF-8. Save it as UTF-8 text.") from None
 
 
+def _from_files() -> dict[str, object]:
+    """What NAME_FILE names a file for, where NAME itself has no value: as mounted secrets are commonly given."""
+    variables = environment()
+    found: dict[str, object] = {}
+    for name in (field.alias for field in Settings.model_fields.values()):
+        path = variables.get(f"{name}_FILE", "") if name and not variables.get(name) else ""
+        if path and name:
+            found[name] = _file_text(f"{name}_FILE", path)
+    return found
+
+
+def _file_text(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} names {path}, which cannot be read ({type(error).__name__}).") from None
+
+
 def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Reference]:
     """The secrets that are written as where they are."""
     secrets = {
@@ -357,8 +378,12 @@ def aws_environment(settings: Settings) -> dict[str, str]:
 
 
 def source_tokens() -> dict[str, str]:
-    """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given."""
-    return {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
+    """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given; with
+    _FILE appended, out of a file."""
+    given = {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
+    files = {name.removesuffix("_FILE"): (name, path) for name, path in given.items() if name.endswith("_FILE")}
+    read = {name: _file_text(*file) for name, file in files.items() if name not in given}
+    return read | {name: value for name, value in given.items() if not name.endswith("_FILE")}
 
 
 def environment() -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
@@ -195,6 +196,59 @@ async def test_a_job_whose_worker_stands_still_is_taken_up_and_the_late_one_ends
     assert await queue.extend(taken)
     assert await queue.done(taken)
     assert await queue.pending(None, delayed=True) == 0
+
+
+CHILD = """
+import asyncio, os, sys, httpx
+from bot.queues.sqs_jobs import SqsJobQueue
+from bot.queues.intake import QueueIntake
+from bot.queues.worker import QueuedJobs
+from knowledge.store.database import open_engine
+from remediation.aws import AwsClient
+from remediation.aws.sqs import SqsQueue
+
+async def hang():
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    engine = open_engine(sys.argv[1])
+    async with httpx.AsyncClient() as http:
+        sqs = SqsQueue(AwsClient.from_environment(http, os.environ), sys.argv[2])
+        queue = SqsJobQueue(engine, sqs, lease_s=3)
+        intake = QueueIntake(None, sqs, (), offer=queue.offer, wait_s=1)
+        await asyncio.gather(intake.run(), QueuedJobs(queue, {"note": hang}).run(asyncio.Event()))
+
+asyncio.run(main())
+"""
+
+
+async def test_the_job_of_a_killed_process_is_taken_up_by_another(
+    engine: AsyncEngine, database_url: str, http: httpx.AsyncClient, aws: dict[str, str]
+) -> None:
+    sqs = await new_queue(http, aws)
+    ran: list[str] = []
+
+    async def note() -> None:
+        ran.append("here")
+
+    queue, intake = await sqs_jobs(engine, sqs)
+    jobs = QueuedJobs(queue, {"note": note})
+    await order(engine, jobs)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, database_url, sqs.url, env={**os.environ, **aws}, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            assert await child.stdout.readline() == b"begun\n"
+    finally:
+        child.kill()
+        await child.wait()
+    async with going(receiving(intake)), working(jobs):
+        await until(lambda: ran)
+        await jobs.wait_idle(DEADLINE_S)
+    assert ran == ["here"]
 
 
 async def claimed(queue: Queue) -> Any:

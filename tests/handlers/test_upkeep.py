@@ -1,6 +1,7 @@
 """What nobody triggers happens once, however many replicas ask, however late, and whatever their clocks do."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -68,6 +69,49 @@ async def test_each_channel_gets_one_digest_of_its_own_incidents_however_many_we
     blocks = str(await rows(one.engine, "SELECT payload FROM outbox WHERE channel = 'C0SHOP'"))
     assert "checkout is down" in blocks
     assert "pay is down" not in blocks
+
+
+CHILD = """
+import asyncio, sys
+from datetime import time
+from slack_sdk.web.async_client import AsyncWebClient
+from handlers import upkeep
+from handlers.services import Timing
+from knowledge.periods import Period
+from knowledge.store.database import open_engine
+from tests.handlers.office import made_services
+
+async def main():
+    engine = open_engine(sys.argv[1])
+    timing = Timing(digest=Period(time(0, 0)))
+    services = made_services(engine, AsyncWebClient(token="none"), sys.argv[1], timing=timing)
+    async with engine.connect():
+        print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for _ in range(20):
+        await upkeep.send_digests(services)
+
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_send_one_digest(replicas: list[Services], database_url: str) -> None:
+    one = replicas[0]
+    await failing(one, "checkout is down", "C0SHOP")
+    await upkeep.send_digests(one)
+    await do(one, "UPDATE schedule_runs SET due_at = due_at - interval '1 day'")
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, database_url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"ready\n"
+    other.stdin.write(b"go\n")
+    for _ in range(20):
+        await upkeep.send_digests(one)
+    await other.communicate()
+    assert other.returncode == 0
+    assert len(await told(one)) == 1
 
 
 async def test_a_clock_that_was_wrong_once_does_not_silence_digests_for_ever(replicas: list[Services]) -> None:
