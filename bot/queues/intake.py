@@ -92,7 +92,9 @@ class QueueIntake:
 
     async def turn(self) -> int:
         """Receive once and handle what came; how many messages."""
-        batch = await self.queue.receive(wait_s=self.wait_s, hidden_s=self.hidden_s)
+        # Whether it answers at all is known at once, and not after the first long wait.
+        wait_s = self.wait_s if self.problem is None else 0
+        batch = await self.queue.receive(wait_s=wait_s, hidden_s=self.hidden_s)
         tickets = [message for message in batch if self.offer is not None and is_ticket(message.body)]
         rest = [message for message in batch if message not in tickets]
         for ticket in tickets:
