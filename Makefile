@@ -24,6 +24,12 @@ $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') || true
 	@touch $@
 
+# Apart from all else: moto needs botocore, and that an older python-dateutil than kubernetes' client does.
+$(VENV)/.moto: $(VENV)/bin/python requirements/moto.txt
+	@rm -rf $(VENV)/moto
+	@$(PIP) --no-deps --require-hashes --target $(VENV)/moto -r requirements/moto.txt
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "Installing the test tools ..." >&2
 	@$(PIP) --require-hashes -r requirements/dev.txt
@@ -32,7 +38,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 install: $(VENV)/.runtime  ## make the environment and nothing else
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-install-dev: install $(VENV)/.dev  ## the environment with test tools
+install-dev: install $(VENV)/.dev $(VENV)/.moto  ## the environment with test tools
 
 run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
 	@exec $(BIN)/codehealer run
@@ -58,6 +64,7 @@ lock: install-dev  ## lock the versions with hashes, without addresses
 	@$(BIN)/python -m pip install --quiet uv
 	@$(UV_COMPILE) --upgrade --extra dev --extra train -o requirements/dev.txt
 	@$(UV_COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/runtime.txt
+	@$(UV_COMPILE:pyproject.toml=requirements/moto.in) --upgrade -o requirements/moto.txt
 
 train: install-dev  ## make train DATA=failures.jsonl: fit the built-in classifier and write its weights
 	@$(BIN)/python -m knowledge.language_models.train $(DATA)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.program import open_database
+from bot.queues.opening import open_sqs
 from bot.settings import Settings
 from bot.slack_app import make_client, make_searcher, preflight
 from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, open_shelf, read_policy
@@ -252,6 +253,17 @@ async def _models(settings: Settings) -> Finding:
     return Finding("models", not empty, f"{', then '.join(hops)}, then built-in", remedy)
 
 
+async def _queue(settings: Settings) -> Finding:
+    """What waits in the SQS queue, and whether it may be received from: nothing is received here."""
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
+        sqs = open_sqs(settings, http)
+        if sqs is None:
+            return Finding("queue", True, f"jobs in {settings.queue}; no SQS queue is set up")
+        waiting, in_work = await sqs.waiting()
+    where = "alerts and jobs" if settings.queue == "sqs" else f"alerts; jobs in {settings.queue}"
+    return Finding("queue", True, f"SQS answers, for {where}: {waiting} waiting, {in_work} in work")
+
+
 @contextlib.asynccontextmanager
 async def _clients(settings: Settings, policy: Policy) -> AsyncIterator[Clients]:
     async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
@@ -280,4 +292,5 @@ CHECKS: dict[str, Check] = {
     "runbooks": _runbooks,
     "models": _models,
     "embedder": _embedder,
+    "queue": _queue,
 }

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -21,18 +22,27 @@ LOOK_EVERY_S = 5.0
 
 @dataclass
 class PolicyWatch:
-    """The policy's file, as it was last read. `problem` says what is wrong with it; the last good one is in force."""
+    """The policy's file, as it was last read. `problem` says what is wrong with it; the last good one is in force.
+
+    `on_hup` are told of a SIGHUP as well.
+    """
 
     path: Path | None
     problem: str = ""
+    on_hup: list[Callable[[], None]] = field(default_factory=list)
     _digest: str = ""
 
     async def run(self, services: Services) -> None:
         """Look until cancelled."""
+        hup = asyncio.Event()
+
+        def on_hup() -> None:
+            for tell in (hup.set, *self.on_hup):
+                tell()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hup)
         if self.path is None:
             return
-        hup = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
         while True:
             await self.look(services)
             try:

@@ -23,7 +23,8 @@ from bot.leader import lead
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.schedule import run_schedule
-from bot.settings import Settings, load_settings, source_tokens
+from bot.secret_watch import SecretWatch
+from bot.settings import Settings, load_settings
 from bot.watch import Watch
 from bot.web import Metrics, WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
@@ -33,7 +34,7 @@ from handlers.services import Services
 from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
-from knowledge.store import deliveries, incidents, outbox
+from knowledge.store import deliveries, incidents, outbox, queued_jobs
 from knowledge.store.database import listen
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,8 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         ready_s = time.time() - started_at
         address = _address(settings, listening)
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
-        await _serve(program, settings, listening, stop, greeting)
+        # The sandbox's secrets are made for it at each start.
+        await _serve(program, settings, listening, stop, greeting, rotate=sandbox is None)
 
 
 async def _started(
@@ -178,7 +180,7 @@ async def _forget_the_last_world(services: Services) -> None:
 def _verified(program: Program, settings: Settings, listening: socket.socket) -> dict[str, str]:
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
-    sources = webhook_secrets(settings, source_tokens())
+    sources = webhook_secrets(settings, settings.source_tokens)
     where = "" if settings.database_url else f", embedded in {settings.data_dir}"
     return {
         "database": f"reached, with all tables{where}",
@@ -212,20 +214,26 @@ def _say(text: str) -> None:
 
 
 async def _serve(
-    program: Program, settings: Settings, listening: socket.socket, stop: asyncio.Event, greeting: str
+    program: Program, settings: Settings, listening: socket.socket, stop: asyncio.Event, greeting: str, *, rotate: bool
 ) -> None:
     """Every task has its place here; the first that fails ends them all."""
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = Metrics.make()
+    secrets = webhook_secrets(settings, settings.source_tokens)
     config = WebConfig(
-        webhook_secrets(settings, source_tokens()),
+        secrets,
         _readiness(program),
         metrics,
         limits=Limits(settings.webhook_requests_per_minute),
         sns_topics=frozenset(settings.sns_topics),
         sns=program.sns,
     )
+    if program.jobs_wake:
+        wake[queued_jobs.CHANNEL] = program.jobs_wake
+    if program.intake:
+        program.intake.secrets = lambda: secrets
+        program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()
     runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
@@ -239,6 +247,13 @@ async def _serve(
                     lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
                 ),
             ]
+            if rotate:
+                watch = SecretWatch(settings, secrets, program.renew)
+                program.policy_watch.on_hup.append(watch.wake.set)
+                program.health.notes.append(watch.lines)
+                tasks.append(group.create_task(watch.run(), name="secrets"))
+            if program.intake:
+                tasks.append(group.create_task(program.intake.run(), name="queue"))
             jobs = group.create_task(program.jobs.run(stop, sole=not settings.database_url), name="jobs")
             _say(greeting)
             await stop.wait()

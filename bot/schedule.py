@@ -1,14 +1,16 @@
 """What happens by the clock, in the leading process only. The clock forgets; the database decides what is due."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import comparing, decisions, flow, hushing, later, redelivery, thread_backfill
+from handlers import comparing, decisions, flow, hushing, later, redelivery, thread_backfill, upkeep
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -17,6 +19,11 @@ from remediation.policy import sendable
 
 log = structlog.get_logger(__name__)
 
+CLOCK_EVERY_S = 1.0
+# Clocks are disciplined by less than this in a second.
+JUMP_S = 2.0
+
+wall_clock = time.time
 Tick = Callable[[Services], Awaitable[None]]
 
 
@@ -54,6 +61,8 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
     "tend remembered threads": (thread_backfill.tend, 30.0),
+    "send digests": (upkeep.send_digests, 30.0),
+    "follow up": (upkeep.follow_up, 60.0),
 }
 
 
@@ -61,18 +70,43 @@ TICKS: dict[str, tuple[Tick, float]] = {
 AT_ONCE = frozenset({"compare with Alertmanager", "compare with Argo CD", "ask for failed deliveries"})
 
 
-async def run_schedule(services: Services) -> None:
+class Every(BaseTrigger):  # type: ignore[misc]
+    """So many seconds after the last run. APScheduler's own interval counts through each run that a clock which was set
+    has left out: a month of seconds would stop the event loop for a minute."""
+
+    def __init__(self, seconds: float) -> None:
+        self._interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        return now + self._interval
+
+
+async def run_schedule(services: Services, ticks: Mapping[str, tuple[Tick, float]] = TICKS) -> None:
     """Tick until cancelled. A run that was missed or is still going is not made up for."""
     scheduler = AsyncIOScheduler()
-    for name, (tick, seconds) in TICKS.items():
+    for name, (tick, seconds) in ticks.items():
         at_once = {"next_run_time": datetime.now(UTC)} if name in AT_ONCE else {}
-        run = _safely(name, tick, services)
-        scheduler.add_job(run, "interval", seconds=seconds, id=name, coalesce=True, max_instances=1, **at_once)
+        # However late: by default what is a second late is left out, and a busy machine is often later.
+        scheduler.add_job(_safely(name, tick, services), Every(seconds), id=name, max_instances=1,
+                          misfire_grace_time=None, **at_once)  # fmt: skip
     scheduler.start()
     try:
-        await asyncio.Event().wait()
+        await _mind_the_clock(scheduler)
     finally:
         scheduler.shutdown(wait=False)
+
+
+async def _mind_the_clock(scheduler: AsyncIOScheduler) -> None:
+    """Have everything tick at once when the clock was set: the scheduler would wait until the old time comes again."""
+    offset_s = wall_clock() - time.monotonic()
+    while True:
+        await asyncio.sleep(CLOCK_EVERY_S)
+        now_s = wall_clock() - time.monotonic()
+        if abs(now_s - offset_s) > JUMP_S:
+            log.warning("clock_jumped", seconds=round(now_s - offset_s))
+            offset_s = now_s
+            for job in scheduler.get_jobs():
+                job.modify(next_run_time=datetime.fromtimestamp(wall_clock(), UTC))
 
 
 def _safely(name: str, tick: Tick, services: Services) -> Callable[[], Awaitable[None]]:

@@ -4,19 +4,22 @@ docs/settings.md is made from this table (`python -m bot.settings_page`), and a 
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bot.aws_settings import AwsSettings, Reference, reference_in
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
 from knowledge.errors import SettingsError
+from knowledge.periods import parse_period
 from knowledge.store.database import read_pool, sqlalchemy_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -47,7 +50,7 @@ ADDRESSES = (
 )
 
 
-class Settings(ModelSettings):
+class Settings(AwsSettings, ModelSettings):
     """One field a variable; the alias is the variable's name. Secrets print as stars."""
 
     model_config = SettingsConfigDict(
@@ -238,6 +241,19 @@ class Settings(ModelSettings):
         le=3600,
         description="Time between two looks of a verification",
     )
+    follow_up_hours: float = Field(
+        8.0,
+        alias="CODEHEALER_FOLLOW_UP_HOURS",
+        ge=0,
+        le=8760,
+        description="An open incident without news for so long is followed up once, in its thread; 0: never",
+    )
+    digest: str = Field(
+        "",
+        alias="CODEHEALER_DIGEST",
+        description="When each channel gets a digest of its incidents: `daily 09:00 Europe/Paris`, "
+        "`weekly mon 09:00 Europe/Paris`; empty: never",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="CODEHEALER_LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR"
     )
@@ -303,12 +319,30 @@ class Settings(ModelSettings):
         read_pool(value)
         return value
 
+    @field_validator("digest")
+    @classmethod
+    def _is_a_period(cls, value: str) -> str:
+        parse_period(value)
+        return value
+
     @field_validator("slack_base_url")
     @classmethod
     def _ends_with_slash(cls, value: str) -> str:
         if not value.endswith("/"):
             raise ValueError("must end with /, as in https://slack.com/api/")
         return value
+
+    # CODEHEALER_WEBHOOK_TOKEN_<SOURCE>, wherever they came from.
+    _source_tokens: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def source_tokens(self) -> Mapping[str, str]:
+        """By variable; as secret as the others."""
+        return self._source_tokens
+
+    def with_source_tokens(self, tokens: Mapping[str, str]) -> "Settings":
+        self._source_tokens = dict(tokens)
+        return self
 
     @property
     def in_sandbox(self) -> bool:
@@ -317,11 +351,30 @@ class Settings(ModelSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings in force.
+    """The settings in force; what AWS Secrets Manager holds of them is fetched.
 
     Raises:
         SettingsError: names the variable and what is wrong with it.
     """
+    settings = _read(overrides)
+    if files := _from_files():
+        overrides = files | overrides
+        settings = _read(overrides)
+    given = source_tokens()
+    references = _references(settings, given)
+    if not settings.aws_secret and not references:
+        return settings.with_source_tokens(given)
+    from bot.aws_secrets import fetch  # noqa: PLC0415  most starts ask nobody
+
+    bag, values = fetch(settings.aws_secret, references, environment() | _aws_named(settings))
+    known = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
+    from_bag = {name: value for name, value in bag.items() if known.get(name, "") not in settings.model_fields_set}
+    settings = _read({**{name: value for name, value in (from_bag | values).items() if name in known}, **overrides})
+    tokens = {name: value for name, value in bag.items() if name.startswith(SOURCE_TOKEN)}
+    return settings.with_source_tokens(tokens | given | {name: values[name] for name in given if name in values})
+
+
+def _read(overrides: Mapping[str, object]) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic-settings fills in the rest
     except ValidationError as error:
@@ -333,9 +386,52 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("The file .env is not UTF-8. Save it as UTF-8 text.") from None
 
 
+def _from_files() -> dict[str, object]:
+    """What NAME_FILE names a file for, where NAME itself has no value: as mounted secrets are commonly given."""
+    variables = environment()
+    found: dict[str, object] = {}
+    for name in (field.alias for field in Settings.model_fields.values()):
+        path = variables.get(f"{name}_FILE", "") if name and not variables.get(name) else ""
+        if path and name:
+            found[name] = _file_text(f"{name}_FILE", path)
+    return found
+
+
+def _file_text(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} names {path}, which cannot be read ({type(error).__name__}).") from None
+
+
+def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Reference]:
+    """The secrets that are written as where they are."""
+    secrets = {
+        field.alias: value.get_secret_value()
+        for name, field in Settings.model_fields.items()
+        if field.alias and isinstance(value := getattr(settings, name), SecretStr)
+    }
+    return {name: found for name, value in {**given, **secrets}.items() if (found := reference_in(value))}
+
+
+def _aws_named(settings: Settings) -> dict[str, str]:
+    """AWS_* as they are in force."""
+    named = {"AWS_REGION": settings.aws_region, "AWS_ENDPOINT_URL": settings.aws_endpoint_url}
+    return {name: value for name, value in named.items() if value}
+
+
+def aws_environment(settings: Settings) -> dict[str, str]:
+    """The variables by which AWS is asked."""
+    return environment() | _aws_named(settings)
+
+
 def source_tokens() -> dict[str, str]:
-    """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given."""
-    return {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
+    """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given; with
+    _FILE appended, out of a file."""
+    given = {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
+    files = {name.removesuffix("_FILE"): (name, path) for name, path in given.items() if name.endswith("_FILE")}
+    read = {name: _file_text(*file) for name, file in files.items() if name not in given}
+    return read | {name: value for name, value in given.items() if not name.endswith("_FILE")}
 
 
 def environment() -> dict[str, str]:

@@ -10,7 +10,8 @@ HEAD = """# Settings
 
 Made from `bot/settings.py` by `python -m bot.settings_page`; a test holds the two together.
 Each can be set in the environment, in a `.env` file where CodeHealer is started,
-or as a file of that name in /run/secrets.
+as a file of that name in /run/secrets, or as a file that a variable of that name with `_FILE` appended names.
+A secret may also be a reference to AWS Secrets Manager, `aws-sm://NAME#KEY`.
 
 | variable | default | meaning |
 |---|---|---|

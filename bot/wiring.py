@@ -1,11 +1,12 @@
 """Where settings become clients: the one place that knows what the program is made of."""
 
+import asyncio
 import os
 import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from slack_bolt.async_app import AsyncApp
 
 from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
+from bot.queues.intake import QueueIntake
+from bot.queues.opening import make_jobs, open_sqs
+from bot.queues.sqs_jobs import SqsJobQueue
+from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
@@ -33,12 +38,13 @@ from knowledge.language_models.hosted import HostedAnswerer, Options
 from knowledge.language_models.nvidia import NVIDIA
 from knowledge.language_models.openai import OPENAI
 from knowledge.language_models.wire import Wire
+from knowledge.periods import parse_period
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
-from knowledge.store.database import libpq_url, open_engine, read_pool
+from knowledge.store.database import open_engine, read_pool
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
@@ -64,12 +70,14 @@ HTTP_TIMEOUT_S = 15.0
 
 @dataclass
 class Health:
-    """Named checks: each says what is wrong, None when nothing is."""
+    """Named checks: each says what is wrong, None when nothing is. `notes` give further lines."""
 
     checks: dict[str, Callable[[], str | None]] = field(default_factory=dict)
+    notes: list[Callable[[], list[str]]] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        return [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
+        found = [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
+        return found + [line for note in self.notes for line in note()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,16 @@ class Program:
     """Everything that `run` starts."""
 
     services: Services
-    jobs: DurableJobs
+    jobs: DurableJobs | QueuedJobs
     app: AsyncApp
     socket: SocketMode
     health: Health
     policy_watch: PolicyWatch
     database_url: str
     sns: Sns
+    renew: Callable[[Settings], None]
+    intake: QueueIntake | None = None
+    jobs_wake: asyncio.Event | None = None
 
 
 # Stage name → function of flow or inbox; the jobs' arguments are passed by name.
@@ -136,7 +147,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
 
             return run
 
-        jobs = DurableJobs(libpq_url(database_url), {name: bound(stage) for name, stage in STAGES.items()})
+        sqs = open_sqs(settings, http)
+        jobs_wake = asyncio.Event()
+        job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
+        stages = {name: bound(stage) for name, stage in STAGES.items()}
+        jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
@@ -156,7 +171,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
-            timing=Timing(verify_every=settings.verify_every_seconds),
+            timing=Timing(
+                verify_every=settings.verify_every_seconds,
+                follow_up_hours=settings.follow_up_hours,
+                digest=parse_period(settings.digest),
+            ),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],
@@ -167,7 +186,20 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         )
         app, link = make_app(services, settings)
         health.checks["Slack"] = lambda: link.problem
-        yield Program(services, jobs, app, link, health, watch, database_url, Sns(http))
+        intake: QueueIntake | None = None
+        if sqs:
+            offer = job_queue.offer if job_queue else None
+            intake = received = QueueIntake(services, sqs, settings.sqs_sources, offer=offer)
+            health.checks["SQS"] = lambda: received.problem
+
+        def renew(again: Settings) -> None:
+            services.clients = replace(services.clients, **clients_with_tokens(again, http))
+            services.answerers = make_answerers(again, http, embedder, cache)
+            renewed = make_hosted_embedder(again, http)
+            services.hosted_embedder = CachedEmbedder(renewed, cache) if renewed else None
+            services.reranker = make_reranker(again, http)
+
+        yield Program(services, jobs, app, link, health, watch, database_url, Sns(http), renew, intake, jobs_wake)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:
@@ -196,6 +228,19 @@ def _pager_incidents(settings: Settings, http: httpx.AsyncClient) -> PagerDutyIn
 
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
     """The systems that are configured; the others are None, and what needs them says so."""
+    access = cluster_access(settings, policy)
+    return Clients(
+        cluster=KubernetesCluster(access) if access else None,
+        **clients_with_tokens(settings, http),
+        status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
+        secret_sources=PolicySources(policy),
+        webhooks=WebhookSender(http, environment()),
+        repository_secrets=PolicyRepositorySecrets(policy),
+    )
+
+
+def clients_with_tokens(settings: Settings, http: httpx.AsyncClient) -> dict[str, Any]:
+    """Those clients, by their field in Clients, that have a token which may be rotated."""
     argocd: ArgoCd | None = None
     code_host: CodeHost | None = None
     pager: Pager | None = None
@@ -206,20 +251,14 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         code_host = GitHubHost(token, http, settings.github_base_url, app)
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
-    access = cluster_access(settings, policy)
-    return Clients(
-        cluster=KubernetesCluster(access) if access else None,
-        code_host=code_host,
-        argocd=argocd,
-        pager=pager,
-        pager_incidents=_pager_incidents(settings, http),
-        metrics=_metrics(settings, http),
-        silences=_silences(settings, http),
-        status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
-        secret_sources=PolicySources(policy),
-        webhooks=WebhookSender(http, environment()),
-        repository_secrets=PolicyRepositorySecrets(policy),
-    )
+    return {
+        "code_host": code_host,
+        "argocd": argocd,
+        "pager": pager,
+        "pager_incidents": _pager_incidents(settings, http),
+        "metrics": _metrics(settings, http),
+        "silences": _silences(settings, http),
+    }
 
 
 def _github_app(settings: Settings) -> AppKey | None:

@@ -64,7 +64,7 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
-from knowledge.redaction import redact_value
+from knowledge.redaction import redact, redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox, signals
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
@@ -74,8 +74,9 @@ from remediation.remediators import REMEDIATORS
 log = structlog.get_logger(__name__)
 
 S = IncidentState
-ALERTS, QUESTION = deliveries.ALERTS, "question"
+ALERTS, QUESTION, MESSAGE = deliveries.ALERTS, "question", "message"
 SLACK = "slack"
+MOST_BURIED_CHARS = 256 * 1024
 EXCERPT_CHARS = 4_000
 WRONG_TARGET = (
     "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
@@ -97,6 +98,18 @@ async def accept(services: Services, *, source: str, delivery_id: str, event: st
     clean = redact_value(fields.clean(dict(body)))
     async with services.engine.begin() as db:
         return await deliveries.add(db, source=source, delivery_id=delivery_id, event=event, body=clean)
+
+
+async def bury_message(
+    services: Services, message_id: str, text: str, attributes: Mapping[str, str], *, reason: str
+) -> None:
+    """Keep a message of the queue that cannot be read, redacted, where `codehealer dead list` shows it."""
+    kept = {"text": text[:MOST_BURIED_CHARS], "attributes": dict(list(attributes.items())[:10])}
+    clean = redact_value(fields.clean(kept))
+    async with services.engine.begin() as db:
+        await deliveries.add_failed(
+            db, source="sqs", delivery_id=message_id, event=MESSAGE, body=clean, error=redact(reason)
+        )
 
 
 # --- alert and incident -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, hushing, replies, threads
+from handlers import cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -34,6 +34,14 @@ Counted = set[int]
 
 async def _alerts(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     counted = {await flow.on_alert(db, services, from_json(Alert, payload)) for payload in delivery.body["alerts"]}
+    return {incident_id for incident_id in counted if incident_id is not None}
+
+
+async def _message(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    """A message that could not be read when it came. An operator has it tried again, and so vouches for its sender."""
+    kept = delivery.body
+    intake = queued.read_message(kept["text"], kept["attributes"], allowed=queued.QUEUEABLE, secrets={})
+    counted = {await flow.on_alert(db, services, alert) for alert in intake.alerts}
     return {incident_id for incident_id in counted if incident_id is not None}
 
 
@@ -94,6 +102,7 @@ async def on_reject(services: Services, click: Mapping[str, Any]) -> None:
 
 EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[Counted]]] = {
     flow.ALERTS: _alerts,
+    flow.MESSAGE: _message,
     flow.QUESTION: _question,
     "feedback": _feedback,
     "reaction": _reaction,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.model import Incident
+from knowledge.periods import Period
 from knowledge.ports import Embedder, Jobs, Reranker
 from knowledge.recall import Means
 from knowledge.runbooks import Shelf
@@ -29,11 +30,13 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Waits of the story, in seconds."""
+    """Waits of the story, in seconds where nothing else is said; `digest` is when channels get theirs, None: never."""
 
     verify_every: float = 5.0
     count_edit: float = 15.0
     recheck_every: float = 15.0
+    follow_up_hours: float = 8.0
+    digest: Period | None = None
 
 
 @dataclass(slots=True)
@@ -46,7 +49,7 @@ class Hush:
 
 @dataclass(slots=True)
 class Services:
-    """Everything that the stages use, made once in bot/wiring.py; only `obey` changes it."""
+    """Everything that the stages use, made once in bot/wiring.py; only `obey` and rotated tokens change it."""
 
     engine: AsyncEngine
     jobs: Jobs

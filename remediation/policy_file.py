@@ -30,7 +30,7 @@ from remediation.policy_workflows import (
     WorkflowOnGitHub,
     WorkflowParameter,
 )
-from remediation.secret_sources import SecretSource
+from remediation.secret_sources import AwsSecret, SecretSource
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
@@ -433,6 +433,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "workload": Workload,
     "secrets": ServiceSecret,
     "source": SecretSource,
+    "aws": AwsSecret,
     "builds": Build,
     "github_secrets": RepositorySecret,
     "workflows": Workflow,

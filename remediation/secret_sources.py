@@ -1,4 +1,5 @@
-"""Where a new value of a secret comes from: a file or an operator's command, named in the policy and nowhere else.
+"""Where a new value of a secret comes from: a file, an operator's command or AWS Secrets Manager, named in the policy
+and nowhere else.
 
 A value is only ever held as SecretStr, which prints as stars; no error here quotes what a source gave, because a
 program that fails may print half of a secret.
@@ -14,10 +15,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from knowledge.errors import Refused, Unavailable
+from remediation.aws import AwsClient
+from remediation.aws.secrets import aws_variables, secret_text, value_in
 
 MAX_VALUE_BYTES = 64 * 1024
 FILE_DEADLINE_S = 5.0
@@ -28,8 +32,17 @@ Argument = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,100}$")]
 
 
+class AwsSecret(BaseModel):
+    """A secret of AWS Secrets Manager by name or ARN, and the key where it is a JSON object; "" is all of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_+=.@:-]{1,2048}$")]
+    key: Annotated[str, StringConstraints(max_length=256)] = ""
+
+
 class SecretSource(BaseModel):
-    """Exactly one of `file` (absolute path) and `command` (argument list, never a shell).
+    """Exactly one of `file` (absolute path), `command` (argument list, never a shell) and `aws`.
 
     `env` names the variables of the bot's environment, or of its `.env` file, that the command may see; `seconds` is
     its deadline.
@@ -39,6 +52,7 @@ class SecretSource(BaseModel):
 
     file: Path | None = None
     command: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
+    aws: AwsSecret | None = None
     env: Annotated[tuple[Variable, ...], Field(max_length=32)] = ()
     seconds: Annotated[int, Field(ge=1, le=15)] = 10
 
@@ -51,19 +65,30 @@ class SecretSource(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> "SecretSource":
-        if bool(self.file) == bool(self.command):
-            raise ValueError("a source is either 'file: PATH' or 'command: [PROGRAM, ARGUMENT, …]'")
+        if [bool(self.file), bool(self.command), bool(self.aws)].count(True) != 1:
+            raise ValueError(
+                "a source is either 'file: PATH', 'command: [PROGRAM, ARGUMENT, …]' or 'aws: {secret: NAME, key: KEY}'"
+            )
         return self
 
     @property
     def words(self) -> str:
-        """What people are shown: the file, or the program without its arguments."""
+        """What people are shown: the file, the secret's name, or the program without its arguments."""
+        if self.aws:
+            return f"the AWS secret {self.aws.secret}"
         return f"the file {self.file}" if self.file else f"the command {Path(self.command[0]).name}"
 
     @property
     def digest(self) -> str:
         """Tells one source from another whose words are the same; an approval is bound to it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        # What was approved before there was `aws` keeps its digest.
+        words = self.model_dump_json(exclude=None if self.aws else {"aws"})
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    @property
+    def steady(self) -> bool:
+        """Whether it may be read beforehand; a command may make a new value each time."""
+        return not self.command
 
 
 async def new_value(source: SecretSource) -> SecretStr:
@@ -163,5 +188,18 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
+async def _from_aws(source: SecretSource) -> bytes:
+    assert source.aws is not None  # noqa: S101  looked at by the caller
+    name = source.aws.secret
+    async with httpx.AsyncClient() as http:
+        aws = AwsClient.from_environment(http, aws_variables(), name)
+        text = await secret_text(aws, name, deadline_s=source.seconds)
+    return value_in(text, name, source.aws.key).encode("utf-8", "surrogatepass")
+
+
 # A source's field → how it is read. Another kind of source is a field and a line here.
-_READERS: dict[str, Callable[[SecretSource], Awaitable[bytes]]] = {"file": _from_file, "command": _from_command}
+_READERS: dict[str, Callable[[SecretSource], Awaitable[bytes]]] = {
+    "file": _from_file,
+    "command": _from_command,
+    "aws": _from_aws,
+}

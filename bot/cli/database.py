@@ -1,6 +1,7 @@
 """migrate, search, audit, pause and resume, dead: what looks into the database."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,9 +9,9 @@ import httpx
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.cli.opening import Number, in_database, who, with_url
+from bot.cli import dead_letters
+from bot.cli.opening import in_database, who, with_url
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
-from bot.jobs import DurableJobs
 from bot.migrating import migrate as apply_revisions
 from bot.program import open_database
 from bot.settings import load_settings
@@ -21,7 +22,6 @@ from knowledge.errors import BadInput, NotFound
 from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
 from knowledge.store import audit, switches
-from knowledge.store.database import libpq_url
 from knowledge.store.threads import OPERATOR
 
 # Of what is asked; a longer paste is cut before it is searched for its telling lines.
@@ -149,22 +149,25 @@ def resume(as_json: JsonOption = False) -> None:
 
 
 def list_dead(as_json: JsonOption = False) -> None:
-    """List the jobs that were given up."""
-    rows = asyncio.run(with_url(lambda url: DurableJobs(libpq_url(url), {}).dead()))
-    for row in rows:
+    """List the jobs and deliveries that were given up."""
+    for row in asyncio.run(with_url(dead_letters.listed)):
         if as_json:
-            put({"id": row.id, "stage": row.stage, "attempts": row.attempts, "reason": row.reason, "at": row.at})
+            put(asdict(row))
         else:
-            plain.print(f"{row.id:>6}  {row.stage:<16}  {row.reason}", markup=False)
+            plain.print(f"{row.id:>6}  {row.stage:<20}  {row.reason}", markup=False)
 
 
-def retry_dead(number: Number, as_json: JsonOption = False) -> None:
-    """Give a dead job its attempts again."""
+def retry_dead(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="As `dead list` shows it: 17, d17 or q17.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Give a dead job or delivery its attempts again."""
     try:
-        asyncio.run(with_url(lambda url: DurableJobs(libpq_url(url), {}).retry(number)))
+        asyncio.run(with_url(lambda url: dead_letters.retry(url, number)))
     except NotFound as error:
         raise BadInput(str(error)) from None
-    put({"retried": number}) if as_json else plain.print(f"Job {number} will run again.")
+    kept: int | str = int(number) if number.isdecimal() else number
+    put({"retried": kept}) if as_json else plain.print(f"{number} will be tried again.")
 
 
 COMMANDS: Verbs = {"migrate": migrate, "search": search, "pause": pause, "resume": resume}

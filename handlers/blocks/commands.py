@@ -77,7 +77,7 @@ def status_answer(view: StatusView) -> Card:
     """Open incidents, approvals that wait, mode and connections."""
     open_line = m.counted(len(view.incidents), "open incident") if view.incidents else NO_INCIDENTS.rstrip(".")
     lines = [f"*{open_line}*"]
-    lines += [_incident_line(incident, view.now) for incident in view.incidents[:_MOST_SHOWN]]
+    lines += [incident_line(incident, view.now) for incident in view.incidents[:_MOST_SHOWN]]
     lines += _more(len(view.incidents))
     lines.append(f"*{m.counted(len(view.waiting), 'approval')} waiting*" if view.waiting else NOTHING_WAITS)
     lines += [_approval_line(*pair, view.now) for pair in view.waiting[:_MOST_SHOWN]]
@@ -93,7 +93,7 @@ def status_answer(view: StatusView) -> Card:
     return _answer("status", lines)
 
 
-def _incident_line(incident: Incident, now: datetime) -> str:
+def incident_line(incident: Incident, now: datetime) -> str:
     sign, words = STATE_WORDS[incident.state]
     title = m.inline(title_words(incident.title), 80)
     since = f"since {m.date(incident.opened_at, now)}"

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store.database import announced
+from knowledge.store.database import announced, notify
 from knowledge.store.tables import deliveries
 
 CHANNEL = "codehealer_deliveries"
@@ -23,6 +24,16 @@ class Delivery:
     event: str
     body: Mapping[str, Any]
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadDelivery:
+    id: int
+    source: str
+    event: str
+    attempts: int
+    error: str
+    received_at: datetime
 
 
 _ADD = announced(
@@ -43,6 +54,44 @@ async def add(db: AsyncConnection, *, source: str, delivery_id: str, event: str,
     """Store a delivery whose body is redacted already; False when this delivery id is here already."""
     given = {"its_source": source, "its_id": delivery_id, "its_event": event, "says": dict(body)}
     return (await db.execute(_ADD, given)).first() is not None
+
+
+async def add_failed(
+    db: AsyncConnection, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any], error: str
+) -> None:
+    """Store what could not be read, for people to look at; its body is redacted already. A repeat changes nothing."""
+    await db.execute(
+        insert(deliveries)
+        .values(
+            source=source, delivery_id=delivery_id, event=event, body=dict(body), error=error[:500], state="failed",
+            attempts=MAX_ATTEMPTS,
+        )
+        .on_conflict_do_nothing(index_elements=["source", "delivery_id"])
+    )  # fmt: skip
+
+
+async def dead(db: AsyncConnection, *, limit: int = 1000) -> Sequence[DeadDelivery]:
+    """Deliveries that were given up, oldest first, without their bodies."""
+    columns = (deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.attempts, deliveries.c.error,
+               deliveries.c.received_at)  # fmt: skip
+    rows = await db.execute(
+        select(*columns).where(deliveries.c.state == "failed").order_by(deliveries.c.id).limit(limit)
+    )
+    return [DeadDelivery(**row) for row in rows.mappings()]
+
+
+async def retry(db: AsyncConnection, number: int) -> bool:
+    """Give a dead delivery all its attempts again; False when there is none of this number."""
+    found = await db.execute(
+        update(deliveries)
+        .where(deliveries.c.id == number, deliveries.c.state == "failed")
+        .values(state="new", attempts=0, error="")
+        .returning(deliveries.c.id)
+    )
+    again = found.scalar_one_or_none() is not None
+    if again:
+        await notify(db, CHANNEL)
+    return again
 
 
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:

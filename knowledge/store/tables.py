@@ -529,3 +529,37 @@ trust = Table(
     _moment("set_at", now=True),
     CheckConstraint("state IN ('proposed', 'granted', 'withdrawn', 'demoted')", name="state"),
 )
+
+# Jobs that are handed out by SQS: what the queue carries is only their number.
+queued_jobs = Table(
+    "queued_jobs",
+    metadata,
+    _id(),
+    Column("stage", Text, nullable=False),
+    Column("lock", Text, nullable=False),
+    Column("once", Text),
+    Column("arguments", JSONB, nullable=False),
+    _text("state", "todo"),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    # When it counts as due, among others of its lock and of the queue.
+    Column("rank_at", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("token", BigInteger, nullable=False, server_default=text("0")),
+    _moment("leased_until", nullable=True),
+    _moment("sent_at", nullable=True),
+    _text("reason"),
+    _moment("died_at", nullable=True),
+    CheckConstraint("state IN ('todo', 'doing', 'dead')", name="state"),
+    Index("uq_queued_jobs_once", "once", unique=True, postgresql_where=text("state = 'todo'")),
+    Index("ix_queued_jobs_lock", "lock"),
+    Index("ix_queued_jobs_due_at", "due_at", postgresql_where=text("state = 'todo'")),
+)
+
+# What happens once in each period, however many processes ask: the newest period that was taken.
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    _moment("taken_at", now=True),
+)

@@ -125,7 +125,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
     except NotFound:
         return Preflight(False, {}, f"There is no {_place(action).words}; a new one is not made.")
     source = _source(action, clients)
-    if source.file is not None:
+    if source.steady:
         # Whether it can be read is known before anything is changed. A command may make a new value each time.
         await new_value(source)
     return Preflight(True, {"attempt": attempt, "updated_at": str(secret.get("updated_at") or "")}, "")

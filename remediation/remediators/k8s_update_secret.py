@@ -104,13 +104,13 @@ def _source(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretSou
 
 
 async def _beforehand(action: Action, wanted: UpdateSecret, clients: Clients) -> SecretStr | None:
-    """What a file has. None for a command, which may make a new value each time: it is run for the write alone."""
+    """What it has. None for a command, which may make a new value each time: it is run for the write alone."""
     source = _source(action, wanted, clients)
-    return await new_value(source) if source.file is not None else None
+    return await new_value(source) if source.steady else None
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    """Compares a file's value with the cluster's, and keeps neither."""
+    """Compares the source's value with the cluster's, and keeps neither."""
     wanted, target = parameters_as(UpdateSecret, action), action.target
     secret = await _secret(action, wanted, clients)
     if kube.uid_of(secret) != wanted.uid:

@@ -1,17 +1,26 @@
 """Commands run in the test's own process: the very same main(), a second and a half cheaper."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from bot.__main__ import main
+from tests.aws import moto_server
 from tests.bot.edge import Ended
 from tests.bot.web_server import sandbox_env, server
 
 __all__ = ["command", "sandbox_env", "server"]
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[dict[str, str]]:
+    """The AWS_* that lead to a server of this worker's own."""
+    with moto_server() as env:
+        yield env
+
 
 Command = Callable[..., Ended]
 

@@ -25,6 +25,10 @@ WRONG = [
     ("CODEHEALER_DB_POOL", "many", "on, off"),
     ("CODEHEALER_DB_POOL", "0+4", "on, off"),
     ("CODEHEALER_LOG_LEVEL", "LOUD", "'DEBUG'"),
+    ("CODEHEALER_QUEUE", "kafka", "'postgres', 'sqs' or 'memory'"),
+    ("CODEHEALER_SQS_SOURCES", "cloudwatch,slack", "names slack; known are alertmanager"),
+    ("SQS_QUEUE_URL", "alerts", "must be an address such as https://sqs."),
+    ("CODEHEALER_DIGEST", "every day", "daily 09:00 Europe/Paris"),
     ("CODEHEALER_LOG_FORMAT", "xml", "'json'"),
     ("CODEHEALER_VERIFY_EVERY_SECONDS", "0", "greater than 0"),
     ("CODEHEALER_VERIFY_EVERY_SECONDS", "nan", "3600"),
@@ -158,6 +162,21 @@ def test_without_any_secret_every_source_is_off() -> None:
 
 def test_the_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page()
+
+
+def test_a_secret_may_lie_in_a_file_that_a_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{PASSWORD}\n")
+    for name in ("GITHUB_TOKEN", "ARGOCD_TOKEN", "CODEHEALER_WEBHOOK_TOKEN_GRAFANA"):
+        monkeypatch.setenv(f"{name}_FILE", str(file))
+    monkeypatch.setenv("ARGOCD_TOKEN", "of the environment")
+    settings = load_settings()
+    assert settings.github_token.get_secret_value() == PASSWORD
+    assert settings.argocd_token.get_secret_value() == "of the environment"
+    assert webhook_secrets(settings, settings.source_tokens) == {"grafana": (PASSWORD,)}
+    file.unlink()
+    with pytest.raises(SettingsError, match=r"GITHUB_TOKEN_FILE names .*token, which cannot be read"):
+        load_settings()
 
 
 async def test_a_model_of_nvidias_needs_its_key_and_its_length(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,83 @@
+"""Reading the secrets again while the bot runs: every few minutes, and at once on SIGHUP.
+
+What is rotated in a file, in .env or in AWS Secrets Manager is in force without a restart: webhook secrets, and the
+tokens of GitHub, Argo CD, PagerDuty, Prometheus, Alertmanager and the services of models. Slack's tokens need one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from pydantic import SecretStr
+
+from bot.settings import Settings, load_settings
+from bot.wiring import webhook_secrets
+from knowledge.errors import SettingsError
+
+log = structlog.get_logger(__name__)
+
+NEED_A_RESTART = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_USER_TOKEN")
+
+
+@dataclass
+class SecretWatch:
+    """`secrets` are the webhooks', which change in place; `renew` makes the clients anew that have a token."""
+
+    settings: Settings
+    secrets: dict[str, tuple[str, ...]]
+    renew: Callable[[Settings], None]
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    problem: str = ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        every_s = self.settings.secrets_every_seconds
+        while True:
+            try:
+                async with asyncio.timeout(every_s or None):
+                    await self.wake.wait()
+            except TimeoutError:
+                pass
+            self.wake.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Obey the secrets as they are now; where they cannot be read, those in force stay."""
+        try:
+            found = await asyncio.to_thread(load_settings)
+            changed = _changed(_secrets(self.settings), _secrets(found))
+            if changed:
+                self.renew(found)
+        except SettingsError as error:
+            self.problem = str(error)
+            log.warning("secrets_kept", problem=self.problem)
+            return
+        self.problem = ""
+        valid = webhook_secrets(found, found.source_tokens)
+        # In one step of the loop: no request sees half of it.
+        self.secrets.clear()
+        self.secrets.update(valid)
+        self.settings = found
+        if changed:
+            log.info("secrets_read", changed=changed)
+        if waiting := [name for name in changed if name in NEED_A_RESTART]:
+            log.warning("restart_needed", changed=waiting)
+
+    def lines(self) -> list[str]:
+        """For people who ask for the status; nothing while all is well."""
+        return [f"secrets: those read before are in force; {self.problem}"] if self.problem else []
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    own = {
+        field.alias or name: value.get_secret_value()
+        for name, field in type(settings).model_fields.items()
+        if isinstance(value := getattr(settings, name), SecretStr)
+    }
+    return {**settings.source_tokens, **own}
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Names only."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

@@ -1,0 +1,175 @@
+"""What nobody triggers happens once, however many replicas ask, however late, and whatever their clocks do."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
+
+from handlers import upkeep
+from handlers.services import Services, Timing
+from knowledge.periods import Period, last_due, parse_period
+from knowledge.store import audit, incidents
+from tests.handlers.office import made_services, rows
+from tests.rows import S, alert, opened
+
+PERIOD = Period(time(0, 0))
+
+
+@pytest.fixture
+async def replicas(database_url: str) -> AsyncIterator[list[Services]]:
+    """Two of them, each with connections of its own."""
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(opened(database_url)) for _ in range(2)]
+        timing = Timing(digest=PERIOD, follow_up_hours=8)
+        yield [made_services(engine, AsyncWebClient(token="none"), database_url, timing=timing) for engine in engines]
+
+
+async def told(services: Services) -> list[str]:
+    found = await rows(services.engine, "SELECT channel, payload FROM outbox WHERE kind = 'post' ORDER BY channel, id")
+    return [f"{row.channel}: {row.payload['text']}" for row in found]
+
+
+async def do(services: Services, statement: str, **values: object) -> None:
+    async with services.engine.begin() as db:
+        await db.execute(text(statement), values)
+
+
+async def everywhere(replicas: list[Services], tick: object) -> None:
+    await asyncio.gather(*(tick(one) for one in replicas * 5))  # type: ignore[operator]
+
+
+async def failing(services: Services, name: str, channel: str) -> int:
+    async with services.engine.begin() as db:
+        incident = await incidents.open_incident(db, alert(name), channel=channel)
+        moved = await incidents.move(db, incident, S.DIAGNOSING)
+        assert moved
+        assert await incidents.move(db, moved, S.ESCALATED)
+    return incident.id
+
+
+async def test_each_channel_gets_one_digest_of_its_own_incidents_however_many_were_missed(
+    replicas: list[Services],
+) -> None:
+    one = replicas[0]
+    await failing(one, "checkout is down", "C0SHOP")
+    await failing(one, "pay is down", "C0PAY")
+    await everywhere(replicas, upkeep.send_digests)
+    assert await told(one) == [], "the first day only begins the count"
+    await do(one, "UPDATE schedule_runs SET due_at = due_at - interval '5 days'")
+    await everywhere(replicas, upkeep.send_digests)
+    pay, shop = await told(one)
+    assert pay.startswith("C0PAY: ")
+    assert "1 incident open now" in shop
+    blocks = str(await rows(one.engine, "SELECT payload FROM outbox WHERE channel = 'C0SHOP'"))
+    assert "checkout is down" in blocks
+    assert "pay is down" not in blocks
+
+
+CHILD = """
+import asyncio, sys
+from datetime import time
+from slack_sdk.web.async_client import AsyncWebClient
+from handlers import upkeep
+from handlers.services import Timing
+from knowledge.periods import Period
+from knowledge.store.database import open_engine
+from tests.handlers.office import made_services
+
+async def main():
+    engine = open_engine(sys.argv[1])
+    timing = Timing(digest=Period(time(0, 0)))
+    services = made_services(engine, AsyncWebClient(token="none"), sys.argv[1], timing=timing)
+    async with engine.connect():
+        print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for _ in range(20):
+        await upkeep.send_digests(services)
+
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_send_one_digest(replicas: list[Services], database_url: str) -> None:
+    one = replicas[0]
+    await failing(one, "checkout is down", "C0SHOP")
+    await upkeep.send_digests(one)
+    await do(one, "UPDATE schedule_runs SET due_at = due_at - interval '1 day'")
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, database_url, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"ready\n"
+    other.stdin.write(b"go\n")
+    for _ in range(20):
+        await upkeep.send_digests(one)
+    await other.communicate()
+    assert other.returncode == 0
+    assert len(await told(one)) == 1
+
+
+async def test_a_clock_that_was_wrong_once_does_not_silence_digests_for_ever(replicas: list[Services]) -> None:
+    one = replicas[0]
+    await failing(one, "checkout is down", "C0SHOP")
+    await upkeep.send_digests(one)
+    await do(one, "UPDATE schedule_runs SET due_at = due_at + interval '1 year'")
+    await everywhere(replicas, upkeep.send_digests)
+    assert await told(one) == []
+    await do(one, "UPDATE schedule_runs SET due_at = due_at - interval '1 day'")  # a day later
+    await everywhere(replicas, upkeep.send_digests)
+    assert len(await told(one)) == 1
+
+
+async def test_an_incident_that_went_quiet_is_followed_up_once_in_its_thread(replicas: list[Services]) -> None:
+    one = replicas[0]
+    quiet, busy, young, ours = [await failing(one, name, "C0SHOP") for name in ("quiet", "busy", "young", "ours")]
+    earlier = "UPDATE incidents SET opened_at = now() - interval '1 day', last_alert_at = now() - interval '1 day' "
+    await do(one, earlier + "WHERE id <> :young", young=young)
+    await do(one, "UPDATE incidents SET state = 'verifying' WHERE id = :ours", ours=ours)
+    async with one.engine.begin() as db:
+        await audit.record(db, "approval.asked", incident_id=busy)
+    for _ in range(2):
+        await everywhere(replicas, upkeep.follow_up)
+    found = await rows(one.engine, "SELECT incident_id, payload FROM outbox WHERE kind = 'post'")
+    assert [row.incident_id for row in found] == [quiet]
+    assert "without news for 8 h" in found[0].payload["text"]
+    assert found[0].payload["in_thread"]
+    for services in replicas:
+        services.timing = replace(services.timing, follow_up_hours=0)
+    await do(one, "DELETE FROM outbox")
+    await everywhere(replicas, upkeep.follow_up)
+    assert await told(one) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "now", "due"),
+    [
+        ("daily 09:00 Europe/Paris", "2026-11-23T08:00", "2026-11-23T08:00"),
+        ("daily 09:00 Europe/Paris", "2026-11-23T07:59", "2026-11-22T08:00"),
+        ("daily 09:00 Europe/Paris", "2026-07-01T07:30", "2026-07-01T07:00"),
+        ("weekly mon 09:00", "2026-11-28T00:00", "2026-11-23T09:00"),
+        ("weekly monday 09:00", "2026-11-23T08:59", "2026-11-16T09:00"),
+        # Left out on the day on which summer time begins, and twice there on the day on which it ends.
+        ("daily 02:30 Europe/Paris", "2026-03-29T12:00", "2026-03-29T01:30"),
+        ("daily 02:30 Europe/Paris", "2026-10-25T12:00", "2026-10-25T00:30"),
+        ("weekly sun 23:30 Asia/Tokyo", "2026-11-29T14:30", "2026-11-29T14:30"),
+    ],
+)
+def test_a_period_is_due_at_its_local_hour(value: str, now: str, due: str) -> None:
+    period = parse_period(value)
+    assert period is not None
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert last_due(period, moment) == datetime.fromisoformat(due).replace(tzinfo=UTC)
+    assert moment - last_due(period, moment) < period.length + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("value", ["daily", "9:00", "daily 25:00", "weekly 09:00", "daily 09:00 Mars/Olympus"])
+def test_what_is_no_period_says_what_one_looks_like(value: str) -> None:
+    with pytest.raises(ValueError, match="daily 09:00 Europe/Paris"):
+        parse_period(value)
