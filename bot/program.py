@@ -22,9 +22,10 @@ from bot.leader import lead
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.schedule import run_schedule
-from bot.settings import Settings, load_settings, source_tokens
+from bot.settings import Settings, load_settings, source_tokens, split_secrets
+from bot.slack_events import add_slack_events
 from bot.watch import Watch
-from bot.web import Metrics, WebConfig, make_web_app
+from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
 from handlers import first_look, inbox
 from handlers.outbox import Sender
@@ -216,13 +217,15 @@ async def _serve(
     """Every task has its place here; the first that fails ends them all."""
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
-    metrics = Metrics.make()
-    config = WebConfig(webhook_secrets(settings, source_tokens()), _readiness(program), metrics)
-    runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
+    config = WebConfig(webhook_secrets(settings, source_tokens()), _readiness(program), program.metrics)
+    web_app = make_web_app(services, config)
+    add_slack_events(web_app, program.app, split_secrets(settings.slack_signing_secret))
+    runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.SockSite(runner, listening).start()
     try:
-        async with program.socket.connected(), asyncio.TaskGroup() as group:
+        link = program.socket.connected() if program.socket else contextlib.nullcontext()
+        async with link, asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(first_look.warm_up(), name="warm up"),
                 group.create_task(listen(program.database_url, wake), name="listen"),

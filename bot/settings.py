@@ -25,6 +25,7 @@ SECRETS_DIR = Path("/run/secrets")
 SECRETS = (
     "slack_bot_token",
     "slack_app_token",
+    "slack_signing_secret",
     "slack_user_token",
     *MODEL_SECRETS,
     "github_token",
@@ -71,6 +72,11 @@ class Settings(ModelSettings):
         SecretStr(""),
         alias="SLACK_APP_TOKEN",
         description="App-level token (xapp-) with connections:write, from Basic Information",
+    )
+    slack_signing_secret: SecretStr = Field(
+        SecretStr(""),
+        alias="SLACK_SIGNING_SECRET",
+        description="Signing secrets of HTTP mode, comma-separated; without SLACK_APP_TOKEN it takes Socket Mode's place",
     )
     slack_user_token: SecretStr = Field(
         SecretStr(""),

@@ -17,7 +17,9 @@ from slack_bolt.async_app import AsyncApp
 from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
-from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
+from bot.slack_app import make_app, make_client, make_searcher, preflight
+from bot.socket_mode import SocketMode
+from bot.web import Metrics
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
@@ -76,7 +78,8 @@ class Program:
     services: Services
     jobs: DurableJobs
     app: AsyncApp
-    socket: SocketMode
+    socket: SocketMode | None
+    metrics: Metrics
     health: Health
     policy_watch: PolicyWatch
     database_url: str
@@ -157,9 +160,14 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             connections=lambda: [*health.lines(), *watch.lines()],
             runbooks=open_shelf(settings),
         )
-        app, link = make_app(services, settings)
-        health.checks["Slack"] = lambda: link.problem
-        yield Program(services, jobs, app, link, health, watch, database_url)
+        metrics = Metrics.make()
+        app = make_app(services, lambda result: metrics.envelopes.labels(result).inc())
+        link = None
+        if app_token := settings.slack_app_token.get_secret_value():
+            link = SocketMode(app, app_token, count=lambda what: metrics.links.labels(what).inc())
+        # In HTTP mode it is Slack that connects: there is nothing here that could be down.
+        health.checks["Slack"] = lambda: link.problem if link else None
+        yield Program(services, jobs, app, link, metrics, health, watch, database_url)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:

@@ -105,7 +105,7 @@ def state(control: Control, query: Json) -> Json:
         "users": [user_json(person) for person in slack.workspace.users.values()],
         "channels": [_channel_json(slack, c, user) for c in slack.workspace.channels.values() if _sees(user, c)],
         "bot_user": BOT_USER,
-        "bot_connected": bool(slack.sockets.links),
+        "bot_connected": bool(slack.sockets.links) or slack.sockets.request_url is not None,
         "commands": list(slack.manifest.commands),
         "shortcuts": list(slack.manifest.shortcuts),
         "deliveries": dict(slack.sockets.counts),
@@ -274,7 +274,7 @@ async def home(control: Control, body: Json) -> Json:
     user = interactions.person(slack, str(body.get("user", "")))
     before = slack.workspace.homes.get(user.id)
     events.home_opened(slack, user.id)
-    if slack.sockets.links and before is None:
+    if (slack.sockets.links or slack.sockets.request_url) and before is None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(slack.home_published(user.id), HOME_SECONDS)
     shown = slack.workspace.homes.get(user.id)

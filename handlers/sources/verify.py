@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 
 from knowledge.errors import Refused
@@ -12,6 +13,9 @@ from knowledge.errors import Refused
 _MAX_HEADER = 4096
 _MAX_SIGNATURES = 10
 _MAX_SECRETS = 10
+# Slack's own advice: what is older may be a replay.
+SLACK_MAX_AGE_S = 300
+_DIGITS = re.compile(r"[0-9]{1,12}")
 
 
 class BadSignature(Refused):
@@ -42,6 +46,17 @@ def pagerduty(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -
     if not given:
         raise BadSignature("The X-PagerDuty-Signature header is missing: subscribe as a v3 webhook with a secret.")
     _check(given[:_MAX_SIGNATURES], body, secrets)
+
+
+def slack(body: bytes, headers: Mapping[str, str], secrets: Sequence[str], now_s: float) -> None:
+    """X-Slack-Signature: `v0=` and the hex HMAC of `v0:timestamp:body`, by a clock that is at most five minutes off."""
+    sent_at = header(headers, "X-Slack-Request-Timestamp")
+    given = header(headers, "X-Slack-Signature")
+    if not given.startswith("v0=") or not _DIGITS.fullmatch(sent_at):
+        raise BadSignature("The X-Slack-Signature or X-Slack-Request-Timestamp header is missing.")
+    if abs(now_s - int(sent_at)) > SLACK_MAX_AGE_S:
+        raise BadSignature("The request is older than five minutes, or one of the clocks is wrong.")
+    _check([given.removeprefix("v0=")], b"v0:" + sent_at.encode() + b":" + body, secrets)
 
 
 def grafana(body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ class Stage:
     time_scale: float = 0.2
     settings: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    sandbox_options: tuple[str, ...] = ()
     url: str = ""
     _sandbox: asyncio.subprocess.Process | None = None
     _bot: Forked | None = None
@@ -49,6 +50,7 @@ class Stage:
         with (self.logs / "sandbox.log").open("ab") as log:
             self._sandbox = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
+                *self.sandbox_options,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._sandbox.stdout is not None
@@ -78,7 +80,17 @@ class Stage:
         assert self._bot is not None
         if self._bot.returncode is not None:
             raise NeverHappened(f"the bot ended with {self._bot.returncode}:\n{self.bot_log()[-3000:]}")
+        if "SLACK_APP_TOKEN" not in self.env:
+            return await self.answers("/healthz")
         return bool((await self.get("state", user=ONCALL))["bot_connected"])
+
+    async def answers(self, path: str) -> bool:
+        """Whether the bot's own web server says yes."""
+        try:
+            answer = await self.http.get(f"http://127.0.0.1:{self.env['CODEHEALER_HTTP_PORT']}{path}")
+        except httpx.TransportError:
+            return False
+        return answer.is_success
 
     async def kill_bot(self) -> None:
         """As by the kernel: no goodbye."""
