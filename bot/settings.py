@@ -76,7 +76,7 @@ class Settings(ModelSettings):
     slack_signing_secret: SecretStr = Field(
         SecretStr(""),
         alias="SLACK_SIGNING_SECRET",
-        description="Signing secrets of HTTP mode, comma-separated; without SLACK_APP_TOKEN it takes Socket Mode's place",
+        description="Signing secrets of HTTP mode, comma-separated; used alone where SLACK_APP_TOKEN is empty",
     )
     slack_user_token: SecretStr = Field(
         SecretStr(""),

@@ -1,11 +1,12 @@
 """Slack: the client, what is tried before the start, and bolt's app with all that it listens to."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
@@ -30,6 +31,7 @@ NEEDED_SCOPES = frozenset(
         "users:read",
     }
 )
+NOBODY = {"team_id": "", "bot_id": ""}
 BOT_TOKEN_HELP = "It begins with xoxb- and is under OAuth & Permissions of your app."  # noqa: S105  no token, its place
 APP_TOKEN_HELP = "It begins with xapp-, has connections:write, and is under Basic Information > App-Level Tokens."  # noqa: S105
 
@@ -98,14 +100,30 @@ async def _ask(call: Any, name: str, help_text: str) -> Any:
         raise SettingsError(f"{name} was refused by Slack ({code}). {help_text}") from None
 
 
-def make_app(services: Services, count: Callable[[str], None]) -> AsyncApp:
-    """`count` is told what became of each envelope. Signatures are checked before bolt (bot/slack_events.py)."""
+def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, str] = NOBODY) -> AsyncApp:
+    """`count` is told what became of each envelope; `me` is what `preflight` found.
+
+    Bolt would ask Slack who we are at the first envelope, and store nothing while Slack does not answer. Signatures are
+    checked before bolt (bot/slack_events.py).
+    """
+    known = AuthorizeResult(
+        enterprise_id=None,
+        team_id=me["team_id"],
+        bot_user_id=services.bot_user,
+        bot_id=me["bot_id"],
+        bot_token=services.slack.token,
+    )
+
+    async def authorize() -> AuthorizeResult:
+        return known
+
     # Without a name it walks the whole call stack for one.
     app = AsyncApp(
         name="codehealer",
         client=services.slack,
         raise_error_for_unhandled_request=True,
         request_verification_enabled=False,
+        authorize=authorize,
     )
     listen(app, services, count)
     return app

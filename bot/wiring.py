@@ -161,7 +161,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             runbooks=open_shelf(settings),
         )
         metrics = Metrics.make()
-        app = make_app(services, lambda result: metrics.envelopes.labels(result).inc())
+        app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
         link = None
         if app_token := settings.slack_app_token.get_secret_value():
             link = SocketMode(app, app_token, count=lambda what: metrics.links.labels(what).inc())

@@ -209,7 +209,7 @@ def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     async def answer(error: Exception, body: Body) -> BoltResponse | None:
         if isinstance(error, BoltUnhandledRequestError):
             count("unhandled")
-            log.info("envelope_unhandled", kind=body.get("type"), event=(body.get("event") or {}).get("type"))
+            log.info("envelope_unhandled", kind=body.get("type"), event_type=(body.get("event") or {}).get("type"))
             return BoltResponse(status=200)
         raise error
 

@@ -1,4 +1,4 @@
-"""HTTP mode: what Slack sends to an app's request URL instead of over a link, signed, and what it takes for an answer."""
+"""HTTP mode: what Slack sends to an app's request URL instead of over a link, signed, and what counts as an answer."""
 
 from __future__ import annotations
 
