@@ -17,7 +17,8 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_approvals, bench_search
+from bot import bench_accept, bench_approvals, bench_search
+from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
@@ -240,6 +241,15 @@ async def approvals() -> Figures:
         return await bench_approvals.measured(rig.engine)
 
 
+async def accept() -> Figures:
+    """Webhooks accepted a second, signature and redaction included, beside a bare server; on a database with fsync."""
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            await asyncio.to_thread(migrate, server.url)
+            return await bench_accept.measured(server.url)
+
+
 async def policy() -> Figures:
     """One decision with every rule, over a policy of 500 services."""
     return bench_approvals.deciding()
@@ -250,6 +260,7 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "redaction": redaction,
     "policy": policy,
     "approvals": approvals,
+    "accept": accept,
     "storm": storm,
     "ramp": ramp,
     "search": bench_search.search,

@@ -64,7 +64,7 @@ from knowledge.passages import passage
 from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, incidents, memory, outbox
+from knowledge.store import answers, approvals, audit, executions, incidents, memory, outbox
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -93,8 +93,7 @@ async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: 
 async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
     """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge."""
     clean = redact_value(fields.clean(dict(body)))
-    async with services.engine.begin() as db:
-        return await deliveries.add(db, source=source, delivery_id=delivery_id, event=event, body=clean)
+    return await services.accepting.add(source=source, delivery_id=delivery_id, event=event, body=clean)
 
 
 # --- alert and incident -------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from knowledge.ports import Embedder, Jobs, Reranker
 from knowledge.recall import Means
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
+from knowledge.store.accepting import Accepting
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
@@ -63,6 +64,10 @@ class Services:
     ledger: Ledger | None = None  # without one, calls of hosted models are not counted
     connections: Callable[[], Sequence[str]] = tuple
     runbooks: Shelf = field(default_factory=Shelf)
+    accepting: Accepting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accepting = Accepting(self.engine)
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""
