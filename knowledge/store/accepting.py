@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from knowledge.store.deliveries import CHANNEL
 
 MOST_AT_ONCE = 200
+# More than one, so that the next group is read and redacted while one is on its way to the disk.
+WRITERS = 4
 # Statements have a deadline of their own in the server; this one is for a server that does not answer at all.
 DEADLINE_S = 10.0
 
@@ -59,7 +62,7 @@ class Accepting:
         self._engine = engine
         self._deadline_s = deadline_s
         self._waiting: deque[_Waiting] = deque()
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def add(self, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
         """Store a delivery, committed on return; False when this delivery id is here already.
@@ -68,10 +71,13 @@ class Accepting:
             SQLAlchemyError, TimeoutError: it is not stored, or nobody can tell: its sender must send it again.
         """
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        row = Arrived(source, delivery_id, event, json.dumps(body, ensure_ascii=False))
+        row = Arrived(source, delivery_id, event, _as_text(body))
         self._waiting.append(_Waiting(row, stored))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(), name="accepting")
+        if len(self._writing) < WRITERS:
+            # It starts at the loop's next turn, so what arrives in the same turn is in the same group.
+            writing = asyncio.create_task(self._write(), name="accepting")
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
         return await stored
 
     async def _write(self) -> None:
@@ -119,6 +125,13 @@ class Accepting:
             alone = await db.execution_options(isolation_level="AUTOCOMMIT")
             added = await alone.execute(_INSERT, values)
             return {(row.source, row.delivery_id) for row in added}
+
+
+def _as_text(body: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(body).decode()
+    except TypeError:  # numbers beyond 64 bits, which PostgreSQL takes
+        return json.dumps(body, ensure_ascii=False)
 
 
 def _answer(group: Sequence[_Waiting], new: set[tuple[str, str]]) -> None:
