@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import psycopg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -93,10 +94,10 @@ class Accepting:
         try:
             new = await self._insert([one.row for one in group])
         except DBAPIError as error:
-            if len(group) == 1 or isinstance(error, OperationalError) or error.connection_invalidated:
+            if len(group) == 1 or _is_away(error):
                 _failed(group, error)
             else:
-                # One of them cannot be stored: the others must not suffer for it.
+                # One of them cannot be stored, or repeats of two groups wait for each other: one by one all goes well.
                 await self._write_apart(group)
         except (SQLAlchemyError, TimeoutError) as error:
             _failed(group, error)
@@ -132,6 +133,11 @@ def _as_text(body: Mapping[str, Any]) -> str:
         return orjson.dumps(body).decode()
     except TypeError:  # numbers beyond 64 bits, which PostgreSQL takes
         return json.dumps(body, ensure_ascii=False)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    deadlock = isinstance(error.orig, psycopg.errors.DeadlockDetected)
+    return error.connection_invalidated or (isinstance(error, OperationalError) and not deadlock)
 
 
 def _answer(group: Sequence[_Waiting], new: set[tuple[str, str]]) -> None:
