@@ -1,6 +1,7 @@
 """Slack: the client, what is tried before the start, and bolt's app with all that it listens to."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -117,6 +118,8 @@ def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, 
     async def authorize() -> AuthorizeResult:
         return known
 
+    # It warns that the token of the environment is not used: `authorize` gives it.
+    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)
     # Without a name it walks the whole call stack for one.
     app = AsyncApp(
         name="codehealer",

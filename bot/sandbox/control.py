@@ -117,6 +117,11 @@ def acknowledgements(control: Control, _query: Json) -> Json:
     return {kind: list(taken) for kind, taken in control.slack.sockets.ack_ms.items()}
 
 
+def acknowledged_events(control: Control, _query: Json) -> Json:
+    """The events that the bot said it has."""
+    return {"events": [{"id": number, "type": kind} for number, kind in control.slack.sockets.acknowledged]}
+
+
 def _shown(slack: Slack, message: Json) -> Json:
     shown = {name: value for name, value in message.items() if name != "for_user"}
     if not message.get("files"):
@@ -367,6 +372,7 @@ async def shortcut(control: Control, body: Json) -> Json:
 
 READS: dict[str, Callable[[Control, Json], Json]] = {
     "acknowledgements": acknowledgements,
+    "acknowledged_events": acknowledged_events,
     "state": state,
     "messages": messages,
     "view": view,

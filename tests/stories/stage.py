@@ -46,6 +46,10 @@ class Stage:
     # --- processes
 
     async def open(self) -> None:
+        await self.open_sandbox()
+        await self.start_bot()
+
+    async def open_sandbox(self) -> None:
         self._http = httpx.AsyncClient(timeout=20)
         with (self.logs / "sandbox.log").open("ab") as log:
             self._sandbox = await asyncio.create_subprocess_exec(
@@ -58,7 +62,6 @@ class Stage:
             greeting = json.loads(await self._sandbox.stdout.readline())
         self.url, self.env = greeting["url"], greeting["env"]
         self.env["CODEHEALER_POLICY"] = str(self._hurried(Path(self.env["CODEHEALER_POLICY"])))
-        await self.start_bot()
 
     def _hurried(self, shipped: Path) -> Path:
         """The sandbox's policy with a short wait before the first look at a fix."""
@@ -68,12 +71,16 @@ class Stage:
         path.write_text(yaml.safe_dump(policy))
         return path
 
-    async def start_bot(self) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a bot on this stage is started with."""
+        return {
             **os.environ, **self.env, "DATABASE_URL": self.database_url, "CODEHEALER_LOG_FORMAT": "json",
             "CODEHEALER_VERIFY_EVERY_SECONDS": "0.5", **self.settings,
         }  # fmt: skip
-        self._bot = await Forked.start("run", env=environment, folder=self.logs, log=self.logs / "bot.log")
+
+    async def start_bot(self) -> None:
+        self._bot = await Forked.start("run", env=self.environment, folder=self.logs, log=self.logs / "bot.log")
         await self.until(self._connected, "the bot is connected to Slack")
 
     async def _connected(self) -> bool:

@@ -82,6 +82,8 @@ class Sockets:
     links: list[Link] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     ack_ms: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_ACKS)))
+    # (id, type) of events that were acknowledged: what a bot said it has.
+    acknowledged: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     _tickets: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -301,6 +303,8 @@ class Sockets:
                 retry_reason="timeout" if attempt else "",
             )
             if acknowledged is not None:
+                kind = str((body.get("event") or {}).get("type", ""))
+                self.acknowledged.append((str(body.get("event_id", "")), kind))
                 return
 
     # Faults that strike once
