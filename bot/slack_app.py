@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
+import structlog
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError
@@ -16,6 +17,8 @@ from bot.settings import Settings
 from handlers.listeners import listen
 from handlers.services import Services
 from knowledge.errors import SettingsError
+
+log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10
 PREFLIGHT_TIMEOUT_S = 4
@@ -32,6 +35,7 @@ NEEDED_SCOPES = frozenset(
         "users:read",
     }
 )
+BUSY = frozenset({"ratelimited", "internal_error", "service_unavailable", "fatal_error", "request_timeout"})
 NOBODY = {"team_id": "", "bot_id": ""}
 BOT_TOKEN_HELP = "It begins with xoxb- and is under OAuth & Permissions of your app."  # noqa: S105  no token, its place
 APP_TOKEN_HELP = "It begins with xapp-, has connections:write, and is under Basic Information > App-Level Tokens."  # noqa: S105
@@ -60,7 +64,9 @@ def make_searcher(settings: Settings, session: aiohttp.ClientSession) -> AsyncWe
 
 
 async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str]:
-    """Who we are in Slack: {"user_id", "team_id", "bot_id", "team"}.
+    """Who we are in Slack: {"user_id", "team_id", "bot_id", "team", "link"}; "link" is an address for the first link.
+
+    That Slack has too much to do for a link is no reason not to start: alerts come by webhooks meanwhile.
 
     Raises:
         SettingsError: which token is missing or wrong and where to get it, or which scope is missing; within 5 s.
@@ -73,9 +79,10 @@ async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str
     try:
         async with asyncio.timeout(PREFLIGHT_TIMEOUT_S):
             me = await _ask(client.auth_test(), "SLACK_BOT_TOKEN", BOT_TOKEN_HELP)
+            link = ""
             if app_token:
                 opened = client.apps_connections_open(app_token=app_token)
-                await _ask(opened, "SLACK_APP_TOKEN", APP_TOKEN_HELP)
+                link = await _link_for(_ask(opened, "SLACK_APP_TOKEN", APP_TOKEN_HELP))
     except TimeoutError:
         raise SettingsError(
             f"Slack at {settings.slack_base_url} did not answer within {PREFLIGHT_TIMEOUT_S} s."
@@ -85,7 +92,20 @@ async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str
     scopes = {scope.strip() for scope in str(me.headers.get("x-oauth-scopes", "")).split(",") if scope.strip()}
     if scopes and (missing := sorted(NEEDED_SCOPES - scopes)):
         raise SettingsError(f"SLACK_BOT_TOKEN lacks {', '.join(missing)}. Reinstall the app from app_manifest.yml.")
-    return {name: str(me.get(name, "")) for name in ("user_id", "team_id", "bot_id", "team")}
+    return {name: str(me.get(name, "")) for name in ("user_id", "team_id", "bot_id", "team")} | {"link": link}
+
+
+class _Busy(SettingsError):
+    """Slack has too much to do just now."""
+
+
+async def _link_for(asked: Awaitable[Any]) -> str:
+    """The address of a link, "" where Slack is too busy to give one."""
+    try:
+        return str((await asked)["url"])
+    except _Busy as error:
+        log.warning("socket_mode_not_tried", reason=str(error))
+        return ""
 
 
 async def _ask(call: Any, name: str, help_text: str) -> Any:
@@ -98,7 +118,8 @@ async def _ask(call: Any, name: str, help_text: str) -> Any:
             raise SettingsError(
                 f"{name} lacks the scope {answer.get('needed')}. Add it and reinstall the app."
             ) from None
-        raise SettingsError(f"{name} was refused by Slack ({code}). {help_text}") from None
+        kind = _Busy if code in BUSY or error.response.status_code >= 500 else SettingsError
+        raise kind(f"{name} was refused by Slack ({code}). {help_text}") from None
 
 
 def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, str] = NOBODY) -> AsyncApp:

@@ -83,6 +83,7 @@ class SocketMode:
 
     Args:
         count: told the name of what happened ("opened", "lost", "replaced", "refused"), for /metrics.
+        address: of the first link, where Slack was asked for one already; one that is refused is not tried again.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class SocketMode:
         app_token: str,
         timing: LinkTiming | None = None,
         count: Callable[[str], None] = lambda _what: None,
+        address: str = "",
     ) -> None:
         self._app = app
         self._token = app_token
         self._timing = timing or LinkTiming()
         self._count = count
+        self._address = address
         self._links: list[Link] = []
         self._working: set[asyncio.Task[None]] = set()
         self._trouble = "not connected"
@@ -149,10 +152,10 @@ class SocketMode:
 
     async def _open(self, session: aiohttp.ClientSession) -> Link:
         """A link that has said hello."""
-        answer = await self._app.client.apps_connections_open(app_token=self._token)
         client = self._app.client
+        address, self._address = self._address, ""
         ws = await session.ws_connect(
-            str(answer["url"]),
+            address or str((await client.apps_connections_open(app_token=self._token))["url"]),
             heartbeat=self._timing.heartbeat,
             timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
             max_msg_size=MAX_FRAME,

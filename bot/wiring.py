@@ -164,7 +164,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
         link = None
         if app_token := settings.slack_app_token.get_secret_value():
-            link = SocketMode(app, app_token, count=lambda what: metrics.links.labels(what).inc())
+            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"])
         # In HTTP mode it is Slack that connects: there is nothing here that could be down.
         health.checks["Slack"] = lambda: link.problem if link else None
         yield Program(services, jobs, app, link, metrics, health, watch, database_url)

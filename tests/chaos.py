@@ -1,4 +1,4 @@
-"""`make chaos KILLS=200 OF=approvals`: one bot is killed at random moments while approved fixes run, and what was done is
+"""`make chaos KILLS=200 OF=approvals`: one bot is killed at random moments while approved fixes run; what was done is
 counted. tests/chaos_path.py is the edition for the whole path, which `make chaos` runs.
 
 After each round: runs per approval are 0 or 1, no execution is left half done, and each execution's stored outcome is

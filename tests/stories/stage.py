@@ -124,6 +124,15 @@ class Stage:
         if self._http is not None:
             await self._http.aclose()
 
+    @property
+    def bot_pid(self) -> int:
+        assert self._bot is not None
+        return self._bot.pid
+
+    @property
+    def bot_runs(self) -> bool:
+        return self._bot is not None and self._bot.returncode is None
+
     def bot_log(self) -> str:
         return (self.logs / "bot.log").read_text(errors="replace")
 
