@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_accept, bench_approvals, bench_search
+from bot import bench_accept, bench_approvals, bench_replicas, bench_search
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
@@ -250,6 +250,35 @@ async def accept() -> Figures:
             return await bench_accept.measured(server.url)
 
 
+async def replicas() -> Figures:
+    """Incidents a second with one, two and four replicas, outside calls slowed; CPU an incident without that."""
+    slow, fast = {}, {}
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            for number in bench_replicas.REPLICAS:
+                slow[number] = await bench_replicas.measured(
+                    await _new_database(server.url, f"slow_{number}"), number, slow_ms=bench_replicas.SLOW_MS
+                )
+            for number in (bench_replicas.REPLICAS[0], bench_replicas.REPLICAS[-1]):
+                fast[number] = await bench_replicas.measured(
+                    await _new_database(server.url, f"fast_{number}"), number, slow_ms=0
+                )
+    return bench_replicas.summary(slow, fast)
+
+
+async def _new_database(url: str, name: str) -> str:
+    """The address of an empty, migrated database on the same server."""
+    engine = open_engine(url)
+    async with engine.connect() as db:
+        alone = await db.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    made = make_url(url).set(database=name).render_as_string(hide_password=False)
+    await asyncio.to_thread(migrate, made)
+    return made
+
+
 async def policy() -> Figures:
     """One decision with every rule, over a policy of 500 services."""
     return bench_approvals.deciding()
@@ -261,6 +290,7 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "policy": policy,
     "approvals": approvals,
     "accept": accept,
+    "replicas": replicas,
     "storm": storm,
     "ramp": ramp,
     "search": bench_search.search,
