@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
+from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
@@ -82,6 +83,7 @@ class Program:
     metrics: Metrics
     health: Health
     policy_watch: PolicyWatch
+    clock: DatabaseClock
     database_url: str
 
 
@@ -136,6 +138,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
 
         jobs = DurableJobs(libpq_url(database_url), {name: bound(stage) for name, stage in STAGES.items()})
         health = Health()
+        clock = DatabaseClock()
+        await clock.sync(lambda: database_time(engine))
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
             engine=engine,
@@ -159,6 +163,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],
             runbooks=open_shelf(settings),
+            now=clock.now,
         )
         metrics = Metrics.make()
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
@@ -167,7 +172,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"])
         # In HTTP mode it is Slack that connects: there is nothing here that could be down.
         health.checks["Slack"] = lambda: link.problem if link else None
-        yield Program(services, jobs, app, link, metrics, health, watch, database_url)
+        yield Program(services, jobs, app, link, metrics, health, watch, clock, database_url)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:

@@ -20,7 +20,7 @@ from tests.chaos import ENDED, ROUND_S, SCENARIOS, Round, Tally, begin
 from tests.forked import Forked
 from tests.stories.stage import ALERTS, ONCALL, NeverHappened
 
-BOTS = 3
+BOTS, SENDERS = 3, 4
 KILLS_A_ROUND = 60
 # From the start of a process: some die before they are connected, some in the middle of a fix.
 SHORTEST_LIFE_S, LONGEST_LIFE_S = 0.4, 4.0
@@ -48,6 +48,7 @@ class PathRound(Round):
     posts: Counter[str] = field(default_factory=Counter)
     posts_seen: int = 0
     killed: int = 0
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     # --- the bots
 
@@ -93,7 +94,7 @@ class PathRound(Round):
 
     async def alerts(self) -> None:
         """Failures of workloads that nobody listed, each resolved a while later."""
-        for number in itertools.count():
+        for number in self.numbers:
             name = f"chaos-{number:03d}"
             started = datetime.now(UTC).isoformat()
             await self.deliver(name, "firing", started)
@@ -115,7 +116,7 @@ class PathRound(Round):
         while True:
             address = f"http://127.0.0.1:{self.rng.choice(self.ports)}/webhooks/alertmanager"
             with suppress(httpx.HTTPError):
-                answer = await self.stage.http.post(address, json=body, headers=headers)
+                answer = await self.stage.http.post(address, json=body, headers=headers, timeout=3)
                 if answer.status_code == 202:
                     self.acknowledged.add((name, status))
                     return
@@ -137,7 +138,7 @@ class PathRound(Round):
     async def play(self) -> None:
         for scenario in SCENARIOS:
             await self.stage.break_(scenario)
-        load = [asyncio.create_task(work) for work in (self.alerts(), self.mentions())]
+        load = [asyncio.create_task(work) for work in (*(self.alerts() for _ in range(SENDERS)), self.mentions())]
         clicking = asyncio.create_task(self.approve_all())
         try:
             await self.kill()

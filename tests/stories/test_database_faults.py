@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +63,20 @@ class Rig:
             found = await db.execute("SELECT namespace FROM incidents WHERE namespace LIKE 'gone-%' ORDER BY 1")
             return [row[0] for row in await found.fetchall()]
 
+    @asynccontextmanager
+    async def full(self, table: str, event: str) -> AsyncIterator[None]:
+        """The answer of a server whose disk is full, to one kind of write."""
+        async with await psycopg.AsyncConnection.connect(self.server.conninfo, autocommit=True) as db:
+            await db.execute(
+                "CREATE OR REPLACE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; END $$"
+            )
+            await db.execute(
+                f"CREATE TRIGGER full_disk BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION disk_is_full()"
+            )
+            yield
+            await db.execute(f"DROP TRIGGER full_disk ON {table}")
+
     async def cut(self) -> None:
         async with await psycopg.AsyncConnection.connect(self.server.conninfo, autocommit=True) as db:
             await db.execute(CUT)
@@ -83,7 +98,7 @@ async def rig(data_dir: Path, tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.mark.timeout(300)
-async def test_cut_and_restarted_databases_lose_nothing_and_end_no_process(rig: Rig) -> None:
+async def test_cut_restarted_and_full_databases_lose_nothing_and_end_no_process(rig: Rig) -> None:
     stage = rig.stage
     pid = stage.bot_pid
     await stage.break_("stuck-pod-payments")
@@ -104,6 +119,16 @@ async def test_cut_and_restarted_databases_lose_nothing_and_end_no_process(rig: 
     await rig.is_ready()
     assert rig.refused == {503}
 
+    async with rig.full("deliveries", "INSERT"):
+        rig.refused.clear()
+        waiting = asyncio.create_task(rig.alert("gone-full"))
+        await stage.until(rig.was_refused, "an alert is refused for want of room")
+    await waiting
+    async with rig.full("incidents", "INSERT"):
+        await rig.alert("gone-full-later")
+        await stage.until(lambda: _has(stage, "inbox_waits_for_database"), "the inbox waits for room")
+    assert rig.refused == {503}
+
     await stage.click(card, "approve")
     await rig.cut()
     await stage.card("Healed", about="payments-api", deadline_s=120)
@@ -118,6 +143,10 @@ async def test_cut_and_restarted_databases_lose_nothing_and_end_no_process(rig: 
     assert stage.bot_runs
     keys = [one["args"]["metadata"]["event_payload"]["key"] for one in await _posts(stage)]
     assert len(keys) == len(set(keys))
+
+
+async def _has(stage: Stage, words: str) -> bool:
+    return words in stage.bot_log()
 
 
 async def _posts(stage: Stage) -> list[Json]:
