@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_accept, bench_approvals, bench_replicas, bench_search
+from bot import bench_accept, bench_approvals, bench_links, bench_replicas, bench_search
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
@@ -250,6 +250,13 @@ async def accept() -> Figures:
             return await bench_accept.measured(server.url)
 
 
+async def links(minutes: float = bench_links.MINUTES) -> Figures:
+    """Random faults of Slack's links: events that were lost or answered twice, and the longest way back."""
+    async with _rig() as rig:
+        port = int(rig.env["CODEHEALER_HTTP_PORT"])
+        return await bench_links.measured(rig.http, rig.engine, rig.sandbox_url, port, minutes)
+
+
 async def replicas() -> Figures:
     """Incidents a second with one, two and four replicas, outside calls slowed; CPU an incident without that."""
     slow, fast = {}, {}
@@ -290,6 +297,7 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "policy": policy,
     "approvals": approvals,
     "accept": accept,
+    "links": links,
     "replicas": replicas,
     "storm": storm,
     "ramp": ramp,
@@ -340,8 +348,11 @@ def children(pid: int) -> list[int]:
 
 
 async def measure(
-    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS
+    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS, minutes: float = bench_links.MINUTES
 ) -> AsyncIterator[tuple[str, Figures]]:
     yield "machine", machine()
+    sized: dict[str, Callable[[], Awaitable[Figures]]] = {
+        "search": lambda: bench_search.search(incidents), "links": lambda: links(minutes),
+    }  # fmt: skip
     for name in names:
-        yield name, await (bench_search.search(incidents) if name == "search" else BENCHES[name]())
+        yield name, await sized.get(name, BENCHES[name])()
