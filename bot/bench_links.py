@@ -88,7 +88,7 @@ async def _play(http: httpx.AsyncClient, control: str, port: int, played: Played
     if ends:
         (await http.post(f"{control}/faults", json={"slack": ends})).raise_for_status()
     began = time.monotonic()
-    while not await _connected(http, control, port) and time.monotonic() - began < LONGEST_RETURN_S:
+    while not await _connected(http, control, port) and time.monotonic() - began < LONGEST_RETURN_S:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     played.returned_s.append(time.monotonic() - began)
     await asyncio.sleep(random.uniform(*PAUSE_S))  # noqa: S311
