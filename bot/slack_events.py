@@ -53,9 +53,10 @@ async def _answer(app: AsyncApp, secrets: Sequence[str], request: web.Request) -
         return web.Response(status=400, text=f"The body cannot be read ({type(error).__name__}).")
     except BadInput as error:
         return web.Response(status=400, text=str(error))
-    headers = {name: value for name, value in request.headers.items() if not name.lower().startswith("x-slack-bolt-")}
+    headers: dict[str, str | Sequence[str]] = {
+        name: value for name, value in request.headers.items() if not name.lower().startswith("x-slack-bolt-")}
     try:
-        answer = await app.async_dispatch(AsyncBoltRequest(body=body, headers=headers))
+        answer = await app.async_dispatch(AsyncBoltRequest(body=body, headers={**headers}))
     except (SQLAlchemyError, TimeoutError):
         return web.Response(status=503, text="The database does not answer; please send it again.")
     return await to_aiohttp_response(answer)

@@ -65,6 +65,7 @@ class Round:
     stage: Stage
     rng: random.Random
     kills: int
+    server: EmbeddedPostgres
     writes: list[str] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=lambda: {"k8s": 0, "github": 0})
 
@@ -179,7 +180,7 @@ async def main(folder: Path, kills: int, seed: int, kind: type[Round] = Round, a
             async with await psycopg.AsyncConnection.connect(server.conninfo, autocommit=True) as db:
                 await db.execute(f"CREATE DATABASE {name}")
             url = make_url(server.url).set(database=name).render_as_string(hide_password=False)
-            one = kind(Stage(url, _new(folder / name)), rng, min(a_round, kills - tally.kills))
+            one = kind(Stage(url, _new(folder / name)), rng, min(a_round, kills - tally.kills), server)
             try:
                 await one.open()
                 await one.play()

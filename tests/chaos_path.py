@@ -1,11 +1,13 @@
 """`make chaos KILLS=1000`: three bots on one database are killed at random moments, all along the path of a failure.
 
+Some are paused for longer than their leases last, and the database is cut off and restarted under them as well.
 Alerts, mentions, clicks and fixes are under way all the while. After each round: what was acknowledged is in the
 database, every incident has ended, nothing was said or done twice, and each fix's outcome is what the target shows.
 """
 
 import asyncio
 import itertools
+import re
 import signal
 import socket
 from collections import Counter
@@ -25,6 +27,14 @@ KILLS_A_ROUND = 60
 # From the start of a process: some die before they are connected, some in the middle of a fix.
 SHORTEST_LIFE_S, LONGEST_LIFE_S = 0.4, 4.0
 BETWEEN_ALERTS_S, BETWEEN_MENTIONS_S = 1.2, 3.0
+PAUSED, LONGEST_PAUSE_S = 0.1, 9.0
+RESTARTED, LONGEST_QUIET_S = 0.25, 12.0
+# At the beginning of a line: what the log tells of errors is within its JSON.
+CRASHED = re.compile(r"^(Traceback|\s*\+ Exception Group Traceback)", re.MULTILINE)
+CUT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database()
+"""
 UNFINISHED = """
     SELECT (SELECT count(*) FROM deliveries WHERE state = 'new') AS deliveries,
         (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')) AS outbox,
@@ -48,6 +58,7 @@ class PathRound(Round):
     posts: Counter[str] = field(default_factory=Counter)
     posts_seen: int = 0
     killed: int = 0
+    troubles: Counter[str] = field(default_factory=Counter)
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     # --- the bots
@@ -84,11 +95,31 @@ class PathRound(Round):
             await asyncio.sleep(self.rng.uniform(SHORTEST_LIFE_S, LONGEST_LIFE_S))
             bot = self.bots[number]
             assert bot is not None
-            if bot.returncode is not None:
+            if self.rng.random() < PAUSED:
+                self.troubles["pauses"] += 1
+                bot.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(self.rng.uniform(1.0, LONGEST_PAUSE_S))
+                bot.send_signal(signal.SIGCONT)
+                await asyncio.sleep(self.rng.uniform(0.0, 2.0))
+            # One whose database is away at its start says why and ends, as its supervisor expects.
+            self.troubles["ended at its start"] += bot.returncode == 1
+            if bot.returncode not in {None, 1}:
                 raise NeverHappened(f"a bot ended by itself:\n{self.stage.bot_log()[-3000:]}")
             bot.send_signal(signal.SIGKILL)
             await bot.wait()
             await self.start(number)
+
+    async def trouble_database(self) -> None:
+        """Cut every connection now and then, and restart the server more seldom."""
+        while self.killed < self.kills:
+            await asyncio.sleep(self.rng.uniform(2.0, LONGEST_QUIET_S))
+            if self.rng.random() < RESTARTED:
+                self.troubles["database restarts"] += 1
+                await self.server.stop()
+                await self.server.start()
+            else:
+                self.troubles["connections cut"] += 1
+                await self.ask(CUT)
 
     # --- what goes on meanwhile
 
@@ -138,15 +169,17 @@ class PathRound(Round):
     async def play(self) -> None:
         for scenario in SCENARIOS:
             await self.stage.break_(scenario)
+        troubling = asyncio.create_task(self.trouble_database())
         load = [asyncio.create_task(work) for work in (*(self.alerts() for _ in range(SENDERS)), self.mentions())]
         clicking = asyncio.create_task(self.approve_all())
         try:
             await self.kill()
+            await troubling
             await _ended(*load)
             with suppress(NeverHappened):  # which is counted then
                 await self.stage.until(self._all_done, "everything has ended", deadline_s=ROUND_S)
         finally:
-            await _ended(*load, clicking)
+            await _ended(*load, troubling, clicking)
         await self.collect()
 
     async def _all_done(self) -> bool:
@@ -185,10 +218,13 @@ class PathRound(Round):
                 "acknowledged and lost": len(lost) + len(lost_events), "said twice": len(doubled),
             }
         )  # fmt: skip
+        tally.counts.update(self.troubles)
         tally.wrong += [f"acknowledged and lost: {one}" for one in [*lost, *lost_events]]
         tally.wrong += [f"said {times} times: {key}" for key, times in doubled.items()]
         tally.wrong += [f"{number} {what} left over" for what, number in left.items() if number]
         tally.wrong += [str(row["what"]) for row in await self.ask(GIVEN_UP)]
+        if crashed := CRASHED.search(log := self.stage.bot_log()):
+            tally.wrong.append(f"a bot ended with a traceback: {log[crashed.start() : crashed.start() + 3000]}")
         if cards > incidents:
             tally.wrong.append(f"{cards} cards of {incidents} incidents")
 
