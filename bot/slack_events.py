@@ -54,7 +54,8 @@ async def _answer(app: AsyncApp, secrets: Sequence[str], request: web.Request) -
     except BadInput as error:
         return web.Response(status=400, text=str(error))
     headers: dict[str, str | Sequence[str]] = {
-        name: value for name, value in request.headers.items() if not name.lower().startswith("x-slack-bolt-")}
+        name: value for name, value in request.headers.items() if not name.lower().startswith("x-slack-bolt-")
+    }
     try:
         answer = await app.async_dispatch(AsyncBoltRequest(body=body, headers={**headers}))
     except (SQLAlchemyError, TimeoutError):

@@ -174,7 +174,7 @@ class SocketMode:
 
     async def _lived(self, link: Link) -> str:
         """Wait for the end of a link; why it ended."""
-        ends = {link.asked, *([link.reading] if link.reading else [])}
+        ends: set[asyncio.Future[Any]] = {link.asked, *([link.reading] if link.reading else [])}
         await asyncio.wait(ends, timeout=self._timing.renew, return_when=asyncio.FIRST_COMPLETED)
         if link.asked.done():
             return link.asked.result()
