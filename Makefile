@@ -78,8 +78,8 @@ bench: install  ## measure what docs/performance.md states
 histories: install-dev  ## make histories HISTORIES=1000: two processes decide about the same requests, and each history is checked
 	@HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest -q tests/handlers/test_histories_of_approvals.py
 
-chaos: install-dev  ## make chaos KILLS=200: kill the bot at random moments while fixes run, and count what was done
-	@$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200)
+chaos: install-dev  ## make chaos KILLS=1000: kill three bots at random moments all along the path, and count what is lost or doubled (OF=approvals: one bot while fixes run)
+	@$(BIN)/python -m tests.chaos$(if $(filter approvals,$(OF)),,_path) --kills $(or $(KILLS),200)
 
 tour: install-dev tools  ## see every remediator heal its scenario on the sandbox page; pictures in artifacts/tour
 	@$(BIN)/python -m tests.tour $(STOPS)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_approvals, bench_search
+from bot import bench_accept, bench_approvals, bench_links, bench_replicas, bench_search
+from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
@@ -240,6 +241,51 @@ async def approvals() -> Figures:
         return await bench_approvals.measured(rig.engine)
 
 
+async def accept() -> Figures:
+    """Webhooks accepted a second, signature and redaction included, beside a bare server; on a database with fsync."""
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            await asyncio.to_thread(migrate, server.url)
+            return await bench_accept.measured(server.url)
+
+
+async def links(minutes: float = bench_links.MINUTES) -> Figures:
+    """Random faults of Slack's links: events that were lost or answered twice, and the longest way back."""
+    async with _rig() as rig:
+        port = int(rig.env["CODEHEALER_HTTP_PORT"])
+        return await bench_links.measured(rig.http, rig.engine, rig.sandbox_url, port, minutes)
+
+
+async def replicas() -> Figures:
+    """Incidents a second with one, two and four replicas, outside calls slowed; CPU an incident without that."""
+    slow, fast = {}, {}
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            for number in bench_replicas.REPLICAS:
+                slow[number] = await bench_replicas.measured(
+                    await _new_database(server.url, f"slow_{number}"), number, slow_ms=bench_replicas.SLOW_MS
+                )
+            for number in (bench_replicas.REPLICAS[0], bench_replicas.REPLICAS[-1]):
+                fast[number] = await bench_replicas.measured(
+                    await _new_database(server.url, f"fast_{number}"), number, slow_ms=0
+                )
+    return bench_replicas.summary(slow, fast)
+
+
+async def _new_database(url: str, name: str) -> str:
+    """The address of an empty, migrated database on the same server."""
+    engine = open_engine(url)
+    async with engine.connect() as db:
+        alone = await db.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    made = make_url(url).set(database=name).render_as_string(hide_password=False)
+    await asyncio.to_thread(migrate, made)
+    return made
+
+
 async def policy() -> Figures:
     """One decision with every rule, over a policy of 500 services."""
     return bench_approvals.deciding()
@@ -250,6 +296,9 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "redaction": redaction,
     "policy": policy,
     "approvals": approvals,
+    "accept": accept,
+    "links": links,
+    "replicas": replicas,
     "storm": storm,
     "ramp": ramp,
     "search": bench_search.search,
@@ -299,8 +348,11 @@ def children(pid: int) -> list[int]:
 
 
 async def measure(
-    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS
+    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS, minutes: float = bench_links.MINUTES
 ) -> AsyncIterator[tuple[str, Figures]]:
     yield "machine", machine()
+    sized: dict[str, Callable[[], Awaitable[Figures]]] = {
+        "search": lambda: bench_search.search(incidents), "links": lambda: links(minutes),
+    }  # fmt: skip
     for name in names:
-        yield name, await (bench_search.search(incidents) if name == "search" else BENCHES[name]())
+        yield name, await sized.get(name, BENCHES[name])()

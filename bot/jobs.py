@@ -98,7 +98,8 @@ _FAIL = f"""
 _REQUEUE = f"""
     WITH again AS (
         UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1, worker_id = NULL,
-            abort_requested = false, scheduled_at = %(at)s,
+            abort_requested = false,
+            scheduled_at = CASE WHEN %(in_s)s > 0 THEN clock_timestamp() + make_interval(secs => %(in_s)s) END,
             queueing_lock = CASE WHEN %(keep_once)s THEN queueing_lock END
         WHERE {_MINE} RETURNING id
     )
@@ -283,7 +284,7 @@ class DurableJobs:
                 await queue.give_up(claim, "The process ended each time while it ran this job.")
                 log.error("job_given_up", reason="process ended while it ran", **about)
             else:
-                await queue.requeue(claim, at=None)
+                await queue.requeue(claim, in_s=0.0)
                 log.warning("job_put_back", **about)
 
     # Running one
@@ -425,17 +426,19 @@ class _OwnJobs(manager.JobManager):
         lock: str | None = None,  # noqa: ARG002
     ) -> None:
         self._reasons.pop(job.id or 0, None)
-        await self.requeue(_claim(job), at=retry_at)
+        # As a span, which the database adds to its own time: this machine's clock may be wrong.
+        wait = retry_at - datetime.datetime.now(datetime.UTC) if retry_at else datetime.timedelta()
+        await self.requeue(_claim(job), in_s=max(0.0, wait.total_seconds()))
 
     async def give_up(self, claim: Mapping[str, Any], reason: str) -> None:
         await self._database.execute_query_all_async(_FAIL, **claim, reason=reason)
 
-    async def requeue(self, claim: Mapping[str, Any], at: datetime.datetime | None) -> None:
+    async def requeue(self, claim: Mapping[str, Any], in_s: float) -> None:
         try:
-            await self._database.execute_query_all_async(_REQUEUE, **claim, at=at, keep_once=True)
+            await self._database.execute_query_all_async(_REQUEUE, **claim, in_s=in_s, keep_once=True)
         except queue_errors.UniqueViolation:
             # While it ran, its key was ordered again. Both run: the arguments may differ.
-            await self._database.execute_query_all_async(_REQUEUE, **claim, at=at, keep_once=False)
+            await self._database.execute_query_all_async(_REQUEUE, **claim, in_s=in_s, keep_once=False)
 
 
 class _Wakeups(asyncio.Event):

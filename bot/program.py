@@ -24,9 +24,10 @@ from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.schedule import run_schedule
 from bot.secret_watch import SecretWatch
-from bot.settings import Settings, load_settings
+from bot.settings import Settings, load_settings, split_secrets
+from bot.slack_events import add_slack_events
 from bot.watch import Watch
-from bot.web import Metrics, WebConfig, make_web_app
+from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
 from handlers import first_look, inbox
 from handlers.outbox import Sender
@@ -219,7 +220,7 @@ async def _serve(
     """Every task has its place here; the first that fails ends them all."""
     services = program.services
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
-    metrics = Metrics.make()
+    metrics = program.metrics
     secrets = webhook_secrets(settings, settings.source_tokens)
     config = WebConfig(
         secrets,
@@ -234,13 +235,17 @@ async def _serve(
     if program.intake:
         program.intake.secrets = lambda: secrets
         program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()
-    runner = web.AppRunner(make_web_app(services, config), access_log=None, shutdown_timeout=2)
+    web_app = make_web_app(services, config)
+    add_slack_events(web_app, program.app, split_secrets(settings.slack_signing_secret))
+    runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
-        async with serving(runner, listening), program.socket.connected(), asyncio.TaskGroup() as group:
+        link = program.socket.connected() if program.socket else contextlib.nullcontext()
+        async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(first_look.warm_up(), name="warm up"),
                 group.create_task(listen(program.database_url, wake), name="listen"),
+                group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),
                 group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
                 group.create_task(

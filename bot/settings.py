@@ -28,6 +28,7 @@ SECRETS_DIR = Path("/run/secrets")
 SECRETS = (
     "slack_bot_token",
     "slack_app_token",
+    "slack_signing_secret",
     "slack_user_token",
     *MODEL_SECRETS,
     "github_token",
@@ -76,6 +77,11 @@ class Settings(AwsSettings, ModelSettings):
         SecretStr(""),
         alias="SLACK_APP_TOKEN",
         description="App-level token (xapp-) with connections:write, from Basic Information",
+    )
+    slack_signing_secret: SecretStr = Field(
+        SecretStr(""),
+        alias="SLACK_SIGNING_SECRET",
+        description="Signing secrets of HTTP mode, comma-separated; used alone where SLACK_APP_TOKEN is empty",
     )
     slack_user_token: SecretStr = Field(
         SecretStr(""),

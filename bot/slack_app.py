@@ -1,16 +1,14 @@
-"""Slack over Socket Mode, kept up: the known defects of the client are worked around here (docs/decisions.md)."""
+"""Slack: the client, what is tried before the start, and bolt's app with all that it listens to."""
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 import structlog
-from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
@@ -22,8 +20,6 @@ from knowledge.errors import SettingsError
 
 log = structlog.get_logger(__name__)
 
-PING_INTERVAL_S = 10
-STALE_TICKET_S = 3.0
 REQUEST_TIMEOUT_S = 10
 PREFLIGHT_TIMEOUT_S = 4
 SEARCH_TIMEOUT_S = 5
@@ -39,6 +35,8 @@ NEEDED_SCOPES = frozenset(
         "users:read",
     }
 )
+BUSY = frozenset({"ratelimited", "internal_error", "service_unavailable", "fatal_error", "request_timeout"})
+NOBODY = {"team_id": "", "bot_id": ""}
 BOT_TOKEN_HELP = "It begins with xoxb- and is under OAuth & Permissions of your app."  # noqa: S105  no token, its place
 APP_TOKEN_HELP = "It begins with xapp-, has connections:write, and is under Basic Information > App-Level Tokens."  # noqa: S105
 
@@ -66,23 +64,25 @@ def make_searcher(settings: Settings, session: aiohttp.ClientSession) -> AsyncWe
 
 
 async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str]:
-    """Who we are in Slack: {"user_id", "team_id", "bot_id", "team"}.
+    """Who we are in Slack: {"user_id", "team_id", "bot_id", "team", "link"}; "link" is an address for the first link.
+
+    That Slack has too much to do for a link is no reason not to start: alerts come by webhooks meanwhile.
 
     Raises:
         SettingsError: which token is missing or wrong and where to get it, or which scope is missing; within 5 s.
     """
-    for value, name, help_text in (
-        (settings.slack_bot_token, "SLACK_BOT_TOKEN", BOT_TOKEN_HELP),
-        (settings.slack_app_token, "SLACK_APP_TOKEN", APP_TOKEN_HELP),
-    ):
-        if not value.get_secret_value():
-            raise SettingsError(f"{name} is missing. {help_text}")
+    app_token = settings.slack_app_token.get_secret_value()
+    if not settings.slack_bot_token.get_secret_value():
+        raise SettingsError(f"SLACK_BOT_TOKEN is missing. {BOT_TOKEN_HELP}")
+    if not app_token and not settings.slack_signing_secret.get_secret_value():
+        raise SettingsError(f"SLACK_APP_TOKEN is missing. {APP_TOKEN_HELP}")
     try:
         async with asyncio.timeout(PREFLIGHT_TIMEOUT_S):
             me = await _ask(client.auth_test(), "SLACK_BOT_TOKEN", BOT_TOKEN_HELP)
-            app_token = settings.slack_app_token.get_secret_value()
-            opened = client.apps_connections_open(app_token=app_token)
-            await _ask(opened, "SLACK_APP_TOKEN", APP_TOKEN_HELP)
+            link = ""
+            if app_token:
+                opened = client.apps_connections_open(app_token=app_token)
+                link = await _link_for(_ask(opened, "SLACK_APP_TOKEN", APP_TOKEN_HELP))
     except TimeoutError:
         raise SettingsError(
             f"Slack at {settings.slack_base_url} did not answer within {PREFLIGHT_TIMEOUT_S} s."
@@ -92,7 +92,20 @@ async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str
     scopes = {scope.strip() for scope in str(me.headers.get("x-oauth-scopes", "")).split(",") if scope.strip()}
     if scopes and (missing := sorted(NEEDED_SCOPES - scopes)):
         raise SettingsError(f"SLACK_BOT_TOKEN lacks {', '.join(missing)}. Reinstall the app from app_manifest.yml.")
-    return {name: str(me.get(name, "")) for name in ("user_id", "team_id", "bot_id", "team")}
+    return {name: str(me.get(name, "")) for name in ("user_id", "team_id", "bot_id", "team")} | {"link": link}
+
+
+class _Busy(SettingsError):
+    """Slack has too much to do just now."""
+
+
+async def _link_for(asked: Awaitable[Any]) -> str:
+    """The address of a link, "" where Slack is too busy to give one."""
+    try:
+        return str((await asked)["url"])
+    except _Busy as error:
+        log.warning("socket_mode_not_tried", reason=str(error))
+        return ""
 
 
 async def _ask(call: Any, name: str, help_text: str) -> Any:
@@ -105,77 +118,36 @@ async def _ask(call: Any, name: str, help_text: str) -> Any:
             raise SettingsError(
                 f"{name} lacks the scope {answer.get('needed')}. Add it and reinstall the app."
             ) from None
-        raise SettingsError(f"{name} was refused by Slack ({code}). {help_text}") from None
+        kind = _Busy if code in BUSY or error.response.status_code >= 500 else SettingsError
+        raise kind(f"{name} was refused by Slack ({code}). {help_text}") from None
 
 
-class SocketMode:
-    """One Socket Mode link and its watchdog. `problem` says what is wrong with it, None when nothing is."""
+def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, str] = NOBODY) -> AsyncApp:
+    """`count` is told what became of each envelope; `me` is what `preflight` found.
 
-    def __init__(self, app: AsyncApp, app_token: str) -> None:
-        self._app = app
-        self._token = app_token
-        self._handler: AsyncSocketModeHandler | None = None
-        self._last_frame = time.monotonic()
-        self._down_since: float | None = time.monotonic()
-        self._disabled = False
+    Bolt would ask Slack who we are at the first envelope, and store nothing while Slack does not answer. Signatures are
+    checked before bolt (bot/slack_events.py).
+    """
+    known = AuthorizeResult(
+        enterprise_id=None,
+        team_id=me["team_id"],
+        bot_user_id=services.bot_user,
+        bot_id=me["bot_id"],
+        bot_token=services.slack.token,
+    )
 
-    def seen(self) -> None:
-        self._last_frame = time.monotonic()
+    async def authorize() -> AuthorizeResult:
+        return known
 
-    @property
-    def problem(self) -> str | None:
-        if self._disabled:
-            return "Socket Mode is switched off in the app's settings; switch it on and restart"
-        return "not connected" if self._down_since is not None else None
-
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
-        """Connect, keep connected, and close on the way out."""
-        self._handler = AsyncSocketModeHandler(self._app, self._token, ping_interval=PING_INTERVAL_S)
-        self._handler.client.on_message_listeners.append(self._on_frame)
-        connecting = asyncio.create_task(_connect(self._handler), name="socket mode")
-        watching = asyncio.create_task(self._watch(self._handler), name="socket mode watchdog")
-        try:
-            yield
-        finally:
-            watching.cancel()
-            connecting.cancel()
-            await asyncio.gather(watching, connecting, return_exceptions=True)
-            await _close(self._handler)
-
-    async def _on_frame(self, message: aiohttp.WSMessage) -> None:
-        self.seen()
-        if message.type is not aiohttp.WSMsgType.TEXT or '"disconnect"' not in message.data[:200]:
-            return
-        if json.loads(message.data).get("reason") == "link_disabled":
-            self._disabled = True
-            log.error("socket_mode_disabled")
-
-    async def _watch(self, handler: AsyncSocketModeHandler) -> None:
-        """The client asks a refused address for ever: after a while make it ask for a fresh one."""
-        while True:
-            await asyncio.sleep(0.25)
-            if await handler.client.is_connected():
-                self._down_since = None
-                continue
-            now = time.monotonic()
-            self._down_since = self._down_since if self._down_since is not None else now
-            if now - self._down_since > STALE_TICKET_S and handler.client.wss_uri is not None:
-                handler.client.wss_uri = None
-                self._down_since = now
-
-
-def make_app(services: Services, settings: Settings) -> tuple[AsyncApp, SocketMode]:
+    # It warns that the token of the environment is not used: `authorize` gives it.
+    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)
     # Without a name it walks the whole call stack for one.
-    app = AsyncApp(name="codehealer", client=services.slack, raise_error_for_unhandled_request=True)
-    socket = SocketMode(app, settings.slack_app_token.get_secret_value())
-    listen(app, services, socket.seen)
-    return app, socket
-
-
-async def _connect(handler: AsyncSocketModeHandler) -> None:
-    await handler.connect_async()  # type: ignore[no-untyped-call]  # bolt's adapter has no types
-
-
-async def _close(handler: AsyncSocketModeHandler) -> None:
-    await handler.close_async()  # type: ignore[no-untyped-call]  # bolt's adapter has no types
+    app = AsyncApp(
+        name="codehealer",
+        client=services.slack,
+        raise_error_for_unhandled_request=True,
+        request_verification_enabled=False,
+        authorize=authorize,
+    )
+    listen(app, services, count)
+    return app

@@ -37,6 +37,8 @@ class Metrics:
     registry: CollectorRegistry
     deliveries: Counter
     acknowledged: Histogram
+    envelopes: Counter
+    links: Counter
     vectors: Gauge
 
     @classmethod
@@ -54,6 +56,18 @@ class Metrics:
                 "codehealer_webhook_seconds",
                 "Receipt to acknowledgement of a webhook",
                 buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3),
+                registry=registry,
+            ),
+            Counter(
+                "codehealer_slack_envelopes_total",
+                "What became of Slack's envelopes: stored, repeated, unhandled (acknowledged all the same), or failed",
+                ["result"],
+                registry=registry,
+            ),
+            Counter(
+                "codehealer_slack_links_total",
+                "Socket Mode links that were opened, replaced at Slack's wish, lost, or refused",
+                ["what"],
                 registry=registry,
             ),
             Gauge(

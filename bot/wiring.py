@@ -15,6 +15,7 @@ import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 
+from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
@@ -22,7 +23,9 @@ from bot.queues.opening import make_jobs, open_sqs
 from bot.queues.sqs_jobs import SqsJobQueue
 from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
-from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
+from bot.slack_app import make_app, make_client, make_searcher, preflight
+from bot.socket_mode import SocketMode
+from bot.web import Metrics
 from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
@@ -87,9 +90,11 @@ class Program:
     services: Services
     jobs: DurableJobs | QueuedJobs
     app: AsyncApp
-    socket: SocketMode
+    socket: SocketMode | None
+    metrics: Metrics
     health: Health
     policy_watch: PolicyWatch
+    clock: DatabaseClock
     database_url: str
     sns: Sns
     renew: Callable[[Settings], None]
@@ -153,6 +158,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         stages = {name: bound(stage) for name, stage in STAGES.items()}
         jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
+        clock = DatabaseClock()
+        await clock.sync(lambda: database_time(engine))
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
             engine=engine,
@@ -183,9 +190,15 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             compare=frozenset(settings.compare),
             alertmanager_receiver=settings.alertmanager_receiver,
             github_hooks=settings.github_hooks,
+            now=clock.now,
         )
-        app, link = make_app(services, settings)
-        health.checks["Slack"] = lambda: link.problem
+        metrics = Metrics.make()
+        app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
+        link = None
+        if app_token := settings.slack_app_token.get_secret_value():
+            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"])
+        # In HTTP mode it is Slack that connects: there is nothing here that could be down.
+        health.checks["Slack"] = lambda: link.problem if link else None
         intake: QueueIntake | None = None
         if sqs:
             offer = job_queue.offer if job_queue else None
@@ -199,7 +212,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             services.hosted_embedder = CachedEmbedder(renewed, cache) if renewed else None
             services.reranker = make_reranker(again, http)
 
-        yield Program(services, jobs, app, link, health, watch, database_url, Sns(http), renew, intake, jobs_wake)
+        yield Program(
+            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, intake, jobs_wake
+        )
 
 
 def thread_rules(settings: Settings) -> ThreadRules:

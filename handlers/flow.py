@@ -96,8 +96,7 @@ async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: 
 async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
     """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge."""
     clean = redact_value(fields.clean(dict(body)))
-    async with services.engine.begin() as db:
-        return await deliveries.add(db, source=source, delivery_id=delivery_id, event=event, body=clean)
+    return await services.accepting.add(source=source, delivery_id=delivery_id, event=event, body=clean)
 
 
 async def bury_message(

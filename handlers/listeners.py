@@ -39,6 +39,8 @@ from knowledge.store.codec import to_json
 
 log = structlog.get_logger(__name__)
 
+Count = Callable[[str], None]  # told "stored", "repeated", "failed" or "unhandled"
+
 COMMAND = "/codehealer"
 DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
@@ -176,19 +178,20 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
     return "", None
 
 
-def inbox(services: Services, seen: Callable[[], None]) -> Callable[..., Awaitable[BoltResponse | None]]:
-    """The global middleware. `seen` is called for every frame, for the watchdog."""
+def inbox(services: Services, count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
+    """The global middleware. `count` is told what became of each envelope."""
 
     async def keep(body: dict[str, Any], next_: Callable[[], Awaitable[BoltResponse]]) -> BoltResponse | None:
-        seen()
         delivery_id, stored = _delivery(body, services)
         if stored is not None:
             event, content = stored
             try:
                 new = await flow.accept(services, source="slack", delivery_id=delivery_id, event=event, body=content)
-            except SQLAlchemyError:
-                log.exception("envelope_not_stored", kind=body.get("type"))
+            except (SQLAlchemyError, TimeoutError) as error:
+                count("failed")
+                log.warning("envelope_not_stored", kind=body.get("type"), error=type(error).__name__)
                 raise
+            count("stored" if new else "repeated")
             if not new and body.get("type") == "event_callback":
                 return BoltResponse(status=200)
         await next_()
@@ -211,12 +214,17 @@ async def _command(services: Services, ack: Any, body: Body) -> None:
     await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
 
 
-async def _unhandled(error: Exception, body: Body) -> BoltResponse | None:
+def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     """Acknowledge what nobody listens to: unacknowledged, Slack would send it again and count it as a failure."""
-    if isinstance(error, BoltUnhandledRequestError):
-        log.info("envelope_unhandled", kind=body.get("type"), event=(body.get("event") or {}).get("type"))
-        return BoltResponse(status=200)
-    raise error
+
+    async def answer(error: Exception, body: Body) -> BoltResponse | None:
+        if isinstance(error, BoltUnhandledRequestError):
+            count("unhandled")
+            log.info("envelope_unhandled", kind=body.get("type"), event_type=(body.get("event") or {}).get("type"))
+            return BoltResponse(status=200)
+        raise error
+
+    return answer
 
 
 EVENTS = tuple(EVENT_READERS)
@@ -235,10 +243,10 @@ COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: _command}
 SHORTCUTS = (DIAGNOSE_SHORTCUT,)
 
 
-def listen(app: AsyncApp, services: Services, seen: Callable[[], None]) -> None:
+def listen(app: AsyncApp, services: Services, count: Count) -> None:
     """Register the inbox and every listener; the manifest's test reads the same tables."""
-    app.use(_renamed(inbox(services, seen)))
-    app.error(_unhandled)
+    app.use(_renamed(inbox(services, count)))
+    app.error(_unhandled(count))
     for event in EVENTS:
         app.event(event)(_nothing)
     for action, open_modal in ACTIONS.items():

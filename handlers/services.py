@@ -15,6 +15,7 @@ from knowledge.ports import Embedder, Jobs, Reranker
 from knowledge.recall import Means
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
+from knowledge.store.accepting import Accepting
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
@@ -78,6 +79,10 @@ class Services:
     compare: frozenset[str] = frozenset({"alertmanager", "argocd", "github"})
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
+    accepting: Accepting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accepting = Accepting(self.engine)
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

@@ -1,4 +1,5 @@
-"""`make chaos KILLS=200`: the bot is killed at random moments while approved fixes run, and what was done is counted.
+"""`make chaos KILLS=200 OF=approvals`: one bot is killed at random moments while approved fixes run; what was done is
+counted. tests/chaos_path.py is the edition for the whole path, which `make chaos` runs.
 
 After each round: runs per approval are 0 or 1, no execution is left half done, and each execution's stored outcome is
 exactly what the target shows, which is told from the sandbox's own record of the writes that it accepted.
@@ -54,6 +55,7 @@ class Tally:
     runs: Counter[int] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -63,8 +65,15 @@ class Round:
     stage: Stage
     rng: random.Random
     kills: int
+    server: EmbeddedPostgres
     writes: list[str] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=lambda: {"k8s": 0, "github": 0})
+
+    async def open(self) -> None:
+        await self.stage.open()
+
+    async def close(self) -> None:
+        await self.stage.close()
 
     async def ask(self, query: str, *values: Any) -> list[dict[str, Any]]:
         conninfo = libpq_conninfo(self.stage.database_url)
@@ -162,7 +171,7 @@ def _folder() -> Iterator[Path]:
         yield folder
 
 
-async def main(folder: Path, kills: int, seed: int) -> int:
+async def main(folder: Path, kills: int, seed: int, kind: type[Round] = Round, a_round: int = KILLS_A_ROUND) -> int:
     tally, began = Tally(), time.monotonic()
     rng = random.Random(seed)
     async with EmbeddedPostgres(folder / "data") as server:
@@ -171,19 +180,20 @@ async def main(folder: Path, kills: int, seed: int) -> int:
             async with await psycopg.AsyncConnection.connect(server.conninfo, autocommit=True) as db:
                 await db.execute(f"CREATE DATABASE {name}")
             url = make_url(server.url).set(database=name).render_as_string(hide_password=False)
-            one = Round(Stage(url, _new(folder / name)), rng, min(KILLS_A_ROUND, kills - tally.kills))
+            one = kind(Stage(url, _new(folder / name)), rng, min(a_round, kills - tally.kills), server)
             try:
-                await one.stage.open()
+                await one.open()
                 await one.play()
                 await one.count(tally)
             finally:
-                await one.stage.close()
+                await one.close()
             sys.stderr.write(f"{tally.kills} kills, {tally.approvals} approvals, {len(tally.wrong)} wrong\n")
     figures = {
         "kills": tally.kills,
         "approvals": tally.approvals,
         "runs per approval": dict(tally.runs),
         "ends": dict(tally.ends),
+        **tally.counts,
         "wrong": tally.wrong,
         "seed": seed,
         "minutes": round((time.monotonic() - began) / 60, 1),
@@ -192,15 +202,20 @@ async def main(folder: Path, kills: int, seed: int) -> int:
     return 1 if tally.wrong else 0
 
 
+def begin(kind: type[Round], a_round: int, what: str | None) -> None:
+    """Read the command line, and end with status 1 when anything was wrong."""
+    reader = argparse.ArgumentParser(description=what)
+    reader.add_argument("--kills", type=int, default=200)
+    reader.add_argument("--seed", type=int, default=int(time.time()))
+    given = reader.parse_args()
+    with _folder() as made:
+        sys.exit(asyncio.run(main(made, given.kills, given.seed, kind, a_round)))
+
+
 def _new(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
 if __name__ == "__main__":
-    reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--kills", type=int, default=200)
-    reader.add_argument("--seed", type=int, default=int(time.time()))
-    given = reader.parse_args()
-    with _folder() as made:
-        sys.exit(asyncio.run(main(made, given.kills, given.seed)))
+    begin(Round, KILLS_A_ROUND, __doc__)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bot import bench as benches
+from bot.bench_links import MINUTES
 from bot.bench_search import INCIDENTS
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge.errors import BadInput
@@ -14,16 +15,17 @@ from knowledge.errors import BadInput
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
     incidents: Annotated[int, typer.Option(min=1_000, help="How many the search is measured over.")] = INCIDENTS,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled.")] = MINUTES,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this program on this machine."""
     if name and name not in benches.BENCHES:
         raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
-    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, as_json))
+    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, minutes, as_json))
 
 
-async def _measure(names: list[str], incidents: int, as_json: bool) -> None:
-    async for name, figures in benches.measure(names, incidents=incidents):
+async def _measure(names: list[str], incidents: int, minutes: float, as_json: bool) -> None:
+    async for name, figures in benches.measure(names, incidents=incidents, minutes=minutes):
         if as_json:
             put({"bench": name, **figures})
             continue

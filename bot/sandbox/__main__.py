@@ -33,6 +33,9 @@ def _arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--full-manifest", action="store_true", help="install an app with every scope and event, not the repository's"
     )
+    parser.add_argument(
+        "--http-mode", action="store_true", help="post Slack's events to the bot's /slack/events, without Socket Mode"
+    )
     parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
     return parser.parse_args(argv)
 
@@ -58,6 +61,7 @@ async def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         time_scale=arguments.time_scale,
         optional_scopes=arguments.optional_scopes,
+        http_mode=arguments.http_mode,
         manifest=full_manifest() if arguments.full_manifest else None,
     )
     async with running(options) as sandbox:

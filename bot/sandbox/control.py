@@ -105,7 +105,7 @@ def state(control: Control, query: Json) -> Json:
         "users": [user_json(person) for person in slack.workspace.users.values()],
         "channels": [_channel_json(slack, c, user) for c in slack.workspace.channels.values() if _sees(user, c)],
         "bot_user": BOT_USER,
-        "bot_connected": bool(slack.sockets.links),
+        "bot_connected": bool(slack.sockets.links) or slack.sockets.request_url is not None,
         "commands": list(slack.manifest.commands),
         "shortcuts": list(slack.manifest.shortcuts),
         "deliveries": dict(slack.sockets.counts),
@@ -115,6 +115,11 @@ def state(control: Control, query: Json) -> Json:
 def acknowledgements(control: Control, _query: Json) -> Json:
     """Milliseconds that the newest acknowledgements took, by type of envelope."""
     return {kind: list(taken) for kind, taken in control.slack.sockets.ack_ms.items()}
+
+
+def acknowledged_events(control: Control, _query: Json) -> Json:
+    """The events that the bot said it has."""
+    return {"events": [{"id": number, "type": kind} for number, kind in control.slack.sockets.acknowledged]}
 
 
 def _shown(slack: Slack, message: Json) -> Json:
@@ -274,7 +279,7 @@ async def home(control: Control, body: Json) -> Json:
     user = interactions.person(slack, str(body.get("user", "")))
     before = slack.workspace.homes.get(user.id)
     events.home_opened(slack, user.id)
-    if slack.sockets.links and before is None:
+    if (slack.sockets.links or slack.sockets.request_url) and before is None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(slack.home_published(user.id), HOME_SECONDS)
     shown = slack.workspace.homes.get(user.id)
@@ -367,6 +372,7 @@ async def shortcut(control: Control, body: Json) -> Json:
 
 READS: dict[str, Callable[[Control, Json], Json]] = {
     "acknowledgements": acknowledgements,
+    "acknowledged_events": acknowledged_events,
     "state": state,
     "messages": messages,
     "view": view,

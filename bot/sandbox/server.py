@@ -17,6 +17,7 @@ from aiohttp import web
 
 from . import control
 from .slack import Manifest, Slack, Timing, add_routes, new_slack
+from .slack.http_mode import RequestUrl
 from .slack.posting import Content, post_as_app
 from .slack.state import OTHER_APPS, App
 from .tokens import Tokens
@@ -36,7 +37,8 @@ class Options:
     """How to start.
 
     Ports of 0 are chosen. ``time_scale`` multiplies the waits between redeliveries and the world's durations.
-    Without a ``manifest`` the app is installed from the repository's.
+    Without a ``manifest`` the app is installed from the repository's. With ``http_mode`` Slack posts to the bot's
+    /slack/events instead of waiting for its links.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +49,7 @@ class Options:
     time_scale: float = 1.0
     ack_seconds: float = 3.0
     optional_scopes: bool = False
+    http_mode: bool = False
     manifest: Manifest | None = None
 
 
@@ -88,6 +91,9 @@ async def running(options: Options | None = None) -> AsyncIterator[Sandbox]:
             seed=options.seed,
             optional_scopes=options.optional_scopes,
         )
+        if options.http_mode:
+            events = f"http://127.0.0.1:{bot_port}/slack/events"
+            slack.sockets.request_url = RequestUrl(events, tokens.slack_signing_secret)
         world = World(
             base_url=root,
             tokens=tokens,
@@ -99,6 +105,8 @@ async def running(options: Options | None = None) -> AsyncIterator[Sandbox]:
         )
         await _serve(stack, listener, slack, world)
         env = environment(root, tokens, bot_port, _kubeconfig(state_dir, root, tokens), _policy(state_dir))
+        if options.http_mode:
+            del env["SLACK_APP_TOKEN"]
         yield Sandbox(f"{root}/", env, slack, world)
 
 

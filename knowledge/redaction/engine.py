@@ -81,6 +81,8 @@ def redact(text: str) -> str:
     data = text.encode("utf-8", "surrogatepass")
     try:
         hits = _scanner().scan(data, _ANCHORS_FREE + len(data) // _BYTES_AN_ANCHOR)
+        if not hits:
+            return text
     except Crowded:
         data = _without_crowded_lines(data)
         hits = _scanner().scan(data)

@@ -1,6 +1,7 @@
 """JSON with the secrets in its strings replaced."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from knowledge.redaction.engine import redact
@@ -10,20 +11,23 @@ from knowledge.redaction.names import is_innocent, is_telling, kind_of
 
 def redact_value(value: Any) -> Any:
     """JSON with the secrets in its strings replaced; a value beside a telling key goes whole, names stay."""
-    return _redact_value(value, "")
+    return _redact_value(value, "", {})
 
 
-def _redact_value(value: Any, key: str) -> Any:
+def _redact_value(value: Any, key: str, seen: dict[str, str]) -> Any:
+    """`seen` is what texts of this value became: an alert says the same name in many places."""
     if isinstance(value, str):
-        return _redact_named(key, value)
+        return _redact_named(key, value, seen)
     if isinstance(value, Mapping):
         secret_data = value.get("kind") == "Secret"
         return {
-            name: _hide_all(item) if secret_data and name in {"data", "stringData"} else _redact_value(item, str(name))
+            name: _hide_all(item)
+            if secret_data and name in {"data", "stringData"}
+            else _redact_value(item, str(name), seen)
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_redact_value(item, key) for item in value]
+        return [_redact_value(item, key, seen) for item in value]
     return value
 
 
@@ -33,11 +37,18 @@ def _hide_all(value: Any) -> Any:
     return "[redacted:kubernetes_secret]" if isinstance(value, str) and value else value
 
 
-def _redact_named(key: str, value: str) -> str:
-    cleaned = redact(value)
-    name = key.encode("utf-8", "replace")
-    if cleaned != value or not is_telling(name):
+@lru_cache(maxsize=1024)
+def _telling(key: str) -> bool:
+    return is_telling(key.encode("utf-8", "replace"))
+
+
+def _redact_named(key: str, value: str, seen: dict[str, str]) -> str:
+    cleaned = seen.get(value)
+    if cleaned is None:
+        cleaned = seen[value] = redact(value)
+    if cleaned != value or not _telling(key):
         return cleaned
+    name = key.encode("utf-8", "replace")
     kind = kind_of(name)
     secret = is_secret(value.encode("utf-8", "surrogatepass"), kind, quoted=True, assigned=True)
     return f"[redacted:{kind}]" if secret and not is_innocent(name, len(name), name) else value

@@ -99,7 +99,10 @@ def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) ->
     ("wrong", "words"),
     [
         ({"SLACK_BOT_TOKEN": ""}, ["SLACK_BOT_TOKEN is missing", "xoxb-", "OAuth & Permissions"]),
-        ({"SLACK_APP_TOKEN": ""}, ["SLACK_APP_TOKEN is missing", "xapp-", "Basic Information"]),
+        (
+            {"SLACK_APP_TOKEN": "", "SLACK_SIGNING_SECRET": ""},
+            ["SLACK_APP_TOKEN is missing", "xapp-", "Basic Information"],
+        ),
         ({"SLACK_BOT_TOKEN": WRONG_BOT}, ["SLACK_BOT_TOKEN was refused", "invalid_auth", "OAuth & Permissions"]),
         ({"SLACK_APP_TOKEN": WRONG_APP}, ["SLACK_APP_TOKEN was refused", "invalid_auth", "Basic Information"]),
         ({"SLACK_BASE_URL": NOBODY}, [f"Slack at {NOBODY} cannot be reached"]),

@@ -398,7 +398,7 @@ async def through(services: Services, body: Json) -> tuple[bool, bool]:
     async def next_() -> Any:
         on.append(body)
 
-    answer = await inbox(services, lambda: None)(body, next_)
+    answer = await inbox(services, lambda _result: None)(body, next_)
     return answer is not None and answer.status == 200, bool(on)
 
 
@@ -436,7 +436,7 @@ async def unreachable(slack: AsyncWebClient, sandbox: Sandbox) -> AsyncIterator[
     async with opened(nowhere) as engine:
         services = made_services(engine, slack, nowhere)
         app = AsyncApp(client=slack, raise_error_for_unhandled_request=True)
-        listen(app, services, lambda: None)
+        listen(app, services, lambda _result: None)
         handler = AsyncSocketModeHandler(app, sandbox.env["SLACK_APP_TOKEN"], ping_interval=5)
         await handler.connect_async()
         async with asyncio.timeout(10):

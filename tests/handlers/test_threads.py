@@ -59,7 +59,7 @@ def services(engine: AsyncEngine, slack: AsyncWebClient, database_url: str, embe
 async def connected(services: Services, slack: AsyncWebClient, sandbox: Sandbox) -> AsyncIterator[Services]:
     """The bot's listeners on a real socket."""
     app = AsyncApp(client=slack, raise_error_for_unhandled_request=True)
-    listen(app, services, lambda: None)
+    listen(app, services, lambda _result: None)
     handler = AsyncSocketModeHandler(app, sandbox.env["SLACK_APP_TOKEN"], ping_interval=5)
     await handler.connect_async()  # type: ignore[no-untyped-call]  # bolt's adapter has no types
     async with asyncio.timeout(10):

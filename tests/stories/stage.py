@@ -37,6 +37,7 @@ class Stage:
     time_scale: float = 0.2
     settings: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    sandbox_options: tuple[str, ...] = ()
     url: str = ""
     _sandbox: asyncio.subprocess.Process | None = None
     _bot: Forked | None = None
@@ -45,10 +46,15 @@ class Stage:
     # --- processes
 
     async def open(self) -> None:
+        await self.open_sandbox()
+        await self.start_bot()
+
+    async def open_sandbox(self) -> None:
         self._http = httpx.AsyncClient(timeout=20)
         with (self.logs / "sandbox.log").open("ab") as log:
             self._sandbox = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
+                *self.sandbox_options,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._sandbox.stdout is not None
@@ -56,7 +62,6 @@ class Stage:
             greeting = json.loads(await self._sandbox.stdout.readline())
         self.url, self.env = greeting["url"], greeting["env"]
         self.env["CODEHEALER_POLICY"] = str(self._hurried(Path(self.env["CODEHEALER_POLICY"])))
-        await self.start_bot()
 
     def _hurried(self, shipped: Path) -> Path:
         """The sandbox's policy with a short wait before the first look at a fix."""
@@ -66,19 +71,33 @@ class Stage:
         path.write_text(yaml.safe_dump(policy))
         return path
 
-    async def start_bot(self) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a bot on this stage is started with."""
+        return {
             **os.environ, **self.env, "DATABASE_URL": self.database_url, "CODEHEALER_LOG_FORMAT": "json",
             "CODEHEALER_VERIFY_EVERY_SECONDS": "0.5", **self.settings,
         }  # fmt: skip
-        self._bot = await Forked.start("run", env=environment, folder=self.logs, log=self.logs / "bot.log")
+
+    async def start_bot(self) -> None:
+        self._bot = await Forked.start("run", env=self.environment, folder=self.logs, log=self.logs / "bot.log")
         await self.until(self._connected, "the bot is connected to Slack")
 
     async def _connected(self) -> bool:
         assert self._bot is not None
         if self._bot.returncode is not None:
             raise NeverHappened(f"the bot ended with {self._bot.returncode}:\n{self.bot_log()[-3000:]}")
+        if "SLACK_APP_TOKEN" not in self.env:
+            return await self.answers("/healthz")
         return bool((await self.get("state", user=ONCALL))["bot_connected"])
+
+    async def answers(self, path: str) -> bool:
+        """Whether the bot's own web server says yes."""
+        try:
+            answer = await self.http.get(f"http://127.0.0.1:{self.env['CODEHEALER_HTTP_PORT']}{path}")
+        except httpx.TransportError:
+            return False
+        return answer.is_success
 
     async def kill_bot(self) -> None:
         """As by the kernel: no goodbye."""
@@ -104,6 +123,15 @@ class Stage:
                     await process.wait()
         if self._http is not None:
             await self._http.aclose()
+
+    @property
+    def bot_pid(self) -> int:
+        assert self._bot is not None
+        return self._bot.pid
+
+    @property
+    def bot_runs(self) -> bool:
+        return self._bot is not None and self._bot.returncode is None
 
     def bot_log(self) -> str:
         return (self.logs / "bot.log").read_text(errors="replace")

@@ -14,13 +14,18 @@ class SlackFaults:
 
     ``*_next`` count calls down. ``methods`` narrows ``*_next`` to those Web API methods; when it is empty they strike
     methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
-    connection without an answer. ``without_scopes`` takes scopes away from the bot's token.
+    connection without an answer. ``black_hole`` takes what comes and never answers, as a network that swallows packets;
+    ``hang_links`` does so to new links alone. ``stale_tickets_next`` counts tickets that are refused as too old.
+    ``without_scopes`` takes scopes away from the bot's token.
     """
 
     duplicate_events: bool = False
     reorder: bool = False
     no_pong: bool = False
     refuse_connections: bool = False
+    black_hole: bool = False
+    hang_links: bool = False
+    stale_tickets_next: int = 0
     link_disabled: bool = False
     slow_ms: int = 0
     short_pages: int = 0

@@ -14,10 +14,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import orjson
 from aiohttp import WSMsgType, web
 
 from .faults import SlackFaults
+from .http_mode import RequestUrl
 from .state import APP_ID
 
 Json = dict[str, Any]
@@ -75,9 +77,13 @@ class Sockets:
     faults: SlackFaults
     random: random.Random
     on_link_change: Callable[[], None] = lambda: None
+    # Set, everything goes there and nothing over links.
+    request_url: RequestUrl | None = None
     links: list[Link] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     ack_ms: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_ACKS)))
+    # (id, type) of events that were acknowledged: what a bot said it has.
+    acknowledged: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     _tickets: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -110,9 +116,10 @@ class Sockets:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/link/?ticket=``: 408 for a stale ticket, else a link until one side ends it."""
-        if self.faults.refuse_connections:
+        if self.faults.refuse_connections or await swallowed(self.faults, "hang_links"):
             return dropped(request)
-        if self._tickets.pop(request.query.get("ticket", ""), 0.0) < time.monotonic() or self.faults.link_disabled:
+        stale = self._tickets.pop(request.query.get("ticket", ""), 0.0) < time.monotonic()
+        if stale or self.faults.link_disabled or self._too_old():
             return web.Response(status=408, text="Request Timeout")
         ws = web.WebSocketResponse(autoping=False, max_msg_size=1 << 20)
         await ws.prepare(request)
@@ -140,6 +147,11 @@ class Sockets:
         await ws.close()
         return ws
 
+    def _too_old(self) -> bool:
+        hit = self.faults.stale_tickets_next > 0
+        self.faults.stale_tickets_next -= int(hit)
+        return hit
+
     def _link_info(self) -> Json:
         return {
             "num_connections": len(self.links),
@@ -149,6 +161,8 @@ class Sockets:
 
     async def _listen(self, ws: web.WebSocketResponse) -> None:
         async for frame in ws:
+            if self.faults.black_hole:
+                continue
             if frame.type is WSMsgType.PING:
                 if not self.faults.no_pong:
                     await ws.pong(frame.data)
@@ -159,6 +173,8 @@ class Sockets:
         with contextlib.suppress(ConnectionError):
             while not link.ws.closed:
                 await asyncio.sleep(PING_SECONDS)
+                if self.faults.black_hole:
+                    continue
                 await link.ws.ping(b"Ping from applink-sandbox")
 
     def _forget(self, link: Link) -> None:
@@ -185,6 +201,8 @@ class Sockets:
 
         Returns the ack's payload ({} when it has none), None when no ack came within the window.
         """
+        if self.request_url:
+            return await self._post(self.request_url, kind, payload, more)
         link = await self._link_soon()
         if link is None:
             return None
@@ -195,7 +213,8 @@ class Sockets:
         try:
             async with asyncio.timeout(self.timing.ack):
                 sent_at = time.perf_counter()
-                await link.ws.send_str(orjson.dumps(envelope).decode())
+                if not self.faults.black_hole:
+                    await link.ws.send_str(orjson.dumps(envelope).decode())
                 self.counts["delivered"] += 1
                 answer = await waiting
                 self.ack_ms[kind].append(round(1000 * (time.perf_counter() - sent_at), 2))
@@ -210,6 +229,22 @@ class Sockets:
             return None
         finally:
             del self._waiting[envelope_id]
+
+    async def _post(self, request_url: RequestUrl, kind: str, payload: Json, more: Json) -> Json | None:
+        """The same over HTTP: what is not answered with 200 in time counts as unacknowledged."""
+        answer = None
+        try:
+            async with asyncio.timeout(self.timing.ack):
+                sent_at = time.perf_counter()
+                self.counts["delivered"] += 1
+                answer = await request_url.deliver(kind, payload, more)
+        except (TimeoutError, aiohttp.ClientError):
+            pass
+        if answer is None:
+            self.counts["unacknowledged"] += 1
+        else:
+            self.ack_ms[kind].append(round(1000 * (time.perf_counter() - sent_at), 2))
+        return answer
 
     async def _link_soon(self) -> Link | None:
         """Return a link, waiting one ack window for a bot that is just connecting."""
@@ -228,7 +263,7 @@ class Sockets:
 
     async def interact(self, kind: str, payload: Json, accepts_response: bool) -> Json | None:
         """Send a click, a submission or a command: delivered once, never again. Without a link it fails at once."""
-        if self._pick() is None:
+        if self._pick() is None and self.request_url is None:
             return None
         return await self.send(kind, payload, accepts_response_payload=accepts_response)
 
@@ -268,6 +303,8 @@ class Sockets:
                 retry_reason="timeout" if attempt else "",
             )
             if acknowledged is not None:
+                kind = str((body.get("event") or {}).get("type", ""))
+                self.acknowledged.append((str(body.get("event_id", "")), kind))
                 return
 
     # Faults that strike once
@@ -301,6 +338,15 @@ class Sockets:
 
 async def _asked(ending: asyncio.Event) -> None:
     await ending.wait()
+
+
+async def swallowed(faults: SlackFaults, *also: str) -> bool:
+    """Hold what came for as long as it vanishes in a black hole, or another named fault is on; whether it was held."""
+    held = False
+    while faults.black_hole or any(getattr(faults, name) for name in also):
+        held = True
+        await asyncio.sleep(0.1)
+    return held
 
 
 def dropped(request: web.Request) -> web.Response:

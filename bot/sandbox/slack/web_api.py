@@ -17,7 +17,7 @@ from .call import SEARCHER, Call, Method
 from .core import RESPONSE_USES, ResponseUrl, Slack
 from .errors import SlackError
 from .posting import Content, change, delete, new_content, post_as_bot, post_ephemeral
-from .socket_mode import dropped
+from .socket_mode import dropped, swallowed
 from .state import BOT_ID, BOT_USER, Channel
 
 Json = dict[str, Any]
@@ -63,7 +63,7 @@ def _json(body: Json, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 async def _answer(slack: Slack, request: web.Request) -> web.StreamResponse:
-    if slack.faults.refuse_connections:
+    if slack.faults.refuse_connections or await swallowed(slack.faults):
         return dropped(request)
     name = request.match_info["method"]
     if slack.faults.slow_ms:

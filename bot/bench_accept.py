@@ -1,0 +1,229 @@
+"""How fast a webhook is accepted: signature, parsing, redaction, committed, 202; beside a bare server in the same run.
+
+`python -m bot.bench_accept ours|bare DATABASE_URL` serves one of the two in a process of its own and prints its port.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+from aiohttp import web
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from bot.web import Metrics, WebConfig, make_web_app
+from handlers.services import Services
+from knowledge.redaction import redact
+from knowledge.store.accepting import Accepting
+from knowledge.store.database import libpq_url, open_engine
+
+Figures = dict[str, Any]
+
+SECRET = base64.b64encode(b"the secret of this bench").decode()
+CONNECTIONS, BODIES, ROUNDS, ROUND_S = 32, 400, 3, 4.0
+GOAL_PER_S, PACED_S = 1_000, 8.0
+BARE_TABLE = "CREATE TABLE IF NOT EXISTS bench_bare (id bigint GENERATED ALWAYS AS IDENTITY, body jsonb NOT NULL)"
+
+
+# --- the two servers
+
+
+def ours(url: str) -> web.Application:
+    """The bot's own web application; nothing drains what it stores."""
+    engine = open_engine(url)
+    parts = SimpleNamespace(engine=engine, accepting=Accepting(engine))
+
+    async def ready() -> dict[str, str | None]:
+        return {}
+
+    redact("x")  # compiles the patterns
+    return make_web_app(cast(Services, parts), WebConfig({"grafana": (SECRET,)}, ready, Metrics.make()))
+
+
+def bare(url: str) -> web.Application:
+    """Reads the body and inserts it: one statement, one transaction, one request."""
+    pool = AsyncConnectionPool(libpq_url(url), min_size=8, max_size=8, open=False, kwargs={"autocommit": True})
+
+    async def take(request: web.Request) -> web.Response:
+        body = json.loads(await request.read())
+        async with pool.connection() as db:
+            await db.execute("INSERT INTO bench_bare (body) VALUES (%s)", (Jsonb(body),))
+        return web.json_response({"accepted": True}, status=202)
+
+    async def begin(_app: web.Application) -> AsyncIterator[None]:
+        await pool.open()
+        async with pool.connection() as db:
+            await db.execute(BARE_TABLE)
+        yield
+        await pool.close()
+
+    app = web.Application()
+    app.cleanup_ctx.append(begin)
+    app.router.add_post("/webhooks/grafana", take)
+    return app
+
+
+async def serve(which: str, url: str) -> None:
+    runner = web.AppRunner({"ours": ours, "bare": bare}[which](url), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    sys.stdout.write(f"{runner.addresses[0][1]}\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _serving(which: str, url: str) -> AsyncIterator[tuple[int, int]]:
+    """(port, pid) of one server."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot.bench_accept", which, url, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        line = await process.stdout.readline() if process.stdout else b""
+        yield int(line), process.pid
+    finally:
+        process.kill()
+        await process.wait()
+
+
+# --- the generator: requests made beforehand, written to raw sockets
+
+
+def requests() -> list[bytes]:
+    """Signed Grafana webhooks of one alert, 1.8 KB each."""
+    return [_request(number) for number in range(BODIES)]
+
+
+def _request(number: int) -> bytes:
+    labels = {
+        "alertname": "HighErrorRate", "namespace": "shop", "deployment": f"service-{number % 40}",
+        "pod": f"service-{number % 40}-{number:05d}", "severity": "critical", "cluster": "main",
+    }  # fmt: skip
+    words = f"The share of failed requests of service-{number % 40} is above 5 % for ten minutes. "
+    one = {
+        "status": "firing", "labels": labels, "annotations": {"summary": words, "description": words * 10},
+        "startsAt": "2026-11-28T10:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": f"{number:016x}",
+        "generatorURL": f"https://grafana.example/alerting/{number}/edit", "values": {"A": 0.071},
+    }  # fmt: skip
+    body = json.dumps({"receiver": "codehealer", "status": "firing", "alerts": [one], "commonLabels": labels}).encode()
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    head = (
+        "POST /webhooks/grafana HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"X-Grafana-Alerting-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Sender:
+    """One kept connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def post(self, request: bytes) -> float:
+        """Seconds until the answer was there. RuntimeError for any answer but 202."""
+        began = time.perf_counter()
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        await self._reader.readexactly(length)
+        if b" 202 " not in head[:20]:
+            raise RuntimeError(head.decode(errors="replace"))
+        return time.perf_counter() - began
+
+
+@asynccontextmanager
+async def _senders(port: int) -> AsyncIterator[list[Sender]]:
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+    try:
+        yield [Sender(*one) for one in opened]
+    finally:
+        for _, writer in opened:
+            writer.close()
+
+
+async def flat_out(port: int, bodies: Sequence[bytes], seconds: float) -> float:
+    """Accepted a second with every connection busy."""
+    done = 0
+
+    async def one(sender: Sender, number: int) -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await sender.post(bodies[(number * 13 + done) % len(bodies)])
+            done += 1
+
+    async with _senders(port) as senders:
+        began = time.perf_counter()
+        until = began + seconds
+        await asyncio.gather(*(one(sender, number) for number, sender in enumerate(senders)))
+        return done / (time.perf_counter() - began)
+
+
+async def paced(port: int, bodies: Sequence[bytes], per_s: float, seconds: float) -> list[float]:
+    """Seconds that each of the requests took, sent by the clock; waiting for a free connection counts."""
+    taken: list[float] = []
+
+    async def one(due: float, number: int) -> None:
+        sender = await free.get()
+        try:
+            await sender.post(bodies[number % len(bodies)])
+        finally:
+            free.put_nowait(sender)
+        taken.append(time.perf_counter() - due)
+
+    async with _senders(port) as senders, asyncio.TaskGroup() as group:
+        free: asyncio.Queue[Sender] = asyncio.Queue()
+        for sender in senders:
+            free.put_nowait(sender)
+        began = time.perf_counter()
+        for number in range(int(per_s * seconds)):
+            due = began + number / per_s
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(one(due, number))
+    return taken
+
+
+async def measured(url: str) -> Figures:
+    """`url` is a migrated database of the bench's own."""
+    bodies = requests()
+    rates: dict[str, list[float]] = {"bare": [], "ours": []}
+    async with _serving("ours", url) as (our_port, _), _serving("bare", url) as (bare_port, _):
+        ports = {"bare": bare_port, "ours": our_port}
+        for port in ports.values():
+            await flat_out(port, bodies, 1.0)
+        cpu, began = _cpu_s(), time.perf_counter()
+        for _ in range(ROUNDS):
+            for which, port in ports.items():
+                rates[which].append(await flat_out(port, bodies, ROUND_S))
+        generator = (_cpu_s() - cpu) / (time.perf_counter() - began)
+        taken = sorted(await paced(our_port, bodies, GOAL_PER_S / 2, PACED_S))
+    ratios = [mine / other for mine, other in zip(rates["ours"], rates["bare"], strict=True)]
+    return {
+        "accepted a second": round(statistics.median(rates["ours"])),
+        "bare aiohttp with one INSERT": round(statistics.median(rates["bare"])),
+        "share of the bare one, median": round(statistics.median(ratios), 2),
+        "share in each round": [round(one, 2) for one in ratios],
+        f"p50 ms at {GOAL_PER_S // 2}/s": round(1000 * taken[len(taken) // 2], 1),
+        f"p99 ms at {GOAL_PER_S // 2}/s": round(1000 * taken[int(len(taken) * 0.99)], 1),
+        "bytes a request": len(bodies[0]),
+        "generator's CPU, cores": round(generator, 2),
+    }
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], sys.argv[2]))

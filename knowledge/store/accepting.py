@@ -1,0 +1,155 @@
+"""Group commit for the inbox: deliveries that arrive together are inserted by one statement in one transaction.
+
+Each caller is answered after the commit of its own row. While one statement is on its way to the disk the next
+deliveries gather, so a storm costs one flush a group instead of one each, and one connection instead of many.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from knowledge.store.deliveries import CHANNEL
+
+MOST_AT_ONCE = 200
+# More than one, so that the next group is read and redacted while one is on its way to the disk.
+WRITERS = 4
+# Statements have a deadline of their own in the server; this one is for a server that does not answer at all.
+DEADLINE_S = 10.0
+
+# The order of arrival becomes the order of ids. One notification a transaction is sent, however many are asked for.
+_INSERT = text("""
+    WITH added AS (
+        INSERT INTO deliveries (source, delivery_id, event, body)
+        SELECT source, delivery_id, event, body::jsonb
+        FROM unnest(CAST(:sources AS text[]), CAST(:ids AS text[]), CAST(:events AS text[]), CAST(:bodies AS text[]))
+            WITH ORDINALITY AS given (source, delivery_id, event, body, place)
+        ORDER BY place
+        ON CONFLICT (source, delivery_id) DO NOTHING
+        RETURNING source, delivery_id
+    )
+    SELECT source, delivery_id, pg_notify(:channel, '') FROM added
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A delivery whose body is redacted already, as JSON text."""
+
+    source: str
+    delivery_id: str
+    event: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    row: Arrived
+    stored: "asyncio.Future[bool]"
+
+
+class Accepting:
+    """One a process. No task of it outlives the deliveries that wait for it."""
+
+    def __init__(self, engine: AsyncEngine, deadline_s: float = DEADLINE_S) -> None:
+        self._engine = engine
+        self._deadline_s = deadline_s
+        self._waiting: deque[_Waiting] = deque()
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def add(self, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
+        """Store a delivery, committed on return; False when this delivery id is here already.
+
+        Raises:
+            SQLAlchemyError, TimeoutError: it is not stored, or nobody can tell: its sender must send it again.
+        """
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        row = Arrived(source, delivery_id, event, _as_text(body))
+        self._waiting.append(_Waiting(row, stored))
+        if len(self._writing) < WRITERS:
+            # It starts at the loop's next turn, so what arrives in the same turn is in the same group.
+            writing = asyncio.create_task(self._write(), name="accepting")
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+        return await stored
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            try:
+                await self._write_group(group)
+            finally:
+                # Whatever happened, nobody waits for an answer that does not come.
+                _failed(group, TimeoutError("The delivery was not stored."))
+
+    async def _write_group(self, group: Sequence[_Waiting]) -> None:
+        try:
+            new = await self._insert([one.row for one in group])
+        except DBAPIError as error:
+            if len(group) == 1 or _is_away(error):
+                _failed(group, error)
+            else:
+                # One of them cannot be stored, or repeats of two groups wait for each other: one by one all goes well.
+                await self._write_apart(group)
+        except (SQLAlchemyError, TimeoutError) as error:
+            _failed(group, error)
+        else:
+            _answer(group, new)
+
+    async def _write_apart(self, group: Sequence[_Waiting]) -> None:
+        for one in group:
+            try:
+                new = await self._insert([one.row])
+            except (SQLAlchemyError, TimeoutError) as error:
+                _failed([one], error)
+            else:
+                _answer([one], new)
+
+    async def _insert(self, rows: Sequence[Arrived]) -> set[tuple[str, str]]:
+        values = {
+            "sources": [row.source for row in rows],
+            "ids": [row.delivery_id for row in rows],
+            "events": [row.event for row in rows],
+            "bodies": [row.body for row in rows],
+            "channel": CHANNEL,
+        }
+        async with asyncio.timeout(self._deadline_s), self._engine.connect() as db:
+            # One statement is a transaction of its own: BEGIN and COMMIT would be two more round trips.
+            alone = await db.execution_options(isolation_level="AUTOCOMMIT")
+            added = await alone.execute(_INSERT, values)
+            return {(row.source, row.delivery_id) for row in added}
+
+
+def _as_text(body: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(body).decode()
+    except TypeError:  # numbers beyond 64 bits, which PostgreSQL takes
+        return json.dumps(body, ensure_ascii=False)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    deadlock = isinstance(error.orig, psycopg.errors.DeadlockDetected)
+    return error.connection_invalidated or (isinstance(error, OperationalError) and not deadlock)
+
+
+def _answer(group: Sequence[_Waiting], new: set[tuple[str, str]]) -> None:
+    for one in group:
+        key = (one.row.source, one.row.delivery_id)
+        if not one.stored.done():
+            one.stored.set_result(key in new)
+        # The same id twice in one group: the first is new, the second its repeat.
+        new.discard(key)
+
+
+def _failed(group: Sequence[_Waiting], error: Exception) -> None:
+    for one in group:
+        if not one.stored.done():
+            one.stored.set_exception(error)
