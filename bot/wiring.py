@@ -18,7 +18,7 @@ from bot.jobs import DurableJobs
 from bot.policy_watch import PolicyWatch
 from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
 from bot.slack_app import SocketMode, make_app, make_client, make_searcher, preflight
-from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
+from handlers import changing, due, flow, inbox, regrouping, slack_search, taking, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -97,6 +97,8 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "edit": changing.edit,
     "snooze": changing.snooze,
     "take": taking.take,
+    "regroup": regrouping.regroup,
+    "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
     "acknowledge": flow.acknowledge,
     "read_thread": threads.read_thread,

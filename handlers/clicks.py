@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import modals
+from handlers.blocks import grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
@@ -111,6 +111,19 @@ def _timed(view: Body, user: str, now: datetime) -> Stored:
     return "approve", {"click": {**click, "channel": "", "confirmed": True}}
 
 
+def _regrouped(view: Body, user: str, _now: datetime) -> Stored:
+    chosen = grouping.read_regrouping(view)
+    if chosen is None:
+        return None
+    click: dict[str, Any] = {
+        "user": user,
+        "key": key_of(str(view["id"]), user),
+        "channel": "",
+        "incident_id": chosen.incident_id,
+    }
+    return "regroup", {"click": click | ({"into": chosen.into} if chosen.into else {"part": chosen.part})}
+
+
 SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.REJECT_REASON: _rejected,
     modals.FEEDBACK_COMMENT: _commented,
@@ -118,6 +131,7 @@ SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.CONFIRM_TWICE: _confirmed,
     modals.APPROVE_LATER: _timed,
     modals.SNOOZE_UNTIL: _timed,
+    grouping.REGROUP: _regrouped,
 }
 
 

@@ -22,6 +22,7 @@ from handlers import (
     escalation,
     facts,
     first_look,
+    joining,
     reading,
     routing,
     slack_search,
@@ -116,17 +117,24 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if not alert.actionable:
         await incidents.add_alert(db, alert, None)
         return None
-    keys = correlation.keys_of(alert, services.now())
+    alert = joining.placed(services, alert)
+    keys, chosen = await joining.keys_for(db, services, alert)
+    if joining.failed_before(chosen):
+        await incidents.add_alert(db, alert, None)
+        return None
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
         opened = await _open(db, services, alert)
         await incidents.add_alert(db, alert, opened.id)
         await incidents.hold_keys(db, opened.id, keys.hold)
+        await joining.seen_elsewhere(db, services, alert, opened.id)
         return None
     new = await incidents.add_alert(db, alert, incident_id)
     if new:
         await incidents.count_alert(db, incident_id, alert)
+        await joining.seen_elsewhere(db, services, alert, incident_id)
+        await joining.absorb(db, services, keys, candidates, incident_id)
     held = next(one.keys for one in candidates if one.id == incident_id)
     await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
@@ -155,7 +163,9 @@ async def _channel_for(db: AsyncConnection, services: Services, alert: Alert) ->
 
 
 async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) -> None:
-    keys = correlation.keys_of(alert, services.now())
+    keys, chosen = await joining.keys_for(db, services, joining.placed(services, alert))
+    if joining.failed_before(chosen):
+        await joining.well_again(db, alert)
     incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
     await incidents.add_alert(db, alert, incident_id)
     if incident_id is None or await incidents.still_firing(db, incident_id):

@@ -102,6 +102,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "edit": _later,
     "snooze": _later,
     "take": _later,
+    "regroup": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

@@ -16,7 +16,7 @@ from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, routing, threads
-from handlers.blocks import modals
+from handlers.blocks import grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -237,6 +237,7 @@ def listen(app: AsyncApp, services: Services, seen: Callable[[], None]) -> None:
     for view in VIEWS:
         app.view(view)(_acknowledge)
     app.view(modals.EDIT_PARAMETERS)(_bound(forms.take_edit, services))
+    app.view(grouping.REGROUP)(_bound(forms.take_regroup, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
     for shortcut in SHORTCUTS:

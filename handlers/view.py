@@ -1,5 +1,7 @@
 """What people are shown of an incident, gathered from the database."""
 
+from datetime import timedelta
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.blocks.card import Card, CardView, render_card
@@ -8,7 +10,7 @@ from handlers.mentions import asked_with_text
 from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
-from knowledge.store import answers, approvals, executions, incidents, memory, threads
+from knowledge.store import answers, approvals, executions, grouping, incidents, memory, threads
 from remediation.approvers import lists_in_force
 from remediation.editing import editable
 from remediation.policy import environment_of
@@ -40,7 +42,23 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         responsible=(incident.assigned_to,) if incident.assigned_to else _responsible(services, incident),
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
+        related=tuple(
+            (RELATED[one.kind].format(one.other), one.url) for one in await grouping.links_of(db, incident.id)
+        ),
+        times_this_week=1 + await grouping.times_before(db, incident.id, incident.identity, within=timedelta(days=7)),
     )
+
+
+# What another incident, or a message, is to this one.
+RELATED = {
+    grouping.MERGED: "Merged into incident {}",
+    grouping.TOOK: "Took in incident {}",
+    grouping.SPLIT: "Incident {} was split off",
+    grouping.FROM: "Split off incident {}",
+    grouping.LIKE: "May belong to incident {}",
+    grouping.POST: "Post of another app",
+    grouping.PAGE: "PagerDuty",
+}
 
 
 def _responsible(services: Services, incident: Incident) -> tuple[str, ...]:

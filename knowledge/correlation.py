@@ -20,6 +20,7 @@ from knowledge.model import Alert, AlertStatus
 # Kind of key → how long after an incident's last alert another may join by it. Specific keys live longer.
 WINDOWS: Mapping[str, timedelta] = {
     "fingerprint": timedelta(days=7),
+    "choice": timedelta(hours=6),  # a person's word, see knowledge/choices.py
     "run": timedelta(days=1),
     "suite": timedelta(days=1),
     "pager": timedelta(days=7),
@@ -40,7 +41,7 @@ WINDOWS: Mapping[str, timedelta] = {
     "commit": timedelta(hours=6),
 }
 # Keys that name one thing beyond doubt: nothing else can contradict them.
-_CERTAIN = frozenset({"fingerprint", "run", "suite", "pager"})
+_CERTAIN = frozenset({"fingerprint", "choice", "run", "suite", "pager"})
 # Marks are held but never sought; they tell what speaks against joining.
 _CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
 # What an incident's keys begin with that may speak against joining it.
@@ -84,6 +85,11 @@ class OpenIncident:
     id: int
     keys: frozenset[str]
     last_alert_at: datetime
+
+
+def kind_of(key: str) -> str:
+    """The kind of a key, one of WINDOWS' or of MARKS'."""
+    return key.partition(":")[0]
 
 
 def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
@@ -272,7 +278,7 @@ def matching_incidents(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) 
     incidents = sorted(open_incidents, key=lambda incident: incident.id)
     found: dict[int, None] = {}
     for key in keys.seek:
-        window = WINDOWS[key.partition(":")[0]]
+        window = WINDOWS[kind_of(key)]
         for incident in incidents:
             near = abs(keys.at - incident.last_alert_at) <= window
             if near and key in incident.keys and not _contradicts(keys, key, incident.keys):
@@ -280,9 +286,22 @@ def matching_incidents(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) 
     return tuple(found)
 
 
+def explained(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> tuple[int, ...]:
+    """The open incidents that an alert of a failing node, or of a used-up quota, explains: it came after theirs."""
+    found: dict[int, None] = {}
+    for key in keys.seek:
+        if kind_of(key) not in ("node-effect", "quota-effect"):
+            continue
+        for incident in sorted(open_incidents, key=lambda one: one.id):
+            near = abs(keys.at - incident.last_alert_at) <= WINDOWS[kind_of(key)]
+            if near and key in incident.keys and not _contradicts(keys, key, incident.keys):
+                found.setdefault(incident.id)
+    return tuple(found)
+
+
 def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
     """True if something known of the incident speaks against joining it by `key`."""
-    kind = key.partition(":")[0]
+    kind = kind_of(key)
     if kind in _CERTAIN:
         return False
     clusters = _marked(held, _CLUSTER_MARK)

@@ -37,14 +37,16 @@ from knowledge.model.failing import CLOSED_STATES
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
 APPROVE_TWICE, MORE, TAKE = "approve_twice", "more", "take"
-EDIT, LATER, SNOOZE = "edit", "later", "snooze"
+EDIT, LATER, SNOOZE, REGROUP = "edit", "later", "snooze", "regroup"
 MENU: dict[str, str] = {
     EDIT: "Edit…",
     LATER: "Approve for later…",
     SNOOZE: "Snooze…",
     TAKE: "I'm on it",
+    REGROUP: "Split or merge…",  # Slack takes five entries
 }
 MOST_TEXT = 3000  # chat.update takes 4,000
+MOST_RELATED = 6
 
 S = IncidentState
 
@@ -85,6 +87,9 @@ WANTED: dict[IncidentState, str] = {
 # Where a request waits for its hour instead of for people.
 SCHEDULED_WORDS = ("⏰", "Approved for later")
 SCHEDULED_WANTED = "nothing to decide"
+# Where the alerts belong to another incident since.
+MERGED_WORDS = ("🔗", "Merged")
+MERGED_WANTED = "see the other card"
 
 FIX_LABELS: dict[IncidentState, str] = {
     S.PROPOSED: "Suggested fix",
@@ -181,6 +186,8 @@ class CardView:
     source_link: str = ""
     channel_link: str = ""
     editable: bool = False  # whether any parameter of the fix may be changed
+    related: tuple[tuple[str, str], ...] = ()  # (what it is to this incident, its address or "")
+    times_this_week: int = 1
 
     @property
     def scheduled(self) -> bool:
@@ -224,6 +231,7 @@ def lead(view: CardView) -> str:
     cause = CAUSE_UNKNOWN if isinstance(view.diagnosis, Unsure) else m.inline(what_fails(view), 31)
     severity = severity_word(incident).upper()
     wanted = SCHEDULED_WANTED if view.scheduled else WANTED[incident.state]
+    wanted = MERGED_WANTED if incident.merged_into else wanted
     return f"{f'[{severity}] ' if severity else ''}{service}: {cause} - {wanted}"
 
 
@@ -264,6 +272,8 @@ def _headline(view: CardView) -> list[str]:
 
 def state_words(view: CardView) -> tuple[str, str]:
     """A sign, and the words that say the same."""
+    if view.incident.merged_into:
+        return MERGED_WORDS
     return SCHEDULED_WORDS if view.scheduled else STATE_WORDS[view.incident.state]
 
 
@@ -276,8 +286,14 @@ def _state_line(view: CardView) -> str:
     since, who = f"since {m.date(incident.opened_at, view.now)}", ""
     if incident.assigned_to and incident.open and not view.observing:
         who = f"assigned to {m.mention(incident.assigned_to)}"
-    parts = [f"*{words}*", who, severity_word(incident), since, seen]
+    often = f"{_ordinal(view.times_this_week)} time this week" if view.times_this_week > 1 else ""
+    parts = [f"*{words}*", who, severity_word(incident), since, seen, often]
     return " · ".join(part for part in parts if part)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _cause(view: CardView) -> list[str]:
@@ -532,6 +548,8 @@ def _why_a_person(view: CardView) -> str:
 
 
 def _dismissed(view: CardView) -> list[str]:
+    if view.incident.merged_into:
+        return [f"Its alerts belong to incident {view.incident.merged_into} now, whose card goes on."]
     decided_by = view.approval.decided_by if view.approval else ""
     by = f" by {m.mention(decided_by)}" if decided_by else ""
     return [f"Dismissed{by}. {_note(view)}".rstrip()]
@@ -580,12 +598,13 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     on_it = _button(TAKE, MENU[TAKE], encode(i=view.incident.id), "I am on it: nothing runs by itself from now on")
     approval = view.approval
     if state is not S.WAITING or approval is None:
-        return [details, on_it]
+        return [details, on_it, _menu_of_incident(view)]
     value = approval_value(approval)
     if view.scheduled:
-        return [_button(REJECT, "Cancel…", value, "Cancel the approved fix and say why"), details, on_it]
+        cancel = _button(REJECT, "Cancel…", value, "Cancel the approved fix and say why")
+        return [cancel, details, on_it, _menu_of_incident(view)]
     if approval.state is not ApprovalState.OPEN:
-        return [details, on_it]
+        return [details, on_it, _menu_of_incident(view)]
     reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
     return [_approve(view, value), reject, details, _menu(view, approval)]
 
@@ -614,6 +633,12 @@ def _menu(view: CardView, approval: Approval) -> dict[str, Any]:
             for name in entries
         ],
     }
+
+
+def _menu_of_incident(view: CardView) -> dict[str, Any]:
+    """What can be done about the incident where nothing is asked."""
+    option = {"text": m.plain_text(MENU[REGROUP]), "value": encode(i=view.incident.id, x=REGROUP)}
+    return {"type": "overflow", "action_id": MORE, "options": [option]}
 
 
 def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, Any]:
@@ -669,8 +694,9 @@ def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, A
 
 
 def _small_print(view: CardView) -> str:
+    related = [m.link(url, words) if url else words for words, url in view.related[:MOST_RELATED]]
     if view.diagnosis is None:
-        return ""
+        return " · ".join(related)
     parts = [answered_by(view.diagnosis)]
     up, down = view.feedback_counts
     if up or down:
@@ -682,7 +708,7 @@ def _small_print(view: CardView) -> str:
         parts.append(m.link(view.source_link, "Source"))
     if view.channel_link:
         parts.append(m.link(view.channel_link, "Thread"))
-    return " · ".join(parts)
+    return " · ".join([*parts, *related])
 
 
 def answered_by(diagnosis: Diagnosis | Unsure) -> str:

@@ -155,6 +155,7 @@ class Incident:
     commit: str = ""
     assigned_to: str = ""  # who said "I'm on it": a Slack user's id
     by_hand: str = ""  # why nothing runs by itself for this incident; "" where the policy decides
+    merged_into: int | None = None  # the incident that its alerts belong to since
 
     @property
     def open(self) -> bool:

@@ -111,6 +111,9 @@ incidents = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     _text("assigned_to"),
     _text("by_hand"),
+    Column("merged_into", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL")),
+    Index("ix_incidents_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
+    Index("ix_incidents_identity", "identity", "opened_at"),
     Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),
     Index("ix_incidents_service_opened_at", "service", "opened_at"),
 )
@@ -122,6 +125,32 @@ incident_keys = Table(
     _incident(primary_key=True),
     _moment("seen_at", now=True),
     Index("ix_incident_keys_incident_id", "incident_id"),
+)
+
+# What an incident has to do with others, and with messages of other apps: `other` is an incident's id, or channel/ts.
+incident_links = Table(
+    "incident_links",
+    metadata,
+    _incident(primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("other", Text, primary_key=True),
+    _text("link"),
+    _text("set_by"),
+    _text("click"),
+    _moment("at", now=True),
+    CheckConstraint("kind IN ('merged', 'took', 'split', 'from', 'like', 'post', 'page')", name="kind"),
+)
+
+# What is known of an alert's key beside the rules: what a person decided, or that it failed before we came.
+key_choices = Table(
+    "key_choices",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    _text("value"),
+    _text("set_by"),
+    _moment("set_at", now=True),
+    CheckConstraint("verdict IN ('apart', 'together', 'baseline')", name="verdict"),
 )
 
 alerts = Table(

@@ -34,6 +34,8 @@ STAGES = (
     "edit",
     "snooze",
     "take",
+    "regroup",
+    "link_cards",
     "run_scheduled",
     "acknowledge",
     "read_thread",
