@@ -127,7 +127,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if incident_id is None:
         opened = await _open(db, services, alert)
         await incidents.add_alert(db, alert, opened.id)
-        await incidents.hold_keys(db, opened.id, keys.hold)
+        await incidents.hold_keys(db, opened.id, correlation.held_by_new(keys, candidates))
         await joining.seen_elsewhere(db, services, alert, opened.id)
         return None
     new = await incidents.add_alert(db, alert, incident_id)
