@@ -26,7 +26,7 @@ from bot.settings import Settings, load_settings, source_tokens
 from bot.watch import Watch
 from bot.web import Metrics, WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import first_look, inbox
+from handlers import first_look, inbox, storms
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import render, render_settled
@@ -250,6 +250,7 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         services.slack,
         lambda db, number: render(db, services, number),
         lambda db, number: render_settled(db, services, number),
+        lambda db, number: storms.render(db, services, number),
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(sender.run(wake), name="outbox")

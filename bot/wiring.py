@@ -153,7 +153,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
-            timing=Timing(verify_every=settings.verify_every_seconds),
+            timing=Timing(verify_every=settings.verify_every_seconds, storm_after=settings.storm_incidents),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],

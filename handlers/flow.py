@@ -26,6 +26,7 @@ from handlers import (
     reading,
     routing,
     slack_search,
+    storms,
     taking,
     threads,
     trusting,
@@ -142,10 +143,13 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
     channel = await _channel_for(db, services, alert)
-    incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=alert.thread_ts)
+    under = alert.thread_ts or await storms.flapping_thread(db, alert, channel or services.channel)
+    incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=under)
+    if storm_id := await storms.joins(db, services, incident):
+        incident = replace(incident, storm_id=storm_id)
     await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
     await cards.show(db, services, incident, first=True)
-    await enqueue(db, services, "gather_evidence", incident.id)
+    await enqueue(db, services, "gather_evidence", incident.id, asked=incident.source == QUESTION_SOURCE)
     return incident
 
 
@@ -252,7 +256,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
             return
         await incidents.keep_evidence(db, incident_id, collected)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
-        await enqueue(db, services, "diagnose", incident_id)
+        await enqueue(db, services, "diagnose", incident_id, asked=incident.source == QUESTION_SOURCE)
         await slack_search.ask(db, services, incident)
 
 
@@ -889,9 +893,20 @@ async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
 # --- small things ---------------------------------------------------------------------------------------------------
 
 
-async def enqueue(db: AsyncConnection, services: Services, stage: str, incident_id: int) -> None:
+# What a person asked does not stand behind a storm of alerts.
+ASKED_HEAD_START_S = 300
+
+
+async def enqueue(
+    db: AsyncConnection, services: Services, stage: str, incident_id: int, *, asked: bool = False
+) -> None:
     await services.jobs.enqueue(
-        db, stage, lock=f"incident:{incident_id}", once=f"{stage}:{incident_id}", incident_id=incident_id
+        db,
+        stage,
+        lock=f"incident:{incident_id}",
+        once=f"{stage}:{incident_id}",
+        head_start_s=ASKED_HEAD_START_S if asked else 0,
+        incident_id=incident_id,
     )
 
 

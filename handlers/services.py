@@ -34,6 +34,7 @@ class Timing:
     verify_every: float = 5.0
     count_edit: float = 15.0
     recheck_every: float = 15.0
+    storm_after: int = 10  # incidents within five minutes in one channel; 0: there are no storms
 
 
 @dataclass(slots=True)

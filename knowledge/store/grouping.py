@@ -203,3 +203,18 @@ async def times_before(db: AsyncConnection, incident_id: int, identity: str, *, 
     """How many incidents of the same failure opened in the time before this one."""
     found = await db.execute(_BEFORE, {"identity": identity, "its_id": incident_id, "within_s": within.total_seconds()})
     return int(found.scalar_one())
+
+
+_EARLIER_CARD = text("""
+    SELECT count(*) AS times, (array_agg(COALESCE(NULLIF(i.thread_ts, ''), c.ts) ORDER BY i.id DESC))[1] AS root
+    FROM incidents AS i JOIN cards AS c ON c.incident_id = i.id
+    WHERE i.identity = :identity AND c.channel = :channel AND c.ts <> '' AND i.merged_into IS NULL
+        AND i.storm_id IS NULL AND i.source <> 'question' AND i.opened_at > now() - make_interval(secs => :within_s)
+""")
+
+
+async def earlier_card(db: AsyncConnection, identity: str, channel: str, *, times: int, within: timedelta) -> str:
+    """Where the card of the same failure stands that came `times` times or more within that time, else ""."""
+    values = {"identity": identity, "channel": channel, "within_s": within.total_seconds()}
+    row = (await db.execute(_EARLIER_CARD, values)).one()
+    return str(row.root or "") if row.times >= times else ""

@@ -78,6 +78,18 @@ deliveries = Table(
     UniqueConstraint("source", "delivery_id"),
     CheckConstraint("state IN ('new', 'done', 'failed')", name="state"),
     Index("ix_deliveries_new", "id", postgresql_where=text("state = 'new'")),
+    Index("ix_deliveries_people", "id", postgresql_where=text("state = 'new' AND event <> 'alerts'")),
+)
+
+# Many incidents that open in one channel within a short time, and are told of by one message.
+storms = Table(
+    "storms",
+    metadata,
+    _id(),
+    Column("channel", Text, nullable=False),
+    _moment("began_at", now=True),
+    _moment("last_at", now=True),
+    Index("ix_storms_channel", "channel", "last_at"),
 )
 
 incidents = Table(
@@ -112,6 +124,9 @@ incidents = Table(
     _text("assigned_to"),
     _text("by_hand"),
     Column("merged_into", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL")),
+    Column("storm_id", BigInteger, ForeignKey("storms.id", ondelete="SET NULL")),
+    Index("ix_incidents_storm_id", "storm_id", postgresql_where=text("storm_id IS NOT NULL")),
+    Index("ix_incidents_channel", "channel", "opened_at"),
     Index("ix_incidents_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
     Index("ix_incidents_identity", "identity", "opened_at"),
     Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),

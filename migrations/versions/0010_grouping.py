@@ -18,6 +18,24 @@ def _now(name: str) -> sa.Column[object]:
 
 
 def upgrade() -> None:
+    op.create_table(
+        "storms",
+        sa.Column("id", sa.BigInteger(), autoincrement=True, nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        _now("began_at"),
+        _now("last_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_storms")),
+    )
+    op.create_index("ix_storms_channel", "storms", ["channel", "last_at"])
+    op.add_column("incidents", sa.Column("storm_id", sa.BigInteger(), nullable=True))
+    op.create_foreign_key(
+        op.f("fk_incidents_storm_id"), "incidents", "storms", ["storm_id"], ["id"], ondelete="SET NULL"
+    )
+    stormy = sa.text("storm_id IS NOT NULL")
+    op.create_index("ix_incidents_storm_id", "incidents", ["storm_id"], postgresql_where=stormy)
+    op.create_index("ix_incidents_channel", "incidents", ["channel", "opened_at"])
+    people = sa.text("state = 'new' AND event <> 'alerts'")
+    op.create_index("ix_deliveries_people", "deliveries", ["id"], postgresql_where=people)
     op.add_column("incidents", sa.Column("merged_into", sa.BigInteger(), nullable=True))
     op.create_foreign_key(
         op.f("fk_incidents_merged_into"), "incidents", "incidents", ["merged_into"], ["id"], ondelete="SET NULL"
@@ -55,6 +73,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_deliveries_people", "deliveries")
+    op.drop_index("ix_incidents_channel", "incidents")
+    op.drop_index("ix_incidents_storm_id", "incidents")
+    op.drop_constraint(op.f("fk_incidents_storm_id"), "incidents", type_="foreignkey")
+    op.drop_column("incidents", "storm_id")
+    op.drop_table("storms")
     op.drop_table("key_choices")
     op.drop_table("incident_links")
     op.drop_index("ix_incidents_identity", "incidents")
