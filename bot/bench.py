@@ -17,7 +17,8 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_approvals, bench_search
+from bot import bench_approvals, bench_intake, bench_search
+from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
 from bot.settings import load_settings
@@ -245,12 +246,33 @@ async def policy() -> Figures:
     return bench_approvals.deciding()
 
 
+async def flood(scale: float = 1.0) -> Figures:
+    """10,000 alerts of 100 failures within a minute, while somebody asks."""
+    async with _rig() as rig:
+        return await bench_intake.flood(rig, pss_mb, scale=scale)
+
+
+async def beside() -> Figures:
+    """One alert more beside 1,000 and beside 50,000 open ones."""
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            await asyncio.to_thread(migrate, server.url)
+            engine = open_engine(server.url)
+            try:
+                return await bench_intake.beside_many(engine)
+            finally:
+                await engine.dispose()
+
+
 BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "diagnosis": diagnosis,
     "redaction": redaction,
     "policy": policy,
     "approvals": approvals,
     "storm": storm,
+    "flood": flood,
+    "beside": beside,
     "ramp": ramp,
     "search": bench_search.search,
 }
@@ -299,8 +321,13 @@ def children(pid: int) -> list[int]:
 
 
 async def measure(
-    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS
+    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS, scale: float = 1.0
 ) -> AsyncIterator[tuple[str, Figures]]:
+    """`incidents` is for the search, `scale` for the flood."""
+    sized: dict[str, Callable[[], Awaitable[Figures]]] = {
+        "search": lambda: bench_search.search(incidents),
+        "flood": lambda: flood(scale),
+    }
     yield "machine", machine()
     for name in names:
-        yield name, await (bench_search.search(incidents) if name == "search" else BENCHES[name]())
+        yield name, await (sized.get(name) or BENCHES[name])()

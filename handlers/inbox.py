@@ -4,6 +4,7 @@ A delivery's effects and its mark "done" commit together. What needs the network
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from knowledge.store.deliveries import Delivery
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+# How long a batch goes on: what a person says meanwhile waits for its end, and no longer.
+TURN_S = 0.25
 
 
 Counted = set[int]
@@ -130,10 +133,15 @@ async def _drain_together(services: Services) -> int:
             return 0
         await incidents.lock_correlation(db)
         counted: Counted = set()
+        handled: list[int] = []
+        began = time.monotonic()
         for delivery in batch:
             counted |= await EVENTS[delivery.event](db, services, delivery)
-        await _finish(db, services, [delivery.id for delivery in batch], counted)
-    return len(batch)
+            handled.append(delivery.id)
+            if delivery.event == flow.ALERTS and time.monotonic() - began > TURN_S:
+                break  # the rest is as new as before
+        await _finish(db, services, handled, counted)
+    return len(handled)
 
 
 async def _drain_apart(services: Services) -> int:

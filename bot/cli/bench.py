@@ -14,16 +14,17 @@ from knowledge.errors import BadInput
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
     incidents: Annotated[int, typer.Option(min=1_000, help="How many the search is measured over.")] = INCIDENTS,
+    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this program on this machine."""
     if name and name not in benches.BENCHES:
         raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
-    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, as_json))
+    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, scale, as_json))
 
 
-async def _measure(names: list[str], incidents: int, as_json: bool) -> None:
-    async for name, figures in benches.measure(names, incidents=incidents):
+async def _measure(names: list[str], incidents: int, scale: float, as_json: bool) -> None:
+    async for name, figures in benches.measure(names, incidents=incidents, scale=scale):
         if as_json:
             put({"bench": name, **figures})
             continue

@@ -45,24 +45,23 @@ async def add(db: AsyncConnection, *, source: str, delivery_id: str, event: str,
 
 
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
-    """New deliveries, locked for this transaction: what people said first, then the oldest alerts.
+    """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
 
     Those that another process has locked are skipped.
     """
-    found: list[Delivery] = []
     # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
     for some in (deliveries.c.event != literal_column("'alerts'"), deliveries.c.event == literal_column("'alerts'")):
         rows = await db.execute(
             select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
             .where(deliveries.c.state == literal_column("'new'"), some)
             .order_by(deliveries.c.id)
-            .limit(limit - len(found))
+            .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        found += [Delivery(**row) for row in rows.mappings()]
-        if len(found) >= limit:
-            break
-    return found
+        found = [Delivery(**row) for row in rows.mappings()]
+        if found:
+            return found
+    return []
 
 
 async def done(db: AsyncConnection, ids: Sequence[int]) -> None:
