@@ -7,7 +7,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import decisions, flow, later, thread_backfill
+from handlers import baseline, decisions, flow, later, thread_backfill
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -40,6 +40,7 @@ async def keep_vectors(services: Services) -> None:
 # Name → function, seconds between two runs.
 TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
+    "note being alive": (baseline.keep_alive, 30.0),
     "expire approvals": (decisions.expire, 5.0),
     "start scheduled approvals": (later.start_due, 5.0),
     "give up overdue approvals": (later.give_up_overdue, 60.0),

@@ -98,6 +98,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "snooze": changing.snooze,
     "take": taking.take,
     "regroup": regrouping.regroup,
+    "open_baseline": flow.open_baseline,
     "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
     "acknowledge": flow.acknowledge,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import grouping, modals
+from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
@@ -44,6 +44,11 @@ def read_action(body: Body) -> Stored:
     if taken is not None and (incident_id := decode_incident(taken)):
         key = key_of(str(body.get("trigger_id")), user)
         return "take", {"click": {"user": user, "channel": channel, "incident_id": incident_id, "key": key}}
+    if action.get("action_id") == baseline.OPEN and (
+        alert_id := baseline.decode_choice((action.get("selected_option") or {}).get("value"))
+    ):
+        key = key_of(str(body.get("trigger_id")), user)
+        return baseline.OPEN, {"click": {"user": user, "channel": channel, "alert_id": alert_id, "key": key}}
     if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
         incident_id, value = thumb
         return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}

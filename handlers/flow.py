@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import (
+    baseline,
     cards,
     escalation,
     facts,
@@ -126,6 +127,10 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
+        if came := await baseline.was_failing(db, services, alert):
+            channel = await _channel_for(db, services, alert)
+            await baseline.note(db, services, alert, channel=channel, came=came)
+            return None
         opened = await _open(db, services, alert)
         await incidents.add_alert(db, alert, opened.id)
         await incidents.hold_keys(db, opened.id, correlation.held_by_new(keys, candidates))
@@ -139,6 +144,17 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     held = next(one.keys for one in candidates if one.id == incident_id)
     await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
+
+
+async def open_baseline(services: Services, click: Mapping[str, Any]) -> None:
+    """A person wants a card for one of the things that were failing when the bot came."""
+    async with services.engine.begin() as db:
+        await incidents.lock_correlation(db)
+        alert = await baseline.chosen(db, services, click)
+        if alert is not None:
+            # As if it had come now: what it was found by says no more.
+            again = replace(alert, baseline=False, started_at=None)
+            await on_alert(db, services, again)
 
 
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:

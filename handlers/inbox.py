@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, replies, threads
+from handlers import baseline, cards, commands, decisions, feedback, flow, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -69,13 +69,17 @@ async def _thread(db: AsyncConnection, services: Services, delivery: Delivery) -
 
 
 async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
-    await threads.on_channel(db, services, delivery.body[threads.CHANNEL])
+    channel = delivery.body[threads.CHANNEL]
+    await threads.on_channel(db, services, channel)
+    if channel["now"] == "joined":
+        await baseline.greet(db, services, channel["id"])
     return set()
 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     click = delivery.body["click"]
-    lock = f"approval:{click['approval_id']}" if "approval_id" in click else f"taking:{click['incident_id']}"
+    about = next(f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id") if what in click)
+    lock = about.replace("approval_id", "approval").replace("incident_id", "taking")
     await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
 
@@ -106,6 +110,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "snooze": _later,
     "take": _later,
     "regroup": _later,
+    "open_baseline": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

@@ -16,7 +16,7 @@ from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, routing, threads
-from handlers.blocks import grouping, modals
+from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -216,7 +216,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
 }
-STORED_ONLY = (APPROVE, TAKE)
+STORED_ONLY = (APPROVE, TAKE, baseline.OPEN)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip

@@ -52,7 +52,15 @@ CARD_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_
 RenderCard = Callable[[AsyncConnection, int], Awaitable[Card | None]]
 
 
+# Of several incidents: by the key of the message that tells of them.
+RenderSummary = Callable[[AsyncConnection, str], Awaitable[Card | None]]
+
+
 async def _nothing(_db: AsyncConnection, _incident_id: int) -> Card | None:
+    return None
+
+
+async def _no_summary(_db: AsyncConnection, _key: str) -> Card | None:
     return None
 
 
@@ -89,13 +97,13 @@ class Sender:
         slack: AsyncWebClient,
         render_card: RenderCard,
         render_settled: RenderCard = _nothing,
-        render_storm: RenderCard = _nothing,
+        render_summary: RenderSummary = _no_summary,
     ) -> None:
         self._engine = engine
         self._slack = slack
         self._render_card = render_card
         self._render_settled = render_settled
-        self._render_storm = render_storm
+        self._render_summary = render_summary
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -198,9 +206,9 @@ class Sender:
         """Say in a reply of ours what has become of what it asked. Sending it twice changes nothing."""
         async with self._engine.connect() as db:
             ts = await outbox.posted_ts(db, str(message.payload["of"]))
-            storm_id = message.payload.get("storm")
+            summary = message.payload.get("summary")
             card = await (
-                self._render_storm(db, storm_id) if storm_id else self._render_settled(db, message.incident_id or 0)
+                self._render_summary(db, summary) if summary else self._render_settled(db, message.incident_id or 0)
             )
         if ts and card:
             bucket.take()
@@ -232,11 +240,11 @@ class Sender:
         await self._close(message, ts)
 
     async def _body(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """What a post says; a storm's is drawn when it is sent, as a card is."""
+        """What a post says; a summary is drawn when it is sent, as a card is."""
         card = None
-        if payload.get("storm"):
+        if payload.get("summary"):
             async with self._engine.connect() as db:
-                card = await self._render_storm(db, payload["storm"])
+                card = await self._render_summary(db, payload["summary"])
         if card:
             return _checked({"text": card.text, "blocks": card.blocks})
         return _checked({"text": payload["text"], "blocks": payload.get("blocks")})

@@ -20,6 +20,7 @@ NOT_EDITABLE = "Nothing about this fix can be changed; approve it as it is, or r
 NOT_SEEN = "The target could not be looked at just now, so nothing is changed. Please try again in a minute."
 OUTSIDE = "Other companies read this channel, so I say nothing about failures here. Please ask me in one of our own."
 OVER = "This incident is over, so there is nothing to take on."
+HAS_A_CARD = "That one has a card by now, or has ended."
 REGROUPED = "Nothing was split or merged: the incident has changed since the form was opened. Please open it again."
 FIX_UNDER_WAY = "Nothing was split or merged: a fix is under way for this incident. Please try again when it has ended."
 PAUSED = "CodeHealer is paused, so nothing runs. Once it is resumed, the approval can be given."

@@ -14,7 +14,7 @@ from handlers.blocks.storm import storm_card
 from handlers.mentions import QUESTION_SOURCE
 from handlers.services import Services
 from knowledge.model import Alert, Incident
-from knowledge.store import grouping, storms
+from knowledge.store import grouping, outbox, storms
 from remediation.approvals import CRITICAL
 
 EDIT_EVERY_S = 5.0
@@ -50,9 +50,11 @@ async def joins(db: AsyncConnection, services: Services, incident: Incident) -> 
 async def changed(db: AsyncConnection, services: Services, incident: Incident) -> None:
     """An incident of a storm has changed, and the storm's message tells so soon."""
     if incident.storm_id:
-        await storms.show(db, incident.storm_id, incident.channel or services.channel, in_s=EDIT_EVERY_S)
+        key = outbox.storm_key(incident.storm_id)
+        await outbox.show_summary(db, key, incident.channel or services.channel, in_s=EDIT_EVERY_S)
 
 
-async def render(db: AsyncConnection, services: Services, storm_id: int) -> Card | None:
-    storm = await storms.read(db, storm_id)
+async def render(db: AsyncConnection, services: Services, key: str) -> Card | None:
+    """The message of a storm, by its key."""
+    storm = await storms.read(db, int(key.removeprefix("storm:")))
     return storm_card(storm, services.now()) if storm else None

@@ -102,6 +102,7 @@ class Alert:
     message_ts: str = ""
     thread_ts: str = ""
     asked_by: str = ""
+    baseline: bool = False  # it was found failing when the bot came, by whoever looked
     closed: bool = False  # posted in a channel that not everybody reads: what it says stays there
 
 

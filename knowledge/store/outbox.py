@@ -145,6 +145,37 @@ async def put_card(
     )
 
 
+async def put_summary(db: AsyncConnection, key: str, channel: str) -> None:
+    """One message about several incidents, drawn when it is sent; a second one with the same key is dropped."""
+    await put(db, kind="post", key=key, channel=channel, payload={"summary": key, "text": ""}, priority=NEW)
+
+
+async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: float) -> None:
+    """Edit that message some time soon; a waiting edit is not doubled."""
+    statement = insert(outbox).values(
+        kind="edit",
+        key=f"edit:{key}",
+        channel=channel,
+        payload={"of": key, "summary": key},
+        priority=CHANGED,
+        not_before=func.now() + timedelta(seconds=in_s),
+    )
+    waiting = outbox.c.state.in_(["queued", "sending"])
+    due = statement.excluded.not_before
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={
+                "state": "queued",
+                "version": outbox.c.version + 1,
+                "attempts": 0,
+                "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
+            },
+        )
+    )
+    await notify(db, CHANNEL)
+
+
 _CALLS = outbox.alias("calls")
 _SETTLED = (
     select(

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store.database import notify
-from knowledge.store.outbox import CHANGED, CHANNEL, NEW, storm_key
-from knowledge.store.tables import incidents, outbox, storms
+from knowledge.store.outbox import put_summary, storm_key
+from knowledge.store.tables import incidents, storms
 
 # Incidents that open within this time count together; a storm goes on for as long as it is not quiet for LASTS.
 WITHIN, LASTS = timedelta(minutes=5), timedelta(minutes=10)
@@ -46,44 +44,13 @@ async def begin(db: AsyncConnection, channel: str) -> int:
     """A new storm with its message, which is drawn when it is sent."""
     made = await db.execute(insert(storms).values(channel=channel).returning(storms.c.id))
     number = int(made.scalar_one())
-    await db.execute(
-        insert(outbox).values(
-            kind="post", key=storm_key(number), channel=channel, payload={"storm": number, "text": ""}, priority=NEW
-        )
-    )
-    await notify(db, CHANNEL)
+    await put_summary(db, storm_key(number), channel)
     return number
 
 
 async def join(db: AsyncConnection, storm_id: int, incident_id: int) -> None:
     await db.execute(update(incidents).where(incidents.c.id == incident_id).values(storm_id=storm_id))
     await db.execute(update(storms).where(storms.c.id == storm_id).values(last_at=func.now()))
-
-
-async def show(db: AsyncConnection, storm_id: int, channel: str, *, in_s: float) -> None:
-    """Edit the storm's message some time soon; a waiting edit is not doubled."""
-    statement = upsert(outbox).values(
-        kind="edit",
-        key=f"edit:{storm_key(storm_id)}",
-        channel=channel,
-        payload={"of": storm_key(storm_id), "storm": storm_id},
-        priority=CHANGED,
-        not_before=func.now() + timedelta(seconds=in_s),
-    )
-    waiting = outbox.c.state.in_(["queued", "sending"])
-    due = statement.excluded.not_before
-    await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "state": "queued",
-                "version": outbox.c.version + 1,
-                "attempts": 0,
-                "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
-            },
-        )
-    )
-    await notify(db, CHANNEL)
 
 
 @dataclass(frozen=True, slots=True)

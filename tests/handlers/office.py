@@ -35,6 +35,7 @@ STAGES = (
     "snooze",
     "take",
     "regroup",
+    "open_baseline",
     "link_cards",
     "run_scheduled",
     "acknowledge",
