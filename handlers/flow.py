@@ -25,6 +25,7 @@ from handlers import (
     first_look,
     joining,
     reading,
+    regrouping,
     routing,
     slack_search,
     storms,
@@ -464,6 +465,8 @@ async def _follow(
         )
     elif action and state is S.RUNNING:
         await _start_automatically(db, services, moved, planned)
+    if isinstance(answer, Diagnosis):
+        await regrouping.hint(db, services, moved, answer)
     await cards.show(db, services, moved)
     await cards.explain(db, services, moved)
     # While observing nobody is called: the bot only shows what it would have done.

@@ -8,6 +8,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from difflib import SequenceMatcher
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +22,7 @@ from handlers.services import Services
 from knowledge import correlation
 from knowledge.choices import Choice, Verdict, guided, naming
 from knowledge.lifecycle import UNDER_WAY
-from knowledge.model import Alert, AlertStatus, Incident, IncidentState
+from knowledge.model import Alert, AlertStatus, Diagnosis, Incident, IncidentState
 from knowledge.store import approvals, audit, grouping, incidents, outbox
 from remediation.approvals import check_taking
 
@@ -224,6 +226,30 @@ async def _show_both(db: AsyncConnection, services: Services, old_id: int, new: 
     await cards.show(db, services, opened, first=True)
     await _enqueue(db, services, "gather_evidence", new.id)
     await ask_for_links(db, services, old_id, new.id)
+
+
+# --- a hint -----------------------------------------------------------------------------------------------------------
+
+LIKE_WITHIN, LIKE_SHARE, LIKE_CHARS = timedelta(minutes=30), 0.8, 400
+
+
+async def hint(db: AsyncConnection, services: Services, incident: Incident, answer: Diagnosis) -> None:
+    """Say in the thread that another open incident reads the same. Likeness of text joins nothing by itself."""
+    if incident.storm_id or incident.source == QUESTION_SOURCE or answer.healthy:
+        return
+    others = await grouping.alike(db, incident.id, kind=answer.kind, channel=incident.channel, within=LIKE_WITHIN)
+    alike = next((one for one in others if _reads_the_same(answer.cause, one.cause)), None)
+    if alike and await grouping.link(db, incident.id, grouping.LIKE, str(alike.id)):
+        said = words.note(
+            f"This may belong to incident {alike.id}; if so, the card's menu merges them", about=alike.title
+        )
+        await cards.tell_thread(db, services, incident, f"like:{alike.id}", said)
+        await ask_for_links(db, services, incident.id)
+
+
+def _reads_the_same(one: str, other: str) -> bool:
+    one, other = one[:LIKE_CHARS], other[:LIKE_CHARS]
+    return bool(one and other) and SequenceMatcher(None, one, other, autojunk=False).ratio() >= LIKE_SHARE
 
 
 # --- links ----------------------------------------------------------------------------------------------------------

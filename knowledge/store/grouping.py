@@ -218,3 +218,29 @@ async def earlier_card(db: AsyncConnection, identity: str, channel: str, *, time
     values = {"identity": identity, "channel": channel, "within_s": within.total_seconds()}
     row = (await db.execute(_EARLIER_CARD, values)).one()
     return str(row.root or "") if row.times >= times else ""
+
+
+_ALIKE = text("""
+    SELECT i.id, i.title, d.payload->>'cause' AS cause FROM incidents AS i
+    JOIN LATERAL (SELECT payload FROM diagnoses WHERE incident_id = i.id ORDER BY id DESC LIMIT 1) AS d ON true
+    WHERE i.resolved_at IS NULL AND i.id < :its_id AND i.kind = :kind AND i.channel = :channel
+        AND i.opened_at > now() - make_interval(secs => :within_s)
+    ORDER BY i.id DESC LIMIT 20
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """An open incident of the same kind that opened shortly before, with the cause that was named for it."""
+
+    id: int
+    title: str
+    cause: str
+
+
+async def alike(
+    db: AsyncConnection, incident_id: int, *, kind: str, channel: str, within: timedelta
+) -> Sequence[Alike]:
+    """Those whose cards stand in the same channel."""
+    values = {"its_id": incident_id, "kind": kind, "channel": channel, "within_s": within.total_seconds()}
+    return [Alike(row.id, row.title, row.cause or "") for row in await db.execute(_ALIKE, values)]

@@ -11,9 +11,9 @@ from handlers.blocks.limits import validate_view
 from handlers.services import Services
 from handlers.view import card_view, render
 from knowledge.model import Alert, Incident, IncidentState
-from knowledge.store import approvals, incidents
+from knowledge.store import answers, approvals, incidents
 from tests.handlers.office import jobs, rows
-from tests.rows import NOW, TARGET, alert, an_approval, ended
+from tests.rows import NOW, TARGET, alert, an_approval, diagnosis, ended
 
 S = IncidentState
 LATER = itertools.count(1)
@@ -186,3 +186,26 @@ async def test_a_failing_node_that_is_told_late_takes_in_what_it_explains(servic
     await came(services, NODE)
     assert [(await incident(services, number)).merged_into for number in (1, 2, 3)] == [None, 1, None]
     assert (await incident(services, 1)).alert_count == 3
+
+
+async def test_an_open_incident_that_reads_the_same_is_named_in_the_thread_and_joined_by_nobody(
+    services: Services,
+) -> None:
+    await came(services, CRASH, MAIL, replace(CART, namespace="elsewhere", labels={}))
+    for number, cause in (
+        (1, "It panics: DB_URL is not set."),
+        (2, "It panics: DB_URI is not set."),
+        (3, "Disk full."),
+    ):
+        found = diagnosis(cause=cause)
+        async with services.engine.begin() as db:
+            one = await incidents.get(db, number)
+            assert one is not None
+            one = await incidents.move(db, one, S.DIAGNOSING, kind=found.kind)
+            assert one is not None
+            await answers.add_diagnosis(db, number, found, ())
+            await regrouping.hint(db, services, one, found)
+    said = await rows(services.engine, "SELECT incident_id, payload FROM outbox WHERE key LIKE 'like:%'")
+    assert [row.incident_id for row in said] == [2]
+    assert "may belong to incident 1" in said[0].payload["text"]
+    assert [(await incident(services, number)).alert_count for number in (1, 2, 3)] == [1, 1, 1]
