@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import bench_accept, bench_approvals, bench_links, bench_replicas, bench_search
+from bot import bench_accept, bench_approvals, bench_intake, bench_links, bench_replicas, bench_search
 from bot.migrating import migrate
 from bot.postgres import EmbeddedPostgres
 from bot.program import run_sandbox
@@ -291,6 +291,25 @@ async def policy() -> Figures:
     return bench_approvals.deciding()
 
 
+async def flood(scale: float = 1.0) -> Figures:
+    """10,000 alerts of 100 failures within a minute, while somebody asks."""
+    async with _rig() as rig:
+        return await bench_intake.flood(rig, pss_mb, scale=scale)
+
+
+async def beside() -> Figures:
+    """One alert more beside 1,000 and beside 50,000 open ones."""
+    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=_place()) as directory:
+        _let_through(directory)
+        async with EmbeddedPostgres(Path(directory) / "data") as server:
+            await asyncio.to_thread(migrate, server.url)
+            engine = open_engine(server.url)
+            try:
+                return await bench_intake.beside_many(engine)
+            finally:
+                await engine.dispose()
+
+
 BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "diagnosis": diagnosis,
     "redaction": redaction,
@@ -300,6 +319,8 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "links": links,
     "replicas": replicas,
     "storm": storm,
+    "flood": flood,
+    "beside": beside,
     "ramp": ramp,
     "search": bench_search.search,
 }
@@ -348,11 +369,18 @@ def children(pid: int) -> list[int]:
 
 
 async def measure(
-    names: Sequence[str], *, incidents: int = bench_search.INCIDENTS, minutes: float = bench_links.MINUTES
+    names: Sequence[str],
+    *,
+    incidents: int = bench_search.INCIDENTS,
+    minutes: float = bench_links.MINUTES,
+    scale: float = 1.0,
 ) -> AsyncIterator[tuple[str, Figures]]:
-    yield "machine", machine()
+    """`incidents` is for the search, `minutes` for the links, `scale` for the flood."""
     sized: dict[str, Callable[[], Awaitable[Figures]]] = {
-        "search": lambda: bench_search.search(incidents), "links": lambda: links(minutes),
-    }  # fmt: skip
+        "search": lambda: bench_search.search(incidents),
+        "links": lambda: links(minutes),
+        "flood": lambda: flood(scale),
+    }
+    yield "machine", machine()
     for name in names:
-        yield name, await sized.get(name, BENCHES[name])()
+        yield name, await (sized.get(name) or BENCHES[name])()

@@ -184,7 +184,15 @@ class DurableJobs:
         self._tasks = {name: self._as_task(name, stage) for name, stage in stages.items()}
 
     async def enqueue(
-        self, connection: Any, stage: str, *, lock: str, delay_s: float = 0.0, once: str | None = None, **arguments: Any
+        self,
+        connection: Any,
+        stage: str,
+        *,
+        lock: str,
+        delay_s: float = 0.0,
+        once: str | None = None,
+        head_start_s: int = 0,
+        **arguments: Any,
     ) -> None:
         """See `knowledge.ports.Jobs`. An AsyncSession does as well as an AsyncConnection.
 
@@ -198,7 +206,7 @@ class DurableJobs:
                 "once": once,
                 "delay_s": delay_s,
                 "arguments": json.dumps(arguments),
-                "head_start_s": HEAD_START_S.get(stage, 0),
+                "head_start_s": head_start_s or HEAD_START_S.get(stage, 0),
             },
         )
 

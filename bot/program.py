@@ -29,13 +29,14 @@ from bot.slack_events import add_slack_events
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import first_look, inbox
+from handlers import baseline, first_look, inbox
 from handlers.outbox import Sender
 from handlers.services import Services
-from handlers.view import render, render_settled
+from handlers.view import render, render_settled, render_summary
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox, queued_jobs
+from knowledge.store.baseline import note_alive
 from knowledge.store.database import listen
 
 log = structlog.get_logger(__name__)
@@ -176,6 +177,7 @@ async def _forget_the_last_world(services: Services) -> None:
     async with services.engine.begin() as db:
         await outbox.clear(db)
         await incidents.dismiss_open(db)
+        await note_alive(db)  # nothing fails there yet
 
 
 def _verified(program: Program, settings: Settings, listening: socket.socket) -> dict[str, str]:
@@ -277,7 +279,9 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         services.slack,
         lambda db, number: render(db, services, number),
         lambda db, number: render_settled(db, services, number),
+        lambda db, key: render_summary(db, services, key),
     )
+    await baseline.arrive(services)
     async with asyncio.TaskGroup() as group:
         group.create_task(sender.run(wake), name="outbox")
         group.create_task(run_schedule(services), name="schedule")

@@ -10,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import comparing, decisions, flow, hushing, later, redelivery, thread_backfill, upkeep
+from handlers import baseline, comparing, decisions, flow, hushing, later, redelivery, thread_backfill, upkeep
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -48,6 +48,7 @@ async def keep_vectors(services: Services) -> None:
 # Name → function, seconds between two runs.
 TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
+    "note being alive": (baseline.keep_alive, 30.0),
     "expire approvals": (decisions.expire, 5.0),
     "start scheduled approvals": (later.start_due, 5.0),
     "give up overdue approvals": (later.give_up_overdue, 60.0),

@@ -240,6 +240,13 @@ class Settings(AwsSettings, ModelSettings):
     watch_namespaces: Names = Field(
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
     )
+    storm_incidents: int = Field(
+        10,
+        alias="CODEHEALER_STORM_INCIDENTS",
+        ge=0,
+        le=1000,
+        description="More incidents than this in one channel within five minutes are told of in one message; 0: never",
+    )
     verify_every_seconds: float = Field(
         5.0,
         alias="CODEHEALER_VERIFY_EVERY_SECONDS",

@@ -11,10 +11,11 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import flow
+from handlers import baseline, flow
 from handlers.services import Services
 from handlers.sources import kubernetes
 from knowledge.errors import BadInput, CodeHealerError, NotFound
+from knowledge.fingerprint import parse_time
 from knowledge.model import Alert
 from remediation.ports import Cluster
 
@@ -58,6 +59,7 @@ class Watch:
         self._cluster = cluster
         self._name = name
         self._namespaces = namespaces
+        self._came = datetime.now(UTC)
         self._told: dict[str, str] = {}
         self._pending: dict[str, Pending] = {}
         self._well_since: dict[str, float] = {}
@@ -100,6 +102,7 @@ class Watch:
                 cluster=self._name,
                 severity=alert.severity or SEVERITY,
                 started_at=self._begin_of(thing) or alert.started_at,
+                baseline=failing_since(alert, found) < self._came - baseline.BEFORE,
             )
             self._pending[thing] = Pending(placed, trouble, uid, time.monotonic() + wait_s)
 
@@ -165,6 +168,20 @@ class Watch:
         if len(self._told) >= MOST_REMEMBERED:
             self._told.clear()
         self._told[thing] = trouble
+
+
+def failing_since(alert: Alert, found: Mapping[str, Any]) -> datetime:
+    """Since when a thing fails, as Kubernetes tells it: a pod since it is not ready, others since their first event."""
+    conditions = (found.get("status") or {}).get("conditions") or []
+    unready = [
+        parse_time(one.get("lastTransitionTime"))
+        for one in conditions
+        if isinstance(one, Mapping) and one.get("type") in {"Ready", "PodScheduled"} and one.get("status") == "False"
+    ]
+    known = [at for at in unready if at is not None]
+    if found.get("kind") == "Pod":
+        return max(known, default=datetime.now(UTC))
+    return alert.started_at or datetime.now(UTC)
 
 
 def settle_s(alert: Alert, found: Mapping[str, Any]) -> float | None:

@@ -26,7 +26,7 @@ from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
 from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from bot.web import Metrics
-from handlers import changing, due, flow, inbox, slack_search, taking, thread_backfill, threads
+from handlers import changing, due, flow, inbox, regrouping, slack_search, taking, thread_backfill, threads
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -118,6 +118,9 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "snooze": changing.snooze,
     "take": taking.take,
     "give_back": taking.give_back,
+    "regroup": regrouping.regroup,
+    "open_baseline": flow.open_baseline,
+    "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
     "acknowledge": flow.acknowledge,
     "read_thread": threads.read_thread,
@@ -182,6 +185,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
                 verify_every=settings.verify_every_seconds,
                 follow_up_hours=settings.follow_up_hours,
                 digest=parse_period(settings.digest),
+                storm_after=settings.storm_incidents,
             ),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),

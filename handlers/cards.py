@@ -9,6 +9,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers import storms
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
@@ -35,12 +36,15 @@ from knowledge.store.outbox import CardPlace
 log = structlog.get_logger(__name__)
 
 MAX_THREAD_CHARS = 60_000
+# A card in a storm's thread had better wait until it can tell the cause: then it need not be edited.
+STORM_HOLDS_S = 20.0
 SLACK_FAULTS = (SlackApiError, aiohttp.ClientError, TimeoutError)
 
 
 async def show(db: AsyncConnection, services: Services, incident: Incident, *, first: bool = False) -> None:
     """Post or edit the incident's card with what is known when it is sent."""
     in_thread = {"thread_ts": incident.thread_ts} if incident.thread_ts else {}
+    held_back_s = STORM_HOLDS_S if first and incident.storm_id else 0.0
     if first:
         await outbox.new_card(db, incident.id, incident.channel or services.channel)
     await outbox.put_card(
@@ -48,10 +52,21 @@ async def show(db: AsyncConnection, services: Services, incident: Incident, *, f
         incident.id,
         incident.channel or services.channel,
         payload=in_thread,
-        priority=outbox.URGENT if first else outbox.CHANGED,
+        priority=_urgency(incident, first=first),
+        in_s=held_back_s,
     )
     if not first:
         await outbox.settle_calls(db, incident.id, revision=incident.revision)
+    await storms.changed(db, services, incident)
+
+
+def _urgency(incident: Incident, *, first: bool) -> int:
+    """A person waits for the answer to a question; a card that stands in a storm's thread waits for its turn."""
+    if not first:
+        return outbox.CHANGED
+    if incident.source == QUESTION_SOURCE:
+        return outbox.URGENT
+    return outbox.CHANGED if incident.storm_id else outbox.NEW
 
 
 async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:
@@ -83,7 +98,8 @@ async def _reply(
 
 async def explain(db: AsyncConnection, services: Services, incident: Incident) -> None:
     """After a diagnosis: the evidence for it in the thread, and a call where a person is needed."""
-    if asked_with_text(incident):
+    # In a storm the channel's one message a second is for cards; their buttons tell the rest.
+    if asked_with_text(incident) or incident.storm_id:
         return
     view = await card_view(db, services, incident)
     collected = await incidents.evidence_of(db, incident.id)
@@ -109,12 +125,14 @@ async def _runbook(services: Services, incident: Incident, collected: Sequence[E
 
 async def call_people(db: AsyncConnection, services: Services, incident: Incident) -> None:
     """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well."""
-    if incident.state not in thread.NEEDS_PERSON:
+    if incident.state not in thread.NEEDS_PERSON or incident.storm_id:
         return
     view = await card_view(db, services, incident)
+    # What flaps is under an earlier card, and tells those who read there.
+    again = bool(incident.thread_ts) and incident.source != QUESTION_SOURCE
     if not view.observing:
         await _reply(
-            db, services, incident, f"call:{incident.revision}", thread.needs_person_reply(view), broadcast=True
+            db, services, incident, f"call:{incident.revision}", thread.needs_person_reply(view), broadcast=not again
         )
 
 

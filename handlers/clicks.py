@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import modals
+from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
@@ -45,6 +45,11 @@ def read_action(body: Body) -> Stored:
     if pressed in {TAKE, GIVE_BACK} and (incident_id := decode_incident(chosen or action.get("value"))):
         key = key_of(str(body.get("trigger_id")), user)
         return str(pressed), {"click": {"user": user, "channel": channel, "incident_id": incident_id, "key": key}}
+    if action.get("action_id") == baseline.OPEN and (
+        alert_id := baseline.decode_choice((action.get("selected_option") or {}).get("value"))
+    ):
+        key = key_of(str(body.get("trigger_id")), user)
+        return baseline.OPEN, {"click": {"user": user, "channel": channel, "alert_id": alert_id, "key": key}}
     if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
         incident_id, value = thumb
         return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}
@@ -112,6 +117,19 @@ def _timed(view: Body, user: str, now: datetime) -> Stored:
     return "approve", {"click": {**click, "channel": "", "confirmed": True}}
 
 
+def _regrouped(view: Body, user: str, _now: datetime) -> Stored:
+    chosen = grouping.read_regrouping(view)
+    if chosen is None:
+        return None
+    click: dict[str, Any] = {
+        "user": user,
+        "key": key_of(str(view["id"]), user),
+        "channel": "",
+        "incident_id": chosen.incident_id,
+    }
+    return "regroup", {"click": click | ({"into": chosen.into} if chosen.into else {"part": chosen.part})}
+
+
 SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.REJECT_REASON: _rejected,
     modals.FEEDBACK_COMMENT: _commented,
@@ -119,6 +137,7 @@ SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.CONFIRM_TWICE: _confirmed,
     modals.APPROVE_LATER: _timed,
     modals.SNOOZE_UNTIL: _timed,
+    grouping.REGROUP: _regrouped,
 }
 
 

@@ -18,14 +18,18 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import (
+    baseline,
     cards,
     escalation,
     facts,
     first_look,
     hushing,
+    joining,
     reading,
+    regrouping,
     routing,
     slack_search,
+    storms,
     taking,
     threads,
     trusting,
@@ -136,28 +140,53 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if why := hushing.quiet(services, alert):
         await hushing.hold(db, alert, why)
         return None
-    keys = correlation.keys_of(alert, services.now())
+    alert = joining.placed(services, alert)
+    keys, chosen = await joining.keys_for(db, services, alert)
+    if joining.failed_before(chosen):
+        await incidents.add_alert(db, alert, None)
+        return None
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
+        if came := await baseline.was_failing(db, services, alert):
+            channel = await _channel_for(db, services, alert)
+            await baseline.note(db, services, alert, channel=channel, came=came)
+            return None
         opened = await _open(db, services, alert)
         await incidents.add_alert(db, alert, opened.id)
-        await incidents.hold_keys(db, opened.id, keys.hold)
+        await incidents.hold_keys(db, opened.id, correlation.held_by_new(keys, candidates))
+        await joining.seen_elsewhere(db, services, alert, opened.id)
         return None
     new = await incidents.add_alert(db, alert, incident_id)
     if new:
         await incidents.count_alert(db, incident_id, alert)
+        await joining.seen_elsewhere(db, services, alert, incident_id)
+        await joining.absorb(db, services, keys, candidates, incident_id)
     held = next(one.keys for one in candidates if one.id == incident_id)
     await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
 
 
+async def open_baseline(services: Services, click: Mapping[str, Any]) -> None:
+    """A person wants a card for one of the things that were failing when the bot came."""
+    async with services.engine.begin() as db:
+        await incidents.lock_correlation(db)
+        alert = await baseline.chosen(db, services, click)
+        if alert is not None:
+            # As if it had come now: what it was found by says no more.
+            again = replace(alert, baseline=False, started_at=None)
+            await on_alert(db, services, again)
+
+
 async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
     channel = await _channel_for(db, services, alert)
-    incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=alert.thread_ts)
+    under = alert.thread_ts or await storms.flapping_thread(db, alert, channel or services.channel)
+    incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=under)
+    if storm_id := await storms.joins(db, services, incident):
+        incident = replace(incident, storm_id=storm_id)
     await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
     await cards.show(db, services, incident, first=True)
-    await enqueue(db, services, "gather_evidence", incident.id)
+    await enqueue(db, services, "gather_evidence", incident.id, asked=incident.source == QUESTION_SOURCE)
     return incident
 
 
@@ -196,7 +225,9 @@ async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) ->
 
 
 async def _end(db: AsyncConnection, services: Services, alert: Alert) -> None:
-    keys = correlation.keys_of(alert, services.now())
+    keys, chosen = await joining.keys_for(db, services, joining.placed(services, alert))
+    if joining.failed_before(chosen):
+        await joining.well_again(db, alert)
     incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
     await incidents.add_alert(db, alert, incident_id)
     await held.ended(db, alert)
@@ -284,7 +315,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
             return
         await incidents.keep_evidence(db, incident_id, collected)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
-        await enqueue(db, services, "diagnose", incident_id)
+        await enqueue(db, services, "diagnose", incident_id, asked=incident.source == QUESTION_SOURCE)
         await slack_search.ask(db, services, incident)
 
 
@@ -476,6 +507,8 @@ async def _follow(
         )
     elif action and state is S.RUNNING:
         await _start_automatically(db, services, moved, planned)
+    if isinstance(answer, Diagnosis):
+        await regrouping.hint(db, services, moved, answer)
     await cards.show(db, services, moved)
     await cards.explain(db, services, moved)
     # While observing nobody is called: the bot only shows what it would have done.
@@ -944,9 +977,20 @@ async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
 # --- small things ---------------------------------------------------------------------------------------------------
 
 
-async def enqueue(db: AsyncConnection, services: Services, stage: str, incident_id: int) -> None:
+# What a person asked does not stand behind a storm of alerts.
+ASKED_HEAD_START_S = 300
+
+
+async def enqueue(
+    db: AsyncConnection, services: Services, stage: str, incident_id: int, *, asked: bool = False
+) -> None:
     await services.jobs.enqueue(
-        db, stage, lock=f"incident:{incident_id}", once=f"{stage}:{incident_id}", incident_id=incident_id
+        db,
+        stage,
+        lock=f"incident:{incident_id}",
+        once=f"{stage}:{incident_id}",
+        head_start_s=ASKED_HEAD_START_S if asked else 0,
+        incident_id=incident_id,
     )
 
 

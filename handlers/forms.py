@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers import replies
-from handlers.blocks import modals
+from handlers import regrouping, replies
+from handlers.blocks import grouping, modals
 from handlers.blocks.card import (
     EDIT,
     GIVE_BACK,
     LATER,
+    REGROUP,
     SNOOZE,
     TAKE,
     decode_entry,
@@ -73,10 +74,30 @@ async def open_more(services: Services, ack: Any, body: Body) -> None:
     entry = decode_entry(value)
     if entry in {TAKE, GIVE_BACK}:
         return
+    if entry == REGROUP:
+        await _open_regroup(services, body, value)
+        return
     found = await _asked_about(services, value)
     zone = await _timezone(services, str(body["user"]["id"])) if found and entry in {LATER, SNOOZE} else "UTC"
     view = _form(services, entry, found, zone) if found else modals.notice_modal(replies.CHANGED)
     await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+async def _open_regroup(services: Services, body: Body, value: object) -> None:
+    incident_id = decode_incident(value)
+    where = str((body.get("channel") or {}).get("id") or "")
+    found = incident_id and await regrouping.form(services, incident_id, channel=where, user=str(body["user"]["id"]))
+    view = found or modals.notice_modal(grouping.NOTHING)
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+async def take_regroup(_services: Services, ack: Any, body: Body) -> None:
+    """Where not exactly one thing is chosen that is said in the form, and nothing was stored."""
+    errors = grouping.regroup_errors(body["view"])
+    if errors:
+        await ack(response_action="errors", errors=errors)
+    else:
+        await ack()
 
 
 @dataclass(frozen=True, slots=True)

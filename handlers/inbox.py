@@ -4,6 +4,7 @@ A delivery's effects and its mark "done" commit together. What needs the network
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -27,6 +28,8 @@ from knowledge.store.deliveries import Delivery
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+# How long a batch goes on: what a person says meanwhile waits for its end, and no longer.
+TURN_S = 0.25
 
 
 Counted = set[int]
@@ -74,13 +77,17 @@ async def _thread(db: AsyncConnection, services: Services, delivery: Delivery) -
 
 
 async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
-    await threads.on_channel(db, services, delivery.body[threads.CHANNEL])
+    channel = delivery.body[threads.CHANNEL]
+    await threads.on_channel(db, services, channel)
+    if channel["now"] == "joined":
+        await baseline.greet(db, services, channel["id"])
     return set()
 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     click = delivery.body["click"]
-    lock = f"approval:{click['approval_id']}" if "approval_id" in click else f"taking:{click['incident_id']}"
+    about = next(f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id") if what in click)
+    lock = about.replace("approval_id", "approval").replace("incident_id", "taking")
     await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
 
@@ -112,6 +119,8 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "snooze": _later,
     "take": _later,
     "give_back": _later,
+    "regroup": _later,
+    "open_baseline": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }
@@ -140,10 +149,15 @@ async def _drain_together(services: Services) -> int:
             return 0
         await incidents.lock_correlation(db)
         counted: Counted = set()
+        handled: list[int] = []
+        began = time.monotonic()
         for delivery in batch:
             counted |= await EVENTS[delivery.event](db, services, delivery)
-        await _finish(db, services, [delivery.id for delivery in batch], counted)
-    return len(batch)
+            handled.append(delivery.id)
+            if delivery.event == flow.ALERTS and time.monotonic() - began > TURN_S:
+                break  # the rest is as new as before
+        await _finish(db, services, handled, counted)
+    return len(handled)
 
 
 async def _drain_apart(services: Services) -> int:

@@ -13,10 +13,10 @@ import orjson
 from handlers.sources import SOURCES, Headers, fields, mapped
 from handlers.sources.fields import MAX_DEPTH, Json, clean
 from handlers.sources.verify import BadSignature
-from knowledge.correlation import CorrelationResult, correlate
 from knowledge.errors import BadInput, NotFound
 from knowledge.fingerprint import parse_time
 from knowledge.model import Alert
+from knowledge.streams import CorrelationResult, correlate
 from remediation.policy_file import WebhookMapping
 
 __all__ = [

@@ -16,7 +16,7 @@ from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, routing, threads
-from handlers.blocks import modals
+from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -235,7 +235,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
 }
-STORED_ONLY = (APPROVE, TAKE, GIVE_BACK)
+STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip
@@ -256,6 +256,7 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
     for view in VIEWS:
         app.view(view)(_acknowledge)
     app.view(modals.EDIT_PARAMETERS)(_bound(forms.take_edit, services))
+    app.view(grouping.REGROUP)(_bound(forms.take_regroup, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
     for shortcut in SHORTCUTS:

@@ -35,8 +35,8 @@ DATABASE_RETRY_S = 0.5
 # chat.postMessage: one a second a channel with short bursts; chat.update: 50 a minute (facts of Slack's platform).
 POST_BURST, POSTS_PER_S = 4.0, 1.0
 EDIT_BURST, EDITS_PER_S = 30.0, 50 / 60
-# Replies leave this much of a channel's burst to the cards of new incidents.
-RESERVED_FOR_CARDS = 2.0
+# Replies leave this much of a channel's burst to the cards of new incidents, and these leave one to people who wait.
+RESERVED_FOR_CARDS, RESERVED_FOR_PEOPLE = 2.0, 1.0
 CHANNEL_FAULTS = frozenset(
     {
         "channel_not_found", "not_in_channel", "is_archived", "user_not_in_channel", "user_not_found", "user_disabled",
@@ -52,7 +52,15 @@ CARD_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_
 RenderCard = Callable[[AsyncConnection, int], Awaitable[Card | None]]
 
 
+# Of several incidents: by the key of the message that tells of them.
+RenderSummary = Callable[[AsyncConnection, str], Awaitable[Card | None]]
+
+
 async def _nothing(_db: AsyncConnection, _incident_id: int) -> Card | None:
+    return None
+
+
+async def _no_summary(_db: AsyncConnection, _key: str) -> Card | None:
     return None
 
 
@@ -89,11 +97,13 @@ class Sender:
         slack: AsyncWebClient,
         render_card: RenderCard,
         render_settled: RenderCard = _nothing,
+        render_summary: RenderSummary = _no_summary,
     ) -> None:
         self._engine = engine
         self._slack = slack
         self._render_card = render_card
         self._render_settled = render_settled
+        self._render_summary = render_summary
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -153,8 +163,9 @@ class Sender:
             return 0.1  # the reply's card is not there yet
         if message.kind in {"reaction", "ephemeral"}:
             return 0.0
-        keep = RESERVED_FOR_CARDS if message.priority > outbox.URGENT and message.kind == "post" else 0.0
-        return self._bucket(message, place).wait_s(keep)
+        if message.kind == "card" and place and not place.ts and place.storm_id and not place.root:
+            return 0.1  # the storm's message is not there yet
+        return self._bucket(message, place).wait_s(_kept_free(message, place))
 
     async def _send_one(self, message: Message, place: CardPlace | None) -> None:
         bucket = self._bucket(message, place)
@@ -181,7 +192,8 @@ class Sender:
         shown = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         ts, up_to_date = place.ts, place.shown == shown
         if not ts:
-            ts, up_to_date = await self._post_once(message, {**body, **_thread(message.payload)}, bucket)
+            thread = {"thread_ts": place.root} if place.root else _thread(message.payload)
+            ts, up_to_date = await self._post_once(message, {**body, **thread}, bucket)
         if not up_to_date:
             if place.ts:
                 bucket.take()
@@ -194,7 +206,10 @@ class Sender:
         """Say in a reply of ours what has become of what it asked. Sending it twice changes nothing."""
         async with self._engine.connect() as db:
             ts = await outbox.posted_ts(db, str(message.payload["of"]))
-            card = await self._render_settled(db, message.incident_id or 0)
+            summary = message.payload.get("summary")
+            card = await (
+                self._render_summary(db, summary) if summary else self._render_settled(db, message.incident_id or 0)
+            )
         if ts and card:
             bucket.take()
             body = _checked({"text": card.text, "blocks": card.blocks})
@@ -205,9 +220,9 @@ class Sender:
         payload = message.payload
         ts = ""
         if message.kind == "post":
-            body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
+            body = await self._body(payload)
             in_card = payload.get("in_thread") and place
-            thread: dict[str, Any] = {"thread_ts": place.ts} if in_card and place else _thread(payload)
+            thread: dict[str, Any] = {"thread_ts": place.root or place.ts} if in_card and place else _thread(payload)
             if payload.get("broadcast"):
                 thread["reply_broadcast"] = True
             ts, _ = await self._post_once(message, {**body, **thread}, bucket)
@@ -223,6 +238,16 @@ class Sender:
         else:
             await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
         await self._close(message, ts)
+
+    async def _body(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """What a post says; a summary is drawn when it is sent, as a card is."""
+        card = None
+        if payload.get("summary"):
+            async with self._engine.connect() as db:
+                card = await self._render_summary(db, payload["summary"])
+        if card:
+            return _checked({"text": card.text, "blocks": card.blocks})
+        return _checked({"text": payload["text"], "blocks": payload.get("blocks")})
 
     async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> tuple[str, bool]:
         """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
@@ -298,6 +323,14 @@ class Sender:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+
+
+def _kept_free(message: Message, place: CardPlace | None) -> float:
+    """How much of a channel's burst a message leaves to what is more urgent."""
+    edit = message.kind == "edit" or (message.kind == "card" and place is not None and bool(place.ts))
+    if edit or message.priority <= outbox.URGENT:
+        return 0.0
+    return RESERVED_FOR_PEOPLE if message.priority <= outbox.NEW else RESERVED_FOR_CARDS
 
 
 def _without_error(ended: float | BaseException) -> float:

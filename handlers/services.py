@@ -38,6 +38,7 @@ class Timing:
     recheck_every: float = 15.0
     follow_up_hours: float = 8.0
     digest: Period | None = None
+    storm_after: int = 10  # incidents within five minutes in one channel; 0: there are no storms
 
 
 @dataclass(slots=True)

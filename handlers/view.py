@@ -1,14 +1,17 @@
 """What people are shown of an incident, gathered from the database."""
 
+from datetime import timedelta
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers import baseline, storms
 from handlers.blocks.card import Card, CardView, render_card
 from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
 from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
-from knowledge.store import answers, approvals, executions, incidents, memory, threads
+from knowledge.store import answers, approvals, executions, grouping, incidents, memory, threads
 from remediation.approvers import lists_in_force
 from remediation.editing import editable
 from remediation.policy import environment_of
@@ -40,7 +43,23 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         responsible=(incident.assigned_to,) if incident.assigned_to else _responsible(services, incident),
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
+        related=tuple(
+            (RELATED[one.kind].format(one.other), one.url) for one in await grouping.links_of(db, incident.id)
+        ),
+        times_this_week=1 + await grouping.times_before(db, incident.id, incident.identity, within=timedelta(days=7)),
     )
+
+
+# What another incident, or a message, is to this one.
+RELATED = {
+    grouping.MERGED: "Merged into incident {}",
+    grouping.TOOK: "Took in incident {}",
+    grouping.SPLIT: "Incident {} was split off",
+    grouping.FROM: "Split off incident {}",
+    grouping.LIKE: "May belong to incident {}",
+    grouping.POST: "Post of another app",
+    grouping.PAGE: "PagerDuty",
+}
 
 
 def _responsible(services: Services, incident: Incident) -> tuple[str, ...]:
@@ -73,6 +92,13 @@ async def render_settled(db: AsyncConnection, services: Services, incident_id: i
     """What a call for people says once it is answered: what was decided, and what came of it."""
     incident = await incidents.get(db, incident_id)
     return settled_reply(await card_view(db, services, incident)) if incident else None
+
+
+async def render_summary(db: AsyncConnection, services: Services, key: str) -> Card | None:
+    """A message about several incidents, by its key."""
+    if key.startswith(baseline.PREFIX):
+        return await baseline.render(db, key)
+    return await storms.render(db, services, key)
 
 
 def _next_step(plan: Plan | None) -> str:

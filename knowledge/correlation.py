@@ -9,20 +9,26 @@ Nothing here reads free text, least of all a model's: keys come from labels, nam
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from knowledge.fingerprint import failing_labels, owner_of_claim, owner_of_pod, squash
-from knowledge.model import Alert, AlertStatus
+from knowledge.model import Alert
 
 # Kind of key → how long after an incident's last alert another may join by it. Specific keys live longer.
 WINDOWS: Mapping[str, timedelta] = {
     "fingerprint": timedelta(days=7),
+    "choice": timedelta(hours=6),  # a person's word, see knowledge/choices.py
     "run": timedelta(days=1),
     "suite": timedelta(days=1),
     "pager": timedelta(days=7),
+    # Alertmanager's group and the page about it; the time is in the key, by slots.
+    "group": timedelta(hours=2),
+    "paged": timedelta(hours=2),
+    # A page that names a service and nothing else.
+    "service": timedelta(minutes=15),
+    "paged-service": timedelta(minutes=15),
     "identity": timedelta(days=1),
     "application": timedelta(hours=6),
     "workload": timedelta(hours=2),
@@ -40,11 +46,20 @@ WINDOWS: Mapping[str, timedelta] = {
     "commit": timedelta(hours=6),
 }
 # Keys that name one thing beyond doubt: nothing else can contradict them.
-_CERTAIN = frozenset({"fingerprint", "run", "suite", "pager"})
+_CERTAIN = frozenset({"fingerprint", "choice", "run", "suite", "pager"})
+# Keys of pages, which may be about several things: they join only where one incident holds them, and a page draws in
+# what it is about, never what joins it later.
+_AMBIGUOUS = frozenset({"group", "paged", "service", "paged-service"})
+# Alertmanager sends a group to all its receivers at once; a page is told of some seconds later.
+PAGE_SLOT_S = 20
+# Labels that handlers/sources add: the name of Alertmanager's group at the pager, and whether one thing is in it.
+GROUP, GROUP_ALONE = "codehealer_group", "codehealer_group_alone"
 # Marks are held but never sought; they tell what speaks against joining.
 _CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
+_PLACE_MARK = "place:"
+CAUSE_MARKS = (_NODE_MARK, _QUOTA_MARK)
 # What an incident's keys begin with that may speak against joining it.
-MARKS = (_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK)
+MARKS = (_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK, _PLACE_MARK)
 
 _OWN_CAUSE = re.compile(
     r"crashloop|backoff|oomkill|outofmemory|imagepull|errimage|invalidimage|createcontainer|runcontainer|segfault"
@@ -56,7 +71,8 @@ _UNAVAILABLE = re.compile(
 )
 _NOT_CREATED = re.compile(r"replicasmismatch|rolloutstuck|failedcreate|progressdeadline|generationmismatch|unavailable")
 _IMAGE_PULL = re.compile(r"imagepull|errimage|invalidimage|failedtopull")
-_ADDRESS = re.compile(r"^[\d.]+$|^\[?[0-9a-fA-F:]+\]?$")
+# A host called db is none: without a colon there is no IPv6 address.
+_ADDRESS = re.compile(r"^[\d.]+$|^\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 
 
@@ -86,15 +102,22 @@ class OpenIncident:
     last_alert_at: datetime
 
 
+def kind_of(key: str) -> str:
+    """The kind of a key, one of WINDOWS' or of MARKS'."""
+    return key.partition(":")[0]
+
+
 def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
     """`at` is when it was received; without it the alert's own start counts."""
     labels = failing_labels(alert.labels)
     found = _Keys(alert.cluster)
+    received = at or alert.started_at or datetime.fromtimestamp(0, UTC)
     text = squash(alert.title + labels.get("reason", ""))
     own = bool(_OWN_CAUSE.search(text))
     workload = _workload(alert, labels)
     node = labels.get("node", "")
-    if alert.fingerprint:
+    # PagerDuty's key is its alerts' group, which comes again about other things; its incident's id does not.
+    if alert.fingerprint and not (alert.source == "pagerduty" and labels.get("incident_id")):
         found.both("fingerprint", f"{alert.source}/{alert.fingerprint}")
     _delivery_keys(found, alert, labels)
     about_node = bool(node) and _about_node(alert, labels)
@@ -107,6 +130,7 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
         found.seek("node-cause", node, scoped=True)
         found.hold("node-effect", node, scoped=True)
     found.both("identity", alert.identity)
+    _page_keys(found, alert, received)
     for name in workload:
         found.both("workload", name, scoped=True)
     _dependency_keys(found, alert, labels, own=own)
@@ -118,10 +142,12 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
         found.mark(_CLUSTER_MARK + alert.cluster)
     if own and workload:
         found.mark(_OWN_MARK + workload[0])
+    if alert.source != "pagerduty" and (place := workload[0] if workload else node or alert.repository):
+        found.mark(_PLACE_MARK + place)
     return AlertKeys(
         seek=tuple(dict.fromkeys(found.sought)),
         hold=tuple(dict.fromkeys(found.held)),
-        at=at or alert.started_at or datetime.fromtimestamp(0, UTC),
+        at=received,
         cluster=alert.cluster,
         node=node if affected else "",
         workload=workload[0] if workload else "",
@@ -183,6 +209,30 @@ def _about_node(alert: Alert, labels: Mapping[str, str]) -> bool:
         return labels.get("kind") == "Node"
     others = ("pod", "deployment", "statefulset", "daemonset", "job_name", "persistentvolumeclaim", "service")
     return not alert.owner and not any(labels.get(name) for name in others)
+
+
+def _page_keys(found: _Keys, alert: Alert, at: datetime) -> None:
+    """What a page of PagerDuty and the alerts that it is about have in common: Alertmanager's group, or a service.
+
+    Group and page are sent together, and the same group comes again about other things: they meet within two slots.
+    """
+    service, slot = squash(alert.service), int(at.timestamp() // PAGE_SLOT_S)
+    if alert.source == "pagerduty":
+        found.seek("group", f"{alert.fingerprint}@{slot}")
+        for near in (slot, slot + 1):
+            found.hold("paged", f"{alert.fingerprint}@{near}")
+        if service:
+            found.seek("service", service)
+            found.hold("paged-service", service)
+        return
+    if group := alert.labels.get(GROUP, ""):
+        for near in (slot, slot + 1):
+            found.hold("group", f"{group}@{near}")
+        if alert.labels.get(GROUP_ALONE):
+            found.seek("paged", f"{group}@{slot}")
+    for name in {service, squash(alert.owner)} - {""} if alert.namespace else ():
+        found.hold("service", name)
+        found.seek("paged-service", name)
 
 
 def _delivery_keys(found: _Keys, alert: Alert, labels: Mapping[str, str]) -> None:
@@ -272,9 +322,35 @@ def matching_incidents(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) 
     incidents = sorted(open_incidents, key=lambda incident: incident.id)
     found: dict[int, None] = {}
     for key in keys.seek:
-        window = WINDOWS[key.partition(":")[0]]
-        for incident in incidents:
-            near = abs(keys.at - incident.last_alert_at) <= window
+        window = WINDOWS[kind_of(key)]
+        by_key = [
+            incident.id
+            for incident in incidents
+            if abs(keys.at - incident.last_alert_at) <= window
+            and key in incident.keys
+            and not _contradicts(keys, key, incident.keys)
+        ]
+        if len(by_key) == 1 or kind_of(key) not in _AMBIGUOUS:
+            found.update(dict.fromkeys(by_key))
+    return tuple(found)
+
+
+def held_by_new(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> tuple[str, ...]:
+    """What an incident holds that an alert opens: a page that may be about several open ones draws nothing in."""
+    theirs = set().union(*(incident.keys for incident in open_incidents))
+    if any(kind_of(key) in ("group", "service") and key in theirs for key in keys.seek):
+        return tuple(key for key in keys.hold if not key.startswith("paged"))
+    return keys.hold
+
+
+def explained(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) -> tuple[int, ...]:
+    """The open incidents that an alert of a failing node, or of a used-up quota, explains: it came after theirs."""
+    found: dict[int, None] = {}
+    for key in keys.seek:
+        if kind_of(key) not in ("node-effect", "quota-effect"):
+            continue
+        for incident in sorted(open_incidents, key=lambda one: one.id):
+            near = abs(keys.at - incident.last_alert_at) <= WINDOWS[kind_of(key)]
             if near and key in incident.keys and not _contradicts(keys, key, incident.keys):
                 found.setdefault(incident.id)
     return tuple(found)
@@ -282,12 +358,14 @@ def matching_incidents(keys: AlertKeys, open_incidents: Iterable[OpenIncident]) 
 
 def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
     """True if something known of the incident speaks against joining it by `key`."""
-    kind = key.partition(":")[0]
+    kind = kind_of(key)
     if kind in _CERTAIN:
         return False
     clusters = _marked(held, _CLUSTER_MARK)
     if keys.cluster and clusters and keys.cluster not in clusters:
         return True
+    if kind.startswith("paged"):
+        return bool(_marked(held, _PLACE_MARK))
     nodes, explained = _marked(held, _NODE_MARK), _marked(held, _OWN_MARK)
     if keys.node and nodes and keys.node not in nodes:
         return True
@@ -299,63 +377,3 @@ def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
 
 def _marked(held: frozenset[str], mark: str) -> set[str]:
     return {key.removeprefix(mark) for key in held if key.startswith(mark)}
-
-
-@dataclass(frozen=True, slots=True)
-class CorrelationResult:
-    """How many incidents a stream was, and each alert's incident by its sender's fingerprint (or our identity)."""
-
-    incidents: int
-    fingerprints: dict[str, int]
-
-
-def correlate(occurrences: Iterable[tuple[datetime, Alert]]) -> CorrelationResult:
-    """The incidents of a whole stream, whatever the order of its posts: causes are taken before what they explain."""
-    items = [(at, alert, keys_of(alert, at)) for at, alert in occurrences if alert.status is not AlertStatus.INFO]
-    items.sort(key=lambda item: (_rank(item[1], item[2]), item[0], item[1].identity, item[1].fingerprint))
-    incidents: list[_Growing] = []
-    by_key: dict[str, set[int]] = defaultdict(set)
-    joined: dict[str, int] = {}
-    for at, alert, keys in items:
-        candidates = {number for key in keys.seek for number in by_key.get(key, ())}
-        number = choose_incident(keys, [incidents[one].near(one, at) for one in candidates])
-        if number is None:
-            number = len(incidents)
-            incidents.append(_Growing(set(), at, at))
-        incidents[number].add(keys, at)
-        for key in keys.hold:
-            by_key[key].add(number)
-        joined[alert.fingerprint or alert.identity] = number
-    order = sorted(range(len(incidents)), key=lambda one: (incidents[one].first, one))
-    names = {number: position for position, number in enumerate(order, start=1)}
-    return CorrelationResult(len(incidents), {name: names[number] for name, number in sorted(joined.items())})
-
-
-def _rank(alert: Alert, keys: AlertKeys) -> int:
-    """Causes, then releases, then what explains itself, then what may be explained; recoveries last."""
-    if alert.status is AlertStatus.RESOLVED:
-        return 5
-    if any(mark.startswith((_NODE_MARK, _QUOTA_MARK)) for mark in keys.hold):
-        return 0
-    if alert.source == "argocd":
-        return 1
-    if keys.own_cause:
-        return 2
-    return 3 if keys.node else 4
-
-
-@dataclass(slots=True)
-class _Growing:
-    """An incident while a stream is sorted into incidents: its keys and the time that it spans."""
-
-    keys: set[str]
-    first: datetime
-    last: datetime
-
-    def add(self, keys: AlertKeys, at: datetime) -> None:
-        self.keys.update(keys.hold)
-        self.first, self.last = min(self.first, at), max(self.last, at)
-
-    def near(self, number: int, at: datetime) -> OpenIncident:
-        """As `choose_incident` wants it: the moment of the span that is nearest to `at`."""
-        return OpenIncident(number, frozenset(self.keys), min(max(at, self.first), self.last))

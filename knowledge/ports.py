@@ -13,7 +13,15 @@ class Jobs(Protocol):
     """Durable jobs. `enqueue` is part of the caller's transaction: it happens if and only if that commits."""
 
     async def enqueue(
-        self, connection: Any, stage: str, *, lock: str, delay_s: float = 0.0, once: str | None = None, **arguments: Any
+        self,
+        connection: Any,
+        stage: str,
+        *,
+        lock: str,
+        delay_s: float = 0.0,
+        once: str | None = None,
+        head_start_s: int = 0,
+        **arguments: Any,
     ) -> None:
         """Run `stage` with JSON `arguments`.
 
@@ -21,6 +29,7 @@ class Jobs(Protocol):
             connection: the caller's SQLAlchemy AsyncConnection (or AsyncSession's connection), inside a transaction.
             lock: jobs with the same lock run one at a time, in order.
             once: at most one waiting job with this key; a second is dropped silently.
+            head_start_s: it goes before what was asked for so much earlier, as where a person waits.
         """
 
     async def busy(self, locks: Sequence[str]) -> set[str]:

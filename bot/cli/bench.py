@@ -1,7 +1,7 @@
 """bench: the figures of docs/performance.md, measured here and now."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -12,20 +12,29 @@ from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge.errors import BadInput
 
 
+class Sizes(NamedTuple):
+    """How large the benches are that can be smaller or longer."""
+
+    incidents: int
+    minutes: float
+    scale: float
+
+
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
     incidents: Annotated[int, typer.Option(min=1_000, help="How many the search is measured over.")] = INCIDENTS,
     minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled.")] = MINUTES,
+    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this program on this machine."""
     if name and name not in benches.BENCHES:
         raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
-    asyncio.run(_measure([name] if name else list(benches.BENCHES), incidents, minutes, as_json))
+    asyncio.run(_measure([name] if name else list(benches.BENCHES), as_json, Sizes(incidents, minutes, scale)))
 
 
-async def _measure(names: list[str], incidents: int, minutes: float, as_json: bool) -> None:
-    async for name, figures in benches.measure(names, incidents=incidents, minutes=minutes):
+async def _measure(names: list[str], as_json: bool, sizes: Sizes) -> None:
+    async for name, figures in benches.measure(names, **sizes._asdict()):
         if as_json:
             put({"bench": name, **figures})
             continue

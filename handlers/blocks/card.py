@@ -38,15 +38,17 @@ from knowledge.model.failing import CLOSED_STATES
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
 APPROVE_TWICE, MORE, TAKE, GIVE_BACK = "approve_twice", "more", "take", "give_back"
-EDIT, LATER, SNOOZE = "edit", "later", "snooze"
+EDIT, LATER, SNOOZE, REGROUP = "edit", "later", "snooze", "regroup"
 MENU: dict[str, str] = {
     EDIT: "Edit…",
     LATER: "Approve for later…",
     SNOOZE: "Snooze…",
     TAKE: "I'm on it",
     GIVE_BACK: "Hand back",
+    REGROUP: "Split or merge…",  # Slack takes five entries: who is on it hands it back, and nobody else can
 }
 MOST_TEXT = 3000  # chat.update takes 4,000
+MOST_RELATED = 6
 
 S = IncidentState
 
@@ -87,6 +89,9 @@ WANTED: dict[IncidentState, str] = {
 # Where a request waits for its hour instead of for people.
 SCHEDULED_WORDS = ("⏰", "Approved for later")
 SCHEDULED_WANTED = "nothing to decide"
+# Where the alerts belong to another incident since.
+MERGED_WORDS = ("🔗", "Merged")
+MERGED_WANTED = "see the other card"
 
 FIX_LABELS: dict[IncidentState, str] = {
     S.PROPOSED: "Suggested fix",
@@ -183,6 +188,8 @@ class CardView:
     source_link: str = ""
     channel_link: str = ""
     editable: bool = False  # whether any parameter of the fix may be changed
+    related: tuple[tuple[str, str], ...] = ()  # (what it is to this incident, its address or "")
+    times_this_week: int = 1
 
     @property
     def scheduled(self) -> bool:
@@ -226,6 +233,7 @@ def lead(view: CardView) -> str:
     cause = CAUSE_UNKNOWN if isinstance(view.diagnosis, Unsure) else m.inline(what_fails(view), 31)
     severity = severity_word(incident).upper()
     wanted = SCHEDULED_WANTED if view.scheduled else WANTED[incident.state]
+    wanted = MERGED_WANTED if incident.merged_into else wanted
     return f"{f'[{severity}] ' if severity else ''}{service}: {cause} - {wanted}"
 
 
@@ -266,6 +274,8 @@ def _headline(view: CardView) -> list[str]:
 
 def state_words(view: CardView) -> tuple[str, str]:
     """A sign, and the words that say the same."""
+    if view.incident.merged_into:
+        return MERGED_WORDS
     return SCHEDULED_WORDS if view.scheduled else STATE_WORDS[view.incident.state]
 
 
@@ -278,8 +288,14 @@ def _state_line(view: CardView) -> str:
     since, who = f"since {m.date(incident.opened_at, view.now)}", ""
     if incident.assigned_to and incident.open and not view.observing:
         who = f"assigned to {m.mention(incident.assigned_to)}"
-    parts = [f"*{words}*", who, severity_word(incident), since, seen]
+    often = f"{_ordinal(view.times_this_week)} time this week" if view.times_this_week > 1 else ""
+    parts = [f"*{words}*", who, severity_word(incident), since, seen, often]
     return " · ".join(part for part in parts if part)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def _cause(view: CardView) -> list[str]:
@@ -540,6 +556,8 @@ def _why_a_person(view: CardView) -> str:
 
 
 def _dismissed(view: CardView) -> list[str]:
+    if view.incident.merged_into:
+        return [f"Its alerts belong to incident {view.incident.merged_into} now, whose card goes on."]
     decided_by = view.approval.decided_by if view.approval else ""
     by = f" by {m.mention(decided_by)}" if decided_by else ""
     return [f"Dismissed{by}. {_note(view)}".rstrip()]
@@ -588,12 +606,13 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     on_it = _on_it(view.incident)
     approval = view.approval
     if state is not S.WAITING or approval is None:
-        return [details, on_it]
+        return [details, on_it, _menu_of_incident(view)]
     value = approval_value(approval)
     if view.scheduled:
-        return [_button(REJECT, "Cancel…", value, "Cancel the approved fix and say why"), details, on_it]
+        cancel = _button(REJECT, "Cancel…", value, "Cancel the approved fix and say why")
+        return [cancel, details, on_it, _menu_of_incident(view)]
     if approval.state is not ApprovalState.OPEN:
-        return [details, on_it]
+        return [details, on_it, _menu_of_incident(view)]
     reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
     return [_approve(view, value), reject, details, _menu(view, approval)]
 
@@ -631,6 +650,12 @@ def _menu(view: CardView, approval: Approval) -> dict[str, Any]:
             for name in entries
         ],
     }
+
+
+def _menu_of_incident(view: CardView) -> dict[str, Any]:
+    """What can be done about the incident where nothing is asked."""
+    option = {"text": m.plain_text(MENU[REGROUP]), "value": encode(i=view.incident.id, x=REGROUP)}
+    return {"type": "overflow", "action_id": MORE, "options": [option]}
 
 
 def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, Any]:
@@ -698,8 +723,9 @@ def made_link(execution: Execution | None) -> str:
 
 
 def _small_print(view: CardView) -> str:
+    related = [m.link(url, words) if url else words for words, url in view.related[:MOST_RELATED]]
     if view.diagnosis is None:
-        return ""
+        return " · ".join(related)
     parts = [answered_by(view.diagnosis)]
     up, down = view.feedback_counts
     if up or down:
@@ -713,7 +739,7 @@ def _small_print(view: CardView) -> str:
         parts.append(made)
     if view.channel_link:
         parts.append(m.link(view.channel_link, "Thread"))
-    return " · ".join(parts)
+    return " · ".join([*parts, *related])
 
 
 def answered_by(diagnosis: Diagnosis | Unsure) -> str:

@@ -1,9 +1,12 @@
 """Pure: webhooks in Alertmanager's layout (Alertmanager v4, Grafana's contact point): alerts with labels."""
 
+import hashlib
+from dataclasses import replace
 from typing import Any
 
 from handlers.sources import fields
 from handlers.sources.fields import Json
+from knowledge.correlation import GROUP, GROUP_ALONE
 from knowledge.errors import BadInput
 from knowledge.fingerprint import (
     failing_labels,
@@ -17,6 +20,7 @@ from knowledge.model import Alert, AlertStatus
 
 # Alerts that tell that alerting works, or steer other alerts; the shipped rules of kubernetes-mixin.
 _ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert"})
+_MAX_GROUP_KEY = 20_000
 _NO_SEVERITY = "none"
 _SERVICE_LABELS = ("service", "app", "app_kubernetes_io_name", "label_app_kubernetes_io_name")
 
@@ -27,7 +31,20 @@ def parse(source: str, body: Json) -> tuple[Alert, ...]:
     if not isinstance(entries, list):
         raise BadInput("The field `alerts` must be a list of alerts.")
     group_status = fields.text(body.get("status"))
-    return tuple(_alert(source, entry, group_status, index) for index, entry in enumerate(entries))
+    alerts = tuple(_alert(source, entry, group_status, index) for index, entry in enumerate(entries))
+    key = fields.text(body.get("groupKey"), _MAX_GROUP_KEY)
+    return _of_group(alerts, key) if key else alerts
+
+
+def _of_group(alerts: tuple[Alert, ...], key: str) -> tuple[Alert, ...]:
+    """With the name by which Alertmanager tells PagerDuty of the same group, and whether one thing alone is in it.
+
+    notify/pagerduty in Alertmanager: the deduplication key is the SHA-256 of the group's key.
+    """
+    group = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+    alone = len({(alert.cluster, alert.namespace, alert.owner or alert.workload) for alert in alerts}) == 1
+    more = {GROUP: group} | ({GROUP_ALONE: "true"} if alone else {})
+    return tuple(replace(alert, labels={**alert.labels, **more}) for alert in alerts)
 
 
 def _alert(source: str, entry: Any, group_status: str, index: int) -> Alert:

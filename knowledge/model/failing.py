@@ -103,6 +103,7 @@ class Alert:
     message_ts: str = ""
     thread_ts: str = ""
     asked_by: str = ""
+    baseline: bool = False  # it was found failing when the bot came, by whoever looked
     closed: bool = False  # posted in a channel that not everybody reads: what it says stays there
 
 
@@ -156,6 +157,8 @@ class Incident:
     commit: str = ""
     assigned_to: str = ""  # who said "I'm on it": a Slack user's id
     by_hand: str = ""  # why nothing runs by itself for this incident; "" where the policy decides
+    merged_into: int | None = None  # the incident that its alerts belong to since
+    storm_id: int | None = None  # the storm whose message tells of it, in whose thread its card is
 
     @property
     def open(self) -> bool:

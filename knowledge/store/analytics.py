@@ -26,7 +26,7 @@ _CASES = """
             COALESCE(i.again_at <= i.resolved_at + interval '24 hours', false) AS came_back
         FROM since AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
         -- A question about pasted text is answered, not healed.
-        WHERE i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted)
+        WHERE i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted) AND i.merged_into IS NULL
     ), fixes AS (
         SELECT e.incident_id, e.action_name AS action, a.automatic, c.kind, c.service, c.environment, c.day,
             c.came_back, e.id = max(e.id) OVER (PARTITION BY e.incident_id) AS newest,

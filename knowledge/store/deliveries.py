@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -95,15 +95,23 @@ async def retry(db: AsyncConnection, number: int) -> bool:
 
 
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
-    """The oldest new deliveries, locked for this transaction; those that another process has locked are skipped."""
-    rows = await db.execute(
-        select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
-        .where(deliveries.c.state == "new")
-        .order_by(deliveries.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [Delivery(**row) for row in rows.mappings()]
+    """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
+
+    Those that another process has locked are skipped.
+    """
+    # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
+    for some in (deliveries.c.event != literal_column("'alerts'"), deliveries.c.event == literal_column("'alerts'")):
+        rows = await db.execute(
+            select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
+            .where(deliveries.c.state == literal_column("'new'"), some)
+            .order_by(deliveries.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        found = [Delivery(**row) for row in rows.mappings()]
+        if found:
+            return found
+    return []
 
 
 async def waits(db: AsyncConnection, *, source: str) -> bool:

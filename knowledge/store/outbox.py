@@ -27,12 +27,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
-from knowledge.store.tables import cards, outbox
+from knowledge.store.tables import cards, incidents, outbox
 
 CHANNEL = "codehealer_outbox"
 
-# Smaller goes first: people who wait, then what changed, then mere counts.
-URGENT, CHANGED, COUNTED = 0, 10, 50
+# Smaller goes first: people who wait, then new incidents, then what changed, then mere counts.
+URGENT, NEW, CHANGED, COUNTED = 0, 5, 10, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,35 @@ async def put_card(
             "after": timedelta(seconds=in_s),
         },
     )
+
+
+async def put_summary(db: AsyncConnection, key: str, channel: str) -> None:
+    """One message about several incidents, drawn when it is sent; a second one with the same key is dropped."""
+    await put(db, kind="post", key=key, channel=channel, payload={"summary": key, "text": ""}, priority=NEW)
+
+
+async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: float) -> None:
+    """Edit that message some time soon; a waiting edit is not doubled."""
+    statement = insert(outbox).values(
+        kind="edit",
+        key=f"edit:{key}",
+        channel=channel,
+        payload={"of": key, "summary": key},
+        priority=CHANGED,
+        not_before=func.now() + timedelta(seconds=in_s),
+    )
+    waiting = outbox.c.state.in_(["queued", "sending"])
+    due = statement.excluded.not_before
+    again = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "state": "queued",
+            "version": outbox.c.version + 1,
+            "attempts": 0,
+            "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
+        },
+    )
+    await db.execute(announced(again.returning(outbox.c.id), CHANNEL))
 
 
 _CALLS = outbox.alias("calls")
@@ -292,18 +321,36 @@ async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CardPlace:
-    """Where a card is. `ts` is empty until it is posted; `shown` is the digest of what it shows."""
+    """Where a card is. `ts` is empty until it is posted; `shown` is the digest of what it shows.
+
+    A card in a storm's thread has the storm's id, and the ts of its message as `root`, "" until that is posted.
+    """
 
     channel: str
     ts: str
     shown: str
+    storm_id: int | None = None
+    root: str = ""
 
 
-_PLACE = select(cards.c.channel, cards.c.ts, cards.c.shown).where(cards.c.incident_id == bindparam("of_incident"))
+def storm_key(storm_id: int) -> str:
+    """The key of the message that tells of a storm."""
+    return f"storm:{storm_id}"
+
+
+_STORM = outbox.alias("storm")
+_PLACE = (
+    select(
+        cards.c.channel, cards.c.ts, cards.c.shown, incidents.c.storm_id, func.coalesce(_STORM.c.ts, "").label("root")
+    )
+    .join(incidents, incidents.c.id == cards.c.incident_id)
+    .outerjoin(_STORM, _STORM.c.key == func.concat("storm:", incidents.c.storm_id))
+    .where(cards.c.incident_id == bindparam("its_id"))
+)
 
 
 async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
-    row = (await db.execute(_PLACE, {"of_incident": incident_id})).mappings().one_or_none()
+    row = (await db.execute(_PLACE, {"its_id": incident_id})).mappings().one_or_none()
     return CardPlace(**row) if row else None
 
 

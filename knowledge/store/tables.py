@@ -78,6 +78,18 @@ deliveries = Table(
     UniqueConstraint("source", "delivery_id"),
     CheckConstraint("state IN ('new', 'done', 'failed')", name="state"),
     Index("ix_deliveries_new", "id", postgresql_where=text("state = 'new'")),
+    Index("ix_deliveries_people", "id", postgresql_where=text("state = 'new' AND event <> 'alerts'")),
+)
+
+# Many incidents that open in one channel within a short time, and are told of by one message.
+storms = Table(
+    "storms",
+    metadata,
+    _id(),
+    Column("channel", Text, nullable=False),
+    _moment("began_at", now=True),
+    _moment("last_at", now=True),
+    Index("ix_storms_channel", "channel", "last_at"),
 )
 
 incidents = Table(
@@ -111,6 +123,12 @@ incidents = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     _text("assigned_to"),
     _text("by_hand"),
+    Column("merged_into", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL")),
+    Column("storm_id", BigInteger, ForeignKey("storms.id", ondelete="SET NULL")),
+    Index("ix_incidents_storm_id", "storm_id", postgresql_where=text("storm_id IS NOT NULL")),
+    Index("ix_incidents_channel", "channel", "opened_at"),
+    Index("ix_incidents_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
+    Index("ix_incidents_identity", "identity", "opened_at"),
     Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),
     Index("ix_incidents_service_opened_at", "service", "opened_at"),
 )
@@ -122,6 +140,32 @@ incident_keys = Table(
     _incident(primary_key=True),
     _moment("seen_at", now=True),
     Index("ix_incident_keys_incident_id", "incident_id"),
+)
+
+# What an incident has to do with others, and with messages of other apps: `other` is an incident's id, or channel/ts.
+incident_links = Table(
+    "incident_links",
+    metadata,
+    _incident(primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("other", Text, primary_key=True),
+    _text("link"),
+    _text("set_by"),
+    _text("click"),
+    _moment("at", now=True),
+    CheckConstraint("kind IN ('merged', 'took', 'split', 'from', 'like', 'post', 'page')", name="kind"),
+)
+
+# What is known of an alert's key beside the rules: what a person decided, or that it failed before we came.
+key_choices = Table(
+    "key_choices",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    _text("value"),
+    _text("set_by"),
+    _moment("set_at", now=True),
+    CheckConstraint("verdict IN ('apart', 'together', 'baseline')", name="verdict"),
 )
 
 alerts = Table(

@@ -64,7 +64,7 @@ WORDS: dict[S, list[str]] = {
         f"Suggested fix: {FIX}",
         TAKES,
         "Only a suggestion: in suggest mode nothing runs from here.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -88,7 +88,7 @@ WORDS: dict[S, list[str]] = {
         TAKES,
         "Blocked by: fixes an hour, limit under 5 for the service, actual 5",
         "To override: wait, or raise limits.fixes_per_hour.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -98,7 +98,7 @@ WORDS: dict[S, list[str]] = {
         *CAUSE,
         f"Fix: {FIX}",
         "Approved by <@U0ANNA> and <@U0BORIS> · started 14:08 UTC · takes about 40 s.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -109,7 +109,7 @@ WORDS: dict[S, list[str]] = {
         f"Fix: {FIX}",
         "Approved by <@U0ANNA> and <@U0BORIS>. Rolled back to revision 41 (1.8.1).",
         "So far: 2 of 3 pods are ready.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · 👍 1 helped · Source",
         THUMBS,
     ],
@@ -130,7 +130,7 @@ WORDS: dict[S, list[str]] = {
         f"Fix: {FIX}",
         "Not verified: The cluster did not answer until the deadline, so nothing is known.",
         "Approved by <@U0ANNA> and <@U0BORIS>. Please check whether it helped.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -141,7 +141,7 @@ WORDS: dict[S, list[str]] = {
         f"Undone fix: {FIX}",
         "Undone: 0 of 3 pods were ready after the rollback, 1 before it.",
         "Approved by <@U0ANNA> and <@U0BORIS>. The state before the fix is restored; the failure goes on.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -152,7 +152,7 @@ WORDS: dict[S, list[str]] = {
         "Would settle it: the log before the restart; the rollout history",
         "Fix: none proposed. A disk that fills up needs a person to decide what may go.",
         "Why: The cause is not known well enough to act on it.",
-        "[Details] [I'm on it]",
+        "[Details] [I'm on it] [⋯]",
         "Answered by built-in in 38 ms, machine made, can be wrong · Source",
         THUMBS,
     ],
@@ -325,7 +325,7 @@ def test_buttons_that_decide_exist_only_while_a_decision_is_asked_for(state: S) 
     elif state in CLOSED or state in {S.DETECTED, S.DIAGNOSING}:
         assert buttons == set()
     else:
-        assert buttons == {"details", "take"}
+        assert buttons == {"details", "take", "more"}
     has_feedback = any(block["type"] == "context_actions" for block in blocks)
     assert has_feedback is (state not in {S.DETECTED, S.DIAGNOSING})
 
@@ -336,11 +336,11 @@ ENDED = [state for state in ApprovalState if state not in {ApprovalState.OPEN, A
 @pytest.mark.parametrize("decided", ENDED, ids=str)
 def test_a_decided_approval_has_no_approve_button_left(decided: ApprovalState) -> None:
     view = replace(states.STATES[S.WAITING], approval=replace(states.APPROVAL, state=decided))
-    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take"}
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take", "more"}
 
 
 def test_what_waits_for_its_hour_can_be_cancelled_and_says_who_approved_it_for_when() -> None:
-    assert set(buttons_of(card.render_card(states.SCHEDULED).blocks)) == {"reject", "details", "take"}
+    assert set(buttons_of(card.render_card(states.SCHEDULED).blocks)) == {"reject", "details", "take", "more"}
     assert [line for line in lines_of(states.SCHEDULED) if "approved" in line.lower()] == [
         f"Approved for later · {ABOUT}",
         "Decision: approved by <@U0ANNA> and <@U0BORIS> for 2026-03-03 06:00 UTC.",
@@ -381,8 +381,10 @@ def test_the_menu_offers_editing_only_where_something_can_be_edited() -> None:
         return [option["text"]["text"] for option in menu["options"]]
 
     view = states.STATES[S.WAITING]
-    assert entries(view) == ["Approve for later…", "Snooze…", "I'm on it"]
-    assert entries(replace(view, editable=True)) == ["Edit…", "Approve for later…", "Snooze…", "I'm on it"]
+    always = ["Approve for later…", "Snooze…", "I'm on it", "Split or merge…"]
+    assert entries(view) == always
+    assert entries(replace(view, editable=True)) == ["Edit…", *always]
+    assert entries(states.STATES[S.BLOCKED]) == ["Split or merge…"]
 
 
 def test_an_answered_call_says_what_came_of_it_and_asks_for_nothing() -> None:
@@ -865,4 +867,4 @@ def test_a_second_click_is_told_who_was_first() -> None:
 
 def test_a_plan_without_an_action_never_gets_a_button() -> None:
     view = replace(states.STATES[S.WAITING], plan=Plan(None, no_action_because="none is safe"), approval=None)
-    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take"}
+    assert set(buttons_of(card.render_card(view).blocks)) == {"details", "take", "more"}

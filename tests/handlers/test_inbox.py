@@ -34,6 +34,14 @@ async def states(services: Services) -> dict[str, str]:
     return {row.delivery_id: row.state for row in found}
 
 
+async def drained(services: Services) -> int:
+    """Everything that came, however many turns it takes."""
+    taken = 0
+    while some := await inbox.drain(services):
+        taken += some
+    return taken
+
+
 async def opened(services: Services) -> list[str]:
     return [row.title for row in await rows(services.engine, "SELECT title FROM incidents ORDER BY id")]
 
@@ -61,11 +69,9 @@ async def test_what_can_not_be_read_harms_nothing_else_and_ends_as_failed_with_i
     for name, (event, body) in POISONS.items():
         await came(services, name, event, body)
     await alerts_came(services, "b")
-    assert await inbox.drain(services) == len(POISONS) + 2
+    await drained(services)
     assert await opened(services) == ["a", "b"]
     assert {name for name, state in (await states(services)).items() if state == "done"} == {"alert a", "alert b"}
-    for _ in range(10):
-        await inbox.drain(services)
     assert {name for name, state in (await states(services)).items() if state == "failed"} == set(POISONS)
     errors = await rows(services.engine, "SELECT error, attempts FROM deliveries WHERE state = 'failed'")
     assert all(row.error and row.attempts == 5 for row in errors)
@@ -94,7 +100,7 @@ async def test_a_batch_that_is_killed_before_it_commits_is_handled_whole_and_onc
     assert isinstance(ended, OperationalError)
     assert await opened(services) == []
     assert set((await states(services)).values()) == {"new"}
-    assert await inbox.drain(services) == 3
+    assert await drained(services) == 3
     assert await opened(services) == ["a", "b", "c"]
     assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence"] * 3
 
@@ -138,7 +144,7 @@ async def test_a_click_becomes_a_job_of_its_own_and_a_thumb_takes_effect_at_once
     thumb = {"incident_id": incident.id, "user": "U1", "value": -1, "comment": "no"}
     await came(services, "thumb", "feedback", {"feedback": thumb})
     await came(services, "thumb on nothing", "feedback", {"feedback": {**thumb, "incident_id": 999}})
-    assert await inbox.drain(services) == 3
+    assert await drained(services) == 3
     assert ("approve", {"click": click}) in await jobs(services.engine)
     (stored,) = await rows(services.engine, "SELECT value, comment FROM feedback")
     assert (stored.value, stored.comment) == (-1, "no")

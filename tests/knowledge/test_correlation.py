@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from handlers.intake import correlate_posts, read_webhook
 from knowledge import fingerprint
-from knowledge.correlation import OpenIncident, choose_incident, correlate, keys_of, matching_incidents
+from knowledge.correlation import OpenIncident, choose_incident, keys_of, matching_incidents
 from knowledge.errors import BadInput
 from knowledge.model import Alert
+from knowledge.streams import correlate
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 ALERTS = Path(__file__).parents[2].parent / "shared" / "data" / "alerts"
