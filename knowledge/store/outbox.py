@@ -162,18 +162,16 @@ async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: flo
     )
     waiting = outbox.c.state.in_(["queued", "sending"])
     due = statement.excluded.not_before
-    await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={
-                "state": "queued",
-                "version": outbox.c.version + 1,
-                "attempts": 0,
-                "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
-            },
-        )
+    again = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={
+            "state": "queued",
+            "version": outbox.c.version + 1,
+            "attempts": 0,
+            "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
+        },
     )
-    await notify(db, CHANNEL)
+    await db.execute(announced(again.returning(outbox.c.id), CHANNEL))
 
 
 _CALLS = outbox.alias("calls")
