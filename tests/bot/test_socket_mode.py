@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -23,6 +23,8 @@ from tests.sandbox.people import Person, until
 HURRIED = LinkTiming(
     connect=1.0, heartbeat=1.0, shortest_back_off=0.05, longest_back_off=0.5, asleep=0.5, renew=600, overlap=1.0
 )
+# Where a slow machine must not be taken for a dead link.
+CALM = replace(HURRIED, connect=60.0, heartbeat=120.0)
 PATIENCE_S = 60.0
 
 
@@ -54,7 +56,8 @@ class Connected:
 
 
 @pytest_asyncio.fixture
-async def bot(database_url: str) -> AsyncIterator[Connected]:
+async def bot(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Connected]:
+    timing = getattr(request, "param", HURRIED)
     # Slack's repeats go on for longer than any of these faults lasts.
     async with (
         running(Options(time_scale=0.05, ack_seconds=0.5, seed=1)) as sandbox,
@@ -70,7 +73,7 @@ async def bot(database_url: str) -> AsyncIterator[Connected]:
         def count(what: str) -> None:
             happened[what] += 1
 
-        link = SocketMode(make_app(services, count), sandbox.env["SLACK_APP_TOKEN"], HURRIED, count)
+        link = SocketMode(make_app(services, count), sandbox.env["SLACK_APP_TOKEN"], timing, count)
         async with link.connected():
             connected = Connected(sandbox, services, link, happened, Person(http, sandbox.url, "U0ONCALL"))
             await connected.is_back()
@@ -110,12 +113,15 @@ async def test_it_comes_back_by_itself_and_every_event_is_stored_once(bot: Conne
     assert await bot.stored() == bot.posted
 
 
+@pytest.mark.parametrize("bot", [CALM], indirect=True, ids=["calm"])
 async def test_a_link_is_replaced_before_it_is_left(bot: Connected) -> None:
+    sockets = bot.sandbox.slack.sockets
+    sockets.timing = replace(sockets.timing, warning=120.0)
     problems: list[str | None] = []
     opened_before = bot.happened["opened"]
     await bot.riley.act("faults", slack={"disconnect_reason": "refresh_requested"})
     async with asyncio.timeout(PATIENCE_S):
-        while bot.happened["opened"] == opened_before or len(bot.sandbox.slack.sockets.links) != 1:
+        while bot.happened["opened"] == opened_before or len(sockets.links) != 1:
             problems.append(bot.link.problem)
             await asyncio.sleep(0.005)
     assert set(problems) <= {None}
@@ -137,7 +143,10 @@ async def test_what_is_switched_off_says_so_until_it_is_on_again(bot: Connected)
     await bot.is_back()
 
 
+@pytest.mark.parametrize("bot", [CALM], indirect=True, ids=["calm"])
 async def test_what_nobody_listens_to_is_acknowledged_and_counted(bot: Connected) -> None:
+    sockets = bot.sandbox.slack.sockets
+    sockets.timing = replace(sockets.timing, ack=60.0)
     body = {"type": "event_callback", "event_id": "Ev0STRANGE", "team_id": "T0SANDBOX", "event": {"type": "star_added"}}
-    assert await bot.sandbox.slack.sockets.send("events_api", body, accepts_response_payload=False) == {}
+    assert await sockets.send("events_api", body, accepts_response_payload=False) == {}
     assert bot.happened["unhandled"] == 1

@@ -30,6 +30,7 @@ class Point:
 # Each line is one kill; two points in it are work that goes on side by side. After each kill comes a restart, on which
 # the same incident goes on to the next line.
 BEFORE_THE_CLICK = {
+    "delivery received, not stored": [Point("INSERT", "deliveries")],
     "delivery stored, incident not": [Point("INSERT", "incidents")],
     "card posted, its place not stored; evidence collected, not stored": [
         Point("UPDATE", "cards", "NEW.ts <> ''"),
