@@ -414,6 +414,7 @@ async def test_what_was_approved_does_not_start_once_a_person_is_on_it(world: Se
 
     before = await look(world)
     await flow.execute(replace(world, executions=TakenMeanwhile(world.engine)), execution_id)
+    await flow.after_execution(world, execution_id)
     assert await look(world) == before
     assert await case.state() == ("escalated", "approved")
     ((state, started),) = await rows(world.engine, "SELECT state, started_at FROM executions")
