@@ -19,7 +19,7 @@ async def test_a_rejected_fix_is_not_carried_out_and_another_is_proposed_next_ti
     assert '"approve"' not in text_of(second)
 
 
-async def test_people_who_may_not_approve_are_told_so_privately(stage: Stage) -> None:
+async def test_people_who_may_not_approve_are_told_so_and_anybody_of_ours_may_merge_two_cards(stage: Stage) -> None:
     await stage.break_("release-crash-checkout")
     card = await stage.card("Waiting for approval", about="checkout")
     await stage.click(card, "approve", user=DEVELOPER)
@@ -30,6 +30,22 @@ async def test_people_who_may_not_approve_are_told_so_privately(stage: Stage) ->
     assert not writes(await stage.requests("k8s"))
     still = await stage.card("Waiting for approval", about="checkout")
     assert still["ts"] == card["ts"]
+    await stage.break_("stuck-pod-payments")
+    other = await stage.card("Waiting for approval", about="payments-api")
+    view = await choose(stage, other, "Split or merge…", user=DEVELOPER)
+    element = next(one["element"] for one in view["blocks"] if one.get("block_id") == "into")
+    option = next(one for one in element["options"] if "checkout" in one["text"]["text"])
+    values = {"into": {"into": {"type": "static_select", "selected_option": option}}}
+    await stage.do("submit", user=DEVELOPER, view_id=view["id"], values=values)
+    merged = await stage.card("Merged into incident 1", about="payments-api")
+    assert merged["ts"] == other["ts"]
+    assert "approve" not in text_of(merged)
+
+    async def linked() -> bool:
+        shown = "".join([text_of(one) for one in await stage.cards()])
+        return "|Merged into incident 1" in shown and "|Took in incident 2" in shown
+
+    await stage.until(linked, "both cards link each other")
 
 
 async def test_a_double_click_and_a_second_approver_change_nothing_more(stage: Stage) -> None:
