@@ -27,7 +27,7 @@ FINDS = timedelta(minutes=10)
 BEFORE = timedelta(minutes=1)
 EDIT_EVERY_S = 5.0
 # Sources whose start is the failure's own; a pod's is not, so the watch says itself what it found failing.
-_TELL_THE_START = frozenset({"alertmanager", "grafana"})
+_TELL_THE_START = frozenset({"alertmanager", "grafana", "argocd"})
 PREFIX = "baseline:"
 
 

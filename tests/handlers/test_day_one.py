@@ -18,6 +18,8 @@ from tests.handlers.office import jobs, rows, sandbox_policy
 from tests.handlers.test_regrouping import came
 from tests.rows import alert, ended
 
+SOURCES = ("alertmanager", "grafana", "argocd")
+
 
 def failing(name: str, at: datetime, **changes: Any) -> Alert:
     return alert(name, namespace=name, workload=name, owner=name, service=name, started_at=at, **changes)
@@ -34,7 +36,7 @@ async def summaries(services: Services) -> list[Any]:
 async def test_what_was_failing_is_one_message_and_a_person_may_have_a_card_for_it(services: Services) -> None:
     await baseline.arrive(services)
     before = services.now() - timedelta(hours=3)
-    old = [failing(name, before) for name in "abc"]
+    old = [failing(name, before, source=source) for name, source in zip("abc", SOURCES, strict=True)]
     watched = replace(failing("d", before), source="kubernetes", baseline=True)
     new = failing("e", services.now())
     await came(services, *old, watched, new)
