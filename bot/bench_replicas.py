@@ -50,11 +50,11 @@ async def measured(url: str, replicas: int, *, slow_ms: int) -> Figures:
                 await _check(http.post(f"{control}/faults", json={one: {"slow_ms": slow_ms} for one in SYSTEMS}))
             engine = open_engine(url)
             try:
-                before, began = _cpu_s(pids), time.monotonic()
+                before, began = cpu_s(pids), time.monotonic()
                 await asyncio.gather(*(_alert(http, env, ports[n % replicas], n) for n in range(INCIDENTS)))
                 await _until_decided(engine)
                 taken = time.monotonic() - began
-                used = _cpu_s(pids) - before
+                used = cpu_s(pids) - before
                 async with engine.connect() as db:
                     found = (await db.execute(FAULTS)).one()
             finally:
@@ -148,7 +148,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _cpu_s(pids: Sequence[int]) -> float:
+def cpu_s(pids: Sequence[int]) -> float:
     """User and system time of processes and their children; 0 where the kernel does not tell."""
     total = 0
     for pid in pids:
