@@ -27,6 +27,7 @@ from handlers.services import Services
 from knowledge.redaction import redact
 from knowledge.store.accepting import Accepting
 from knowledge.store.database import libpq_url, open_engine
+from remediation.policy_file import default_policy
 
 Figures = dict[str, Any]
 
@@ -43,7 +44,7 @@ BARE_TABLE = "CREATE TABLE IF NOT EXISTS bench_bare (id bigint GENERATED ALWAYS 
 def ours(url: str) -> web.Application:
     """The bot's own web application; nothing drains what it stores."""
     engine = open_engine(url)
-    parts = SimpleNamespace(engine=engine, accepting=Accepting(engine))
+    parts = SimpleNamespace(engine=engine, accepting=Accepting(engine), policy=default_policy())
 
     async def ready() -> dict[str, str | None]:
         return {}
