@@ -8,6 +8,10 @@ from knowledge.redaction.engine import redact
 from knowledge.redaction.judging import is_secret
 from knowledge.redaction.names import is_innocent, is_telling, kind_of
 
+# Short texts that held no secret: names and states come again with every alert. What held one is never kept.
+_harmless: set[str] = set()
+_MOST_KEPT, _LONGEST_KEPT = 8_192, 128
+
 
 def redact_value(value: Any) -> Any:
     """JSON with the secrets in its strings replaced; a value beside a telling key goes whole, names stay."""
@@ -43,9 +47,13 @@ def _telling(key: str) -> bool:
 
 
 def _redact_named(key: str, value: str, seen: dict[str, str]) -> str:
-    cleaned = seen.get(value)
+    cleaned = value if value in _harmless else seen.get(value)
     if cleaned is None:
         cleaned = seen[value] = redact(value)
+        if cleaned == value and len(value) <= _LONGEST_KEPT:
+            if len(_harmless) >= _MOST_KEPT:
+                _harmless.clear()
+            _harmless.add(value)
     if cleaned != value or not _telling(key):
         return cleaned
     name = key.encode("utf-8", "replace")
