@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 # As handlers.queued has them, and a test holds the two together: every command reads the settings, few need sources.
-QUEUEABLE = ("alertmanager", "grafana", "github", "argocd", "pagerduty", "kubernetes", "cloudwatch", "generic")
+QUEUEABLE = ("alertmanager", "grafana", "github", "argocd", "flux", "pagerduty", "kubernetes", "cloudwatch", "generic")
 Names = Annotated[tuple[str, ...], NoDecode]
 
 

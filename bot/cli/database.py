@@ -162,11 +162,12 @@ def retry_dead(
     as_json: JsonOption = False,
 ) -> None:
     """Give a dead job or delivery its attempts again."""
+    kind, identifier = dead_letters.read_number(number)
     try:
-        asyncio.run(with_url(lambda url: dead_letters.retry(url, number)))
+        asyncio.run(with_url(lambda url: dead_letters.retry(url, kind, identifier)))
     except NotFound as error:
         raise BadInput(str(error)) from None
-    kept: int | str = int(number) if number.isdecimal() else number
+    kept = f"{kind}{identifier}" if kind else identifier
     put({"retried": kept}) if as_json else plain.print(f"{number} will be tried again.")
 
 

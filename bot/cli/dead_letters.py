@@ -6,7 +6,7 @@ from datetime import datetime
 
 from bot.cli.opening import short_engine
 from bot.jobs import DurableJobs
-from knowledge.errors import NotFound
+from knowledge.errors import BadInput, NotFound
 from knowledge.store import deliveries, queued_jobs
 from knowledge.store.database import libpq_url
 
@@ -42,12 +42,16 @@ async def listed(url: str) -> list[DeadLetter]:
         ]
 
 
-async def retry(url: str, number: str) -> None:
-    """Raises NotFound where nothing dead has this number."""
+def read_number(number: str) -> tuple[str, int]:
+    """(kind: "", d or q; number of the row). Raises BadInput for what `dead list` never shows."""
     found = _NUMBER.fullmatch(number.strip().lower())
     if found is None:
-        raise NotFound(f"{number[:40]} is no number of a dead job or delivery; `codehealer dead list` shows them.")
-    kind, identifier = found[1], int(found[2])
+        raise BadInput(f"{number[:40]} is no number of a dead job or delivery; `codehealer dead list` shows them.")
+    return found[1], int(found[2])
+
+
+async def retry(url: str, kind: str, identifier: int) -> None:
+    """Raises NotFound where nothing dead has this number."""
     if not kind:
         await DurableJobs(libpq_url(url), {}).retry(identifier)
         return
@@ -55,4 +59,4 @@ async def retry(url: str, number: str) -> None:
         again = await (deliveries if kind == "d" else queued_jobs).retry(db, identifier)
     if not again:
         what = "delivery" if kind == "d" else "job"
-        raise NotFound(f"There is no dead {what} {number}; `codehealer dead list` shows them.")
+        raise NotFound(f"There is no dead {what} {kind}{identifier}; `codehealer dead list` shows them.")

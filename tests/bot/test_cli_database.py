@@ -95,7 +95,7 @@ def test_wrong_use_ends_with_two_and_says_what(command: Command, arguments: list
 
 
 def test_the_benches_are_named(command: Command) -> None:
-    assert "known are diagnosis, redaction, policy, approvals, storm" in command("bench", "nonsense").words
+    assert "known are diagnosis, redaction, policy, approvals, accept" in command("bench", "nonsense").words
 
 
 # --- migrate ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from knowledge.model import Alert, Diagnosis, Evidence, EvidenceKind, Incident, 
 from remediation import context, evidence, planning, recovery, targets
 from remediation.policy import Policy, load_policy
 from remediation.ports import Clients
-from remediation.remediators import REMEDIATORS
+from remediation.remediators import REMEDIATORS, adopt
 from tests.remediation.site import POLICY, sandbox_clients
 from tests.sandbox.world_fixtures import Running, running_world
 
@@ -166,7 +166,10 @@ async def live_world(folder: Path, scale: float = SCALE) -> AsyncIterator[LiveWo
     """One world for many scenarios, with the clients that the bot itself uses."""
     async with running_world(scale) as running, httpx.AsyncClient() as http:
         clients = sandbox_clients(running.url, running.tokens, http, folder)
-        yield LiveWorld(running, clients, load_policy(POLICY))
+        policy = load_policy(POLICY)
+        adopt(policy.workflows)
+        yield LiveWorld(running, clients, policy)
+        adopt(())
         for client in (clients.cluster, clients.code_host, clients.argocd):
             assert client is not None
             await client.aclose()
