@@ -22,6 +22,11 @@ NOT_INSTALLED = (
     "The database server has no pgvector. Install it there (Debian and Ubuntu: postgresql-{version}-pgvector; "
     "elsewhere see github.com/pgvector/pgvector), then start again."
 )
+NEWER = (
+    "The database's tables are of another version of CodeHealer (revision {revision}), most likely a newer one. Run "
+    "that version, or with it `codehealer migrate --down --to REVISION`, or set DATABASE_URL or CODEHEALER_DATA_DIR to "
+    "another place."
+)
 # Older ones are not tried.
 OLDEST_POSTGRES = 15
 # Any constant: replicas that start together migrate one after the other.
@@ -41,7 +46,8 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
 
     Raises:
-        SettingsError: the database cannot be reached, refuses the vector extension, or there is no such revision.
+        SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version, or there is
+            no such revision.
     """
     script = ScriptDirectory.from_config(_config())
     known = {revision.revision for revision in script.walk_revisions()}
@@ -57,6 +63,8 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
             before = MigrationContext.configure(connection).get_current_revision()
             if to == "-1" and before is None:
                 return []
+            if before is not None and before not in known:
+                raise SettingsError(NEWER.format(revision=before))
             (command.downgrade if down else command.upgrade)(_config(connection), to)
             after = MigrationContext.configure(connection).get_current_revision()
             return _between(script, before, after)

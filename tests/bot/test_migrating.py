@@ -50,6 +50,17 @@ def test_going_down_by_one_ends_where_nothing_is_left(empty_database_url: str) -
     assert migrate(empty_database_url) == REVISIONS
 
 
+def test_tables_of_a_newer_version_are_left_alone_and_named(empty_database_url: str) -> None:
+    migrate(empty_database_url)
+    engine = sa.create_engine(empty_database_url)
+    with engine.begin() as db:
+        db.execute(sa.text("UPDATE alembic_version SET version_num = '9999_tomorrow'"))
+    engine.dispose()
+    with pytest.raises(SettingsError, match=r"9999_tomorrow.*newer"):
+        migrate(empty_database_url)
+    assert one_column(empty_database_url, "SELECT version_num FROM alembic_version") == ["9999_tomorrow"]
+
+
 async def test_replicas_that_start_together_migrate_one_after_the_other(empty_database_url: str) -> None:
     applied = await asyncio.gather(*(asyncio.to_thread(migrate, empty_database_url) for _ in range(4)))
     assert sorted(applied) == [[], [], [], REVISIONS]
