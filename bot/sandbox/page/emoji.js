@@ -8,7 +8,7 @@ large_yellow_circle 🟡|yellow_circle 🟡|large_orange_circle 🟠|large_blue_
 no_entry ⛔|no_entry_sign 🚫|memo 📝|pencil 📝|bulb 💡|link 🔗|zzz 💤|fire 🔥|boom 💥|collision 💥|bell 🔔|no_bell 🔕|lock 🔒|unlock 🔓|key 🔑
 rocket 🚀|tada 🎉|sparkles ✨|star ⭐|heart ❤️|heavy_heart_exclamation ❣️|question ❓|grey_question ❔|exclamation ❗|heavy_exclamation_mark ❗
 bangbang ‼️|speech_balloon 💬|thought_balloon 💭|robot_face 🤖|robot 🤖|bug 🐛|ambulance 🚑|pill 💊|stethoscope 🩺|adhesive_bandage 🩹
-hospital 🏥|package 📦|whale 🐳|cloud ☁️|chart_with_upwards_trend 📈|chart_with_downwards_trend 📉|bar_chart 📊|clipboard 📋|calendar 📆|date 📅
+hospital 🏥|package 📦|whale 🐳|cloud ☁️|lightning 🌩️|chart_with_upwards_trend 📈|chart_with_downwards_trend 📉|bar_chart 📊|clipboard 📋|calendar 📆|date 📅
 clock1 🕐|clock3 🕒|alarm_clock ⏰|stopwatch ⏱️|timer_clock ⏲️|snooze 💤|pushpin 📌|round_pushpin 📍|paperclip 📎|page_facing_up 📄|scroll 📜
 books 📚|book 📖|bookmark 🔖|label 🏷️|file_folder 📁|open_file_folder 📂|wastebasket 🗑️|shield 🛡️|construction 🚧|vertical_traffic_light 🚦
 octagonal_sign 🛑|stop_sign 🛑|raised_hand ✋|raising_hand 🙋|hand ✋|wave 👋|pray 🙏|clap 👏|raised_hands 🙌|muscle 💪|point_right 👉|point_left 👈|point_up ☝️

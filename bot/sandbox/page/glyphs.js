@@ -79,6 +79,7 @@ const DRAWINGS = {
   pause_button: [tile("blue"), line("white wide", "M9.5 8v8M14.5 8v8")],
   stethoscope: [line("blue", "M5 3.5v5a4.5 4.5 0 0 0 9 0v-5M9.5 13v3a4.5 4.5 0 0 0 9 0v-2.5"), ring("blue", 18.5, 11.5, 1.9)],
   adhesive_bandage: [["gf orange", "rect", { x: 2, y: 8, width: 20, height: 8, rx: 4, transform: "rotate(-40 12 12)" }], disc("white", 12, 12, 1.6)],
+  lightning: [solid("soft", "M6.5 13.5a4 4 0 0 1 .3-8 5 5 0 0 1 9.4 1.2 3.5 3.5 0 0 1 .8 6.8z"), solid("warn", "M12.5 12 9 17h2.6L10.5 21.5 15 15.5h-2.7l1.4-3.5z")],
   boom: [solid("orange", "M12 2l2.3 5.5L19.5 5l-1.7 5.3L22.5 12l-4.7 2.3 1.7 4.7-5.2-1.5L12 22l-2.3-4.5L4.5 19l1.7-4.7L1.5 12l4.7-1.7L4.5 5l5.2 2.5z")],
 };
 
