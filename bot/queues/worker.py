@@ -41,10 +41,18 @@ class QueuedJobs:
         self._patience_s = patience_s
 
     async def enqueue(
-        self, connection: Any, stage: str, *, lock: str, delay_s: float = 0.0, once: str | None = None, **arguments: Any
+        self,
+        connection: Any,
+        stage: str,
+        *,
+        lock: str,
+        delay_s: float = 0.0,
+        once: str | None = None,
+        head_start_s: int = 0,
+        **arguments: Any,
     ) -> None:
         """See `knowledge.ports.Jobs`."""
-        order = Order(stage, lock, once, delay_s, arguments, HEAD_START_S.get(stage, 0))
+        order = Order(stage, lock, once, delay_s, arguments, head_start_s or HEAD_START_S.get(stage, 0))
         await self._queue.put(connection, order)
 
     async def run(self, stop: asyncio.Event, *, sole: bool = False) -> None:  # noqa: ARG002  a lease says who is dead
