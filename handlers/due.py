@@ -36,7 +36,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
         incident = await incidents.get(db, approval.incident_id)
         planned = await decisions.planned_of(db, approval)
         answer = await answers.latest_diagnosis(db, approval.incident_id, final=True)
-        firing = await incidents.still_firing(db, approval.incident_id)
+        firing = await flow.signal_of(db, services, incident) if incident else None
     if incident is None or planned is None or planned.plan.action is None or answer is None:
         return
     action = planned.plan.action

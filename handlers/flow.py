@@ -713,7 +713,7 @@ async def verify(services: Services, execution_id: int) -> None:
     async with services.engine.connect() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id) if current else None
-        firing = await incidents.still_firing(db, incident.id) if incident else None
+        firing = await signal_of(db, services, incident) if incident else None
         known = await executions.latest_verification(db, execution_id)
     if current is None or incident is None or incident.state is not S.VERIFYING:
         return
@@ -752,19 +752,23 @@ async def _look_at_effect(
         current,
         services.clients,
         now=services.now(),
-        signal_firing=_signal(services, incident, firing),
+        signal_firing=firing,
         policy=services.policy,
         resolves_after_s=source.resolves_after_s if source else 0,
         new_failures=new,
     )
 
 
-def _signal(services: Services, incident: Incident, firing: bool | None) -> bool | None:
-    """What the incident's own signal says, None where it says nothing."""
+async def signal_of(db: AsyncConnection, services: Services, incident: Incident) -> bool | None:
+    """Whether the incident's alerts still fire, None where nobody says so.
+
+    Where we resolve others' incidents in PagerDuty they say nothing, whoever was first to tell of the failure: each
+    stands until somebody ends it, which is what we do once the fix is verified.
+    """
+    ours_to_end = ("pagerduty",) if services.clients.pager_incidents is not None else ()
+    firing = await incidents.still_firing(db, incident.id, apart_from=ours_to_end)
     if firing is None and incident.source == "kubernetes":
         return False  # the watch's own signal is the state of the pods, which is looked at anyway
-    if incident.source == "pagerduty" and services.clients.pager_incidents is not None:
-        return None  # an incident there stands until somebody ends it, which is what we do once the fix is verified
     return firing
 
 

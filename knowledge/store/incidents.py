@@ -262,21 +262,24 @@ _FIRING = (
     .where(
         alerts.c.incident_id == any_(bindparam("ids", type_=ARRAY(BigInteger))),
         alerts.c.status == AlertStatus.FIRING,
-        alerts.c.source.in_(TELL_THE_END),
+        alerts.c.source == any_(bindparam("sources", type_=ARRAY(Text))),
     )
     .group_by(alerts.c.incident_id)
 )
 
 
-async def firing(db: AsyncConnection, incident_ids: Sequence[int]) -> Mapping[int, bool]:
+async def firing(
+    db: AsyncConnection, incident_ids: Sequence[int], *, apart_from: Sequence[str] = ()
+) -> Mapping[int, bool]:
     """For each incident with alerts of sources that tell the end, whether one of them has not ended."""
-    rows = await db.execute(_FIRING, {"ids": list(incident_ids)})
+    sources = [one for one in TELL_THE_END if one not in apart_from]
+    rows = await db.execute(_FIRING, {"ids": list(incident_ids), "sources": sources})
     return {row.incident_id: row.firing for row in rows}
 
 
-async def still_firing(db: AsyncConnection, incident_id: int) -> bool | None:
+async def still_firing(db: AsyncConnection, incident_id: int, *, apart_from: Sequence[str] = ()) -> bool | None:
     """Whether an alert of a source that tells the end has not ended; None when the incident has no such alert."""
-    return (await firing(db, [incident_id])).get(incident_id)
+    return (await firing(db, [incident_id], apart_from=apart_from)).get(incident_id)
 
 
 async def began_near(db: AsyncConnection, target: Target, *, since: datetime, apart_from: int) -> Sequence[str]:

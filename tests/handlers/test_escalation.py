@@ -1,8 +1,10 @@
 """The page that calls the on-call person: with everything that is known, and in step with the incident."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import httpx
+import pytest
 
 from bot.sandbox.server import Sandbox
 from handlers import flow
@@ -12,7 +14,8 @@ from knowledge.store import executions, incidents
 from remediation.pager import PagerDuty
 from remediation.pager_incidents import PagerDutyIncidents
 from remediation.ports import Clients
-from tests.rows import S, an_execution, an_incident
+from tests.rows import S, an_execution, an_incident, ended
+from tests.rows import alert as row
 
 
 async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incident(
@@ -71,3 +74,21 @@ async def test_an_incident_that_others_opened_in_pagerduty_is_acknowledged_and_e
                 await flow.stand_down(paging, incident.id)
     assert (theirs["status"], other["status"]) == ("resolved", "acknowledged")
     assert len(theirs["notes"]) == 2
+
+
+@pytest.mark.parametrize("first", ["pagerduty", "alertmanager"])
+async def test_a_page_that_we_end_ourselves_says_nothing_of_the_fix_and_the_alert_beside_it_does(
+    services: Services, first: str
+) -> None:
+    """Whichever of the two opened the incident."""
+    page = row("Down", source="pagerduty", labels={"incident_id": "PXYZ"})
+    fired = row("Down", source="alertmanager")
+    paging: list[Any] = [replace(services, clients=Clients(pager_incidents=cast(Any, object()))), services]
+    async with services.engine.begin() as db:
+        incident = await incidents.open_incident(db, page if first == "pagerduty" else fired, channel="C0DEPLOY")
+        await incidents.add_alert(db, page, incident.id)
+        assert [await flow.signal_of(db, one, incident) for one in paging] == [None, True]
+        await incidents.add_alert(db, fired, incident.id)
+        assert [await flow.signal_of(db, one, incident) for one in paging] == [True, True]
+        await incidents.add_alert(db, ended(fired), incident.id)
+        assert [await flow.signal_of(db, one, incident) for one in paging] == [False, True]
