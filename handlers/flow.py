@@ -360,7 +360,8 @@ async def diagnose(services: Services, incident_id: int) -> None:
         plan = replace(plan, seen=sighting.seen_of(seen, plan.action.target))
     async with services.engine.begin() as db:
         current = await incidents.get(db, incident_id, lock=True)
-        if current is None or current.state is not S.DIAGNOSING:
+        # Without the target that was looked at, a part was split off, and what is left is looked at anew.
+        if current is None or current.state is not S.DIAGNOSING or current.target != incident.target:
             return
         decided = await facts.decide(db, services, current, answer, plan, precedents)
         diagnosis_id = await answers.add_diagnosis(db, incident_id, answer, precedents)

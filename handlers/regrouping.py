@@ -30,6 +30,8 @@ S = IncidentState
 LINK_TRIES, LINK_EVERY_S = 20, 3.0
 # Where an answer is given that the split may have made wrong.
 _ANSWERED = frozenset({S.WAITING, S.PROPOSED, S.BLOCKED})
+# What an incident says of where it is, by which its target is looked up; and how bad it is.
+_PLACE = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "commit", "severity")
 
 
 # --- pure: what an incident consists of -------------------------------------------------------------------------------
@@ -68,6 +70,24 @@ def parts_of(alerts: Sequence[Alert]) -> list[Part]:
                 for own, some in names[workload].items()
             ]
     return found
+
+
+def place_of(incident: Incident, alerts: Sequence[Alert]) -> dict[str, Any]:
+    """What is to change of an incident of which these alerts are left; {} where it is about them already.
+
+    Its target is looked up by it, and must not be that of what has left.
+    """
+    said = [one for one in alerts if one.trusted] or alerts
+    first = next((one for one in said if one.status is AlertStatus.FIRING), said[0])
+    known = [{name: getattr(one, name) for name in _PLACE} for one in (first, *said)]
+    for one, fields in zip((first, *said), known, strict=True):
+        fields["workload"] = one.owner or one.workload
+    place = {name: next((fields[name] for fields in known if fields[name]), "") for name in _PLACE}
+    same = all(getattr(incident, name) == value for name, value in place.items() if name != "severity")
+    if same and any(one.identity == incident.identity for one in alerts):
+        return {}
+    trusted = any(one.trusted for one in alerts)
+    return {**place, "identity": first.identity, "title": first.title, "trusted": trusted, "target": None}
 
 
 # --- the form and the click -------------------------------------------------------------------------------------------
@@ -207,16 +227,19 @@ async def _split(db: AsyncConnection, services: Services, old: Incident, part: s
     await grouping.link(db, new.id, grouping.FROM, str(old.id), by=by)
     await audit.record(db, "incident.split", actor=by, incident_id=old.id, into=new.id, part=workload_name(firing[-1]))
     await audit.record(db, "incident.opened", actor=by, incident_id=new.id, source=new.source, identity=new.identity)
-    await _show_both(db, services, old.id, new, by=by)
+    await _show_both(db, services, old.id, new, [one.alert for one in staying], by=by)
     return True
 
 
-async def _show_both(db: AsyncConnection, services: Services, old_id: int, new: Incident, *, by: str) -> None:
+async def _show_both(
+    db: AsyncConnection, services: Services, old_id: int, new: Incident, staying: Sequence[Alert], *, by: str
+) -> None:
     current = await incidents.get(db, old_id)
-    if current and current.state in _ANSWERED:
+    place = place_of(current, staying) if current else {}
+    if current and (place or current.state in _ANSWERED):
         # The answer rested on alerts that are not its own any more.
         await approvals.withdraw_open(db, old_id, f"a part of it is incident {new.id} now", by=by)
-        current = await incidents.move(db, current, S.DIAGNOSING) or current
+        current = await incidents.move(db, current, S.DIAGNOSING, **place) or current
         await _enqueue(db, services, "gather_evidence", old_id)
     if current:
         await cards.show(db, services, current)

@@ -12,6 +12,7 @@ from handlers.services import Services
 from handlers.view import card_view, render
 from knowledge.model import Alert, Incident, IncidentState
 from knowledge.store import answers, approvals, incidents
+from remediation.targets import hints_of
 from tests.handlers.office import jobs, rows
 from tests.rows import NOW, TARGET, alert, an_approval, diagnosis, ended
 
@@ -209,3 +210,22 @@ async def test_an_open_incident_that_reads_the_same_is_named_in_the_thread_and_j
     assert [row.incident_id for row in said] == [2]
     assert "may belong to incident 1" in said[0].payload["text"]
     assert [(await incident(services, number)).alert_count for number in (1, 2, 3)] == [1, 1, 1]
+
+
+async def test_what_is_left_after_a_split_is_about_itself(services: Services) -> None:
+    """It was opened by what has left; its next fix must not be for that."""
+    shared = {"depends_on": "pay-db"}
+    one = replace(CRASH, title="Slow", identity="a", fingerprint="a", labels=shared, repository="acme/it", run_id="7")
+    other = replace(CART, identity="b", fingerprint="b", labels=shared)
+    await came(services, one, other)
+    asked = await waits(services, 1)
+    part = next(it for it in regrouping.parts_of([one, other]) if it.name == "shop/checkout")
+    await chosen(services, 1, part=part.id)
+    old, new = await incident(services, 1), await incident(services, 2)
+    assert (hints_of(new).workload, hints_of(new).run_id) == ("checkout", "7")
+    assert (hints_of(old).workload, hints_of(old).run_id, hints_of(old).service) == ("cart", "", "cart")
+    assert (old.identity, old.title, old.target, old.state) == ("b", "CartSlow", None, "diagnosing")
+    assert (await approval_of(services, asked)).state == "withdrawn"
+    assert {("gather_evidence", number) for number in (1, 2)} <= {
+        (stage, arguments["incident_id"]) for stage, arguments in await jobs(services.engine)
+    }
