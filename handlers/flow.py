@@ -654,8 +654,11 @@ async def after_execution(services: Services, execution_id: int) -> None:
         if current.state is not ExecutionState.ACTED:
             if current.state is ExecutionState.FAILED:
                 await _trust_no_more(db, services, incident)
-            # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
             why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
+            if incident.by_hand and why == executions.not_started(incident.by_hand):
+                await _leave_to_whom_it_is(db, services, incident)
+                return
+            # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.
             await _give_up(db, services, incident, by_hand="" if why.startswith(facts.HELD_BACK) else why)
         elif current.started_at is None:
             # By the row: the policy may have been read anew since, and what only pretended was never started.
@@ -691,6 +694,14 @@ async def _only_pretended(db: AsyncConnection, services: Services, incident: Inc
     if moved:
         await cards.show(db, services, moved)
         await cards.progress(db, services, moved, current)
+
+
+async def _leave_to_whom_it_is(db: AsyncConnection, services: Services, incident: Incident) -> None:
+    """Somebody took over before it could start: nobody else is called."""
+    moved = await incidents.move(db, incident, S.ESCALATED)
+    if moved:
+        await cards.show(db, services, moved)
+        await enqueue(db, services, "learn", incident.id)
 
 
 async def _give_up(db: AsyncConnection, services: Services, incident: Incident, *, by_hand: str = "") -> None:

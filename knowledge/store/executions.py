@@ -183,6 +183,11 @@ async def start(db: AsyncConnection, execution_id: int, *, fencing_token: int, s
     return started.scalar_one_or_none() is not None
 
 
+def not_started(why: str) -> str:
+    """What an execution that was held back says of itself."""
+    return f"Not started: {why}."
+
+
 async def hold_back(db: AsyncConnection, incident_id: int, why: str) -> list[int]:
     """Refuse what is queued for an incident, in the transaction that says why; the executions that it met in time.
 
@@ -194,7 +199,7 @@ async def hold_back(db: AsyncConnection, incident_id: int, why: str) -> list[int
         .where(executions.c.incident_id == incident_id, executions.c.state == ExecutionState.QUEUED)
         .values(
             state=ExecutionState.REFUSED,
-            outcome=to_json(Outcome(ok=False, changed=False, detail=f"Not started: {why}.")),
+            outcome=to_json(Outcome(ok=False, changed=False, detail=not_started(why))),
             finished_at=func.now(),
         )
         .returning(executions.c.id)

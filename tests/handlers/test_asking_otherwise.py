@@ -419,6 +419,8 @@ async def test_what_was_approved_does_not_start_once_a_person_is_on_it(world: Se
     assert await case.state() == ("escalated", "approved")
     ((state, started),) = await rows(world.engine, "SELECT state, started_at FROM executions")
     assert (state, started) == ("refused", None)
+    assert "page" not in await case.stages(), "somebody is on it"
+    assert not await rows(world.engine, "SELECT 1 FROM outbox WHERE key LIKE 'call:%'")
     async with world.engine.connect() as db:
         incident = await incidents.get(db, case.incident_id)
         assert incident is not None
