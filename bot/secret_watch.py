@@ -17,6 +17,9 @@ from knowledge.errors import SettingsError
 
 log = structlog.get_logger(__name__)
 
+# Longer than it takes to write a file: one that is just being written is read half, or empty.
+SETTLES_S = 1.0
+MOST_LOOKS = 5
 NEED_A_RESTART = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_USER_TOKEN")
 
 
@@ -45,7 +48,7 @@ class SecretWatch:
     async def look(self) -> None:
         """Obey the secrets as they are now; where they cannot be read, those in force stay."""
         try:
-            found = await asyncio.to_thread(load_settings)
+            found = await self._read()
             changed = _changed(_secrets(self.settings), _secrets(found))
             if changed:
                 self.renew(found)
@@ -63,6 +66,17 @@ class SecretWatch:
             log.info("secrets_read", changed=changed)
         if waiting := [name for name in changed if name in NEED_A_RESTART]:
             log.warning("restart_needed", changed=waiting)
+
+    async def _read(self) -> Settings:
+        """What has changed is believed when it is read a second time. Raises SettingsError."""
+        before = self.settings
+        for _ in range(MOST_LOOKS):
+            found = await asyncio.to_thread(load_settings)
+            if _secrets(found) in (_secrets(before), _secrets(self.settings)):
+                return found
+            before = found
+            await asyncio.sleep(SETTLES_S)
+        raise SettingsError("They were different at each look. Write the file beside it, and move it there.")
 
     def lines(self) -> list[str]:
         """For people who ask for the status; nothing while all is well."""

@@ -397,6 +397,8 @@ def _read(overrides: Mapping[str, object]) -> Settings:
         raise SettingsError(f"{name} {what}. Correct it in the environment or in .env.") from None
     except UnicodeDecodeError:
         raise SettingsError("The file .env is not UTF-8. Save it as UTF-8 text.") from None
+    except OSError as error:
+        raise SettingsError(f"The file .env cannot be read ({type(error).__name__}). Check its permissions.") from None
 
 
 def _from_files() -> dict[str, object]:

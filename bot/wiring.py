@@ -210,15 +210,22 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             health.checks["SQS"] = lambda: received.problem
 
         def renew(again: Settings) -> None:
-            services.clients = replace(services.clients, **clients_with_tokens(again, http))
-            services.answerers = make_answerers(again, http, embedder, cache)
-            renewed = make_hosted_embedder(again, http)
-            services.hosted_embedder = CachedEmbedder(renewed, cache) if renewed else None
-            services.reranker = make_reranker(again, http)
+            renew_clients(services, again, http, embedder, cache)
 
         yield Program(
             services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, intake, jobs_wake
         )
+
+
+def renew_clients(
+    services: Services, again: Settings, http: httpx.AsyncClient, embedder: Embedder, cache: Cache
+) -> None:
+    """Make anew what has a token. Raises SettingsError, and then all of it is as it was."""
+    clients = replace(services.clients, **clients_with_tokens(again, http))
+    answerers = make_answerers(again, http, embedder, cache)
+    hosted, reranker = make_hosted_embedder(again, http), make_reranker(again, http)
+    services.clients, services.answerers, services.reranker = clients, answerers, reranker
+    services.hosted_embedder = CachedEmbedder(hosted, cache) if hosted else None
 
 
 def thread_rules(settings: Settings) -> ThreadRules:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -16,11 +17,12 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from bot.secret_watch import SecretWatch
-from bot.settings import load_settings
-from bot.wiring import webhook_secrets
+from bot.settings import Settings, load_settings
+from bot.wiring import renew_clients, webhook_secrets
 from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws import AwsClient, CredentialChain, region_of
 from remediation.aws.signing import Keys, signed_headers
+from remediation.ports import Clients
 from remediation.secret_sources import AwsSecret, SecretSource, new_value
 from tests.aws import ACCESS, PACKAGES
 
@@ -139,7 +141,10 @@ def test_settings_come_out_of_a_secret_and_out_of_references(
         load_settings()
 
 
-async def test_what_is_rotated_is_in_force_without_a_restart_and_a_mistake_changes_nothing(tmp_path: Path) -> None:
+async def test_what_is_rotated_is_in_force_without_a_restart_and_a_mistake_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.secret_watch.SETTLES_S", 0)
     file = tmp_path / ".env"
     file.write_text("GITHUB_TOKEN=one\nCODEHEALER_WEBHOOK_TOKEN_GRAFANA=one\nSLACK_BOT_TOKEN=xoxb-1\n")
     settings = load_settings()
@@ -160,6 +165,47 @@ async def test_what_is_rotated_is_in_force_without_a_restart_and_a_mistake_chang
     await watch.look()
     assert (renewed, secrets) == (["two"], {"grafana": ("one", "two")})
     assert "CODEHEALER_HTTP_PORT" in watch.lines()[0]
+    file.unlink()
+    file.symlink_to("/proc/self/mem")  # which not even root reads from its beginning
+    await watch.look()
+    assert secrets == {"grafana": ("one", "two")}
+    assert "cannot be read" in watch.lines()[0]
+
+
+async def test_a_file_that_is_read_while_it_is_written_takes_no_secret_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.secret_watch.SETTLES_S", 0)
+    file = tmp_path / ".env"
+    one, two = ({"grafana": (word,)} for word in ("one", "two"))
+    file.write_text("CODEHEALER_WEBHOOK_TOKEN_GRAFANA=one\n")
+    settings = load_settings()
+    secrets = webhook_secrets(settings, settings.source_tokens)
+    seen: list[Any] = []
+    watch = SecretWatch(settings, secrets, lambda found: seen.append(webhook_secrets(found, found.source_tokens)))
+
+    def written_while_read() -> Settings:
+        found = load_settings()
+        file.write_text("CODEHEALER_WEBHOOK_TOKEN_GRAFANA=two\n")
+        return found
+
+    monkeypatch.setattr("bot.secret_watch.load_settings", written_while_read)
+    file.write_text("")
+    assert secrets == one
+    await watch.look()
+    assert (seen, secrets) == ([two], two)
+    monkeypatch.setattr("bot.secret_watch.load_settings", load_settings)
+    file.write_text("")
+    await watch.look()
+    assert secrets == {}, "what is taken away is gone"
+
+
+async def test_clients_are_made_anew_all_or_none(http: httpx.AsyncClient) -> None:
+    services: Any = SimpleNamespace(clients=Clients(), answerers=("old",), hosted_embedder=None, reranker=None)
+    rotated: dict[str, Any] = {"GITHUB_TOKEN": "two", "CODEHEALER_EMBEDDING_MODEL": "a-model"}
+    with pytest.raises(SettingsError, match="NVIDIA_API_KEY"):
+        renew_clients(services, load_settings(**rotated), http, cast(Any, None), cast(Any, None))
+    assert (services.clients, services.answerers) == (Clients(), ("old",))
 
 
 async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncClient, tmp_path: Path) -> None:
