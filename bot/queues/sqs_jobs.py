@@ -5,6 +5,7 @@ has to win the row's lease, so nothing that is written into the queue by others 
 """
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.jobs import PASSING_ATTEMPTS, DeadJob
 from bot.queues.memory import KILLED
 from bot.queues.ports import Claim, Order
-from knowledge.errors import NotFound
+from knowledge.errors import CodeHealerError, NotFound
 from knowledge.store import queued_jobs
 from remediation.aws.sqs import MOST, Received, SqsQueue
 
@@ -86,7 +87,9 @@ class SqsJobQueue:
         async with self._engine.begin() as db:
             ours = await queued_jobs.extend(db, claim.id, claim.token, lease_s=self.lease_s)
         if ours:
-            await self._sqs.hide(claim.ticket, max(1, round(self.lease_s)))
+            # The row is the job: a ticket that comes back meanwhile finds it taken, and SQS may be away for a while.
+            with contextlib.suppress(CodeHealerError):
+                await self._sqs.hide(claim.ticket, max(1, round(self.lease_s)))
         return ours
 
     async def done(self, claim: Claim) -> bool:

@@ -168,8 +168,8 @@ async def _from_machine(chain: CredentialChain) -> Keys | None:
         return None  # not a machine of Amazon's, or one without a role
     headers = {"X-aws-ec2-metadata-token": token}
     roles = f"{base}/latest/meta-data/iam/security-credentials/"
-    role = (await ask("GET", roles, headers=headers)).strip().splitlines()[0]
-    return _temporary(await ask("GET", f"{roles}{role}", headers=headers))
+    named = (await ask("GET", roles, headers=headers)).split()
+    return _temporary(await ask("GET", f"{roles}{named[0]}", headers=headers)) if named else None
 
 
 async def _file_text(path: str) -> str:

@@ -215,6 +215,7 @@ async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncC
 
     soon = "2099-01-01T00:00:00Z"
     asked: list[Any] = []
+    named_roles = ["role"]
 
     async def container(request: web.Request) -> web.Response:
         asked.append(request.headers.get("Authorization"))
@@ -225,7 +226,7 @@ async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncC
 
     async def roles(request: web.Request) -> web.Response:
         asked.append(request.headers.get("X-aws-ec2-metadata-token"))
-        return web.Response(text="role")
+        return web.Response(text="".join(named_roles))
 
     async def sts(request: web.Request) -> web.Response:
         asked.append((await request.post())["WebIdentityToken"])
@@ -257,6 +258,9 @@ async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncC
         assert (await keys(**named, AWS_SHARED_CREDENTIALS_FILE=str(file))).access_key == "W"
         assert (await keys(**ACCESS, **named)).access_key == ACCESS["AWS_ACCESS_KEY_ID"]
         assert asked == ["session", None, "bearer", "signed by the cluster"]
+        named_roles.clear()
+        with pytest.raises(SettingsError, match="No AWS credentials were found"):
+            await keys(**machine)
         with pytest.raises(SettingsError, match="neither https nor on this machine"):
             await keys(AWS_CONTAINER_CREDENTIALS_FULL_URI="http://192.0.2.1/creds")
     finally:

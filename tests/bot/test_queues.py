@@ -280,6 +280,21 @@ async def test_a_long_job_keeps_its_lease_and_a_stop_puts_it_back(engine: AsyncE
     assert await jobs.pending() == 1
 
 
+async def test_a_job_keeps_its_lease_while_the_queue_is_away(engine: AsyncEngine) -> None:
+    class Away(SqsQueue):
+        async def hide(self, message: Received, seconds: int) -> None:  # noqa: ARG002
+            raise Unavailable("no answer")
+
+    queue = SqsJobQueue(engine, Away(cast(Any, None), "none"))
+    async with engine.begin() as db:
+        await queue.put(db, Order("note", "l", None, 0, {}))
+    ((number,),) = await rows(engine, "SELECT id FROM queued_jobs")
+    assert queue.offer(Received("m", "r", json.dumps({"codehealer_job": number}), 1, {}))
+    claim = await queue.claim(DEADLINE_S)
+    assert claim is not None
+    assert await queue.extend(claim)
+
+
 async def test_tickets_that_are_doubled_made_up_or_lost_change_nothing(
     engine: AsyncEngine, http: httpx.AsyncClient, aws: dict[str, str]
 ) -> None:
