@@ -44,7 +44,9 @@ async def take(services: Services, click: Mapping[str, Any]) -> None:
         if refusal:
             await _tell(db, click, refusal)
             return
-        moved = await hand_over(db, services, incident, why=ON_IT, by=person.id, assigned_to=person.id)
+        before = f"<@{incident.assigned_to}>" if incident.assigned_to else incident.by_hand
+        why = f"{ON_IT}, after {before}" if before else ON_IT
+        moved = await hand_over(db, services, incident, why=why, by=person.id, assigned_to=person.id)
         if moved:
             await services.jobs.enqueue(
                 db, "acknowledge", lock=f"incident:{incident.id}", once=f"acknowledge:{incident.id}",
@@ -65,7 +67,9 @@ async def give_back(services: Services, click: Mapping[str, Any]) -> None:
             return
         if not incident.assigned_to:
             return  # the same click, delivered again
-        refusal = check_giving_back(person, incident.assigned_to, services.policy, incident.target)
+        refusal = check_giving_back(
+            person, incident.assigned_to, services.policy, incident.target, alone=incident.by_hand == ON_IT
+        )
         if refusal:
             await _tell(db, click, refusal)
             return

@@ -159,15 +159,22 @@ def check_taking(user: Person) -> str:
     return _nobody_we_know(user).replace("decide", "take this over")
 
 
-def check_giving_back(user: Person, assigned_to: str, policy: Policy, target: Target | None) -> str:
-    """ "" when the person may let the bot work again on what somebody took over: that person, or an approver there."""
+def check_giving_back(
+    user: Person, assigned_to: str, policy: Policy, target: Target | None, *, alone: bool = True
+) -> str:  # fmt: skip
+    """ "" when the person may let the bot work again on what somebody took over: that person, or an approver there.
+
+    Not `alone` is whoever took it out of somebody else's hands, whose word is not theirs to take back.
+    """
     refusal = _nobody_we_know(user).replace("decide", "hand this back")
-    if refusal or user.id == assigned_to:
+    if refusal or (user.id == assigned_to and alone):
         return refusal
     lists = lists_in_force(policy, environment_of(policy, target.environment if target else "prod")[1], "")
     of_person = {user.id, *user.groups, *user.channels}
     if all(of_person & set(ids(one)) for one in lists):
         return ""
+    if user.id == assigned_to:
+        return "It was in other hands before yours, so those who approve fixes here hand it back."
     return f"<@{assigned_to}> is on it, and hands it back; so may those who approve fixes here."
 
 

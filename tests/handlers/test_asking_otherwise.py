@@ -442,6 +442,23 @@ async def test_who_is_on_it_hands_it_back_and_it_is_looked_at_anew(world: Servic
     assert len(await told(world.engine)) == 2
 
 
+async def test_what_was_in_other_hands_is_handed_back_by_an_approver(world: Services) -> None:
+    """Anybody may take: taking and handing back must not undo a colleague's word, or the pager's."""
+    case = await asked(world)
+    async with world.engine.begin() as db:
+        await flow.on_alert(db, world, acknowledged(taking.pager_key(case.incident_id)))
+    await case.take("U0DEV")
+    await case.give_back("U0DEV")
+    incident = await case.incident()
+    assert (incident.state, incident.assigned_to) == ("escalated", "U0DEV")
+    assert incident.by_hand == f"{taking.ON_IT}, after acknowledged in PagerDuty by Anna Lee"
+    assert {words for _, words in await told(world.engine)} == {
+        "It was in other hands before yours, so those who approve fixes here hand it back."
+    }
+    await case.give_back("U0LEAD")
+    assert (await case.incident()).by_hand == ""
+
+
 def acknowledged(fingerprint: str) -> Alert:
     return Alert(
         source="pagerduty", status=AlertStatus.INFO, title="checkout", identity="pd:1", fingerprint=fingerprint,
