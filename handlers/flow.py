@@ -10,8 +10,9 @@ verification).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -906,8 +907,7 @@ async def stand_down(services: Services, incident_id: int) -> None:
     # Of others' incidents only those are ended whose failure a verified fix of ours ended.
     if services.clients.pager_incidents is not None and incident.state is S.HEALED and others:
         note = f"Healed by CodeHealer and verified. {await cards.permalink(services, place)}".strip()
-        for number in others:
-            await services.clients.pager_incidents.resolve(number, note)
+        await _each(others, partial(services.clients.pager_incidents.resolve, note=note))
 
 
 async def acknowledge(services: Services, incident_id: int) -> None:
@@ -922,8 +922,19 @@ async def acknowledge(services: Services, incident_id: int) -> None:
         await services.clients.pager.acknowledge(pager_key(incident_id))
     if services.clients.pager_incidents is not None and others:
         note = f"Somebody is on it, says CodeHealer. {await cards.permalink(services, place)}".strip()
-        for number in others:
-            await services.clients.pager_incidents.acknowledge(number, note)
+        await _each(others, partial(services.clients.pager_incidents.acknowledge, note=note))
+
+
+async def _each(numbers: Sequence[str], do: Callable[[str], Awaitable[object]]) -> None:
+    """One that is gone there keeps none of the others; the job fails with it, and is safe to repeat."""
+    failed: CodeHealerError | None = None
+    for number in numbers:
+        try:
+            await do(number)
+        except CodeHealerError as error:
+            failed = failed or error
+    if failed:
+        raise failed
 
 
 # --- lesson -------------------------------------------------------------------------------------------------------

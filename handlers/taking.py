@@ -22,6 +22,7 @@ from remediation.approvals import check_giving_back, check_taking
 S = IncidentState
 ON_IT = "a person is on it"
 PAGER_KEY = re.compile(r"codehealer-incident-([0-9]{1,15})")
+MOST_PAGES = 200  # of one incident, with what was told of each
 ACKNOWLEDGED, RESOLVED = "incident.acknowledged", "incident.resolved"
 
 
@@ -110,11 +111,11 @@ async def hand_over(
 
 async def of_others(db: AsyncConnection, incident_id: int) -> list[str]:
     """PagerDuty's ids of the incidents there that this one was told of, without what we opened ourselves."""
-    found = await incidents.alerts_of(db, incident_id)
+    found = await incidents.alerts_of(db, incident_id, limit=MOST_PAGES, source="pagerduty")
     ids = [
         str(alert.labels.get("incident_id") or "")
         for alert in found
-        if alert.source == "pagerduty" and alert.trusted and not PAGER_KEY.fullmatch(alert.fingerprint)
+        if alert.trusted and not PAGER_KEY.fullmatch(alert.fingerprint)
     ]
     return list(dict.fromkeys(filter(None, ids)))
 

@@ -321,9 +321,13 @@ _NEWEST_ALERTS = (
 )
 
 
-async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Alert]:
-    """The newest alerts of an incident, oldest first."""
-    rows = await db.execute(_NEWEST_ALERTS, {"of_incident": incident_id, "most": limit})
+_NEWEST_OF_SOURCE = _NEWEST_ALERTS.where(alerts.c.source == bindparam("of_source"))
+
+
+async def alerts_of(db: AsyncConnection, incident_id: int, *, limit: int = 20, source: str = "") -> Sequence[Alert]:
+    """The newest alerts of an incident, oldest first; with `source` only those."""
+    values = {"of_incident": incident_id, "most": limit} | ({"of_source": source} if source else {})
+    rows = await db.execute(_NEWEST_OF_SOURCE if source else _NEWEST_ALERTS, values)
     return [from_json(Alert, row.payload) for row in reversed(rows.all())]
 
 

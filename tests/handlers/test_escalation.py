@@ -9,6 +9,7 @@ import pytest
 from bot.sandbox.server import Sandbox
 from handlers import flow
 from handlers.services import Services
+from knowledge.errors import NotFound
 from knowledge.model import Alert, AlertStatus, ExecutionState, Outcome, Verification
 from knowledge.store import executions, incidents
 from remediation.pager import PagerDuty
@@ -74,6 +75,26 @@ async def test_an_incident_that_others_opened_in_pagerduty_is_acknowledged_and_e
                 await flow.stand_down(paging, incident.id)
     assert (theirs["status"], other["status"]) == ("resolved", "acknowledged")
     assert len(theirs["notes"]) == 2
+
+
+async def test_of_many_alerts_and_a_page_that_is_gone_the_others_are_ended_all_the_same(
+    services: Services, sandbox: Sandbox
+) -> None:
+    theirs = sandbox.world.pagerduty.opened("checkout is down")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.VERIFYING)
+        for number in ("PGONE", theirs["id"]):
+            page = row(number, source="pagerduty", labels={"incident_id": number})
+            await incidents.add_alert(db, page, incident.id)
+        for number in range(25):
+            await incidents.add_alert(db, row(f"pod {number}"), incident.id)
+        assert await incidents.move(db, incident, S.HEALED)
+    async with httpx.AsyncClient() as http:
+        base = sandbox.env["PAGERDUTY_BASE_URL"]
+        pager = PagerDutyIncidents(http, sandbox.env["PAGERDUTY_TOKEN"], sandbox.env["PAGERDUTY_FROM"], base)
+        with pytest.raises(NotFound):
+            await flow.stand_down(replace(services, clients=Clients(pager_incidents=pager)), incident.id)
+    assert theirs["status"] == "resolved"
 
 
 @pytest.mark.parametrize("first", ["pagerduty", "alertmanager"])
