@@ -221,6 +221,7 @@ async def _split(db: AsyncConnection, services: Services, old: Incident, part: s
     held = {key for one in leaving for key in guided(correlation.keys_of(one.alert), dict.fromkeys(named, choice)).hold}
     await incidents.hold_keys(db, new.id, sorted(held))
     await grouping.move_alerts(db, [one.id for one in leaving], new.id)
+    await grouping.began_with_its_alerts(db, new.id)
     for number in (old.id, new.id):
         await grouping.recount(db, number)
     await grouping.link(db, old.id, grouping.SPLIT, str(new.id), by=by, click=click)

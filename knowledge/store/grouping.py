@@ -122,6 +122,15 @@ _COUNTED_TOGETHER = text("""
 """)
 
 
+async def began_with_its_alerts(db: AsyncConnection, incident_id: int) -> None:
+    """Date an incident that was split off back to its first alert: it is no news of this moment."""
+    first = select(func.min(alerts.c.received_at)).where(
+        alerts.c.incident_id == incident_id, alerts.c.status == AlertStatus.FIRING
+    )
+    earliest = func.least(incidents.c.opened_at, first.scalar_subquery())
+    await db.execute(update(incidents).where(incidents.c.id == incident_id).values(opened_at=earliest))
+
+
 async def recount(db: AsyncConnection, incident_id: int) -> None:
     """Count an incident's firing alerts anew, after some have left."""
     firing = select(func.greatest(func.count(), 1)).where(

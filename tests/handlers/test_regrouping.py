@@ -229,3 +229,13 @@ async def test_what_is_left_after_a_split_is_about_itself(services: Services) ->
     assert {("gather_evidence", number) for number in (1, 2)} <= {
         (stage, arguments["incident_id"]) for stage, arguments in await jobs(services.engine)
     }
+
+
+async def test_what_is_split_off_is_no_new_failure_to_a_fix_that_is_verified_meanwhile(services: Services) -> None:
+    await came(services, CRASH, replace(CRASH, title="Slow", identity="slow", fingerprint="slow"))
+    ((now,),) = await rows(services.engine, "SELECT clock_timestamp()")
+    part = next(it for it in regrouping.parts_of([CRASH, replace(CRASH, title="Slow")]) if it.name.startswith("Slow"))
+    await chosen(services, 1, part=part.id)
+    assert (await incident(services, 2)).title == "Slow"
+    async with services.engine.connect() as db:
+        assert await incidents.began_near(db, TARGET, since=now, apart_from=99) == []
