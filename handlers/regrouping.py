@@ -30,6 +30,7 @@ S = IncidentState
 LINK_TRIES, LINK_EVERY_S = 20, 3.0
 # Where an answer is given that the split may have made wrong.
 _ANSWERED = frozenset({S.WAITING, S.PROPOSED, S.BLOCKED})
+MAX_SERVICE = 253
 # What an incident says of where it is, by which its target is looked up; and how bad it is.
 _PLACE = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "commit", "severity")
 
@@ -81,7 +82,8 @@ def place_of(incident: Incident, alerts: Sequence[Alert]) -> dict[str, Any]:
     first = next((one for one in said if one.status is AlertStatus.FIRING), said[0])
     known = [{name: getattr(one, name) for name in _PLACE} for one in (first, *said)]
     for one, fields in zip((first, *said), known, strict=True):
-        fields["workload"] = one.owner or one.workload
+        # As the store keeps them, where an index is on the service.
+        fields |= {"workload": one.owner or one.workload, "service": one.service[:MAX_SERVICE]}
     place = {name: next((fields[name] for fields in known if fields[name]), "") for name in _PLACE}
     same = all(getattr(incident, name) == value for name, value in place.items() if name != "severity")
     if same and any(one.identity == incident.identity for one in alerts):
@@ -182,7 +184,7 @@ async def merge(
     await grouping.link(db, into.id, grouping.TOOK, str(taken.id), by=by)
     await audit.record(db, "incident.merged", actor=by, incident_id=taken.id, into=into.id)
     await audit.record(db, "incident.took", actor=by, incident_id=into.id, taken=taken.id)
-    current = await incidents.get(db, into.id) or into
+    current = await _held_as_before(db, await incidents.get(db, into.id) or into, taken)
     person = by if by != "codehealer" else ""
     await cards.show(db, services, moved)
     await cards.show(db, services, current)
@@ -191,6 +193,14 @@ async def merge(
     await _enqueue(db, services, "stand_down", taken.id)
     await ask_for_links(db, services, taken.id, into.id)
     return True
+
+
+async def _held_as_before(db: AsyncConnection, incident: Incident, before: Incident) -> Incident:
+    """Where people took a failure over, nothing runs by itself for it wherever its alerts go."""
+    if incident.by_hand or not before.by_hand:
+        return incident
+    held = {"by_hand": before.by_hand, "assigned_to": before.assigned_to}
+    return await incidents.move(db, incident, incident.state, **held) or incident
 
 
 # --- splitting ------------------------------------------------------------------------------------------
@@ -218,6 +228,7 @@ async def _split(db: AsyncConnection, services: Services, old: Incident, part: s
     new = await incidents.open_incident(
         db, replace(firing[-1], thread_ts="", asked_by=""), channel=old.channel or services.channel
     )
+    new = await _held_as_before(db, new, old)
     held = {key for one in leaving for key in guided(correlation.keys_of(one.alert), dict.fromkeys(named, choice)).hold}
     await incidents.hold_keys(db, new.id, sorted(held))
     await grouping.move_alerts(db, [one.id for one in leaving], new.id)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from handlers import flow, inbox, regrouping
+from handlers import flow, inbox, regrouping, taking
 from handlers.blocks import grouping as words
 from handlers.blocks.limits import validate_view
 from handlers.services import Services
@@ -239,3 +239,14 @@ async def test_what_is_split_off_is_no_new_failure_to_a_fix_that_is_verified_mea
     assert (await incident(services, 2)).title == "Slow"
     async with services.engine.connect() as db:
         assert await incidents.began_near(db, TARGET, since=now, apart_from=99) == []
+
+
+async def test_what_people_took_over_stays_theirs_wherever_its_alerts_go(services: Services) -> None:
+    await came(services, CRASH, replace(CRASH, title="Slow", identity="slow", fingerprint="slow"), MAIL)
+    await taking.take(services, {"user": "U0LEAD", "channel": "", "incident_id": 1, "key": "t"})
+    part = next(it for it in regrouping.parts_of([CRASH, replace(CRASH, title="Slow")]) if it.name.startswith("Slow"))
+    await chosen(services, 1, user="U0DEV", part=part.id)
+    await chosen(services, 1, user="U0DEV", key="m", into=2)
+    for number in (3, 2):
+        found = await incident(services, number)
+        assert (found.assigned_to, found.by_hand) == ("U0LEAD", taking.ON_IT)
