@@ -211,7 +211,9 @@ async def expire(services: Services) -> None:
     for approval_id, incident_id in due:
         async with services.engine.begin() as db:
             incident = await incidents.get(db, incident_id, lock=True)
-            if not await approvals.decide(
+            # Put off since it was found: a snooze moves its end.
+            still_due = (approval_id, incident_id) in await approvals.expired(db)
+            if not still_due or not await approvals.decide(
                 db, approval_id, ApprovalState.EXPIRED, by="codehealer", reason="nobody answered"
             ):
                 continue

@@ -818,10 +818,10 @@ async def _conclude(
 async def recheck_open(services: Services) -> None:
     """Close what has been well for a while, where no source of alerts says when it is over."""
     async with services.engine.connect() as db:
-        open_ones = await incidents.listed(db, only_open=True, limit=200)
+        open_ones = await incidents.any_with_target(db, [state for state in S if closes_by_itself(state)], most=200)
         firing = await incidents.firing(db, [one.id for one in open_ones])
     for incident in open_ones:
-        if incident.target is None or firing.get(incident.id) or not closes_by_itself(incident.state):
+        if incident.target is None or firing.get(incident.id):
             continue
         well = await recovery.is_well(incident.target, services.clients, now=services.now())
         if not well:
@@ -844,8 +844,7 @@ LEFT_ALONE = {
 async def rescue_left_alone(services: Services) -> None:
     """Hand an incident to people when the job that it waits for was given up: every incident ends."""
     async with services.engine.connect() as db:
-        open_ones = await incidents.listed(db, only_open=True, limit=200)
-    waiting = [incident for incident in open_ones if incident.state in LEFT_ALONE]
+        waiting = await incidents.in_states(db, list(LEFT_ALONE))
     busy = await services.jobs.busy([f"incident:{incident.id}" for incident in waiting])
     for incident in waiting:
         if f"incident:{incident.id}" in busy:

@@ -102,6 +102,9 @@ class GitHubHost:
         query = {"status": "success", "per_page": RUNS_BEFORE, "exclude_pull_requests": "true"}
         if branch := str(run.get("head_branch") or ""):
             query["branch"] = branch
+        if event := str(run.get("event") or ""):
+            # A pull request of a fork may come from a branch of the same name.
+            query["event"] = event
         body = await self.read(repository, path, query)
         number = int(run.get("run_number") or 0)
         earlier = (one for one in body.get("workflow_runs") or [] if int(one.get("run_number") or 0) < number)

@@ -419,6 +419,22 @@ async def listed(
     return [_incident(row) for row in (await db.execute(query)).mappings()]
 
 
+async def in_states(db: AsyncConnection, states: Sequence[IncidentState]) -> Sequence[Incident]:
+    """All open incidents in one of the states, oldest first."""
+    query = select(incidents).where(incidents.c.resolved_at.is_(None), incidents.c.state.in_(states))
+    query = query.order_by(incidents.c.id)
+    return [_incident(row) for row in (await db.execute(query)).mappings()]
+
+
+async def any_with_target(db: AsyncConnection, states: Sequence[IncidentState], *, most: int) -> Sequence[Incident]:
+    """Open incidents in one of the states whose target is known; where there are more than `most`, others each time."""
+    query = select(incidents).where(
+        incidents.c.resolved_at.is_(None), incidents.c.state.in_(states), incidents.c.target.is_not(None)
+    )
+    rows = await db.execute(query.order_by(func.random()).limit(most))
+    return [_incident(row) for row in rows.mappings()]
+
+
 async def set_kind(db: AsyncConnection, incident_id: int, kind: FailureKind) -> None:
     """What a person says the cause is; the card is another one now."""
     await db.execute(
