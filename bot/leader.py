@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import psycopg
 import structlog
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from knowledge.store.database import CONNECT_TIMEOUT_S, libpq_url
 
@@ -30,7 +31,7 @@ async def lead(url: str, work: Callable[[], Awaitable[None]]) -> None:
                 await _elected(connection)
                 log.info("leading")
                 await _work_while_connected(connection, work)
-        except* (psycopg.OperationalError, OperationalError) as group:
+        except* (psycopg.OperationalError, OperationalError, NoConnectionFree) as group:
             log.warning("leadership_lost", errors=[type(error).__name__ for error in group.exceptions])
             await asyncio.sleep(RETRY_S)
 

@@ -114,7 +114,7 @@ def _safely(name: str, tick: Tick, services: Services) -> Callable[[], Awaitable
     async def run() -> None:
         try:
             await tick(services)
-        except (SQLAlchemyError, CodeHealerError) as error:
+        except (SQLAlchemyError, CodeHealerError, TimeoutError) as error:
             log.warning("tick_failed", tick=name, error=f"{type(error).__name__}")
 
     return run

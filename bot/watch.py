@@ -135,8 +135,8 @@ class Watch:
                     there = await self._still_there(pending)
                     if there:
                         await self._tell(pending)
-                except SQLAlchemyError as error:
-                    # Nothing was stored, so it stays pending and is told when the database is back.
+                except (SQLAlchemyError, TimeoutError) as error:
+                    # Nothing is known to be stored, so it stays pending and is told when the database is back.
                     log.warning("watch_waits_for_database", cluster=self._name, error=type(error).__name__)
                     break
                 # What was seen of the thing meanwhile counts: another trouble, or that it is well.

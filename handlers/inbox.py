@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
@@ -194,8 +195,8 @@ async def run(services: Services, wake: asyncio.Event, *, poll_s: float = 2.0) -
         wake.clear()
         try:
             taken = await drain(services)
-        except OperationalError as error:
-            log.warning("inbox_waits_for_database", error=type(error.orig).__name__)
+        except (OperationalError, NoConnectionFree) as error:
+            log.warning("inbox_waits_for_database", error=type(getattr(error, "orig", None) or error).__name__)
             taken = 0
             await asyncio.sleep(0.5)
         if taken == 0:

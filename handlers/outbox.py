@@ -18,6 +18,7 @@ import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers.blocks.card import Card
@@ -113,9 +114,9 @@ class Sender:
             wake.clear()
             try:
                 wait_s = await self.send_due()
-            except OperationalError as error:
+            except (OperationalError, NoConnectionFree) as error:
                 # Away, or chosen to resolve a deadlock: what was not noted as sent is looked for before it is repeated.
-                log.warning("outbox_waits_for_database", error=type(error.orig).__name__)
+                log.warning("outbox_waits_for_database", error=type(getattr(error, "orig", None) or error).__name__)
                 wait_s = DATABASE_RETRY_S
             try:
                 async with asyncio.timeout(min(wait_s, 5.0)):

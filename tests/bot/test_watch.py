@@ -16,6 +16,7 @@ from bot.watch import PASSING_S, Watch, settle_s
 from handlers.services import Services
 from handlers.sources import kubernetes
 from knowledge.errors import NotFound, Unavailable
+from knowledge.store.accepting import Accepting
 from remediation.ports import Cluster, Json
 from tests.handlers.office import made_services, rows
 from tests.rows import opened
@@ -301,3 +302,28 @@ async def test_while_the_database_is_away_nothing_is_forgotten(
 async def engine_away() -> AsyncIterator[AsyncEngine]:
     async with opened("postgresql://nobody@127.0.0.1:9/none") as engine:
         yield engine
+
+
+class Silent(Accepting):
+    """A database that has stopped to answer: what is to be stored finds no end in time."""
+
+    asked = 0
+
+    async def add(self, **_: Any) -> bool:
+        self.asked += 1
+        raise TimeoutError
+
+
+async def test_a_database_that_does_not_answer_ends_no_watch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, engine_away: AsyncEngine
+) -> None:
+    silent = Silent(engine_away)
+    with monkeypatch.context() as away:
+        away.setattr(scene.services, "accepting", silent)
+        scene.pods.show(waiting("ImagePullBackOff"))
+        async with asyncio.timeout(60):
+            while silent.asked < 2:  # noqa: ASYNC110  it has no event
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while "imagepullbackoff" not in await scene.told():  # noqa: ASYNC110  a table has no event
+            await asyncio.sleep(0.01)

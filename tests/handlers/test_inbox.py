@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
 import structlog
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from bot.postgres import libpq_conninfo
 from handlers import flow, inbox
+from handlers.blocks.card import Card
+from handlers.outbox import Sender
 from handlers.services import Services
 from knowledge.store.codec import to_json
+from knowledge.store.database import sqlalchemy_url
 from tests.handlers.office import jobs, rows
 from tests.rows import alert
 
@@ -183,3 +188,27 @@ async def test_a_reaction_counts_on_our_card_alone_and_can_be_taken_back(service
     assert await react(5, "5.5", "thumbsup") == [1]
     assert await react(6, "5.5", "-1", removed=True) == [1]
     assert await react(7, "5.5", "+1", removed=True) == []
+
+
+async def test_no_free_connection_ends_neither_inbox_nor_outbox(database_url: str, services: Services) -> None:
+    none_free = create_async_engine(sqlalchemy_url(database_url), pool_size=1, max_overflow=0, pool_timeout=0.01)
+    waiting = replace(services, engine=none_free)
+    await alerts_came(services, "a")
+    try:
+        async with none_free.connect(), asyncio.timeout(60):
+            with structlog.testing.capture_logs() as said:
+                sender = Sender(none_free, services.slack, _no_card)
+                tasks = [asyncio.create_task(work) for work in
+                         (inbox.run(waiting, asyncio.Event()), sender.run(asyncio.Event()))]  # fmt: skip
+                while {one["event"] for one in said} < {"inbox_waits_for_database", "outbox_waits_for_database"}:
+                    assert not any(task.done() for task in tasks)
+                    await asyncio.sleep(0.01)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await none_free.dispose()
+
+
+async def _no_card(_db: AsyncConnection, _number: int) -> Card | None:
+    return None
