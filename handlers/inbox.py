@@ -24,6 +24,7 @@ from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
 from knowledge.store import deliveries, incidents
 from knowledge.store.codec import from_json
+from knowledge.store.database import is_of_the_data
 from knowledge.store.deliveries import Delivery
 
 log = structlog.get_logger(__name__)
@@ -136,10 +137,14 @@ async def drain(services: Services) -> int:
     await hushing.before_batch(services)
     try:
         return await _drain_together(services)
-    except OperationalError:
-        raise  # the database itself is in trouble: nothing of the batch is marked
-    except FAULTS:
+    except FAULTS as error:
+        if _database_in_trouble(error):
+            raise  # nothing of the batch is marked
         return await _drain_apart(services)
+
+
+def _database_in_trouble(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and not is_of_the_data(error)
 
 
 async def _drain_together(services: Services) -> int:
@@ -172,9 +177,9 @@ async def _drain_apart(services: Services) -> int:
             try:
                 async with db.begin_nested():
                     counted |= await EVENTS[delivery.event](db, services, delivery)
-            except OperationalError:
-                raise
             except FAULTS as error:
+                if _database_in_trouble(error):
+                    raise
                 log.exception("delivery_failed", delivery=delivery.id, source=delivery.source, kind=delivery.event)
                 await deliveries.failed(db, delivery, f"{type(error).__name__}: {error}")
             else:

@@ -8,6 +8,7 @@ a quota. A wrong merge is worse than a split: it hides a failure.
 Nothing here reads free text, least of all a model's: keys come from labels, names, ids and links.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ _IMAGE_PULL = re.compile(r"imagepull|errimage|invalidimage|failedtopull")
 # A host called db is none: without a colon there is no IPv6 address.
 _ADDRESS = re.compile(r"^[\d.]+$|^\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_MAX_KEY = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +147,21 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
     if alert.source != "pagerduty" and (place := workload[0] if workload else node or alert.repository):
         found.mark(_PLACE_MARK + place)
     return AlertKeys(
-        seek=tuple(dict.fromkeys(found.sought)),
-        hold=tuple(dict.fromkeys(found.held)),
+        seek=tuple(dict.fromkeys(map(_bounded, found.sought))),
+        hold=tuple(dict.fromkeys(map(_bounded, found.held))),
         at=received,
         cluster=alert.cluster,
         node=node if affected else "",
         workload=workload[0] if workload else "",
         own_cause=own,
     )
+
+
+def _bounded(key: str) -> str:
+    """The key, or its beginning and a digest: an index takes 2,700 bytes, and a label is as long as it likes."""
+    if len(key) <= _MAX_KEY:
+        return key
+    return f"{key[:100]}#{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
 
 
 class _Keys:

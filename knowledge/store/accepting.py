@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from knowledge.store.database import is_of_the_data
 from knowledge.store.deliveries import CHANNEL
 
 MOST_AT_ONCE = 200
@@ -68,6 +69,7 @@ class Accepting:
 
         Raises:
             SQLAlchemyError, TimeoutError: it is not stored, or nobody can tell: its sender must send it again.
+            UnicodeError: a text of it is none that a database can hold; it is not stored, and never will be.
         """
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         whole = {"source": source, "delivery_id": delivery_id, "event": event, "body": body}
@@ -92,7 +94,7 @@ class Accepting:
     async def _write_group(self, group: Sequence[_Waiting]) -> None:
         try:
             new = await self._insert([one.row for one in group])
-        except DBAPIError as error:
+        except (DBAPIError, UnicodeError) as error:
             if len(group) == 1 or _is_away(error):
                 _failed(group, error)
             else:
@@ -107,7 +109,7 @@ class Accepting:
         for one in group:
             try:
                 new = await self._insert([one.row])
-            except (SQLAlchemyError, TimeoutError) as error:
+            except (SQLAlchemyError, TimeoutError, UnicodeError) as error:
                 _failed([one], error)
             else:
                 _answer([one], new)
@@ -129,7 +131,9 @@ def _as_text(body: Mapping[str, Any]) -> str:
         return json.dumps(body, ensure_ascii=False)
 
 
-def _is_away(error: DBAPIError) -> bool:
+def _is_away(error: DBAPIError | UnicodeError) -> bool:
+    if isinstance(error, UnicodeError) or is_of_the_data(error):
+        return False
     deadlock = isinstance(error.orig, psycopg.errors.DeadlockDetected)
     return error.connection_invalidated or (isinstance(error, OperationalError) and not deadlock)
 

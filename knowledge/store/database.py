@@ -12,7 +12,7 @@ from typing import Any, cast
 import psycopg
 from sqlalchemy import AsyncAdaptedQueuePool, NullPool, Select, event, func, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import HasCTE
@@ -145,6 +145,16 @@ def _ping_what_was_idle(engine: AsyncEngine) -> None:
 
     event.listen(engine.sync_engine, "checkin", used)
     event.listen(engine.sync_engine, "checkout", ping)
+
+
+def is_of_the_data(error: DBAPIError | UnicodeError) -> bool:
+    """Whether an error is of what was to be stored and not of the database's state: trying again changes nothing.
+
+    PostgreSQL files a value that is too long for its index under the server's own troubles.
+    """
+    if isinstance(error, UnicodeError):
+        return True
+    return isinstance(error.orig, psycopg.errors.ProgramLimitExceeded | psycopg.DataError)
 
 
 def read_pool(value: str) -> Pool:

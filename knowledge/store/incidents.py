@@ -34,6 +34,8 @@ from knowledge.store.tables import alerts, approvals, cards, evidence, incident_
 
 # Any constant: alerts of all replicas choose their incidents one transaction after the other.
 _CORRELATION_LOCK = 7_305_002
+# What an index holds, whatever a label says.
+MAX_SERVICE = 253
 
 
 def _incident(row: RowMapping) -> Incident:
@@ -110,7 +112,7 @@ async def open_incident(db: AsyncConnection, alert: Alert, *, channel: str, thre
                     state=IncidentState.DETECTED,
                     source=alert.source,
                     severity=alert.severity,
-                    service=alert.service,
+                    service=alert.service[:MAX_SERVICE],
                     environment=alert.environment,
                     namespace=alert.namespace,
                     workload=alert.owner or alert.workload,
@@ -232,7 +234,10 @@ _COUNT = (
 
 async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
     """One more alert of an open incident; what the first one did not know is filled in from it."""
-    known = {name: getattr(alert, name) for name in _FILLED} | {"workload": alert.owner or alert.workload}
+    known = {name: getattr(alert, name) for name in _FILLED} | {
+        "workload": alert.owner or alert.workload,
+        "service": alert.service[:MAX_SERVICE],
+    }
     values = {f"its_{name}": value for name, value in known.items()}
     await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})
 

@@ -51,6 +51,8 @@ async def opened(services: Services) -> list[str]:
     return [row.title for row in await rows(services.engine, "SELECT title FROM incidents ORDER BY id")]
 
 
+# Of characters that no compression shortens: the bytes of a label as long as it may be.
+LONG = "".join(chr(0x20000 + number * 7919 % 40_000) for number in range(1_000))
 POISONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no alert": (flow.ALERTS, {"alerts": [{"source": "x"}]}),
     "no list": (flow.ALERTS, {}),
@@ -58,6 +60,7 @@ POISONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no question": (flow.QUESTION, {"question": {"user": "U1"}}),
     "no such number": ("feedback", {"feedback": {"incident_id": 2**70, "user": "U1", "value": 1}}),
     "no click": ("approve", {}),
+    "too long for an index": (flow.ALERTS, {"alerts": [to_json(alert(identity=LONG))]}),
 }
 
 
@@ -66,6 +69,17 @@ def quiet() -> Iterator[None]:
     """Keep the tracebacks of what is meant to fail; drawing them takes longer than the test."""
     with structlog.testing.capture_logs():
         yield
+
+
+async def test_an_alert_with_endless_names_is_an_incident_like_any_other(services: Services) -> None:
+    labels = dict.fromkeys(("node", "image", "resourcequota", "incident_id", "depends_on", "instance"), LONG)
+    odd = alert("odd", cluster=LONG, namespace=LONG, owner=LONG, workload=LONG, service=LONG, labels=labels)
+    for delivery in ("first", "again"):
+        repeat = to_json(odd) | {"fingerprint": delivery}
+        await came(services, delivery, flow.ALERTS, {"alerts": [repeat]})
+    await alerts_came(services, "a")
+    await drained(services)
+    assert await opened(services) == ["odd", "a"], "and the second one joined the first"
 
 
 @pytest.mark.usefixtures("quiet")

@@ -45,6 +45,19 @@ async def test_one_that_cannot_be_stored_harms_no_other(database_url: str) -> No
         assert await _stored(engine) == ["0", "2"]
 
 
+async def test_a_text_that_no_database_holds_harms_no_other_and_leaves_nobody_waiting(database_url: str) -> None:
+    async with opened(database_url) as engine:
+        accepting = Accepting(engine)
+        endless = "".join(chr(0x20000 + number * 7919 % 40_000) for number in range(1_000))
+        ids = ["first", "half a pair \udcff", endless, "last"]
+        async with asyncio.timeout(60):
+            told = await asyncio.gather(
+                *(accepting.add(source="x", delivery_id=one, event="alerts", body={}) for one in ids),
+                return_exceptions=True,
+            )
+        assert [one if one is True else type(one) for one in told] == [True, UnicodeEncodeError, OperationalError, True]
+
+
 async def test_without_the_database_everybody_is_told_and_the_next_is_stored_when_it_is_back(database_url: str) -> None:
     async with opened(database_url) as engine, opened("postgresql://nobody@127.0.0.1:9/none") as nowhere:
         away = Accepting(nowhere)
