@@ -141,7 +141,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
         await incidents.add_alert(db, alert, None)
         return None
     if why := hushing.quiet(services, alert):
-        await hushing.hold(db, alert, why)
+        await hushing.hold(db, services, alert, why)
         return None
     alert = joining.placed(services, alert)
     keys, chosen = await joining.keys_for(db, services, alert)

@@ -15,7 +15,7 @@ from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert
 from knowledge.redaction import redact
-from knowledge.store import deliveries, held
+from knowledge.store import deliveries, held, signals
 from knowledge.store.codec import to_json
 from knowledge.store.held import Held
 from remediation.maintenance import ends_at, maintained
@@ -85,8 +85,9 @@ def _maintenance(services: Services, alert: Alert) -> Maintenance | None:
     )
 
 
-async def hold(db: AsyncConnection, alert: Alert, why: tuple[str, datetime | None]) -> None:
-    await held.hold(db, alert, why=why[0], until=why[1])
+async def hold(db: AsyncConnection, services: Services, alert: Alert, why: tuple[str, datetime | None]) -> None:
+    there = alert.source == ALERTMANAGER and alert.fingerprint in services.hush.muted
+    await held.hold(db, alert, why=why[0], until=why[1], there_at=services.now() if there else None)
 
 
 async def tell_what_lasted(services: Services) -> None:
@@ -98,13 +99,17 @@ async def tell_what_lasted(services: Services) -> None:
     services.hush.ask_again_at = 0.0
     answered = await look(services)
     there = await _there(services) if any(one.alert.source == ALERTMANAGER for one in kept) else None
+    if seen := [one.id for one in kept if not one.there and _is_there(one, there)]:
+        async with services.engine.begin() as db:
+            await signals.seen_there(db, seen)
     for one in kept:
         if quiet(services, one.alert) or (not answered and _may_be_muted(services, one)):
             continue
+        # As in a comparison: absence tells of an end only where the alert was seen. What an Alertmanager that has
+        # just started does not have yet is forgotten here, so that it is news when it comes again.
+        gone = one.there and there is not None and not _is_there(one, there)
         async with services.engine.begin() as db:
-            if there is not None and one.alert.source == ALERTMANAGER and one.alert.fingerprint not in there:
-                await held.over(db, one.id)
-            elif await held.release(db, one.id):
+            if await held.release(db, one.id) and not gone:
                 await deliveries.add(
                     db,
                     source=one.alert.source,
@@ -112,6 +117,10 @@ async def tell_what_lasted(services: Services) -> None:
                     event=deliveries.ALERTS,
                     body={"alerts": [to_json(one.alert)]},
                 )
+
+
+def _is_there(one: Held, there: set[str] | None) -> bool:
+    return there is not None and one.alert.source == ALERTMANAGER and one.alert.fingerprint in there
 
 
 def _may_be_muted(services: Services, one: Held) -> bool:

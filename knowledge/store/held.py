@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,16 +17,25 @@ MOST = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One kept quiet. `why` is a clause for people; `until` None where nobody knows."""
+    """One kept quiet. `why` is a clause for people; `until` None where nobody knows.
+
+    `there`: its sender was seen to have it.
+    """
 
     id: int
     alert: Alert
     why: str
     until: datetime | None
+    there: bool
 
 
-async def hold(db: AsyncConnection, alert: Alert, *, why: str, until: datetime | None) -> None:
-    """Store the alert as kept quiet; again and with another reason, as often as it comes."""
+async def hold(
+    db: AsyncConnection, alert: Alert, *, why: str, until: datetime | None, there_at: datetime | None = None
+) -> None:
+    """Store the alert as kept quiet; again and with another reason, as often as it comes.
+
+    `there_at` is when its sender was seen to have it, None where that is not known.
+    """
     statement = insert(alerts).values(
         source=alert.source,
         identity=alert.identity,
@@ -38,12 +47,19 @@ async def hold(db: AsyncConnection, alert: Alert, *, why: str, until: datetime |
         payload=to_json(alert),
         held=why,
         held_until=until,
+        there_at=there_at,
     )
     new = statement.excluded
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=["source", "identity", "fingerprint", "started", "status"],
-            set_={"seen": alerts.c.seen + 1, "payload": new.payload, "held": new.held, "held_until": new.held_until},
+            set_={
+                "seen": alerts.c.seen + 1,
+                "payload": new.payload,
+                "held": new.held,
+                "held_until": new.held_until,
+                "there_at": func.coalesce(new.there_at, alerts.c.there_at),
+            },
         )
     )
 
@@ -51,12 +67,14 @@ async def hold(db: AsyncConnection, alert: Alert, *, why: str, until: datetime |
 async def listed(db: AsyncConnection, *, limit: int = MOST) -> Sequence[Held]:
     """Those that are kept quiet, oldest first."""
     rows = await db.execute(
-        select(alerts.c.id, alerts.c.payload, alerts.c.held, alerts.c.held_until)
+        select(alerts.c.id, alerts.c.payload, alerts.c.held, alerts.c.held_until, alerts.c.there_at)
         .where(alerts.c.held != "")
         .order_by(alerts.c.id)
         .limit(limit)
     )
-    return [Held(row.id, from_json(Alert, row.payload), row.held, row.held_until) for row in rows]
+    return [
+        Held(row.id, from_json(Alert, row.payload), row.held, row.held_until, row.there_at is not None) for row in rows
+    ]
 
 
 async def release(db: AsyncConnection, held_id: int) -> bool:
@@ -84,11 +102,6 @@ async def ended(db: AsyncConnection, alert: Alert) -> None:
         _ENDED,
         {"its_source": alert.source, "its_identity": alert.identity, "its_fingerprint": alert.fingerprint},
     )
-
-
-async def over(db: AsyncConnection, held_id: int) -> None:
-    """Its sender does not have it any more."""
-    await db.execute(update(alerts).where(alerts.c.id == held_id).values(held=""))
 
 
 async def informational(db: AsyncConnection, *, since: datetime, look_at: int = 500) -> Sequence[Alert]:

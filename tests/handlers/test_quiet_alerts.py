@@ -19,7 +19,7 @@ from knowledge.store import incidents
 from remediation.alertmanager import AlertmanagerServer
 from remediation.policy import parse_policy
 from remediation.policy_file import Maintenance
-from remediation.ports import Clients
+from remediation.ports import Clients, Silence
 from tests.handlers.office import rows
 from tests.rows import S, alert, an_incident, ended
 
@@ -138,6 +138,47 @@ async def test_maintenance_keeps_what_it_names_quiet_and_nothing_else(services: 
     await hushing.tell_what_lasted(later)
     await came(later)
     assert await titles(later) == ["Elsewhere", "crashloop"]
+
+
+def of_the_shop(services: Services) -> Services:
+    """Maintenance of the shop for an hour to come, and an Alertmanager."""
+    hours = {"from": (NOW - timedelta(hours=1)).isoformat(), "to": (NOW + timedelta(hours=1)).isoformat()}
+    entry = Maintenance.model_validate({**hours, "namespaces": ["shop"]})
+    return replace(services, policy=services.policy.model_copy(update={"maintenance": (entry,)}))
+
+
+class Restarted(AlertmanagerServer):
+    """One that has just started, and has nothing yet."""
+
+    async def alerts(self) -> list[dict[str, Any]]:
+        return []
+
+    async def muted(self) -> dict[str, Silence]:
+        return {}
+
+
+async def test_what_one_alertmanager_does_not_know_is_told_of_when_the_quiet_ends(asking: Services) -> None:
+    under = of_the_shop(asking)
+    await came(under, alert("Of another"))
+    later = replace(under, now=lambda: datetime.now(UTC) + timedelta(hours=2))
+    await hushing.tell_what_lasted(later)
+    await came(later)
+    assert await titles(later) == ["Of another"]
+
+
+async def test_what_an_alertmanager_has_lost_is_news_when_it_comes_again(asking: Services, sandbox: Sandbox) -> None:
+    lost = await silenced(asking, sandbox)
+    await came(asking, lost)
+    client = asking.clients.silences
+    assert isinstance(client, AlertmanagerServer)
+    started = Restarted(client.http, client.server)
+    await end_silences(asking, sandbox)
+    asking = replace(asking, clients=Clients(silences=started))
+    await hushing.tell_what_lasted(asking)
+    await came(asking)
+    assert await titles(asking) == []
+    await came(asking, lost)
+    assert await titles(asking) == ["Silenced"]
 
 
 @pytest.mark.parametrize(
