@@ -164,9 +164,11 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if new:
         await incidents.count_alert(db, incident_id, alert)
         await joining.seen_elsewhere(db, services, alert, incident_id)
-        await joining.absorb(db, services, keys, candidates, incident_id)
-    held = next(one.keys for one in candidates if one.id == incident_id)
-    await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
+    if alert.trusted:  # other words are counted and read, and draw nothing in
+        if new:
+            await joining.absorb(db, services, keys, candidates, incident_id)
+        held = next(one.keys for one in candidates if one.id == incident_id)
+        await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
 
 
@@ -229,15 +231,17 @@ async def _on_resolved(db: AsyncConnection, services: Services, alert: Alert) ->
 
 async def _end(db: AsyncConnection, services: Services, alert: Alert) -> None:
     keys, chosen = await joining.keys_for(db, services, joining.placed(services, alert))
-    if joining.failed_before(chosen):
+    if joining.failed_before(chosen) and alert.trusted:
         await joining.well_again(db, alert)
     incident_id = correlation.choose_incident(keys, await incidents.candidates(db, keys.seek))
-    await incidents.add_alert(db, alert, incident_id)
+    incident = await incidents.get(db, incident_id, lock=True) if incident_id else None
+    if incident and incident.trusted and not alert.trusted:
+        incident = None  # it ends only what its like have told of
+    await incidents.add_alert(db, alert, incident.id if incident else None)
     await held.ended(db, alert)
-    if incident_id is None or await incidents.still_firing(db, incident_id):
+    if incident is None or await incidents.still_firing(db, incident.id):
         return
-    incident = await incidents.get(db, incident_id, lock=True)
-    if incident and closes_by_itself(incident.state):
+    if closes_by_itself(incident.state):
         await close(db, services, incident, S.RESOLVED, "The alert has resolved.")
 
 

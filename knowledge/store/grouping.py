@@ -113,13 +113,20 @@ async def take_over(db: AsyncConnection, taken: int, into: int) -> None:
     await db.execute(_COUNTED_TOGETHER, {"taken": taken, "into": into})
 
 
-_COUNTED_TOGETHER = text("""
+# Where the failure is, its target is looked up: of two that only one trusted sender told of, its place counts.
+_PLACE = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "commit")
+_COUNTED_TOGETHER = text(f"""
     UPDATE incidents AS one
     SET alert_count = one.alert_count + other.alert_count,
         last_alert_at = greatest(one.last_alert_at, other.last_alert_at),
+        {
+    "".join(
+        f"{name} = CASE WHEN other.trusted > one.trusted THEN other.{name} ELSE one.{name} END, " for name in _PLACE
+    )
+}
         trusted = one.trusted OR other.trusted, flagged = one.flagged OR other.flagged, revision = one.revision + 1
     FROM incidents AS other WHERE one.id = :into AND other.id = :taken
-""")
+""")  # noqa: S608  names of columns, fixed above
 
 
 async def began_with_its_alerts(db: AsyncConnection, incident_id: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import Boolean, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -91,6 +91,8 @@ _ENDED = (
         alerts.c.source == bindparam("its_source"),
         alerts.c.identity == bindparam("its_identity"),
         alerts.c.fingerprint == bindparam("its_fingerprint"),
+        # The word of an app that is not known ends only what its like have told of.
+        or_(bindparam("its_trusted", type_=Boolean), alerts.c.payload["trusted"].as_boolean().is_(False)),
     )
     .values(held="")
 )
@@ -100,7 +102,12 @@ async def ended(db: AsyncConnection, alert: Alert) -> None:
     """The alert has resolved: nothing is left to be told when the quiet ends."""
     await db.execute(
         _ENDED,
-        {"its_source": alert.source, "its_identity": alert.identity, "its_fingerprint": alert.fingerprint},
+        {
+            "its_source": alert.source,
+            "its_identity": alert.identity,
+            "its_fingerprint": alert.fingerprint,
+            "its_trusted": alert.trusted,
+        },
     )
 
 

@@ -8,14 +8,17 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Integer,
     RowMapping,
     Text,
     and_,
     any_,
     bindparam,
+    case,
     delete,
     func,
+    not_,
     or_,
     select,
     text,
@@ -217,17 +220,29 @@ async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
 
 
 _FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "severity")
+_BY_TRUSTED = bindparam("its_trusted", type_=Boolean)
+
+
+def _filled(name: str) -> ColumnElement[str]:
+    """Where a failure is, its target is looked up: a word that is trusted stands in place of one that is not, and one
+    that is not adds nothing to what is known by trusted ones."""
+    column, its = incidents.c[name], bindparam(f"its_{name}", type_=Text)
+    known = func.nullif(column, "") if name in _FILLED else column
+    return case(
+        (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
+        (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
+        else_=func.coalesce(known, its),
+    )
+
+
 _COUNT = (
     update(incidents)
     .where(incidents.c.id == bindparam("its_id"))
     .values(
         alert_count=incidents.c.alert_count + 1,
         last_alert_at=func.now(),
-        trusted=incidents.c.trusted | bindparam("its_trusted", type_=Boolean),
-        **{
-            name: func.coalesce(func.nullif(incidents.c[name], ""), bindparam(f"its_{name}", type_=Text))
-            for name in _FILLED
-        },
+        trusted=incidents.c.trusted | _BY_TRUSTED,
+        **{name: _filled(name) for name in (*_FILLED, "commit")},
     )
 )
 
@@ -237,6 +252,7 @@ async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> No
     known = {name: getattr(alert, name) for name in _FILLED} | {
         "workload": alert.owner or alert.workload,
         "service": alert.service[:MAX_SERVICE],
+        "commit": alert.commit,
     }
     values = {f"its_{name}": value for name, value in known.items()}
     await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})

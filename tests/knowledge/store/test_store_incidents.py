@@ -53,12 +53,19 @@ async def test_a_repeat_of_a_signal_is_only_counted(db: AsyncConnection) -> None
 
 
 async def test_what_the_first_alert_did_not_know_is_filled_in_and_nothing_is_overwritten(db: AsyncConnection) -> None:
-    first = await an_incident(db, severity="", cluster="", trusted=False)
+    first = await an_incident(db, severity="", cluster="")
     await incidents.count_alert(db, first.id, alert(severity="critical", cluster="east", service="other"))
     found = await incidents.get(db, first.id)
     assert found is not None
     assert (found.alert_count, found.severity, found.cluster, found.service) == (2, "critical", "east", "checkout")
-    assert found.trusted, "one trusted alert is enough"
+
+
+async def test_one_trusted_alert_is_enough_and_then_says_where_the_failure_is(db: AsyncConnection) -> None:
+    first = await an_incident(db, cluster="east", trusted=False)
+    await incidents.count_alert(db, first.id, alert(service="other", cluster=""))
+    found = await incidents.get(db, first.id)
+    assert found is not None
+    assert (found.trusted, found.service, found.cluster) == (True, "other", "")
 
 
 # --- still firing ----------------------------------------------------------------------------------------------------
