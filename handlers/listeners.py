@@ -102,7 +102,13 @@ def _app_post(event: Body, inner: Body, services: Services) -> Stored:
         alerts = slack_source.parse(dict(event), {})
     except BadInput:
         return None
-    trusted = routing.trusts_app(services.policy, inner.get("bot_id"), inner.get("app_id"))
+    # An app's id is the same in every workspace, its bot's is not: in a channel with other companies theirs posts too.
+    ids = (
+        [inner.get("bot_id")]
+        if event.get("is_ext_shared_channel") is True
+        else [inner.get("bot_id"), inner.get("app_id")]
+    )
+    trusted = routing.trusts_app(services.policy, *ids)
     if not trusted and services.policy.slack.other_apps == "ignore":
         return None
     kept = [

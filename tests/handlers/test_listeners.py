@@ -155,6 +155,16 @@ def test_an_app_is_not_trusted_for_what_it_says_of_itself(readers: Services) -> 
     assert alert["trusted"] is False
 
 
+def test_in_a_channel_with_other_companies_an_app_is_known_by_its_bot_alone(readers: Services) -> None:
+    """The same app posts for every company that has it."""
+    slack = readers.policy.slack.model_copy(update={"alert_apps": ("A0ALERTMGR", "B0OURS")})
+    listing = replace(readers, policy=readers.policy.model_copy(update={"slack": slack}))
+    shared = {"is_ext_shared_channel": True}
+    assert read_event(app_post(), listing) is not None
+    assert read_event(app_post() | shared, listing) is None
+    assert read_event(app_post() | shared | {"bot_id": "B0OURS"}, listing) is not None
+
+
 def test_an_edit_that_changes_nothing_of_what_is_said_is_not_kept(readers: Services) -> None:
     """Such as the counter of a thread's replies."""
     now = app_post() | {"reply_count": 2}
