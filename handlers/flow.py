@@ -239,7 +239,11 @@ async def _end(db: AsyncConnection, services: Services, alert: Alert) -> None:
         incident = None  # it ends only what its like have told of
     await incidents.add_alert(db, alert, incident.id if incident else None)
     await held.ended(db, alert)
-    if incident is None or await incidents.still_firing(db, incident.id):
+    if incident is None:
+        return
+    fires = await incidents.still_firing(db, incident.id)
+    # Where nobody tells the end, another alert's end tells nothing: the live system does.
+    if fires or (fires is None and not await incidents.has_told(db, incident.id, alert)):
         return
     if closes_by_itself(incident.state):
         await close(db, services, incident, S.RESOLVED, "The alert has resolved.")

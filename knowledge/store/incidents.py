@@ -303,6 +303,22 @@ async def still_firing(db: AsyncConnection, incident_id: int, *, apart_from: Seq
     return (await firing(db, [incident_id], apart_from=apart_from)).get(incident_id)
 
 
+async def has_told(db: AsyncConnection, incident_id: int, alert: Alert) -> bool:
+    """Whether the incident was told of by the very signal that this is the end of."""
+    found = await db.execute(
+        select(alerts.c.id)
+        .where(
+            alerts.c.incident_id == incident_id,
+            alerts.c.status == AlertStatus.FIRING,
+            alerts.c.source == alert.source,
+            alerts.c.identity == alert.identity,
+            alerts.c.fingerprint == alert.fingerprint,
+        )
+        .limit(1)
+    )
+    return found.first() is not None
+
+
 async def began_near(db: AsyncConnection, target: Target, *, since: datetime, apart_from: int) -> Sequence[str]:
     """Titles of open incidents of the same service, or on the same target, that began since; at most 5.
 

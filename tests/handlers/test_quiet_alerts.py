@@ -228,3 +228,13 @@ async def test_a_post_edited_to_other_words_ends_what_it_told_of(services: Servi
     over = replace(first, title="All is well", identity="id:3", status=AlertStatus.RESOLVED)
     await came(services, over)
     assert await titles(services) == []
+
+
+async def test_the_end_of_another_alert_closes_nothing_that_only_the_live_system_tells_of(services: Services) -> None:
+    watched = alert("crashloop", source="kubernetes", identity="pod", fingerprint="")
+    lately = alert("CPUThrottlingHigh", actionable=False)
+    await came(services, watched, lately, ended(lately), ended(alert("Never heard of")))
+    assert await titles(services) == ["crashloop"]
+    synced = alert("SyncFailed", source="argocd", identity="app", fingerprint="", namespace="pay", owner="pay")
+    await came(services, synced, ended(synced))
+    assert await titles(services) == ["crashloop"], "an application's own end is its incident's"
