@@ -28,7 +28,8 @@ def placed(services: Services, alert: Alert) -> Alert:
 async def keys_for(db: AsyncConnection, services: Services, alert: Alert) -> tuple[AlertKeys, Mapping[str, Choice]]:
     """The alert's keys, and what is remembered of them."""
     keys = correlation.keys_of(alert, services.now())
-    chosen = await grouping.choices(db, naming([*keys.seek, *keys.hold]))
+    # What it seeks and not what it holds: an incident holds a workload for all clusters, a word is about one.
+    chosen = await grouping.choices(db, naming(keys.seek))
     return guided(keys, chosen), chosen
 
 

@@ -155,8 +155,9 @@ async def _tell(
 async def _remember_together(db: AsyncConnection, one: Incident, other: Incident, *, by: str) -> None:
     """The next alerts of either side join the other's: both are given one key more."""
     stored = [*await grouping.stored_alerts(db, one.id), *await grouping.stored_alerts(db, other.id)]
-    named = {key for item in stored for key in naming(correlation.keys_of(item.alert).hold)}
-    known = await grouping.choices(db, sorted(named))
+    found = [correlation.keys_of(item.alert) for item in stored]
+    named = {key for keys in found for key in naming(keys.hold)}
+    known = await grouping.choices(db, sorted({key for keys in found for key in naming(keys.seek)}))
     shared = sorted({choice.value for choice in known.values() if choice.verdict is Verdict.TOGETHER})
     value = shared[0] if shared else f"{other.id}"
     # What was together with either side before is so with both from now on.

@@ -103,6 +103,17 @@ async def test_merged_incident_gives_its_alerts_away_and_its_request_is_stale(se
     assert (await incident(services, first)).open
 
 
+async def test_a_word_about_one_cluster_is_none_about_another(services: Services) -> None:
+    there = replace(MAIL, cluster="there", identity="there", fingerprint="there")
+    nowhere = replace(MAIL, cluster="", identity="nowhere", fingerprint="nowhere")
+    await came(services, CRASH, MAIL)
+    await chosen(services, 2, into=1)
+    assert await again(services, MAIL, there) == [1, 3]
+    async with services.engine.begin() as db:
+        await incidents.dismiss_open(db)
+    assert await again(services, CRASH, nowhere, there) == [4, 4, 5], "who does not know its cluster is of any"
+
+
 async def test_split_workload_gets_its_own_incident_and_keeps_it(services: Services) -> None:
     shared = {"depends_on": "pay-db"}
     one = replace(CRASH, title="Slow", identity="a", fingerprint="a", labels=shared)
