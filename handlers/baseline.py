@@ -52,8 +52,16 @@ async def looks_around(db: AsyncConnection, services: Services) -> datetime | No
     return came if came and services.now() - came <= FINDS else None
 
 
-async def was_failing(db: AsyncConnection, services: Services, alert: Alert) -> datetime | None:
-    """When the bot came, where the alert that would open an incident tells of what failed before; else None."""
+async def was_failing(
+    db: AsyncConnection, services: Services, alert: Alert, chosen: Mapping[str, Choice]
+) -> datetime | None:
+    """When the bot came, where the alert that would open an incident tells of what failed before; else None.
+
+    What people have decided about (`chosen`) they know: a summary's note would take the place of their word.
+    """
+    known = chosen.get(f"identity:{alert.identity}")
+    if known and known.verdict is not Verdict.BASELINE:
+        return None
     told = alert.source in _TELL_THE_START and alert.started_at is not None
     if not alert.baseline and not told:
         return None

@@ -145,13 +145,13 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
         return None
     alert = joining.placed(services, alert)
     keys, chosen = await joining.keys_for(db, services, alert)
-    if joining.failed_before(chosen):
+    if await joining.no_news(db, alert, chosen):
         await incidents.add_alert(db, alert, None)
         return None
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
-        if came := await baseline.was_failing(db, services, alert):
+        if came := await baseline.was_failing(db, services, alert, chosen):
             channel = await _channel_for(db, services, alert)
             await baseline.note(db, services, alert, channel=channel, came=came)
             return None

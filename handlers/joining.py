@@ -1,6 +1,7 @@
 """How an alert finds its incident: the rules of correlation, after what people decided and what was known before."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,10 +11,13 @@ from knowledge import correlation
 from knowledge.choices import Choice, Verdict, guided, naming
 from knowledge.correlation import AlertKeys, OpenIncident
 from knowledge.model import Alert
-from knowledge.store import grouping, incidents
+from knowledge.store import baseline, grouping, incidents
+from remediation.approvals import CRITICAL
 
 # Senders that name a service and nothing of the cluster: a name that is one row of the policy's is that row's.
 _BY_SERVICE = frozenset({"pagerduty", "cloudwatch", "generic", "grafana"})
+# A CronJob's pods bear the minute of their run.
+_RUN_DIGITS = 5
 
 
 def placed(services: Services, alert: Alert) -> Alert:
@@ -38,9 +42,27 @@ def failed_before(chosen: Mapping[str, Choice]) -> bool:
     return any(choice.verdict is Verdict.BASELINE for choice in chosen.values())
 
 
+async def no_news(db: AsyncConnection, alert: Alert, chosen: Mapping[str, Choice]) -> bool:
+    """Whether an alert says no more than a summary does: it is no worse, has not ended since, and is no later pod's."""
+    came = await baseline.came(db) if failed_before(chosen) else None
+    if came is None or _later_pod(alert, came):
+        return False
+    as_bad, ended = await baseline.since(db, alert, came)
+    return not ended and (as_bad or alert.severity not in CRITICAL)
+
+
+def _later_pod(alert: Alert, came: datetime) -> bool:
+    """Of pods nobody says that they are well again: one that began to fail since is news, but for a job's next run."""
+    if alert.source != "kubernetes" or alert.baseline or "reason" in alert.labels or alert.started_at is None:
+        return False
+    run = alert.workload.removeprefix(f"{alert.owner}-").partition("-")[0]
+    return alert.started_at > came and not (run.isdecimal() and len(run) >= _RUN_DIGITS)
+
+
 async def well_again(db: AsyncConnection, alert: Alert) -> None:
     """What failed before the bot came has ended: when it fails again, that is news."""
-    await grouping.forget(db, [f"identity:{alert.identity}"], Verdict.BASELINE)
+    if not await baseline.others_fire(db, alert):
+        await grouping.forget(db, [f"identity:{alert.identity}"], Verdict.BASELINE)
 
 
 async def absorb(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.choices import Verdict
@@ -34,6 +34,60 @@ async def came(db: AsyncConnection) -> datetime | None:
 
 async def note_coming(db: AsyncConnection, why: str) -> None:
     await switches.write(db, CAME, why, by="codehealer")
+
+
+_SINCE = select(
+    func.bool_or(
+        and_(alerts.c.status == AlertStatus.FIRING, alerts.c.payload["severity"].astext == bindparam("its_severity"))
+    ).label("as_bad"),
+    func.bool_or(
+        and_(alerts.c.status == AlertStatus.RESOLVED, alerts.c.fingerprint == bindparam("its_fingerprint"))
+    ).label("ended"),
+).where(
+    alerts.c.source == bindparam("its_source"),
+    alerts.c.identity == bindparam("its_identity"),
+    alerts.c.received_at >= bindparam("since"),
+)
+
+
+async def since(db: AsyncConnection, alert: Alert, when: datetime) -> tuple[bool, bool]:
+    """Of a failure that a summary tells of: (whether it was as severe before, whether this very signal has ended)."""
+    values = {
+        "its_source": alert.source,
+        "its_identity": alert.identity,
+        "its_fingerprint": alert.fingerprint,
+        "its_severity": alert.severity,
+        "since": when,
+    }
+    row = (await db.execute(_SINCE, values)).one()
+    return bool(row.as_bad), bool(row.ended)
+
+
+_OVER = alerts.alias("over")
+
+
+async def others_fire(db: AsyncConnection, alert: Alert) -> bool:
+    """Whether another signal of the same failure, as of another of its pods, is told of there and has not ended."""
+    over = select(_OVER.c.id).where(
+        _OVER.c.source == alerts.c.source,
+        _OVER.c.identity == alerts.c.identity,
+        _OVER.c.fingerprint == alerts.c.fingerprint,
+        _OVER.c.status == AlertStatus.RESOLVED,
+        _OVER.c.received_at >= alerts.c.received_at,
+    )
+    found = await db.execute(
+        select(alerts.c.id)
+        .where(
+            alerts.c.source == alert.source,
+            alerts.c.identity == alert.identity,
+            alerts.c.fingerprint != alert.fingerprint,
+            alerts.c.status == AlertStatus.FIRING,
+            alerts.c.incident_id.is_(None),
+            ~over.exists(),
+        )
+        .limit(1)
+    )
+    return found.first() is not None
 
 
 @dataclass(frozen=True, slots=True)

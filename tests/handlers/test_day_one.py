@@ -13,7 +13,9 @@ from handlers.blocks.limits import validate_message
 from handlers.clicks import read_action
 from handlers.services import Services
 from handlers.view import render_summary
+from knowledge.choices import Choice, Verdict
 from knowledge.model import Alert
+from knowledge.store import grouping
 from tests.handlers.office import jobs, rows, sandbox_policy
 from tests.handlers.test_regrouping import came
 from tests.rows import alert, ended
@@ -115,3 +117,50 @@ def test_the_watch_knows_since_when_a_thing_fails(kind: str, hours: int) -> None
     assert now - since == timedelta(hours=hours)
     fresh = failing_since(one, {"kind": "Pod", "status": None})
     assert fresh >= now
+
+
+async def test_what_gets_worse_and_a_later_pod_are_news_and_the_next_run_of_a_job_is_none(services: Services) -> None:
+    await baseline.arrive(services)
+    before, now = services.now() - timedelta(hours=3), services.now() + timedelta(minutes=1)
+    full = failing("full", before, severity="warning")
+    pods = [
+        failing(name, before, source="kubernetes", fingerprint="", baseline=True, labels={"kind": "Pod"})
+        for name in ("web", "nightly")
+    ]
+    await came(services, full, *pods)
+    assert await opened(services) == []
+    again = [replace(pod, baseline=False, started_at=now) for pod in pods]
+    web, nightly = (
+        replace(again[0], workload="web-7d9f6c5b84-x2kqp"),
+        replace(again[1], workload="nightly-29001230-x2b4c"),
+    )
+    await came(services, replace(full, fingerprint="other", started_at=now), web, nightly)
+    assert await opened(services) == ["web"]
+    await came(services, replace(full, severity="critical", fingerprint="bad", started_at=now))
+    assert await opened(services) == ["web", "full"]
+
+
+async def test_one_of_two_that_ends_leaves_the_other_in_the_summary(services: Services) -> None:
+    await baseline.arrive(services)
+    one = failing("a", services.now() - timedelta(hours=3))
+    other = replace(one, fingerprint="other")
+    await came(services, one, other, ended(one))
+    ((key, _),) = await summaries(services)
+    async with services.engine.connect() as db:
+        card = await render_summary(db, services, key)
+    assert card is not None
+    assert "1 thing was" in card.text, "the other fails still"
+    await came(services, replace(one, started_at=services.now()))
+    assert await opened(services) == ["a"], "and what has ended is news when it begins again"
+    await came(services, ended(other))
+    assert await rows(services.engine, "SELECT key FROM key_choices") == []
+
+
+async def test_what_people_decided_about_is_no_part_of_a_summary(services: Services) -> None:
+    await baseline.arrive(services)
+    old = failing("a", services.now() - timedelta(hours=3))
+    async with services.engine.begin() as db:
+        await grouping.choose(db, [f"identity:{old.identity}"], Choice(Verdict.APART), by="U0ONCALL")
+    await came(services, old, ended(old))
+    assert await opened(services) == ["a"]
+    assert [row.verdict for row in await rows(services.engine, "SELECT verdict FROM key_choices")] == ["apart"]
