@@ -26,7 +26,7 @@ _TOLD_BY = select(alerts.c.payload).where(
     alerts.c.channel == bindparam("its_channel"),
     alerts.c.message_ts == bindparam("its_ts"),
     alerts.c.status == AlertStatus.FIRING,
-    alerts.c.incident_id.is_not(None),
+    or_(alerts.c.incident_id.is_not(None), alerts.c.held != ""),
     ~ENDED,
 )
 

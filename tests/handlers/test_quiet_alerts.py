@@ -238,3 +238,16 @@ async def test_the_end_of_another_alert_closes_nothing_that_only_the_live_system
     synced = alert("SyncFailed", source="argocd", identity="app", fingerprint="", namespace="pay", owner="pay")
     await came(services, synced, ended(synced))
     assert await titles(services) == ["crashloop"], "an application's own end is its incident's"
+
+
+async def test_a_post_that_is_kept_quiet_and_edited_to_other_words_has_ended(services: Services) -> None:
+    under = of_the_shop(services)
+    first = alert("Deploy failed", source="slack", channel="C1", message_ts="1.5", fingerprint="")
+    over = replace(first, title="All is well", identity="id:3", status=AlertStatus.RESOLVED)
+    await came(under, first, replace(first, title="Deploy failed (2)", identity="id:2"))
+    assert "1 alert kept quiet" in await status(under)
+    await came(under, over)
+    later = replace(under, now=lambda: datetime.now(UTC) + timedelta(hours=2))
+    await hushing.tell_what_lasted(later)
+    await came(later)
+    assert await titles(later) == []
