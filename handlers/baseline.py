@@ -18,7 +18,7 @@ from handlers.services import Services
 from knowledge.choices import Choice, Verdict
 from knowledge.model import Alert
 from knowledge.store import audit, baseline, grouping, incidents, outbox
-from remediation.approvals import check_taking
+from remediation.approvals import Person, check_taking
 
 AWAY = timedelta(minutes=15)
 # So long after coming, what began before counts as found; Alertmanager tells of it again within minutes of a restart.
@@ -87,10 +87,9 @@ async def render(db: AsyncConnection, key: str) -> Card:
     return baseline_card(await baseline.items(db, key))
 
 
-async def chosen(db: AsyncConnection, services: Services, click: Mapping[str, Any]) -> Alert | None:
+async def chosen(db: AsyncConnection, click: Mapping[str, Any], person: Person) -> Alert | None:
     """The alert that a person wants a card for, which is news from now on; None where it has one, or may not."""
     alert = await baseline.alert(db, click["alert_id"])
-    person = await services.people.look_up(click["user"])
     known = await grouping.choices(db, [f"identity:{alert.identity}"]) if alert else {}
     refusal = check_taking(person)
     if alert is None or not known or refusal:

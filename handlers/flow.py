@@ -174,9 +174,10 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
 
 async def open_baseline(services: Services, click: Mapping[str, Any]) -> None:
     """A person wants a card for one of the things that were failing when the bot came."""
+    person = await services.people.look_up(click["user"])  # before the lock, for which every alert waits
     async with services.engine.begin() as db:
         await incidents.lock_correlation(db)
-        alert = await baseline.chosen(db, services, click)
+        alert = await baseline.chosen(db, click, person)
         if alert is not None:
             # As if it had come now: what it was found by says no more.
             again = replace(alert, baseline=False, started_at=None)

@@ -1,5 +1,6 @@
 """What failed before the bot came is told of in one message, without cards; what fails from then on is news."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -164,3 +165,20 @@ async def test_what_people_decided_about_is_no_part_of_a_summary(services: Servi
     await came(services, old, ended(old))
     assert await opened(services) == ["a"]
     assert [row.verdict for row in await rows(services.engine, "SELECT verdict FROM key_choices")] == ["apart"]
+
+
+async def test_no_alert_waits_for_slack_to_say_who_wants_a_card(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = services.people.look_up
+    heard: list[str] = []
+
+    async def slowly(user: str) -> Any:
+        async with asyncio.timeout(60):
+            await came(services, failing("meanwhile", services.now()))
+        heard.append(user)
+        return await look_up(user)
+
+    monkeypatch.setattr(services.people, "look_up", slowly)
+    await flow.open_baseline(services, {"user": "U0ONCALL", "channel": "C0DEPLOY", "key": "k", "alert_id": 1})
+    assert heard == ["U0ONCALL"]
