@@ -15,18 +15,19 @@ WITHIN, LASTS = timedelta(minutes=5), timedelta(minutes=10)
 MOST_LISTED = 15
 
 
-async def opened_lately(db: AsyncConnection, channel: str) -> int:
-    """How many incidents opened in the channel within WITHIN."""
-    counted = await db.execute(
-        select(func.count())
-        .select_from(incidents)
+async def opened_lately(db: AsyncConnection, channel: str, *, most: int) -> int:
+    """How many incidents opened in the channel within WITHIN; counted up to `most`, for each one asks."""
+    lately = (
+        select(incidents.c.id)
         .where(
             incidents.c.channel == channel,
             incidents.c.opened_at > func.now() - WITHIN,
             incidents.c.merged_into.is_(None),
         )
+        .limit(most)
+        .subquery()
     )
-    return int(counted.scalar_one())
+    return int((await db.execute(select(func.count()).select_from(lately))).scalar_one())
 
 
 async def going_on(db: AsyncConnection, channel: str) -> int | None:
