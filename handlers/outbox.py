@@ -144,9 +144,14 @@ class Sender:
 
     async def _send_channel(self, batch: list[Message]) -> float:
         shortest = 0.0
+        about = {message.incident_id for message in batch if message.incident_id}
+        async with self._engine.connect() as db:
+            places = await outbox.card_places(db, about) if about else {}
         for message in batch:
-            async with self._engine.connect() as db:
-                place = await outbox.card_place(db, message.incident_id) if message.incident_id else None
+            place = places.get(message.incident_id or 0)
+            if place and not place.ts:  # it may have been posted in this round
+                async with self._engine.connect() as db:
+                    place = await outbox.card_place(db, message.incident_id or 0)
             wait_s = self._wait_s(message, place)
             if wait_s > 0:
                 shortest = min(shortest, wait_s) if shortest else wait_s

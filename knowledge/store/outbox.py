@@ -3,16 +3,18 @@
 A row's `key` makes it unique: writing it again changes nothing, except for a card, whose row is set to be sent again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Interval,
     Select,
     and_,
+    any_,
     bindparam,
     case,
     delete,
@@ -23,7 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
@@ -339,19 +341,29 @@ def storm_key(storm_id: int) -> str:
 
 
 _STORM = outbox.alias("storm")
-_PLACE = (
+_PLACES = (
     select(
-        cards.c.channel, cards.c.ts, cards.c.shown, incidents.c.storm_id, func.coalesce(_STORM.c.ts, "").label("root")
+        cards.c.incident_id,
+        cards.c.channel,
+        cards.c.ts,
+        cards.c.shown,
+        incidents.c.storm_id,
+        func.coalesce(_STORM.c.ts, "").label("root"),
     )
     .join(incidents, incidents.c.id == cards.c.incident_id)
     .outerjoin(_STORM, _STORM.c.key == func.concat("storm:", incidents.c.storm_id))
-    .where(cards.c.incident_id == bindparam("its_id"))
+    .where(cards.c.incident_id == any_(bindparam("their_ids", type_=ARRAY(BigInteger))))
 )
 
 
 async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
-    row = (await db.execute(_PLACE, {"its_id": incident_id})).mappings().one_or_none()
-    return CardPlace(**row) if row else None
+    return (await card_places(db, [incident_id])).get(incident_id)
+
+
+async def card_places(db: AsyncConnection, incident_ids: Iterable[int]) -> Mapping[int, CardPlace]:
+    """Where the cards of some incidents are, by the incident."""
+    rows = await db.execute(_PLACES, {"their_ids": list(incident_ids)})
+    return {row.incident_id: CardPlace(row.channel, row.ts, row.shown, row.storm_id, row.root) for row in rows}
 
 
 async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
