@@ -1,6 +1,7 @@
 """How soon an approved fix starts: from the stored click to the execution's row that runs under its lease."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ async def measured(engine: AsyncEngine) -> dict[str, Any]:
 
 def _spread(what: str, seconds: Sequence[Any]) -> dict[str, int]:
     taken = sorted(float(one) for one in seconds)
-    at = {"p50": len(taken) // 2, "p99": min(len(taken) - 1, int(len(taken) * 0.99))}
+    at = {name: math.ceil(len(taken) * share) - 1 for name, share in (("p50", 0.5), ("p99", 0.99))}
     return {f"{what}{name} ms": round(1000 * taken[place]) for name, place in at.items()}
 
 
