@@ -41,6 +41,8 @@ def clean_text(value: str) -> str:
 
 def clean(value: Any, max_depth: int = MAX_DEPTH) -> Any:
     """Parsed JSON with every text and key cleaned. BadInput where it is nested more deeply than `max_depth`."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, dict):

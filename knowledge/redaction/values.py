@@ -11,6 +11,7 @@ from knowledge.redaction.names import is_innocent, is_telling, kind_of
 # Short texts that held no secret: names and states come again with every alert. What held one is never kept.
 _harmless: set[str] = set()
 _MOST_KEPT, _LONGEST_KEPT = 8_192, 128
+_PLAIN = frozenset({int, float, bool})
 
 
 def redact_value(value: Any) -> Any:
@@ -20,6 +21,11 @@ def redact_value(value: Any) -> Any:
 
 def _redact_value(value: Any, key: str, seen: dict[str, str]) -> Any:
     """`seen` is what texts of this value became: an alert says the same name in many places."""
+    kind = type(value)
+    if kind is str:
+        return _redact_named(key, value, seen)
+    if value is None or kind in _PLAIN:
+        return value
     if isinstance(value, str):
         return _redact_named(key, value, seen)
     if isinstance(value, Mapping):
