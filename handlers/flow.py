@@ -100,7 +100,7 @@ async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: 
 
 async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
     """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge."""
-    clean = redact_value(fields.clean(dict(body)))
+    clean = redact_value(fields.cleaned(dict(body)))
     # The sender's id comes in a header, whose bytes may be no text.
     known_as = fields.clean_text(delivery_id)
     return await services.accepting.add(source=source, delivery_id=known_as, event=event, body=clean)

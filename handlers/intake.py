@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from handlers.sources import SOURCES, Headers, fields, mapped
-from handlers.sources.fields import MAX_DEPTH, Json, clean
+from handlers.sources.fields import MAX_DEPTH, Json, clean, surely_clean
 from handlers.sources.verify import BadSignature
 from knowledge.errors import BadInput, NotFound
 from knowledge.fingerprint import parse_time
@@ -35,8 +35,6 @@ __all__ = [
 MAX_BYTES = 2_000_000
 MAX_ALERTS = 1_000
 GENERIC, DEFAULT_MAPPING = "generic", "default"
-# JSON whose text may need cleaning: escaped or raw control characters.
-_UNCLEAN = re.compile(rb"\\u(?:00[0189]|007[fF]|[dD][89a-fA-F])|[\x7f]|\xc2[\x80-\x9f]")
 # A string that never ends reaches to the end of the body: one pass, whatever is sent.
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _MAX_DIGITS = 300
@@ -114,9 +112,7 @@ def parse_object(body: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """A JSON object out of bytes, its texts free of control characters. BadInput for anything else."""
     try:
         value = orjson.loads(body)
-        # No more brackets than levels allowed: it cannot be too deep, and walking it is saved.
-        shallow = body.count(b"{") + body.count(b"[") <= max_depth
-        if not shallow or _UNCLEAN.search(body):
+        if not surely_clean(body, max_depth):
             value = clean(value, max_depth)
     except orjson.JSONDecodeError:
         value = clean(_parse_slowly(body, max_depth), max_depth)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from handlers.intake import Intake, UnknownSource, alert_json, read_webhook
-from handlers.sources import SOURCES, slack_text
+from handlers.sources import SOURCES, fields, slack_text
 from knowledge.errors import BadInput
 from knowledge.model import Alert, AlertStatus
 from remediation.policy import parse_policy
@@ -473,3 +473,11 @@ def test_normalized_alert_has_the_documented_fields() -> None:
 
 def test_every_source_has_a_payload() -> None:
     assert {path.name.split("_")[0] for path in PAYLOADS.glob("*.json")} >= set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    "text", ["x\x00y", "\x1b[31mred", "\x08\x0c", "\ud800x", "\x85", "\x7f", "ok\n\t", "é\\b", "plain"]
+)
+def test_what_is_taken_for_clean_is_clean(text: str) -> None:
+    for value in ({"a": text}, {text: [1, None, {"b": text}]}, {"a": 2**70, "b": text}):
+        assert fields.cleaned(value) == fields.clean(value)
