@@ -180,6 +180,7 @@ async def main(folder: Path, kills: int, seed: int, kind: type[Round] = Round, a
             async with await psycopg.AsyncConnection.connect(server.conninfo, autocommit=True) as db:
                 await db.execute(f"CREATE DATABASE {name}")
             url = make_url(server.url).set(database=name).render_as_string(hide_password=False)
+            before = len(tally.wrong)
             one = kind(Stage(url, _new(folder / name)), rng, min(a_round, kills - tally.kills), server)
             try:
                 await one.open()
@@ -188,6 +189,7 @@ async def main(folder: Path, kills: int, seed: int, kind: type[Round] = Round, a
             finally:
                 await one.close()
             sys.stderr.write(f"{tally.kills} kills, {tally.approvals} approvals, {len(tally.wrong)} wrong\n")
+            sys.stderr.writelines(f"  {what}\n" for what in tally.wrong[before:])
     figures = {
         "kills": tally.kills,
         "approvals": tally.approvals,
