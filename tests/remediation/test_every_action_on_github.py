@@ -103,6 +103,53 @@ async def test_it_is_done_once_whatever_happens_on_the_way(site: Site, name: str
         assert (first.ok, store.rows[7].state) == (True, ExecutionState.ACTED), first.detail
 
 
+class SlowAtTheFirstWrite:
+    """The real client; GitHub takes its first write, and answers after the client has given it up."""
+
+    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._site, self._patch, self._met = site, monkeypatch, False
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._site.clients.code_host, name)
+        if name not in {"write", "rerun", "cancel"} or self._met:
+            return real
+        self._met = True
+        return self._given_up(real)
+
+    def _given_up(self, real: Any) -> Any:
+        async def first(*arguments: Any, **named: Any) -> Any:
+            with self._patch.context() as patch:
+                # Long enough that the request has arrived by then, however slow the machine is.
+                patch.setattr("remediation.github_calls.DEADLINE_S", 1.0)
+                self._site.world.faults["github"].update(slow_ms=1500)
+                try:
+                    return await real(*arguments, **named)
+                finally:
+                    self._site.world.faults["github"].update(slow_ms=0)
+
+        return first
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_a_slow_github_is_given_up_and_what_it_did_is_found(
+    site: Site, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action, row = await proposed(site, name), ROWS[name]
+    store = MemoryStore(execution(action))
+    slow: Any = replace(site.clients, code_host=SlowAtTheFirstWrite(site, monkeypatch))
+    outcome = await run(store.rows[7], services(site, store, clients=slow))
+    await site.until(
+        lambda: all(r["status"] for r in site.world.requests if r["system"] == "github"), "the late answer was given"
+    )
+    done = written(site)
+    assert done == list(row.writes[: len(done)])
+    assert done
+    if len(row.writes) == 1:
+        assert (outcome.ok, store.rows[7].state) == (True, ExecutionState.ACTED), outcome.detail
+    else:
+        assert store.rows[7].state in {ExecutionState.ACTED, ExecutionState.FAILED}
+
+
 @pytest.mark.parametrize("name", ROWS)
 async def test_what_changed_meanwhile_is_refused_before_anything_is_written(site: Site, name: str) -> None:
     action = await proposed(site, name)
