@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 import migrations
 from knowledge.errors import SettingsError
-from knowledge.store.database import CONNECT_TIMEOUT_S, sqlalchemy_url
+from knowledge.store.database import CONNECT_TIMEOUT_S, reason_of, sqlalchemy_url
 
 NO_EXTENSION = (
     "The user {user} may not install pgvector in the database {database}. Have an administrator run once, connected to "
@@ -76,12 +76,6 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         ) from None
     finally:
         engine.dispose()
-
-
-def reason_of(error: DBAPIError) -> str:
-    """PostgreSQL's own first line, without the statement and its values."""
-    lines = str(error.orig).strip().splitlines() if error.orig else []
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _ensure_vector(connection: sa.Connection) -> None:

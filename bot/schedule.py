@@ -116,5 +116,8 @@ def _safely(name: str, tick: Tick, services: Services) -> Callable[[], Awaitable
             await tick(services)
         except (SQLAlchemyError, CodeHealerError, TimeoutError) as error:
             log.warning("tick_failed", tick=name, error=f"{type(error).__name__}")
+        except asyncio.CancelledError:
+            # Another process leads from now on; the scheduler would tell of this as a failure.
+            return
 
     return run

@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
+from sqlalchemy.exc import OperationalError
 
 from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
@@ -47,7 +48,7 @@ from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
-from knowledge.store.database import open_engine, read_pool
+from knowledge.store.database import open_engine, read_pool, reason_of
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
@@ -162,7 +163,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
         clock = DatabaseClock()
-        await clock.sync(lambda: database_time(engine))
+        try:
+            await clock.sync(lambda: database_time(engine))
+        except OperationalError as error:
+            # It was there a moment ago, for its tables.
+            raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
             engine=engine,

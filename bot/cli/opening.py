@@ -14,11 +14,11 @@ import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bot.migrating import migrate, reason_of
+from bot.migrating import migrate
 from bot.program import open_database
 from bot.settings import load_settings
 from knowledge.errors import BadInput, SettingsError
-from knowledge.store.database import open_engine
+from knowledge.store.database import open_engine, reason_of
 
 T = TypeVar("T")
 Number = Annotated[int, typer.Argument(min=1, max=2**63 - 1, metavar="NUMBER")]

@@ -42,6 +42,12 @@ def libpq_url(url: str) -> str:
     return make_url(sqlalchemy_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def reason_of(error: DBAPIError) -> str:
+    """PostgreSQL's own first line, without the statement and its values."""
+    lines = str(error.orig).strip().splitlines() if error.orig else []
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Connections that are kept, and how many more may be open in a burst and for half a minute after it."""
