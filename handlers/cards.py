@@ -61,12 +61,12 @@ async def show(db: AsyncConnection, services: Services, incident: Incident, *, f
 
 
 def _urgency(incident: Incident, *, first: bool) -> int:
-    """A person waits for the answer to a question; a card that stands in a storm's thread waits for its turn."""
+    """A person waits for the answer to a question; a card in a storm's thread lets those of the channel go first."""
     if not first:
         return outbox.CHANGED
     if incident.source == QUESTION_SOURCE:
         return outbox.URGENT
-    return outbox.CHANGED if incident.storm_id else outbox.NEW
+    return outbox.IN_STORM if incident.storm_id else outbox.NEW
 
 
 async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:

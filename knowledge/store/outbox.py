@@ -33,8 +33,8 @@ from knowledge.store.tables import cards, incidents, outbox
 
 CHANNEL = "codehealer_outbox"
 
-# Smaller goes first: people who wait, then new incidents, then what changed, then mere counts.
-URGENT, NEW, CHANGED, COUNTED = 0, 5, 10, 50
+# Smaller goes first: people who wait, then new incidents, then those of a storm, what changed, and mere counts.
+URGENT, NEW, IN_STORM, CHANGED, COUNTED = 0, 5, 7, 10, 50
 
 
 @dataclass(frozen=True, slots=True)
