@@ -57,6 +57,8 @@ async def measured(
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     stored = await _all_stored(engine, played.posted)
+    events = (await http.get(f"{control}/acknowledged_events")).json()
+    given_up = sum(one["type"] == "app_mention" for one in events["given_up"])
     requests = (await http.get(f"{control}/requests", params={"system": "slack"})).json()["requests"]
     keys = [_key(one) for one in requests if one["method"] == "chat.postMessage" and one["ok"]]
     return {
@@ -64,7 +66,8 @@ async def measured(
         "faults": sum(played.faults.values()),
         **{f"of them {name}": number for name, number in played.faults.items()},
         "mentions": played.posted,
-        "not handled": played.posted - stored,
+        "given up by Slack, each of whose tries met a fault": given_up,
+        "other mentions not handled": max(0, played.posted - stored - given_up),
         "answered twice": len(keys) - len(set(keys)),
         "back after s, at most": round(max(played.returned_s, default=0.0), 1),
     }

@@ -84,6 +84,8 @@ class Sockets:
     ack_ms: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_ACKS)))
     # (id, type) of events that were acknowledged: what a bot said it has.
     acknowledged: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    # The same of events that nobody acknowledged at any try: Slack sends them no more.
+    given_up: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     _tickets: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -303,9 +305,9 @@ class Sockets:
                 retry_reason="timeout" if attempt else "",
             )
             if acknowledged is not None:
-                kind = str((body.get("event") or {}).get("type", ""))
-                self.acknowledged.append((str(body.get("event_id", "")), kind))
+                self.acknowledged.append(_named(body))
                 return
+        self.given_up.append(_named(body))
 
     # Faults that strike once
 
@@ -354,3 +356,8 @@ def dropped(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=503)
+
+
+def _named(body: Json) -> tuple[str, str]:
+    """(id, type) of an event."""
+    return str(body.get("event_id", "")), str((body.get("event") or {}).get("type", ""))
