@@ -29,10 +29,10 @@ from bot.slack_events import add_slack_events
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import baseline, first_look, inbox
+from handlers import baseline, first_look, inbox, summaries
 from handlers.outbox import Sender
 from handlers.services import Services
-from handlers.view import render, render_settled, render_summary
+from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox, queued_jobs
@@ -279,7 +279,7 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         services.slack,
         lambda db, number: render(db, services, number),
         lambda db, number: render_settled(db, services, number),
-        lambda db, key: render_summary(db, services, key),
+        lambda db, key: summaries.render(db, services, key),
     )
     await baseline.arrive(services)
     async with asyncio.TaskGroup() as group:

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import baseline, storms
 from handlers.blocks.card import Card, CardView, render_card
 from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
@@ -92,13 +91,6 @@ async def render_settled(db: AsyncConnection, services: Services, incident_id: i
     """What a call for people says once it is answered: what was decided, and what came of it."""
     incident = await incidents.get(db, incident_id)
     return settled_reply(await card_view(db, services, incident)) if incident else None
-
-
-async def render_summary(db: AsyncConnection, services: Services, key: str) -> Card | None:
-    """A message about several incidents, by its key."""
-    if key.startswith(baseline.PREFIX):
-        return await baseline.render(db, key)
-    return await storms.render(db, services, key)
 
 
 def _next_step(plan: Plan | None) -> str:

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from bot.watch import failing_since
-from handlers import baseline, flow, inbox
+from handlers import baseline, flow, inbox, summaries
 from handlers.blocks.limits import validate_message
 from handlers.clicks import read_action
 from handlers.services import Services
-from handlers.view import render_summary
 from knowledge.choices import Choice, Verdict
 from knowledge.model import Alert
 from knowledge.store import grouping
@@ -32,7 +31,7 @@ async def opened(services: Services) -> list[str]:
     return [row.title for row in await rows(services.engine, "SELECT title FROM incidents ORDER BY id")]
 
 
-async def summaries(services: Services) -> list[Any]:
+async def summary_posts(services: Services) -> list[Any]:
     return await rows(services.engine, "SELECT key, channel FROM outbox WHERE kind = 'post' ORDER BY id")
 
 
@@ -46,9 +45,9 @@ async def test_what_was_failing_is_one_message_and_a_person_may_have_a_card_for_
     await came(services, *old)
     assert await opened(services) == ["e"], "what began after is news"
     assert [stage for stage, _ in await jobs(services.engine)] == ["gather_evidence"]
-    ((key, channel),) = await summaries(services)
+    ((key, channel),) = await summary_posts(services)
     async with services.engine.connect() as db:
-        card = await render_summary(db, services, key)
+        card = await summaries.render(db, services, key)
     assert card is not None
     assert validate_message(card.text, card.blocks) == []
     assert "4 things were already failing" in card.text
@@ -66,7 +65,7 @@ async def test_what_was_failing_is_one_message_and_a_person_may_have_a_card_for_
         await flow.open_baseline(services, body["click"])
     assert await opened(services) == ["e", "b"]
     async with services.engine.connect() as db:
-        card = await render_summary(db, services, key)
+        card = await summaries.render(db, services, key)
     assert card is not None
     assert "3 things were" in card.text
     # What ends and begins again, or fails in another way, is news.
@@ -92,7 +91,7 @@ async def test_a_short_absence_changes_nothing_and_a_long_one_begins_anew(servic
         await baseline.arrive(services)
         await came(services, failing(first, services.now() - timedelta(hours=1)))
     assert await opened(services) == ["f"]
-    assert len(await summaries(services)) == 1
+    assert len(await summary_posts(services)) == 1
 
 
 async def test_who_invites_the_bot_is_told_what_is_open_for_the_channels_services(services: Services) -> None:
@@ -105,7 +104,7 @@ async def test_who_invites_the_bot_is_told_what_is_open_for_the_channels_service
     for _ in range(2):
         async with services.engine.begin() as db:
             await baseline.greet(db, services, "C0NEW")
-    ((_, channel),) = await summaries(services)
+    ((_, channel),) = await summary_posts(services)
     assert channel == "C0NEW"
 
 
@@ -146,9 +145,9 @@ async def test_one_of_two_that_ends_leaves_the_other_in_the_summary(services: Se
     one = failing("a", services.now() - timedelta(hours=3))
     other = replace(one, fingerprint="other")
     await came(services, one, other, ended(one))
-    ((key, _),) = await summaries(services)
+    ((key, _),) = await summary_posts(services)
     async with services.engine.connect() as db:
-        card = await render_summary(db, services, key)
+        card = await summaries.render(db, services, key)
     assert card is not None
     assert "1 thing was" in card.text, "the other fails still"
     await came(services, replace(one, started_at=services.now()))

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import text
 
 from bot.sandbox.server import Sandbox
-from handlers import flow, inbox, storms
+from handlers import flow, inbox, storms, summaries
 from handlers.outbox import Sender
 from handlers.services import Services, Timing
-from handlers.view import render, render_settled, render_summary
+from handlers.view import render, render_settled
 from knowledge.model import IncidentState
 from knowledge.store import deliveries, incidents, outbox
 from tests.handlers.office import jobs, posts, rows
@@ -35,7 +35,7 @@ def sender(services: Services) -> Sender:
         services.slack,
         lambda db, number: render(db, services, number),
         lambda db, number: render_settled(db, services, number),
-        lambda db, key: render_summary(db, services, key),
+        lambda db, key: summaries.render(db, services, key),
     )
 
 
