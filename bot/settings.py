@@ -3,13 +3,11 @@
 docs/settings.md is made from this table (`python -m bot.settings_page`), and a test holds the two together.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
@@ -18,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from bot.aws_settings import AwsSettings, Reference, reference_in
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
+from knowledge.environment import environment
 from knowledge.errors import SettingsError
 from knowledge.periods import parse_period
 from knowledge.store.database import read_pool, sqlalchemy_url
@@ -447,11 +446,6 @@ def source_tokens() -> dict[str, str]:
     files = {name.removesuffix("_FILE"): (name, path) for name, path in given.items() if name.endswith("_FILE")}
     read = {name: _file_text(*file) for name, file in files.items() if name not in given}
     return read | {name: value for name, value in given.items() if not name.endswith("_FILE")}
-
-
-def environment() -> dict[str, str]:
-    """Every variable that has a value: the environment's, and those of .env that the environment does not have."""
-    return {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
 
 
 def split_secrets(value: SecretStr) -> tuple[str, ...]:

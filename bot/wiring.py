@@ -23,7 +23,7 @@ from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
 from bot.queues.sqs_jobs import SqsJobQueue
 from bot.queues.worker import QueuedJobs
-from bot.settings import SOURCE_TOKEN, Settings, environment, split_secrets
+from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from bot.web import Metrics
@@ -36,6 +36,7 @@ from knowledge.diagnosis import Answerer, BuiltinAnswerer
 from knowledge.embedding.cached import CachedEmbedder
 from knowledge.embedding.child import ChildEmbedder
 from knowledge.embedding.nvidia import NvidiaEmbedder
+from knowledge.environment import environment
 from knowledge.errors import SettingsError
 from knowledge.language_models.anthropic import ANTHROPIC
 from knowledge.language_models.hosted import HostedAnswerer, Options

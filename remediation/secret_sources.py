@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
-from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
+from knowledge.environment import environment
 from knowledge.errors import Refused, Unavailable
 from remediation.aws import AwsClient
 from remediation.aws.secrets import aws_variables, secret_text, value_in
@@ -146,16 +146,15 @@ def _read(source: SecretSource) -> bytes:
 
 async def _from_command(source: SecretSource) -> bytes:
     """The command's standard output. Its error output goes nowhere: it may hold the secret."""
-    # As for the bot's own settings: what the environment does not have may stand in .env.
-    known = {**dotenv_values(".env"), **os.environ}
-    environment = {key: value for key in (*PLAIN_VARIABLES, *source.env) if (value := known.get(key)) is not None}
+    known = environment()
+    seen = {key: known[key] for key in (*PLAIN_VARIABLES, *source.env) if key in known}
     try:
         process = await asyncio.create_subprocess_exec(
             *source.command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
+            env=seen,
             start_new_session=True,
         )
     except OSError as error:

@@ -3,12 +3,10 @@
 import base64
 import binascii
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from dotenv import dotenv_values
-
+from knowledge.environment import environment
 from knowledge.errors import Refused
 from remediation.aws.client import AwsClient
 
@@ -17,8 +15,7 @@ MAX_CHARS = 64 * 1024
 
 def aws_variables() -> dict[str, str]:
     """AWS_* of the environment, and of .env where the environment has none."""
-    every = {**dotenv_values(".env"), **os.environ}
-    return {name: value for name, value in every.items() if name.startswith("AWS_") and value}
+    return {name: value for name, value in environment().items() if name.startswith("AWS_")}
 
 
 async def secret_text(aws: AwsClient, name: str, *, deadline_s: float = 10.0) -> str:

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import NullPool
 
 from bot.doctor import CHECKS
-from bot.settings import Settings, environment, load_settings, source_tokens
+from bot.settings import Settings, load_settings, source_tokens
 from bot.settings_page import page
 from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
 from knowledge.embedding.minilm import LocalEmbedder
+from knowledge.environment import environment
 from knowledge.errors import SettingsError
 from knowledge.store.database import open_engine, read_pool
 
