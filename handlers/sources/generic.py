@@ -5,7 +5,8 @@ in one of few words. What only hints at recovery (`alert_type: ALERT_RECOVERY`, 
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from handlers.sources import fields
@@ -77,42 +78,54 @@ _INFORMATION = frozenset({"info", "informational", "information", "debug", "none
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     flat = _flatten(body)
     labels = {name: word for name, keys in _LABELS.items() if (word := _first(flat, keys, fields.MAX_NAME))}
-    failing = failing_labels(labels)
-    # A project's or service's name is no workload's.
-    kind, workload, owner = workload_of({name: word for name, word in failing.items() if name != "service"})
-    title = " ".join(_first(flat, _TITLES, fields.MAX_TITLE).split())
     severity = normal_severity(_first(flat, _SEVERITIES, 40))
     status = AlertStatus.RESOLVED if _plain_status(body) in _RESOLVED else AlertStatus.FIRING
     fingerprint = _first(flat, _FINGERPRINTS, fields.MAX_NAME)
-    namespace, cluster = failing.get("namespace", ""), failing.get("cluster", "")
-    marks = [*identifying_marks(failing, owned=bool(owner)), fingerprint]
+    alert = alert_of(
+        labels, title=_first(flat, _TITLES, fields.MAX_TITLE), status=status, severity=severity, marks=[fingerprint]
+    )
     return (
-        Alert(
-            source="generic",
-            status=status,
-            title=title,
-            identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
+        replace(
+            alert,
             fingerprint=fingerprint,
             actionable=status is AlertStatus.FIRING and severity not in _INFORMATION,
-            severity=severity,
-            summary=_first(flat, _SUMMARIES, fields.MAX_TEXT) or title,
-            namespace=namespace,
-            workload=workload,
-            owner=owner,
-            service=labels.get("service", "") or owner,
-            environment=labels.get("environment", ""),
-            cluster=cluster,
-            repository=labels.get("repository", ""),
-            branch=labels.get("branch", ""),
-            commit=labels.get("commit", ""),
+            summary=_first(flat, _SUMMARIES, fields.MAX_TEXT) or alert.title,
             started_at=_time(flat, _STARTS),
             ended_at=_time(flat, _ENDS) if status is AlertStatus.RESOLVED else None,
-            target=fields.hints(
-                kind=fields.KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
-            ),
-            labels=labels,
             links=fields.links([("Source", value) for value in _values(flat, _LINKS)][:5]),
         ),
+    )
+
+
+def alert_of(
+    labels: Mapping[str, str], *, title: str, status: AlertStatus, severity: str, marks: Sequence[str]
+) -> Alert:
+    """An alert of any JSON, by its labels under our names; `marks` tell it from others of the same thing."""
+    title = " ".join(title.split())
+    failing = failing_labels(labels)
+    # A project's or service's name is no workload's.
+    kind, workload, owner = workload_of({name: word for name, word in failing.items() if name != "service"})
+    namespace, cluster = failing.get("namespace", ""), failing.get("cluster", "")
+    told_apart = [*identifying_marks(failing, owned=bool(owner)), *marks]
+    return Alert(
+        source="generic",
+        status=status,
+        title=title,
+        identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=told_apart),
+        severity=severity,
+        namespace=namespace,
+        workload=workload,
+        owner=owner,
+        service=labels.get("service", "") or owner,
+        environment=labels.get("environment", ""),
+        cluster=cluster,
+        repository=labels.get("repository", ""),
+        branch=labels.get("branch", ""),
+        commit=labels.get("commit", ""),
+        target=fields.hints(
+            kind=fields.KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
+        ),
+        labels=labels,
     )
 
 

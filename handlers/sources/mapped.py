@@ -5,12 +5,13 @@ at the first delivery rather than in cards without a title.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from handlers.sources import fields
+from handlers.sources import fields, generic
 from handlers.sources.fields import Json
 from knowledge.errors import BadInput
-from knowledge.fingerprint import failing_labels, identifying_marks, identity, normal_severity, parse_time, workload_of
+from knowledge.fingerprint import normal_severity, parse_time
 from knowledge.model import Alert, AlertStatus
 from remediation.policy_file import WebhookMapping
 
@@ -61,39 +62,21 @@ def _alert(name: str, mapping: WebhookMapping, entry: Json, body: Json, where: s
             raise BadInput(text)
         return word
 
-    title = " ".join(needed("title", mapping.title).split())
+    title = needed("title", mapping.title)
     status = _status(mapping, needed("status", mapping.status) if mapping.status else "")
     labels = {label: fields.name(value(path)) for label, path in mapping.labels.items()}
     labels = {label: word for label, word in labels.items() if word}
-    failing = failing_labels(labels)
-    kind, workload, owner = workload_of({label: word for label, word in failing.items() if label != "service"})
     severity = normal_severity(fields.text(value(mapping.severity), 40))
     fingerprint = fields.name(value(mapping.fingerprint))
-    namespace, cluster = failing.get("namespace", ""), failing.get("cluster", "")
-    marks = [*identifying_marks(failing, owned=bool(owner)), fingerprint, f"mapping={name}"]
-    return Alert(
-        source="generic",
-        status=status,
-        title=title,
-        identity=identity(title, cluster=cluster, namespace=namespace, owner=owner, marks=marks),
+    alert = generic.alert_of(
+        labels, title=title, status=status, severity=severity, marks=[fingerprint, f"mapping={name}"]
+    )
+    return replace(
+        alert,
         fingerprint=fingerprint,
         actionable=status is AlertStatus.FIRING and severity not in mapping.informational,
-        severity=severity,
-        summary=fields.text(value(mapping.summary)) or title,
-        namespace=namespace,
-        workload=workload,
-        owner=owner,
-        service=labels.get("service", "") or owner,
-        environment=labels.get("environment", ""),
-        cluster=cluster,
-        repository=labels.get("repository", ""),
-        branch=labels.get("branch", ""),
-        commit=labels.get("commit", ""),
+        summary=fields.text(value(mapping.summary)) or alert.title,
         started_at=parse_time(value(mapping.started_at)),
-        target=fields.hints(
-            kind=fields.KINDS.get(kind, ""), namespace=namespace, name=workload, cluster=cluster, owner=owner
-        ),
-        labels=labels,
         links=fields.links([("Source", value(mapping.link))]),
     )
 
