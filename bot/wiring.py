@@ -15,6 +15,7 @@ import httpx
 from pydantic import SecretStr
 from slack_bolt.async_app import AsyncApp
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
@@ -150,25 +151,13 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         hosted = make_hosted_embedder(settings, http)
         cache = await stack.enter_async_context(open_cache(settings.redis_url, settings.cache_seconds))
         embedder = CachedEmbedder(await stack.enter_async_context(ChildEmbedder()), cache)
-
-        def bound(stage: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[None]]:
-            async def run(**arguments: Any) -> None:
-                await stage(services, **arguments)
-
-            return run
-
         sqs = open_sqs(settings, http)
         jobs_wake = asyncio.Event()
         job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
-        stages = {name: bound(stage) for name, stage in STAGES.items()}
+        stages = {name: _bound(stage, lambda: services) for name, stage in STAGES.items()}
         jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
-        clock = DatabaseClock()
-        try:
-            await clock.sync(lambda: database_time(engine))
-        except OperationalError as error:
-            # It was there a moment ago, for its tables.
-            raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
+        clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         services = Services(
             engine=engine,
@@ -187,12 +176,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
-            timing=Timing(
-                verify_every=settings.verify_every_seconds,
-                follow_up_hours=settings.follow_up_hours,
-                digest=parse_period(settings.digest),
-                storm_after=settings.storm_incidents,
-            ),
+            timing=_timing(settings),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
             connections=lambda: [*health.lines(), *watch.lines()],
@@ -221,6 +205,34 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         yield Program(
             services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, intake, jobs_wake
         )
+
+
+def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Services]) -> Callable[..., Awaitable[None]]:
+    """A stage as a job runs it; the services hold the jobs, so they are there only when it runs."""
+
+    async def run(**arguments: Any) -> None:
+        await stage(services(), **arguments)
+
+    return run
+
+
+async def _clock(engine: AsyncEngine) -> DatabaseClock:
+    """Raises SettingsError: the database, which was there a moment ago for its tables, is away."""
+    clock = DatabaseClock()
+    try:
+        await clock.sync(lambda: database_time(engine))
+    except OperationalError as error:
+        raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
+    return clock
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        verify_every=settings.verify_every_seconds,
+        follow_up_hours=settings.follow_up_hours,
+        digest=parse_period(settings.digest),
+        storm_after=settings.storm_incidents,
+    )
 
 
 def renew_clients(
