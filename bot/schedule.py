@@ -10,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import baseline, comparing, decisions, flow, hushing, later, redelivery, thread_backfill, upkeep
+from handlers import baseline, comparing, decisions, hushing, later, redelivery, tending, thread_backfill, upkeep
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -58,9 +58,9 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "compare with Alertmanager": (comparing.with_alertmanager, 120.0),
     "compare with Argo CD": (comparing.with_argocd, 120.0),
     "ask for failed deliveries": (redelivery.ask, 900.0),
-    "recheck incidents": (flow.recheck_open, 10.0),
+    "recheck incidents": (tending.recheck_open, 10.0),
     "keep vectors": (keep_vectors, 10.0),
-    "rescue incidents left alone": (flow.rescue_left_alone, 20.0),
+    "rescue incidents left alone": (tending.rescue_left_alone, 20.0),
     "tend remembered threads": (thread_backfill.tend, 30.0),
     "send digests": (upkeep.send_digests, 30.0),
     "follow up": (upkeep.follow_up, 60.0),

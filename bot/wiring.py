@@ -28,7 +28,19 @@ from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from bot.web import Metrics
-from handlers import changing, due, flow, inbox, regrouping, slack_search, taking, thread_backfill, threads
+from handlers import (
+    changing,
+    due,
+    flow,
+    inbox,
+    learning,
+    paging,
+    regrouping,
+    slack_search,
+    taking,
+    thread_backfill,
+    threads,
+)
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -112,9 +124,9 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "execute": flow.execute,
     "after_execution": flow.after_execution,
     "verify": flow.verify,
-    "learn": flow.learn,
-    "page": flow.page,
-    "stand_down": flow.stand_down,
+    "learn": learning.learn,
+    "page": paging.page,
+    "stand_down": paging.stand_down,
     "approve": inbox.on_approve,
     "reject": inbox.on_reject,
     "edit": changing.edit,
@@ -125,7 +137,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "open_baseline": flow.open_baseline,
     "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
-    "acknowledge": flow.acknowledge,
+    "acknowledge": paging.acknowledge,
     "read_thread": threads.read_thread,
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,

@@ -6,13 +6,13 @@
 Each stage stores what it found and asks for the next stage in one transaction, and may run twice: it first looks
 whether its work is still to be done. What people see is written into the outbox in that same transaction. Looking and
 acting happen outside of transactions; deciding is pure and lies elsewhere (correlation, planning, policy, approvals,
-verification).
+verification). What follows an end is beside this file: the lesson (learning.py), the pager (paging.py), and incidents
+that recover by themselves or were left alone (tending.py).
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import structlog
@@ -21,11 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import (
     baseline,
     cards,
-    escalation,
     facts,
     first_look,
     hushing,
     joining,
+    learning,
     reading,
     regrouping,
     routing,
@@ -38,14 +38,10 @@ from handlers import (
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import SOURCES, fields
-from handlers.taking import pager_key
 from knowledge import correlation, diagnosis
-from knowledge.errors import CodeHealerError
 from knowledge.injection import injection_suspected
 from knowledge.lifecycle import closes_by_itself
-from knowledge.likeness import excerpt
 from knowledge.model import (
-    CONTEXT_KINDS,
     Alert,
     AlertStatus,
     Ask,
@@ -58,7 +54,6 @@ from knowledge.model import (
     ExecutionState,
     Incident,
     IncidentState,
-    KnowledgeItem,
     Outcome,
     Plan,
     Precedent,
@@ -67,7 +62,6 @@ from knowledge.model import (
     Verification,
 )
 from knowledge.passages import passage
-from knowledge.ports import Vector
 from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox, signals
@@ -82,7 +76,6 @@ S = IncidentState
 ALERTS, QUESTION, MESSAGE = deliveries.ALERTS, "question", "message"
 SLACK = "slack"
 MOST_BURIED_CHARS = 256 * 1024
-EXCERPT_CHARS = 4_000
 WRONG_TARGET = (
     "people said of this failure that its fix would change the wrong thing; correct the services table, or what is "
     "remembered of it (codehealer incidents update)"
@@ -404,7 +397,7 @@ async def _answer(
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     answerers, notes = first_look.who_is_asked(services, incident)
     first = await first_look.show(services, incident, collected, answerers=answerers)
-    likeness = excerpt_of(collected, incident)
+    likeness = learning.excerpt_of(collected, incident)
     async with services.engine.connect() as db:
         asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
         outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
@@ -821,194 +814,6 @@ async def _conclude(
             await cards.call_people(db, services, moved)
             await enqueue(db, services, "page", incident_id)
         await enqueue(db, services, "learn", incident_id)
-
-
-# --- incidents that end by themselves ------------------------------------------------------------------------------
-
-
-async def recheck_open(services: Services) -> None:
-    """Close what has been well for a while, where no source of alerts says when it is over."""
-    async with services.engine.connect() as db:
-        open_ones = await incidents.any_with_target(db, [state for state in S if closes_by_itself(state)], most=200)
-        firing = await incidents.firing(db, [one.id for one in open_ones])
-    for incident in open_ones:
-        if incident.target is None or firing.get(incident.id):
-            continue
-        well = await recovery.is_well(incident.target, services.clients, now=services.now())
-        if not well:
-            continue
-        async with services.engine.begin() as db:
-            current = await incidents.get(db, incident.id, lock=True)
-            if current and closes_by_itself(current.state):
-                await close(db, services, current, S.RESOLVED, "The failing thing has recovered by itself.")
-
-
-# Where an incident waits for a job of ours, and what it becomes when that job was given up.
-LEFT_ALONE = {
-    S.DETECTED: S.ESCALATED,
-    S.DIAGNOSING: S.ESCALATED,
-    S.RUNNING: S.ESCALATED,
-    S.VERIFYING: S.NOT_VERIFIED,
-}
-
-
-async def rescue_left_alone(services: Services) -> None:
-    """Hand an incident to people when the job that it waits for was given up: every incident ends."""
-    async with services.engine.connect() as db:
-        waiting = await incidents.in_states(db, list(LEFT_ALONE))
-    busy = await services.jobs.busy([f"incident:{incident.id}" for incident in waiting])
-    for incident in waiting:
-        if f"incident:{incident.id}" in busy:
-            continue
-        async with services.engine.begin() as db:
-            current = await incidents.get(db, incident.id, lock=True)
-            if current is None or current.revision != incident.revision:
-                continue
-            moved = await incidents.move(db, current, LEFT_ALONE[current.state])
-            if moved:
-                await audit.record(db, "incident.left_alone", incident_id=incident.id, state=incident.state)
-                await cards.show(db, services, moved)
-                await cards.call_people(db, services, moved)
-                await enqueue(db, services, "page", incident.id)
-
-
-# --- escalation ---------------------------------------------------------------------------------------------------
-
-
-async def page(services: Services, incident_id: int) -> None:
-    """Call the on-call person with all that is known. PagerDuty folds repeats by the key: a repeat updates the page."""
-    pager = services.clients.pager
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, incident_id)
-        if incident is None or not incident.open or pager is None:
-            return
-        answer = await answers.latest_diagnosis(db, incident_id)
-        planned = await answers.latest_plan(db, incident_id)
-        current = await executions.latest(db, incident_id)
-        known = escalation.details(
-            incident,
-            answer.answer if answer else None,
-            plan=planned.plan if planned else None,
-            approval=await approvals.latest(db, incident_id),
-            execution=current,
-            verification=await executions.latest_verification(db, current.id) if current else None,
-            with_evidence=not policy.outside_forbidden(services.policy, incident),
-        )
-        place = await outbox.card_place(db, incident_id)
-    await pager.trigger(
-        pager_key(incident_id),
-        escalation.summary(incident, answer.answer if answer else None),
-        severity="critical" if incident.severity in SEVERE else "error",
-        link=await cards.permalink(services, place),
-        details=known,
-    )
-
-
-async def stand_down(services: Services, incident_id: int) -> None:
-    """Tell the pager that it is over; resolving what was never triggered changes nothing."""
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, incident_id)
-        others = await taking.of_others(db, incident_id)
-        place = await outbox.card_place(db, incident_id)
-    if incident is None or incident.open:
-        return
-    if services.clients.pager is not None:
-        await services.clients.pager.resolve(pager_key(incident_id))
-    # Of others' incidents only those are ended whose failure a verified fix of ours ended.
-    if services.clients.pager_incidents is not None and incident.state is S.HEALED and others:
-        note = f"Healed by CodeHealer and verified. {await cards.permalink(services, place)}".strip()
-        await _each(others, partial(services.clients.pager_incidents.resolve, note=note))
-
-
-async def acknowledge(services: Services, incident_id: int) -> None:
-    """Tell the pager that somebody is on it; acknowledging twice, or what was never triggered, changes nothing."""
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, incident_id)
-        others = await taking.of_others(db, incident_id)
-        place = await outbox.card_place(db, incident_id)
-    if incident is None or not incident.open:
-        return
-    if services.clients.pager is not None:
-        await services.clients.pager.acknowledge(pager_key(incident_id))
-    if services.clients.pager_incidents is not None and others:
-        note = f"Somebody is on it, says CodeHealer. {await cards.permalink(services, place)}".strip()
-        await _each(others, partial(services.clients.pager_incidents.acknowledge, note=note))
-
-
-async def _each(numbers: Sequence[str], do: Callable[[str], Awaitable[object]]) -> None:
-    """One that is gone there keeps none of the others; the job fails with it, and is safe to repeat."""
-    failed: CodeHealerError | None = None
-    for number in numbers:
-        try:
-            await do(number)
-        except CodeHealerError as error:
-            failed = failed or error
-    if failed:
-        raise failed
-
-
-# --- lesson -------------------------------------------------------------------------------------------------------
-
-
-async def learn(services: Services, incident_id: int) -> None:
-    """Make the incident findable: what it looked like, its cause, what was done and how that ended."""
-    async with services.engine.connect() as db:
-        incident = await incidents.get(db, incident_id)
-        answer = await answers.latest_diagnosis(db, incident_id, final=True)
-        planned = await answers.latest_plan(db, incident_id)
-        collected = await incidents.evidence_of(db, incident_id)
-        approval = await approvals.latest(db, incident_id)
-        current = await executions.latest(db, incident_id)
-        found = await executions.latest_verification(db, current.id) if current else None
-        place = await outbox.card_place(db, incident_id)
-        private = incident is not None and await threads.asked_privately(db, incident)
-    if incident is None or answer is None or not isinstance(answer.answer, Diagnosis) or asked_with_text(incident):
-        return
-    if private:
-        return  # what was said there would be remembered for all
-    outcome = cards.outcome_word(incident, approval, current, found)
-    plan = planned.plan if planned else Plan(None)
-    item = KnowledgeItem(
-        id=f"incident-{incident_id}",
-        source="incident",
-        kind=answer.answer.kind,
-        service=incident.service,
-        environment=incident.environment,
-        cause=answer.answer.cause,
-        # What ended by itself was not ended by the fix that was proposed.
-        fix=plan.preview if plan.action and outcome != "resolved" else "",
-        action=plan.action.name if plan.action else "",
-        outcome=outcome,
-        excerpt=excerpt_of(collected, incident),
-        link=await cards.permalink(services, place),
-        occurred_at=incident.opened_at,
-        incident_id=incident_id,
-    )
-    reason = approval.reason.split(":")[0] if approval and outcome == "rejected" else ""
-    vector = await _vector_of(services, item)
-    async with services.engine.begin() as db:
-        await memory.remember(db, item, vector=vector, vector_model=services.embedder.name, reason=reason)
-        await audit.record(db, "lesson", incident_id=incident_id, outcome=outcome)
-        if outcome == "verified":
-            await trusting.after_success(db, services, incident, plan)
-
-
-def excerpt_of(collected: Sequence[Evidence], incident: Incident) -> str:
-    """The lines that matter of all evidence: what similar incidents are recognised by."""
-    parts = [incident.title]
-    for item in collected:
-        if item.text and item.kind not in CONTEXT_KINDS:
-            parts += excerpt(item.text).split("\n")
-    return "\n".join(dict.fromkeys(parts))[:EXCERPT_CHARS]
-
-
-async def _vector_of(services: Services, item: KnowledgeItem) -> Vector | None:
-    """The built-in vector; None where it cannot be had now: the lesson is kept, and the clock makes it up later."""
-    try:
-        return (await services.embedder.embed_passages([passage(item.kind, item.excerpt, item.fix, item.outcome)]))[0]
-    except CodeHealerError as error:
-        log.warning("lesson_without_vector", incident_id=item.incident_id, error=str(error))
-        return None
 
 
 # --- small things ---------------------------------------------------------------------------------------------------

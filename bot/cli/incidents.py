@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import Number, YesOption, confirm, in_database, moment, who
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
-from handlers import cards, flow
+from handlers import cards, learning
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, Conflict
 from knowledge.importing import LONGEST_WORDS
@@ -229,7 +229,7 @@ async def _not_yet_remembered(db: AsyncConnection, incident: Incident) -> Rememb
         fix=plan.preview if plan and plan.action else "",
         action=plan.action.name if plan and plan.action else "",
         outcome="",
-        excerpt=flow.excerpt_of(await incidents.evidence_of(db, incident.id), incident),
+        excerpt=learning.excerpt_of(await incidents.evidence_of(db, incident.id), incident),
         link="",
         occurred_at=incident.opened_at,
         incident_id=incident.id,

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from bot.sandbox.server import Sandbox
-from handlers import flow
+from handlers import flow, paging
 from handlers.services import Services
 from knowledge.errors import NotFound
 from knowledge.model import Alert, AlertStatus, ExecutionState, Outcome, Verification
@@ -31,8 +31,8 @@ async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incid
         await executions.add_verification(db, number, Verification("not_verified", (), "1 of 4 pods is ready"))
     async with httpx.AsyncClient() as http:
         pager = PagerDuty(http, sandbox.env["PAGERDUTY_ROUTING_KEY"], sandbox.env["PAGERDUTY_BASE_URL"])
-        paging = replace(services, clients=Clients(pager=pager))
-        await flow.page(paging, incident.id)
+        with_pager = replace(services, clients=Clients(pager=pager))
+        await paging.page(with_pager, incident.id)
         (alert,) = sandbox.world.pagerduty.alerts.values()
         assert (alert["status"], alert["payload"]["severity"]) == ("triggered", "critical")
         assert alert["payload"]["summary"] == "checkout (prod): Crash loop - needs a person"
@@ -41,8 +41,8 @@ async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incid
         assert told["tried"] == "Nothing is changed. Scaled from 2 to 4 replicas."
         assert "97% sure: It panics." in told["cause"]
         async with services.engine.begin() as db:
-            await flow.close(db, paging, incident, S.RESOLVED, "The alert has resolved.")
-        await flow.stand_down(paging, incident.id)
+            await flow.close(db, with_pager, incident, S.RESOLVED, "The alert has resolved.")
+        await paging.stand_down(with_pager, incident.id)
         assert alert["status"] == "resolved"
 
 
@@ -54,7 +54,7 @@ async def test_an_incident_that_others_opened_in_pagerduty_is_acknowledged_and_e
     async with httpx.AsyncClient() as http:
         base = sandbox.env["PAGERDUTY_BASE_URL"]
         pager = PagerDutyIncidents(http, sandbox.env["PAGERDUTY_TOKEN"], sandbox.env["PAGERDUTY_FROM"], base)
-        paging = replace(services, clients=Clients(pager_incidents=pager))
+        with_pager = replace(services, clients=Clients(pager_incidents=pager))
         numbers = []
         for opened, state in ((theirs, S.VERIFYING), (other, S.WAITING)):
             async with services.engine.begin() as db:
@@ -65,14 +65,14 @@ async def test_an_incident_that_others_opened_in_pagerduty_is_acknowledged_and_e
                 )  # fmt: skip
                 await incidents.add_alert(db, alert, incident.id)
             numbers.append(incident)
-            await flow.acknowledge(paging, incident.id)
+            await paging.acknowledge(with_pager, incident.id)
             assert opened["status"] == "acknowledged"
         async with services.engine.begin() as db:
             assert await incidents.move(db, numbers[0], S.HEALED)
-            await flow.close(db, paging, numbers[1], S.RESOLVED, "The failing thing has recovered by itself.")
+            await flow.close(db, with_pager, numbers[1], S.RESOLVED, "The failing thing has recovered by itself.")
         for incident in numbers:
             for _ in range(2):
-                await flow.stand_down(paging, incident.id)
+                await paging.stand_down(with_pager, incident.id)
     assert (theirs["status"], other["status"]) == ("resolved", "acknowledged")
     assert len(theirs["notes"]) == 2
 
@@ -93,7 +93,7 @@ async def test_of_many_alerts_and_a_page_that_is_gone_the_others_are_ended_all_t
         base = sandbox.env["PAGERDUTY_BASE_URL"]
         pager = PagerDutyIncidents(http, sandbox.env["PAGERDUTY_TOKEN"], sandbox.env["PAGERDUTY_FROM"], base)
         with pytest.raises(NotFound):
-            await flow.stand_down(replace(services, clients=Clients(pager_incidents=pager)), incident.id)
+            await paging.stand_down(replace(services, clients=Clients(pager_incidents=pager)), incident.id)
     assert theirs["status"] == "resolved"
 
 

@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from handlers import flow
+from handlers import flow, learning
 from handlers.services import Services
 from handlers.view import render
 from knowledge.budget import Amount, Limits
@@ -118,7 +118,7 @@ async def test_a_first_look_is_not_learnt_from(asking: Services, server: ModelSe
         incident = await incidents.get(db, incident_id, lock=True)
         assert incident is not None
         await flow.close(db, asking, incident, S.RESOLVED, "The alert has resolved.")
-    await flow.learn(asking, incident_id)
+    await learning.learn(asking, incident_id)
     assert await rows(asking.engine, "SELECT 1 FROM knowledge_items") == []
 
 

@@ -9,7 +9,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from handlers import flow
+from handlers import flow, learning
 from handlers.mentions import Question, alert_of
 from handlers.services import Services
 from knowledge.model import (
@@ -102,12 +102,12 @@ def test_where_an_incident_goes_after_its_decision(
 def test_the_excerpt_has_the_lines_that_matter_once_and_is_bounded() -> None:
     log = "\n".join([f"line {n} is fine" for n in range(500)] + ["panic: nil pointer dereference"])
     items = [Evidence("logs", "a", log), Evidence("previous_logs", "a", log), Evidence("events", "b", "", "no access")]
-    excerpt = flow.excerpt_of(items, incident())
+    excerpt = learning.excerpt_of(items, incident())
     assert excerpt.splitlines()[0] == "CheckoutDown"
     assert excerpt.count("panic: nil pointer dereference") == 1
-    huge = flow.excerpt_of([Evidence("logs", str(n), f"Error: {n} " + "x" * 5000) for n in range(20)], incident())
-    assert len(huge) <= flow.EXCERPT_CHARS
-    assert flow.excerpt_of([], incident()) == "CheckoutDown"
+    huge = learning.excerpt_of([Evidence("logs", str(n), f"Error: {n} " + "x" * 5000) for n in range(20)], incident())
+    assert len(huge) <= learning.EXCERPT_CHARS
+    assert learning.excerpt_of([], incident()) == "CheckoutDown"
 
 
 # --- alerts ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.doctor import _remembered
 from bot.schedule import keep_vectors
 from bot.web import Metrics, count_vectors
-from handlers import flow
+from handlers import learning
 from handlers.services import Services
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.store import answers
@@ -38,7 +38,7 @@ async def test_a_lesson_is_kept_without_a_model_and_gets_its_vectors_when_there_
         await answers.add_diagnosis(db, incident.id, diagnosis(), [])
     monkeypatch.setenv("CODEHEALER_EMBED_MODEL_PATH", str(tmp_path / "absent"))
     bare = replace(services, embedder=LocalEmbedder(threads=1))
-    await flow.learn(bare, incident.id)
+    await learning.learn(bare, incident.id)
     await keep_vectors(bare)
     assert not await rows(engine, VECTORS)
     assert "re-embedding 0 of 1 with minilm-l6-int8 (No embedding model at" in await doctors_line(engine)

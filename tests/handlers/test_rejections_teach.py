@@ -11,7 +11,7 @@ import httpx
 import pytest_asyncio
 
 from bot.sandbox.server import Sandbox
-from handlers import decisions, flow
+from handlers import decisions, flow, learning
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
 from knowledge.errors import Unavailable
@@ -68,7 +68,7 @@ async def rejected(services: Services, reason: RejectReason, title: str, plan: P
         )  # fmt: skip
     rejection = Rejection(approval, plan.action.digest[:16], incident.id, reason, "")
     await decisions.reject(services, rejection, user="U0ONCALL", key=title)
-    await flow.learn(services, incident.id)
+    await learning.learn(services, incident.id)
     async with services.engine.connect() as db:
         after = await incidents.get(db, incident.id)
         item = await memory.get(db, f"incident-{incident.id}")
