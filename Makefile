@@ -30,6 +30,11 @@ $(VENV)/.moto: $(VENV)/bin/python requirements/moto.txt
 	@$(PIP) --no-deps --require-hashes --target $(VENV)/moto -r requirements/moto.txt
 	@touch $@
 
+# Slack's framework for Node, for one test, which skips without it; npm is not everywhere.
+$(VENV)/.bolt-js: $(VENV)/bin/python tests/sandbox/bolt_js/package-lock.json
+	@if command -v npm >/dev/null; then mkdir -p $(VENV)/bolt-js && cp tests/sandbox/bolt_js/package*.json $(VENV)/bolt-js && \
+	npm ci --prefix $(VENV)/bolt-js --ignore-scripts --no-audit --no-fund --silent && touch $@ || echo "Could not install @slack/bolt; the test that needs it skips." >&2; fi
+
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "Installing the test tools ..." >&2
 	@$(PIP) --require-hashes -r requirements/dev.txt
@@ -38,7 +43,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 install: $(VENV)/.runtime  ## make the environment and nothing else
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-install-dev: install $(VENV)/.dev $(VENV)/.moto  ## the environment with test tools
+install-dev: install $(VENV)/.dev $(VENV)/.moto $(VENV)/.bolt-js  ## the environment with test tools
 
 run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
 	@exec $(BIN)/codehealer run

@@ -45,9 +45,10 @@ class Finding:
 Check = Callable[[Settings], Awaitable[Finding]]
 
 
-async def examine(settings: Settings) -> list[Finding]:
-    """Run every check side by side; one that fails stops none of the others."""
-    return list(await asyncio.gather(*(_bounded(name, check, settings) for name, check in CHECKS.items())))
+async def examine(settings: Settings, **more: Check) -> list[Finding]:
+    """Run every check, and `more`, side by side; one that fails stops none of the others."""
+    checks = CHECKS | more
+    return list(await asyncio.gather(*(_bounded(name, check, settings) for name, check in checks.items())))
 
 
 async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
@@ -205,13 +206,6 @@ async def _runbooks(settings: Settings) -> Finding:
     return Finding("runbooks", True, f"{len(shelf.runbooks)} in {settings.runbooks}")
 
 
-async def _channel(settings: Settings) -> Finding:
-    if settings.in_sandbox or settings.channel:
-        return Finding("channel", True, settings.channel or "the sandbox's")
-    remedy = "Set CODEHEALER_CHANNEL to a channel id and invite the bot there."
-    return Finding("channel", False, "no default channel: a card that no rule routes has nowhere to go", remedy)
-
-
 async def _embedder(settings: Settings) -> Finding:
     try:
         size = await asyncio.to_thread(lambda: model_file().stat().st_size)
@@ -280,7 +274,6 @@ CHECKS: dict[str, Check] = {
     "database": _database,
     "slack": _slack,
     "search": _search,
-    "channel": _channel,
     "policy": _policy,
     "approvers": _approvers,
     "kubernetes": _kubernetes,

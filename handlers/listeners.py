@@ -15,7 +15,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, forms, routing, threads
+from handlers import commands, flow, forms, round_trip, routing, threads
 from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
@@ -240,6 +240,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     FEEDBACK: forms.give_feedback,
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
+    round_trip.BUTTON: round_trip.hear,
 }
 STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN)
 VIEWS = (

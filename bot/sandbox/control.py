@@ -18,6 +18,7 @@ from .slack.posting import Content, change, new_content, post_as_app, post_as_pe
 from .slack.socket_mode import DISCONNECT_REASONS
 from .slack.state import BOT_USER, OTHER_APPS, OTHER_TEAM_ID, TEAM_DOMAIN, TEAM_ID, App, Channel, File, User, new_id
 from .slack.text import typed
+from .upkeep import ACTS as UPKEEP
 from .world import World
 
 Json = dict[str, Any]
@@ -152,7 +153,7 @@ def messages(control: Control, query: Json) -> Json:
     mine = [m for m in channel.ephemerals if m["for_user"] == user.id and m.get("thread_ts", "") == thread_ts]
     found = sorted([*found, *(_shown(slack, m) for m in mine)], key=lambda m: str(m["ts"]))[-limit:]
     status = channel.statuses.get(thread_ts, {"text": "", "ends": 0.0})
-    answer: Json = {"messages": found, "status": status["text"] if status["ends"] > time.monotonic() else ""}
+    answer: Json = {"messages": found, "status": status["text"] if status["ends"] > slack.clock.now() else ""}
     return answer | ({"prompts": slack.workspace.prompts[channel.id]} if channel.id in slack.workspace.prompts else {})
 
 
@@ -418,7 +419,10 @@ def add_routes(app: web.Application, control: Control) -> None:
             return _json({"error": "the body is no JSON"}, 400)
         if not isinstance(body, dict):
             return _json({"error": "the body must be an object"}, 400)
-        return await _answer(ACTS.get(request.match_info["name"]), control, body)
+        name = request.match_info["name"]
+        if name in UPKEEP:
+            return await _answer(UPKEEP[name], control.slack, body)
+        return await _answer(ACTS.get(name), control, body)
 
     async def requests(request: web.Request) -> web.Response:
         since = request.query.get("since", "0")
@@ -438,7 +442,7 @@ def add_routes(app: web.Application, control: Control) -> None:
     app.router.add_post("/sandbox/api/{name}", act)
 
 
-async def _answer(function: Any, control: Control, given: Json) -> web.Response:
+async def _answer(function: Any, control: Control | Slack, given: Json) -> web.Response:
     if function is None:
         return _json({"error": "there is no such call"}, 404)
     try:

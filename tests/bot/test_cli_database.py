@@ -184,12 +184,13 @@ def test_the_audit_log_is_verified(command: Command, database: str) -> None:
 
 
 def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
-    ended = command("doctor", "--json")
+    ended = command("doctor", "--button", "--json")
     assert ended.status == 0
     assert all(set(line) == {"check", "ok", "detail", "remedy"} for line in ended.lines)
     checks = [line["check"] for line in ended.lines]
     for name in ("database", "slack", "channel", "policy", "kubernetes", "github", "argocd", "models", "embedder"):
         assert name in checks
+    assert checks[-1] == "button", "last, since a person has to press it"
     assert "✓ database: PostgreSQL" in command("doctor").out
 
 
@@ -206,6 +207,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(
     command: Command, database: str, monkeypatch: pytest.MonkeyPatch, setting: str, check: str
 ) -> None:
     monkeypatch.setenv(*setting.split("=", 1))
+    monkeypatch.setenv("SLACK_BASE_URL", "http://127.0.0.1:9/api/")
     ended = command("doctor", "--json")
     assert ended.status == 1
     bad = {line["check"]: line for line in ended.lines if not line["ok"]}

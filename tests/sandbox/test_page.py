@@ -1,29 +1,30 @@
-"""The page in a real browser, against the real sandbox process and slack_sdk's own clients."""
+"""The page in a real browser, against a real sandbox and slack_sdk's own clients."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
-from playwright.async_api import Locator, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.sandbox.server import Options, running
+from bot.sandbox.slack import full_manifest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium, which is not installed"),
 ]
@@ -47,38 +48,31 @@ PHONE = {"width": 390, "height": 844}
 Json = dict[str, Any]
 
 
-@pytest.fixture
-def sandbox() -> Iterator[Json]:
-    """The greeting of a fresh sandbox process: url, slack_base_url, env."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bot.sandbox", "--port", "0", "--with-parent", "--full-manifest"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        line = process.stdout.readline()
-        assert line, "the sandbox ended before it said where it listens"
-        yield orjson.loads(line)
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        process.stdin.close()
-        process.stdout.close()
+@pytest_asyncio.fixture(loop_scope="module")
+async def sandbox() -> AsyncIterator[Json]:
+    """The greeting of a fresh sandbox: url, slack_base_url, env."""
+    async with running(Options(manifest=full_manifest())) as started:
+        yield started.greeting
 
 
-@pytest.fixture
-async def open_page(sandbox: Json) -> AsyncIterator[Any]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests, which have a profile each: it takes longer to start than most of them take."""
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        await started.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(sandbox: Json, browser: Browser) -> AsyncIterator[Any]:
     """Open the page in a fresh browser profile; whatever it throws or reports as an error fails the test."""
     complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    async with contextlib.AsyncExitStack() as profiles:
 
         async def opened(size: Json = DESK, user: str = "U0ONCALL") -> Page:
             context = await browser.new_context(viewport=size, color_scheme="light", locale="en-GB")
+            profiles.push_async_callback(context.close)
             page = await context.new_page()
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -87,7 +81,6 @@ async def open_page(sandbox: Json) -> AsyncIterator[Any]:
             return page
 
         yield opened
-        await browser.close()
     assert complaints == []
 
 

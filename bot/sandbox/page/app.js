@@ -9,7 +9,8 @@
 //   sidebar         [data-room=<channel id>] and [data-room=home]; [data-testid=home] holds the App Home
 //   modal           [data-testid=modal], modal-submit, modal-close, [data-input-block=<block id>] .field-error; confirm, confirm-yes, confirm-deny
 //   world           [data-testid=break-<scenario id>], reset, world-status, scenario-filter, [data-service][data-environment][data-status]
-//   faults          [data-testid=faults], fault-<system>-<name>; also requests
+//   panel           [data-testid=tab-scenarios|tab-faults|tab-requests] and their panels scenarios, faults, requests
+//   faults          fault-<system>-<name>, fault-burst, fault-clock, faults-clear
 //   rest            [data-testid=user-switch], theme, bot-status, toasts, announcer, hint; html[data-theme]; body[data-ready] once drawn
 // The address is /?user=<id>#<channel>[/<thread ts>] or #home.
 
@@ -304,9 +305,12 @@ function drawHead() {
   $("channel-title").textContent = title;
   const count = Array.isArray(channel?.members) ? channel.members.length : channel?.members;
   const botHere = !channel || channel.is_im || !Array.isArray(channel.members) || channel.members.some((one) => (one.id ?? one) === state.bot);
+  const here = Array.isArray(channel?.members) && !channel.is_im ? channel.members.map((one) => names.user(one.id ?? one)) : [];
+  $("channel-note").title = here.join(", ");
   $("channel-note").textContent = channel && !channel.is_im ? `${count ?? 0} members${botHere ? "" : " · codehealer is not in this channel"}` : "";
   $("invite").hidden = botHere;
-  document.title = `${title} · CodeHealer sandbox`;
+  const unread = state.channels.reduce((sum, one) => sum + (one.id === state.room ? 0 : (one.unread ?? 0)), 0);
+  document.title = `${unread ? `(${unread}) ` : ""}${title} · CodeHealer sandbox`;
   composer.relabel(`Message ${title}`);
 }
 
@@ -344,6 +348,7 @@ async function follow() {
   $("scroller").classList.toggle("nothing", false);
   $("thread").hidden = !state.thread;
   $("world").hidden = Boolean(state.thread);
+  document.querySelector("[data-show=side]").textContent = state.thread ? "Thread" : "Break";
   drawSidebar($("sidebar"), state, (id) => go(id));
   drawHead();
   if (home) homeSignature = "";
@@ -477,8 +482,9 @@ function createTheme() {
 }
 
 const steps = createSteps($("steps"));
-const composer = createComposer({ label: "Message", testid: "composer", id: "composer", commands: () => state.commands, onSend: (text, file) => send(text, file, null), toast });
-const threadComposer = createComposer({ label: "Reply", testid: "thread-composer", id: "thread-composer", commands: () => [], onSend: (text, file) => send(text, file, state.thread), toast });
+const named = { people: () => state.users.filter((one) => !one.deleted), channels: () => state.channels.filter((one) => !one.is_im) };
+const composer = createComposer({ ...named, label: "Message", testid: "composer", id: "composer", commands: () => state.commands, onSend: (text, file) => send(text, file, null), toast });
+const threadComposer = createComposer({ ...named, label: "Reply", testid: "thread-composer", id: "thread-composer", commands: () => [], onSend: (text, file) => send(text, file, state.thread), toast });
 const modal = createModal($("modal"), {
   context: blockContext,
   act: (view, form, action, node, confirm) => act({ view_id: view.id }, form, action, node, confirm),

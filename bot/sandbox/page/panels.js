@@ -73,7 +73,7 @@ const STATUS = { healthy: "healthy", degraded: "degraded", broken: "broken" };
 /** `hooks` = {onBroken(scenario), onReset(), toast(text)} */
 export function createWorld(node, hooks) {
   const services = h("div", { id: "services" });
-  const scenarioList = h("div", { class: "scenarios", data: { testid: "scenarios" } });
+  const scenarioList = h("div", { class: "scenarios" });
   const filter = h("input", { type: "search", placeholder: "Filter scenarios", "aria-label": "Filter scenarios", data: { testid: "scenario-filter" } });
   const overall = h("p", { class: "overall", role: "status", data: { testid: "world-status" } });
   const reset = h("button", { type: "button", class: "btn", data: { testid: "reset" } }, "Reset the world");
@@ -86,11 +86,12 @@ export function createWorld(node, hooks) {
     await post("reset");
     hooks.onReset();
   }));
-  node.replaceChildren(
-    h("div", { class: "side-head" }, h("h2", { id: "world-title", tabindex: "-1" }, "Break something"), reset),
-    h("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "World and scenarios, scrolls" },
-      overall, services, h("div", { class: "scenario-head" }, h("h3", {}, "Scenarios"), filter), scenarioList,
-      createFaults(hooks), createRequests(hooks)));
+  const tabs = createTabs([
+    { id: "scenarios", title: "Scenarios", body: [overall, services, h("div", { class: "scenario-head" }, h("h3", {}, "Scenarios"), filter), scenarioList] },
+    createFaults(hooks),
+    createRequests(hooks),
+  ]);
+  node.replaceChildren(h("div", { class: "side-head" }, h("h2", { id: "world-title", tabindex: "-1" }, "Break something"), reset), ...tabs);
 
   function drawScenarios() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -214,6 +215,37 @@ async function busy(button, hooks, work) {
   }
 }
 
+// -- tabs -------------------------------------------------------------------------------------------------------
+
+/** One list of tabs and their panels; each of `kinds` = {id, title, body, shown()?}. Arrow keys move between tabs. */
+function createTabs(kinds) {
+  const tabs = kinds.map((one) => h("button", {
+    type: "button", role: "tab", id: `tab-${one.id}`, "aria-controls": `panel-${one.id}`, data: { testid: `tab-${one.id}` }, on: { click: () => show(one) },
+  }, one.title));
+  const panels = kinds.map((one) => h("div", {
+    class: "scroller", role: "tabpanel", tabindex: "0", id: `panel-${one.id}`, "aria-labelledby": `tab-${one.id}`, data: { testid: one.id },
+  }, one.body));
+  const list = h("div", { class: "tabs", role: "tablist", "aria-labelledby": "world-title" }, tabs);
+  function show(chosen) {
+    kinds.forEach((one, index) => {
+      const here = one === chosen;
+      tabs[index].setAttribute("aria-selected", String(here));
+      tabs[index].tabIndex = here ? 0 : -1;
+      panels[index].hidden = !here;
+    });
+    chosen.shown?.();
+  }
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = (tabs.indexOf(event.target) + step + tabs.length) % tabs.length;
+    tabs[next].focus();
+    show(kinds[next]);
+  });
+  show(kinds[0]);
+  return [list, ...panels];
+}
+
 // -- faults -----------------------------------------------------------------------------------------------------
 
 const SLACK_FAULTS = [
@@ -228,6 +260,9 @@ const SLACK_FAULTS = [
   ["rate_limit_next", "429 for the next … calls", "number"],
   ["error_after_write_next", "500 after the write, next … calls", "number"],
   ["error_before_write_next", "500 before the write, next … calls", "number"],
+  ["hang_after_write_next", "No answer after the write, next … calls", "number"],
+  ["short_pages", "At most … messages a page", "number"],
+  ["empty_pages", "An empty page before each page", "switch"],
   ["drop_socket", "Drop the socket now", "once", true],
   ["disconnect_reason", "Ask the bot to reconnect", "once", "refresh_requested"],
 ];
@@ -240,30 +275,70 @@ const SYSTEM_FAULTS = [
 const SYSTEMS = [["slack", "Slack", SLACK_FAULTS], ["k8s", "Kubernetes", SYSTEM_FAULTS], ["github", "GitHub", SYSTEM_FAULTS], ["argocd", "Argo CD", SYSTEM_FAULTS], ["pagerduty", "PagerDuty", SYSTEM_FAULTS], ["prometheus", "Prometheus", SYSTEM_FAULTS], ["alertmanager", "Alertmanager", SYSTEM_FAULTS], ["status", "Status pages", SYSTEM_FAULTS]];
 
 function createFaults(hooks) {
-  const body = h("div", { class: "fault-body" });
-  const details = h("details", { class: "more faults", data: { testid: "faults" } }, h("summary", {}, h("span", {}, "Faults on demand")), body);
-  details.addEventListener("toggle", async () => {
-    if (!details.open) return;
-    try {
-      const faults = await get("faults");
-      body.replaceChildren(...SYSTEMS.map(([id, title, list]) =>
-        h("fieldset", {}, h("legend", {}, title), list.map((one) => faultField(id, one, faults[id] ?? {}, hooks)))));
-    } catch (error) {
-      body.replaceChildren(h("p", { class: "empty" }, error.message));
-    }
-  });
-  return details;
-}
+  const title = h("span", {}, "Faults");
+  const clear = h("button", { type: "button", class: "btn", data: { testid: "faults-clear" }, on: { click: () => clearAll() } }, "End all faults");
+  const count = h("p", { class: "fault-count", role: "status" });
+  const fields = h("div", { class: "fault-body" });
+  let now = {};
 
-function faultField(system, [name, label, kind, value], now, hooks) {
-  const send = async (what) => {
+  /** What is in force, as [system, name] pairs; `… with status` and the like say how, not that. */
+  const inForce = () => SYSTEMS.flatMap(([id, , list]) =>
+    list.filter(([name, , kind]) => kind !== "once" && name !== "status" && name !== "after_write" && now[id]?.[name]).map(([name]) => [id, name]));
+
+  function tell(faults) {
+    now = faults;
+    const number = inForce().length;
+    title.textContent = number ? `Faults (${number})` : "Faults";
+    count.textContent = number ? `${number} ${number === 1 ? "fault is" : "faults are"} in force.` : "Nothing is made to fail.";
+    clear.hidden = !number;
+  }
+
+  async function change(changes, said) {
     try {
-      await post("faults", { [system]: { [name]: what } });
-      hooks.toast(`${label}: ${what === true ? "on" : what === false ? "off" : what}`);
+      tell(await post("faults", changes));
+      hooks.toast(said);
+      return true;
     } catch (error) {
       hooks.toast(error.message, true);
+      return false;
+    }
+  }
+
+  async function clearAll() {
+    const changes = {};
+    for (const [system, name] of inForce()) (changes[system] ??= {})[name] = typeof now[system][name] === "boolean" ? false : 0;
+    if (await change(changes, "All faults have ended.")) draw();
+  }
+
+  const draw = () => fields.replaceChildren(
+    ...SYSTEMS.map(([id, name, list]) => h("fieldset", {}, h("legend", {}, name), list.map((one) => faultField(id, one, now[id] ?? {}, change)))),
+    h("fieldset", {}, h("legend", {}, "At once"),
+      instant("burst", "A hundred messages in #alerts", () => post("burst", { count: 100 }), hooks),
+      instant("clock", "Let an hour pass for Slack's deadlines", () => post("clock", { seconds: 3600 }), hooks)));
+
+  const shown = async () => {
+    try {
+      tell(await get("faults"));
+      draw();
+    } catch (error) {
+      fields.replaceChildren(h("p", { class: "empty" }, error.message));
     }
   };
+  get("faults").then(tell, () => {});
+  return { id: "faults", title, body: [h("div", { class: "fault-head" }, count, clear), fields], shown };
+}
+
+function instant(id, label, work, hooks) {
+  const button = h("button", {
+    type: "button", class: "btn", data: { testid: `fault-${id}` },
+    on: { click: () => busy(button, hooks, async () => { await work(); hooks.toast(`${label}: done`); }) },
+  }, label);
+  return button;
+}
+
+/** `change(changes, said)` sets faults and tells of it. */
+function faultField(system, [name, label, kind, value], now, change) {
+  const send = (what) => change({ [system]: { [name]: what } }, `${label}: ${what === true ? "on" : what === false ? "off" : what}`);
   const testid = `fault-${system}-${name}`;
   if (kind === "once") return h("button", { type: "button", class: "btn", data: { testid }, on: { click: () => send(value) } }, label);
   const node = kind === "switch"
@@ -283,15 +358,13 @@ function createRequests(hooks) {
       const answer = await get("requests", { system: system.value });
       const rows = (answer.requests ?? []).slice(-60).reverse();
       list.replaceChildren(...rows.map((one) => h("li", { class: one.status >= 400 ? "line bad" : "line" },
-        h("code", { class: "line-name" }, `${one.method ?? ""} ${one.path ?? ""}`), h("span", {}, String(one.status ?? "")))));
+        h("code", { class: "line-name", title: one.path }, `${one.method ?? ""} ${one.path ?? ""}`), h("span", {}, String(one.status ?? "")))));
       if (!rows.length) list.replaceChildren(h("li", { class: "empty" }, "Nothing asked yet."));
     } catch (error) {
       hooks.toast(error.message, true);
     }
   };
-  const details = h("details", { class: "more", data: { testid: "requests" } }, h("summary", {}, h("span", {}, "What the bot asked for")),
-    h("div", { class: "request-head" }, system, h("button", { type: "button", class: "btn", on: { click: load } }, "Refresh")), list);
-  details.addEventListener("toggle", () => details.open && load());
   system.addEventListener("change", load);
-  return details;
+  const head = h("div", { class: "request-head" }, system, h("button", { type: "button", class: "btn", on: { click: load } }, "Refresh"));
+  return { id: "requests", title: "Requests", body: [h("p", {}, "What the bot asked for, newest first."), head, list], shown: load };
 }

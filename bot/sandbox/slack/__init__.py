@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 
 from bot.sandbox.tokens import Tokens
 
+from .clock import Clock
 from .core import Slack
 from .errors import Refused, SlackError
 from .faults import SlackFaults
@@ -40,15 +40,16 @@ def new_slack(
     optional_scopes: bool = False,
 ) -> Slack:
     """Make a fresh workspace. ``base_url`` is where it will be reached, without a slash at the end."""
-    faults, pages = SlackFaults(), Pages()
+    faults, pages, clock = SlackFaults(), Pages(), Clock()
     slack = Slack(
         workspace=fresh_workspace(),
-        sockets=Sockets(timing or Timing(), faults, random.Random(seed)),
+        sockets=Sockets(timing or Timing(), faults, random.Random(seed), clock),
         pages=pages,
         faults=faults,
+        clock=clock,
         manifest=manifest or load_manifest(),
         tokens=tokens,
-        limits=RateLimits(time.monotonic),
+        limits=RateLimits(clock.now),
         optional_scopes=optional_scopes,
         base_url=base_url,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.sandbox.tokens import Tokens
 
+from .clock import Clock
 from .errors import SlackError
 from .faults import SlackFaults
 from .limits import RateLimits
@@ -64,6 +65,7 @@ class Slack:
     sockets: Sockets
     pages: Pages
     faults: SlackFaults
+    clock: Clock
     manifest: Manifest
     tokens: Tokens
     limits: RateLimits
@@ -90,7 +92,7 @@ class Slack:
 
     def new_trigger(self, user: str) -> str:
         """Make a trigger_id: good once, for three seconds."""
-        now = time.monotonic()
+        now = self.clock.now()
         # Used ones stay a minute, to be told apart from unknown ones.
         self.triggers = {key: kept for key, kept in self.triggers.items() if kept[0] > now - 60}
         key = f"{time.time_ns() // 1000}.{secrets.randbelow(10**10)}.{secrets.token_hex(16)}"
@@ -104,7 +106,7 @@ class Slack:
         ends, user = self.triggers[trigger]
         if not user:
             raise SlackError("exchanged_trigger_id")
-        if ends < time.monotonic():
+        if ends < self.clock.now():
             raise SlackError("expired_trigger_id")
         self.triggers[trigger] = (ends, "")
         return user
@@ -114,6 +116,6 @@ class Slack:
         while len(self.responses) >= MAX_RESPONSES:
             self.responses.pop(next(iter(self.responses)))
         key = secrets.token_urlsafe(18)
-        ends = time.monotonic() + self.sockets.timing.response_url
+        ends = self.clock.now() + self.sockets.timing.response_url
         self.responses[key] = ResponseUrl(channel, user, ends, **about)
         return f"{self.base_url}/response/{key}"

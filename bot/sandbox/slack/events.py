@@ -23,8 +23,8 @@ SCOPES = {
     "member_left_channel": "channels:read",
     "channel_left": "channels:read",
     "group_left": "groups:read",
-    "channel_deleted": "channels:read",
-    "group_deleted": "groups:read",
+    **{f"channel_{what}": "channels:read" for what in ("archive", "unarchive", "deleted", "rename")},
+    **{f"group_{what}": "groups:read" for what in ("archive", "unarchive", "deleted", "rename")},
     "user_change": "users:read",
     "subteam_members_changed": "usergroups:read",
     "file_shared": "files:read",
@@ -68,13 +68,19 @@ def _message(slack: Slack, channel: Channel, event: Json) -> None:
         emit(slack, event, f"message.{_PLURAL[channel.kind]}")
 
 
+def _mentions(channel: Channel, message: Json) -> bool:
+    """Say whether somebody else mentions our bot where that is an event of its own."""
+    told = BOT_USER in channel.members and not channel.is_im
+    return told and f"<@{BOT_USER}>" in message["text"] and author(message) != BOT_USER
+
+
 def posted(slack: Slack, channel: Channel, message: Json) -> None:
     """Tell the app of a new message, and of being mentioned in it (which is a second event, with its own id)."""
     if BOT_USER not in channel.members:
         return
     shown = {key: value for key, value in message.items() if key not in _COUNTERS}
     event = shown | {"channel": channel.id, "event_ts": message["ts"]}
-    if not channel.is_im and f"<@{BOT_USER}>" in message["text"] and author(message) != BOT_USER:
+    if _mentions(channel, message):
         emit(slack, event | {"type": "app_mention"}, "app_mention")
     _message(slack, channel, event | {"channel_type": channel.kind})
 
@@ -108,6 +114,8 @@ def changed(slack: Slack, channel: Channel, new: Json, old: Json) -> None:
         "event_ts": ts,
     }
     _message(slack, channel, event)
+    if _mentions(channel, new) and not _mentions(channel, old):
+        emit(slack, {**new, "channel": channel.id, "event_ts": ts, "type": "app_mention"}, "app_mention")
 
 
 def deleted(slack: Slack, channel: Channel, old: Json) -> None:
@@ -175,6 +183,26 @@ def left(slack: Slack, channel: Channel, user: str) -> None:
             "event_ts": ts,
         }
         emit(slack, event, "member_left_channel")
+
+
+def channel_changed(slack: Slack, channel: Channel, what: str, user: str) -> None:
+    """Tell the app what became of a channel: ``archive``, ``unarchive``, ``deleted`` or ``rename``."""
+    if BOT_USER not in channel.members:
+        return
+    kind = f"{'group' if channel.is_private else 'channel'}_{what}"
+    about: Json = {"channel": channel.id, "user": user}
+    if what == "rename":
+        about = {"channel": {"id": channel.id, "name": channel.name, "created": channel.created}}
+    emit(slack, {"type": kind, **about, "event_ts": slack.workspace.next_ts()}, kind)
+
+
+def uninstalled(slack: Slack) -> None:
+    """Tell the app that its tokens are void and that it was taken out of the workspace."""
+    ts = slack.workspace.next_ts()
+    emit(
+        slack, {"type": "tokens_revoked", "tokens": {"oauth": [], "bot": [BOT_USER]}, "event_ts": ts}, "tokens_revoked"
+    )
+    emit(slack, {"type": "app_uninstalled", "event_ts": ts}, "app_uninstalled")
 
 
 def home_opened(slack: Slack, user: str) -> None:

@@ -10,12 +10,15 @@ from typing import Any
 class SlackFaults:
     """Faults in force.
 
-    ``short_pages`` is the most messages that history and replies give at once, 0 for no such limit.
+    ``short_pages`` is the most messages that history and replies give at once, and ``history_per_minute`` how often
+    they may be called; 0 for no such limit. Apps that are sold outside Slack's Marketplace have 15 and 1.
+    ``empty_pages`` puts an empty page, with a cursor, before each page of a list.
 
     ``*_next`` count calls down. ``methods`` narrows ``*_next`` to those Web API methods; when it is empty they strike
     methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
     connection without an answer. ``black_hole`` takes what comes and never answers, as a network that swallows packets;
-    ``hang_links`` does so to new links alone. ``stale_tickets_next`` counts tickets that are refused as too old.
+    ``hang_links`` does so to new links alone, ``hang_after_write_next`` to calls that were carried out.
+    ``stale_tickets_next`` counts tickets that are refused as too old.
     ``without_scopes`` takes scopes away from the bot's token.
     """
 
@@ -29,8 +32,11 @@ class SlackFaults:
     link_disabled: bool = False
     slow_ms: int = 0
     short_pages: int = 0
+    history_per_minute: int = 0
+    empty_pages: bool = False
     rate_limit_next: int = 0
     error_after_write_next: int = 0
+    hang_after_write_next: int = 0
     error_before_write_next: int = 0
     token_error: str = ""
     methods: list[str] = field(default_factory=list)

@@ -38,7 +38,7 @@ class RateLimits:
 
     def method(self, name: str, per_minute: int) -> int:
         """Count a call of a method; a whole minute's worth may come at once, as Slack is tolerant of bursts."""
-        return self._take(name, per_minute, per_minute / 60)
+        return self._take(f"{name} {per_minute}", per_minute, per_minute / 60)
 
     def post(self, channel: str) -> int:
         """Count a post to a channel: one a second, with a short burst."""

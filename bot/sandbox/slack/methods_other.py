@@ -181,7 +181,7 @@ async def set_status(call: Call) -> Json:
         raise invalid_arguments("missing required field: status")
     status = text(call.args, "status")
     if status:
-        channel.statuses[thread_ts] = {"text": status, "ends": time.monotonic() + STATUS_SECONDS}
+        channel.statuses[thread_ts] = {"text": status, "ends": call.slack.clock.now() + STATUS_SECONDS}
     else:
         channel.statuses.pop(thread_ts, None)
     call.slack.workspace.on_change(channel, thread_ts)

@@ -18,6 +18,7 @@ import aiohttp
 import orjson
 from aiohttp import WSMsgType, web
 
+from .clock import Clock
 from .faults import SlackFaults
 from .http_mode import RequestUrl
 from .state import APP_ID
@@ -76,6 +77,7 @@ class Sockets:
     timing: Timing
     faults: SlackFaults
     random: random.Random
+    clock: Clock
     on_link_change: Callable[[], None] = lambda: None
     # Set, everything goes there and nothing over links.
     request_url: RequestUrl | None = None
@@ -108,7 +110,7 @@ class Sockets:
 
     def new_ticket(self) -> str:
         """Make a ticket that opens one link, once, soon."""
-        now = time.monotonic()
+        now = self.clock.now()
         self._tickets = {ticket: end for ticket, end in self._tickets.items() if end > now}
         ticket = secrets.token_urlsafe(18)
         self._tickets[ticket] = now + TICKET_SECONDS
@@ -120,7 +122,7 @@ class Sockets:
         """Answer ``/link/?ticket=``: 408 for a stale ticket, else a link until one side ends it."""
         if self.faults.refuse_connections or await swallowed(self.faults, "hang_links"):
             return dropped(request)
-        stale = self._tickets.pop(request.query.get("ticket", ""), 0.0) < time.monotonic()
+        stale = self._tickets.pop(request.query.get("ticket", ""), 0.0) < self.clock.now()
         if stale or self.faults.link_disabled or self._too_old():
             return web.Response(status=408, text="Request Timeout")
         ws = web.WebSocketResponse(autoping=False, max_msg_size=1 << 20)
@@ -174,7 +176,7 @@ class Sockets:
     async def _ping(self, link: Link) -> None:
         with contextlib.suppress(ConnectionError):
             while not link.ws.closed:
-                await asyncio.sleep(PING_SECONDS)
+                await self.clock.sleep(PING_SECONDS)
                 if self.faults.black_hole:
                     continue
                 await link.ws.ping(b"Ping from applink-sandbox")
@@ -294,7 +296,7 @@ class Sockets:
     async def _deliver(self, body: Json) -> None:
         for attempt, wait in enumerate((0.0, *self.timing.retries)):
             if wait:
-                await asyncio.sleep(wait)
+                await self.clock.sleep(wait)
             if attempt:
                 self.counts["redelivered"] += 1
             acknowledged = await self.send(
@@ -326,7 +328,7 @@ class Sockets:
             self.spawn(self._disconnect(link, reason))
 
     async def _disconnect_later(self, link: Link, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await self.clock.sleep(seconds)
         await self._disconnect(link, "warning")
 
     async def _disconnect(self, link: Link, reason: str) -> None:
@@ -334,7 +336,7 @@ class Sockets:
             await link.ws.send_json({"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-sandbox"}})
         self._forget(link)
         if reason in ("warning", "refresh_requested"):
-            await asyncio.sleep(self.timing.warning)
+            await self.clock.sleep(self.timing.warning)
         link.ending.set()
 
 
@@ -349,6 +351,12 @@ async def swallowed(faults: SlackFaults, *also: str) -> bool:
         held = True
         await asyncio.sleep(0.1)
     return held
+
+
+async def hung_up(request: web.Request) -> None:
+    """Wait until the other side has given up waiting for an answer."""
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.05)
 
 
 def dropped(request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ from .call import SEARCHER, Call, Method
 from .core import RESPONSE_USES, ResponseUrl, Slack
 from .errors import SlackError
 from .posting import Content, change, delete, new_content, post_as_bot, post_ephemeral
-from .socket_mode import dropped, swallowed
+from .socket_mode import dropped, hung_up, swallowed
 from .state import BOT_ID, BOT_USER, Channel
 
 Json = dict[str, Any]
@@ -34,6 +34,21 @@ METHODS: dict[str, Method] = {
 LIMITED_SECONDS = 2
 APP_SCOPES = frozenset({"connections:write"})
 SEARCH_METHODS = frozenset({"assistant.search.context", "assistant.search.info", "search.messages"})
+HISTORY_METHODS = frozenset({"conversations.history", "conversations.replies"})
+# What a method lists, page by page.
+PAGED = {
+    "conversations.history": "messages",
+    "conversations.replies": "messages",
+    "conversations.members": "members",
+    "conversations.list": "channels",
+    "users.conversations": "channels",
+    "users.list": "members",
+}
+_AFTER_EMPTY = "after-empty "
+
+
+class Unanswered(Exception):
+    """A call was carried out, and its caller shall not hear of it."""
 
 
 def add_routes(app: web.Application, slack: Slack) -> None:
@@ -83,6 +98,10 @@ async def _answer(slack: Slack, request: web.Request) -> web.StreamResponse:
     except SlackError as error:
         status, headers = error.status, headers | error.headers
         body = {"ok": False, "error": error.code, **error.more}
+    except Unanswered:
+        slack.log.add(_logged(name, args, {"ok": True}, started, status))
+        await hung_up(request)
+        return dropped(request)
     slack.log.add(_logged(name, args, body, started, status))
     return _json(body, status, headers)
 
@@ -108,10 +127,23 @@ async def _perform(call: Call, name: str, method: Method) -> Json:
         raise SlackError("ratelimited", 429, {"Retry-After": str(wait)})
     if slack.faults.strikes("error_before_write_next", name, method.writes):
         raise SlackError("internal_error", 500)
-    body = await method.run(call)
+    body = _empty_page(call, name) or await method.run(call)
     if slack.faults.strikes("error_after_write_next", name, method.writes):
         raise SlackError("internal_error", 500)
+    if slack.faults.strikes("hang_after_write_next", name, method.writes):
+        raise Unanswered
     return body
+
+
+def _empty_page(call: Call, name: str) -> Json | None:
+    """Return the empty page that comes before the one asked for, None when that one is due."""
+    if name not in PAGED or not call.slack.faults.empty_pages:
+        return None
+    cursor = str(call.args.get("cursor") or "")
+    if cursor.startswith(_AFTER_EMPTY):
+        call.args["cursor"] = cursor.removeprefix(_AFTER_EMPTY)
+        return None
+    return {PAGED[name]: [], "has_more": True, "response_metadata": {"next_cursor": _AFTER_EMPTY + cursor}}
 
 
 def _logged(name: str, args: Json, body: Json, at: float, status: int) -> Json:
@@ -135,7 +167,8 @@ def _wait(slack: Slack, name: str, method: Method, args: Json) -> int:
         channel = slack.workspace.find_channel(str(args.get("channel", "")))
         person = slack.workspace.users.get(str(args.get("channel", "")))
         return slack.limits.post(channel.id if channel else "D" + person.id[1:] if person else "unknown")
-    return slack.limits.method(name, method.per_minute)
+    limited = slack.faults.history_per_minute if name in HISTORY_METHODS else 0
+    return slack.limits.method(name, limited or method.per_minute)
 
 
 def authenticate(slack: Slack, request: web.Request, args: Json, kind: str) -> frozenset[str]:
@@ -207,7 +240,7 @@ async def answer_response_url(slack: Slack, request: web.Request) -> web.StreamR
         return dropped(request)
     target = slack.responses.get(request.match_info["key"])
     started = time.time()
-    if target is None or target.ends < time.monotonic():
+    if target is None or target.ends < slack.clock.now():
         return _json({"ok": False, "error": "expired_url" if target else "invalid_url"}, 404)
     if target.used >= RESPONSE_USES:
         return _json({"ok": False, "error": "used_url"}, 404)
