@@ -10,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import baseline, comparing, decisions, hushing, later, redelivery, tending, thread_backfill, upkeep
+from handlers import baseline, comparing, decisions, home, hushing, later, redelivery, tending, thread_backfill, upkeep
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -68,6 +68,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (tending.rescue_left_alone, 20.0),
     "tend remembered threads": (thread_backfill.tend, 30.0),
+    "keep Homes current": (home.keep_current, 3.0),
     "settle figures": (settle_figures, 60.0),
     "send digests": (upkeep.send_digests, 30.0),
     "follow up": (upkeep.follow_up, 60.0),

@@ -34,8 +34,10 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "users_conversations": READ,
     "users_info": {"users:read"},
     "views_open": set(),
+    "views_publish": set(),
 }
 EVENT_SCOPES: dict[str, set[str]] = {
+    "app_home_opened": set(),
     "app_mention": {"app_mentions:read"},
     "message": HISTORY,
     "reaction_added": {"reactions:read"},

@@ -223,12 +223,11 @@ async def figures(
     found = await db.execute(
         text(f"WITH {fresh}{query}"), {"since": since, "until": until, "service": service, "environment": environment}
     )
-    made = sorted((_figures(row) for row in found.mappings()), key=lambda one: one.name)
+    made = sorted((_figures(dict(row)) for row in found.mappings()), key=lambda one: one.name)
     return made if made or by else [Figures()]
 
 
-def _figures(row: Mapping[str, Any]) -> Figures:
-    values = dict(row)
+def _figures(values: dict[str, Any]) -> Figures:
     for name in ("detect", "resolve", "heal"):
         values[f"{name}_p50_s"], values[f"{name}_p90_s"] = values.pop(name) or (None, None)
     return Figures(**values)

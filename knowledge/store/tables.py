@@ -563,7 +563,7 @@ homes = Table(
     _text("view_hash"),
     _text("shown"),
     Column("charts", Boolean, nullable=False, server_default=text("true")),
-    _moment("published_at", nullable=True),
+    _moment("tended_at", nullable=True),
     Index("ix_homes_opened_at", "opened_at"),
 )
 

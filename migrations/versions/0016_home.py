@@ -57,7 +57,7 @@ def upgrade() -> None:
         _text("view_hash"),
         _text("shown"),
         sa.Column("charts", sa.Boolean(), server_default=sa.text("true"), nullable=False),
-        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tended_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("user", name=op.f("pk_homes")),
     )
     op.create_index("ix_homes_opened_at", "homes", ["opened_at"])

@@ -16,6 +16,7 @@ class SlackFaults:
     methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
     connection without an answer. ``black_hole`` takes what comes and never answers, as a network that swallows packets;
     ``hang_links`` does so to new links alone. ``stale_tickets_next`` counts tickets that are refused as too old.
+    ``home_charts_refused`` takes no charts on a Home: Slack's pages contradict one another about them.
     ``without_scopes`` takes scopes away from the bot's token.
     """
 
@@ -27,6 +28,7 @@ class SlackFaults:
     hang_links: bool = False
     stale_tickets_next: int = 0
     link_disabled: bool = False
+    home_charts_refused: bool = False
     slow_ms: int = 0
     short_pages: int = 0
     rate_limit_next: int = 0
