@@ -74,7 +74,7 @@ class HomeView:
 
 def render_home(view: HomeView, *, charts: bool = True) -> dict[str, Any]:
     """The view for views.publish; without `charts` their figures are bars of text, for where Slack refuses charts."""
-    blocks = [*_waiting(view), *_open(view), *_filters(view)]
+    blocks = [*_waiting(view), *_open(view)]
     if view.week is not None:
         blocks += _week(view.week, view.personal.days, charts=charts)
     return {"type": "home", "blocks": [*blocks, *_sent(view.personal)]}
@@ -135,7 +135,7 @@ def _open(view: HomeView) -> list[dict[str, Any]]:
     lines = [_incident_line(one, view.now) for one in view.incidents[:MOST_INCIDENTS]]
     if view.open_count > len(lines):
         lines.append(f"({view.open_count - len(lines):,} more)")
-    return [_header("open", title), *m.sections("home-incidents", lines or [NOTHING_OPEN])]
+    return [_header("open", title), *_filters(view), *m.sections("home-incidents", lines or [NOTHING_OPEN])]
 
 
 def _incident_line(one: Open, now: datetime) -> str:
