@@ -10,11 +10,11 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import baseline, comparing, decisions, hushing, later, redelivery, tending, thread_backfill, upkeep
+from handlers import baseline, comparing, decisions, home, hushing, later, redelivery, tending, thread_backfill, upkeep
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
-from knowledge.store import audit, vectors
+from knowledge.store import analytics, audit, vectors
 from remediation.policy import sendable
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,12 @@ async def keep_vectors(services: Services) -> None:
             await vectors.drop_others(db, (services.embedder.name, hosted.name))
 
 
+async def settle_figures(services: Services) -> None:
+    """Count once and for all what ended long ago, some incidents at a time."""
+    async with services.engine.begin() as db:
+        await analytics.settle(db)
+
+
 # Name → function, seconds between two runs.
 TICKS: dict[str, tuple[Tick, float]] = {
     "seal audit": (seal_audit, 1.0),
@@ -62,6 +68,8 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "keep vectors": (keep_vectors, 10.0),
     "rescue incidents left alone": (tending.rescue_left_alone, 20.0),
     "tend remembered threads": (thread_backfill.tend, 30.0),
+    "keep Homes current": (home.keep_current, 3.0),
+    "settle figures": (settle_figures, 60.0),
     "send digests": (upkeep.send_digests, 30.0),
     "follow up": (upkeep.follow_up, 60.0),
 }

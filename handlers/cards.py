@@ -165,6 +165,11 @@ async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: 
     )
 
 
+async def tell_directly(db: AsyncConnection, *, key: str, user: str, text: str) -> None:
+    """A sentence in the person's direct messages."""
+    await outbox.put(db, kind="direct", key=f"tell:{key}", channel=user, payload={"text": text}, priority=outbox.URGENT)
+
+
 MOST_REMINDED = 10
 
 

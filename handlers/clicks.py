@@ -102,9 +102,10 @@ def _edited(view: Body, user: str, _now: datetime) -> Stored:
 
 def _confirmed(view: Body, user: str, _now: datetime) -> Stored:
     request = modals.read_request(view)
-    return (
-        ("approve", {"click": {**_about(view, user, request), "channel": "", "confirmed": True}}) if request else None
-    )
+    if request is None:
+        return None
+    home = {"home": True} if modals.from_home(view) else {}
+    return "approve", {"click": {**_about(view, user, request), "channel": "", "confirmed": True, **home}}
 
 
 def _timed(view: Body, user: str, now: datetime) -> Stored:

@@ -235,5 +235,8 @@ async def refuse(db: AsyncConnection, click: Mapping[str, Any], approval: Approv
 
 
 async def tell(db: AsyncConnection, click: Mapping[str, Any], text: str) -> None:
-    """A sentence for whoever clicked alone."""
+    """A sentence for whoever clicked alone; from Home, where no channel is looked at, directly."""
+    if click.get("home"):
+        await cards.tell_directly(db, key=click["key"], user=click["user"], text=text)
+        return
     await cards.tell(db, key=click["key"], channel=click["channel"], user=click["user"], text=text)

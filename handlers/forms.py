@@ -19,12 +19,13 @@ from handlers.blocks.card import (
     decode_incident,
     decode_value,
 )
-from handlers.decisions import planned_of
+from handlers.decisions import planned_of, shown_digest
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.errors import Unavailable
 from knowledge.model import Approval, ApprovalState, Incident, Plan
-from knowledge.store import approvals, incidents
+from knowledge.store import approvals, incidents, switches
+from remediation.approvals import Denied, check_click
 from remediation.editing import editable
 
 Body = Mapping[str, Any]
@@ -119,6 +120,45 @@ async def _asked_about(services: Services, value: object) -> _Asked | None:
             return None
         planned = await planned_of(db, approval)
     return _Asked(approval, incident, planned.plan if planned else None)
+
+
+async def open_decision(services: Services, ack: Any, body: Body) -> None:
+    """From Home: what would be approved, with a button that does so; whoever may not is told why at once.
+
+    The submission goes the way of every approval, and everything is checked again there.
+    """
+    await ack()
+    value = body["actions"][0].get("value")
+    found = await _asked_about(services, value)
+    view = modals.notice_modal(replies.CHANGED)
+    if found and found.plan:
+        refusal = await _refusal(services, found, value, str(body["user"]["id"]))
+        view = (
+            modals.notice_modal(refusal) if refusal else modals.decide_modal(found.approval, found.incident, found.plan)
+        )
+    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+
+
+async def _refusal(services: Services, found: _Asked, value: object, user: str) -> str:
+    """Why this person's approval would not count just now, "" where it would."""
+    decoded = decode_value(value)
+    try:
+        async with asyncio.timeout(TIMEZONE_S):
+            person = await services.people.look_up(user)
+    except (TimeoutError, Unavailable):
+        return "Slack did not say who you are just now. Please try again."
+    async with services.engine.connect() as db:
+        paused = await switches.paused(db) or not services.actions
+    verdict = check_click(
+        found.approval,
+        person,
+        shown_digest(found.approval, {"digest": decoded[1] if decoded else "?"}),
+        now=services.now(),
+        policy=services.policy,
+        paused=paused,
+        action=found.plan.action if found.plan else None,
+    )
+    return verdict.reason if isinstance(verdict, Denied) else ""
 
 
 def _form(services: Services, entry: str, found: _Asked, timezone: str) -> dict[str, Any]:

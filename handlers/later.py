@@ -4,6 +4,7 @@ The database says what is due and each step is one compare-and-set, so it happen
 and a crash between two steps is made up for at the next tick.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -12,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, flow, taking
 from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
-from knowledge.store import approvals, audit, incidents
+from knowledge.store import approvals, audit, incidents, personal
 from knowledge.store.approvals import Unanswered
-from remediation.approvals import unanswered
+from knowledge.store.personal import Personal
+from remediation.approvals import CRITICAL, unanswered
 
 log = structlog.get_logger(__name__)
 
@@ -90,12 +92,21 @@ async def _remind(services: Services, silent: Unanswered) -> None:
         incident = await incidents.get(db, silent.incident_id)
     if approval is None or incident is None:
         return
-    people = await cards.people_asked(services, approval)
+    people = await awake(services, await cards.people_asked(services, approval), severity=silent.severity)
     link = await cards.link_of(services, incident.id)
     async with services.engine.begin() as db:
         if await approvals.mark_reminded(db, silent.id):
             await audit.record(db, "approval.reminded", incident_id=incident.id, approval=silent.id, people=people)
             await cards.remind(db, services, incident, approval, people=people, link=link)
+
+
+async def awake(services: Services, people: Sequence[str], *, severity: str) -> list[str]:
+    """Those of the people who want reminders and are not in their quiet hours; critical ones wake all who do."""
+    async with services.engine.connect() as db:
+        chosen = await personal.of_all(db, people)
+    now, wakes = services.now(), severity.lower() in CRITICAL
+    settings = {user: chosen.get(user, Personal()) for user in people}
+    return [user for user in people if settings[user].reminders and (wakes or not settings[user].quiet(now))]
 
 
 async def _page(services: Services, silent: Unanswered) -> None:

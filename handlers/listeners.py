@@ -15,8 +15,9 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, forms, round_trip, routing, threads
+from handlers import commands, flow, forms, home, round_trip, routing, threads
 from handlers.blocks import baseline, grouping, modals
+from handlers.blocks import home as home_blocks
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -233,7 +234,9 @@ def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     return answer
 
 
-EVENTS = tuple(EVENT_READERS)
+# Of an event that is not kept: what it asks for is drawn at once, and asked for again by looking again.
+EVENT_LISTENERS: Mapping[str, Callable[[Services, Body], Awaitable[None]]] = {"app_home_opened": home.opened}
+EVENTS = (*EVENT_READERS, *EVENT_LISTENERS)
 ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     REJECT: forms.for_members(forms.open_reject),
     DETAILS: forms.for_members(forms.open_details),
@@ -241,8 +244,14 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
     round_trip.BUTTON: round_trip.hear,
+    home_blocks.DECIDE: forms.for_members(forms.open_decision),
+    home_blocks.QUIET: forms.for_members(home.open_quiet_hours),
+    **dict.fromkeys(
+        (home_blocks.SERVICE, home_blocks.ENVIRONMENT, home_blocks.PERIOD, home_blocks.SENT),
+        forms.for_members(home.choose),
+    ),
 }
-STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN)
+STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN, home_blocks.OPEN_CARD)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip
@@ -254,8 +263,10 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
     """Register the inbox and every listener; the manifest's test reads the same tables."""
     app.use(_renamed(inbox(services, count)))
     app.error(_unhandled(count))
-    for event in EVENTS:
+    for event in EVENT_READERS:
         app.event(event)(_nothing)
+    for event, listener in EVENT_LISTENERS.items():
+        app.event(event)(_of_event(listener, services))
     for action, open_modal in ACTIONS.items():
         app.action(action)(_bound(open_modal, services))
     for action in STORED_ONLY:
@@ -264,6 +275,7 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
         app.view(view)(_acknowledge)
     app.view(modals.EDIT_PARAMETERS)(_bound(forms.take_edit, services))
     app.view(grouping.REGROUP)(_bound(forms.take_regroup, services))
+    app.view(home_blocks.QUIET_HOURS)(_bound(home.take_quiet_hours, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
     for shortcut in SHORTCUTS:
@@ -277,6 +289,13 @@ async def _nothing() -> None:
 def _bound(listener: Callable[..., Awaitable[None]], services: Services) -> Callable[..., Awaitable[None]]:
     async def with_services(ack: Any, body: dict[str, Any]) -> None:
         await listener(services, ack, body)
+
+    return with_services
+
+
+def _of_event(listener: Callable[[Services, Body], Awaitable[None]], services: Services) -> Callable[..., Any]:
+    async def with_services(event: dict[str, Any]) -> None:
+        await listener(services, event)
 
     return with_services
 

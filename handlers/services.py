@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from handlers.kept import Kept
 from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.model import Incident
@@ -80,6 +81,7 @@ class Services:
     compare: frozenset[str] = frozenset({"alertmanager", "argocd", "github"})
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
+    kept: Kept = field(default_factory=Kept)
     accepting: Accepting = field(init=False)
 
     def __post_init__(self) -> None:

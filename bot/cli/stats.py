@@ -1,5 +1,8 @@
 """stats: how well it goes in a period, and what people thought of the answers."""
 
+import csv
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,7 +15,7 @@ from handlers.blocks.mrkdwn import duration
 from knowledge.errors import BadInput
 from knowledge.redaction import redact
 from knowledge.store import analytics
-from knowledge.store.analytics import FEEDBACK_GROUPS, GROUPS, Figures
+from knowledge.store.analytics import FEEDBACK_GROUPS, GROUPS, RATES, Figures
 from knowledge.store.codec import to_json
 
 HEADINGS = (
@@ -22,13 +25,23 @@ HEADINGS = (
 
 
 def stats(
+    *,
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back, as 30d, or from when.")] = "30d",
     until: Annotated[str, typer.Option(metavar="TIME")] = "",
     by: Annotated[str, typer.Option(help=f"{', '.join(GROUPS)}; with --feedback {', '.join(FEEDBACK_GROUPS)}.")] = "",
     feedback: Annotated[bool, typer.Option("--feedback", help="People's thumbs and comments instead.")] = False,
+    service: Annotated[str, typer.Option(help="Incidents of this service alone.")] = "",
+    environment: Annotated[str, typer.Option(help="Incidents of this environment alone.")] = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="A row a group and one for all, as a spreadsheet reads it.")] = (
+        False
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Say how many failures were fixed, by whom, how fast and how often wrongly."""
+    if as_csv and (as_json or feedback):
+        raise BadInput("--csv gives the figures alone: leave out --json and --feedback.")
+    if feedback and (service or environment):
+        raise BadInput("--service and --environment are for the figures: leave them out, or --feedback.")
     known = FEEDBACK_GROUPS if feedback else GROUPS
     if by and by not in known:
         raise BadInput(f"--by {by}: not known; write one of {', '.join(known)}.")
@@ -36,13 +49,24 @@ def stats(
     begin = moment("--since", since) or end - timedelta(days=30)
     if begin >= end:
         raise BadInput("--since must be before --until.")
-    show = _show_feedback if feedback else _show_figures
-    show(in_database(lambda db: (_opinions if feedback else _figures)(db, begin, end, by)), as_json)
+    if feedback:
+        _show_feedback(in_database(lambda db: _opinions(db, begin, end, by)), as_json)
+        return
+    only = {"service": service, "environment": environment}
+    found = in_database(lambda db: _figures(db, begin, end, by, only))
+    if as_csv:
+        _write_csv(found)
+    else:
+        _show_figures(found, as_json)
 
 
-async def _figures(db: AsyncConnection, begin: datetime, end: datetime, by: str) -> dict[str, Any]:
-    (total,) = await analytics.figures(db, since=begin, until=end)
-    groups = await analytics.figures(db, since=begin, until=end, by=by) if by else []
+async def _figures(
+    db: AsyncConnection, begin: datetime, end: datetime, by: str, only: Mapping[str, str]
+) -> dict[str, Any]:
+    while await analytics.settle(db):
+        continue  # what the clock has not come to, or on a machine where no bot runs
+    (total,) = await analytics.figures(db, since=begin, until=end, **only)
+    groups = await analytics.figures(db, since=begin, until=end, by=by, **only) if by else []
     return {
         "since": begin,
         "until": end,
@@ -56,8 +80,22 @@ async def _figures(db: AsyncConnection, begin: datetime, end: datetime, by: str)
 def _as_data(one: Figures) -> dict[str, Any]:
     values: dict[str, Any] = to_json(one)
     del values["name"]
-    rates = {name: getattr(one, name) for name in ("success_rate", "wrong_action_rate", "false_resolve_rate")}
+    rates = {name: getattr(one, name) for name in RATES}
     return values | {name: rate if rate is None else round(rate, 4) for name, rate in rates.items()}
+
+
+def _write_csv(found: dict[str, Any]) -> None:
+    """The groups and then all, whose name is empty; an empty period has zeros and empty rates."""
+    by = found["by"] or "name"
+    rows = [*found["groups"], {by: "", **found["total"]}]
+    writer = csv.DictWriter(sys.stdout, [by, *found["total"]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, by: _as_text(str(row[by]))} for row in rows)
+
+
+def _as_text(cell: str) -> str:
+    """A name that a spreadsheet would take for a formula is text to it with an apostrophe before."""
+    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t"} else cell
 
 
 def _show_figures(found: dict[str, Any], as_json: bool) -> None:

@@ -262,6 +262,26 @@ def twice_modal(approval: Approval, incident: Incident, plan: Plan) -> dict[str,
     }
 
 
+def decide_modal(approval: Approval, incident: Incident, plan: Plan) -> dict[str, Any]:
+    """From Home: what an approval would start, and why it is asked for twice where it is. Its answer is an approval."""
+    twice = [f"⚠️ {m.inline(plan.twice, 600)}"] if plan.twice else []
+    lines = [*twice, f"*Fix:* {m.inline(plan.preview, 300)}", place(incident), what_it_takes(plan)]
+    return {
+        "type": "modal",
+        "callback_id": CONFIRM_TWICE,
+        "title": m.plain_text("Approve all the same?" if twice else "Approve this fix?"),
+        "submit": m.plain_text("Approve"),
+        "close": m.plain_text("Not now"),
+        "private_metadata": _carried(approval, incident, h=1),
+        "blocks": [m.section("why", lines)],
+    }
+
+
+def from_home(view: Mapping[str, Any]) -> bool:
+    """Whether a submitted modal was opened from Home, where nobody sees what is said in a channel."""
+    return decode_fields(view.get("private_metadata")).get("h") == 1
+
+
 def feedback_modal(incident: Incident) -> dict[str, Any]:
     """Asks, after 👎, what was wrong; the vote counts without it."""
     return {

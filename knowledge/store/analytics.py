@@ -1,4 +1,4 @@
-"""How well it goes: figures of a period, and what people thought of the answers. Only reads.
+"""How well it goes: figures of a period, and what people thought of the answers.
 
 The period is that of the incidents' opening: an incident and everything that was done about it count where it began.
 A fix counts when it was really carried out: never the noop, a dry run or what preflight refused. What a person has
@@ -7,86 +7,140 @@ corrected (an item's kind, an outcome) counts as corrected.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge.store.tables import settled_figures
+
+# What figures can be split by → the column of the rows below.
+GROUPS = ("kind", "service", "action", "environment", "day")
+# An incident's rows change no more so long after its end: by then it is known whether the failure came back.
+SETTLES_AFTER = timedelta(hours=25)
+SETTLED_AT_ONCE = 5_000
+
+# One row an incident and action: `ending` and the times are on the row of its newest fix, or of no action.
 # A fix that "worked", and the same failure was back within a day, has not resolved it.
-_CASES = """
-    WITH since AS (
-        SELECT *, lead(opened_at) OVER (PARTITION BY identity ORDER BY id) AS again_at
-        FROM incidents WHERE opened_at >= :since
-    ), cases AS (
-        SELECT i.id, i.service, i.environment, i.state, i.opened_at, i.resolved_at,
-            to_char(i.opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+_ROWS = """
+    cases AS MATERIALIZED (
+        SELECT i.id, i.identity, i.service, i.environment, i.state, i.opened_at, i.resolved_at,
             COALESCE(k.kind, i.kind, 'unknown') AS kind,
-            CASE WHEN 'outcome' = ANY(k.corrected) THEN NULLIF(k.outcome, '') END AS said,
-            COALESCE(i.again_at <= i.resolved_at + interval '24 hours', false) AS came_back
-        FROM since AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
+            CASE WHEN 'outcome' = ANY(k.corrected) THEN NULLIF(k.outcome, '') END AS said
+        FROM incidents AS i LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
         -- A question about pasted text is answered, not healed.
-        WHERE i.opened_at < :until AND NOT (i.source = 'question' AND NOT i.trusted) AND i.merged_into IS NULL
-    ), fixes AS (
-        SELECT e.incident_id, e.action_name AS action, a.automatic, c.kind, c.service, c.environment, c.day,
-            c.came_back, e.id = max(e.id) OVER (PARTITION BY e.incident_id) AS newest,
+        WHERE NOT (i.source = 'question' AND NOT i.trusted) AND i.merged_into IS NULL AND {which}
+    ), carried_out AS (
+        SELECT e.incident_id, e.action_name AS action, a.automatic, c.identity, c.resolved_at,
+            e.id = max(e.id) OVER (PARTITION BY e.incident_id) AS newest,
             CASE WHEN e.id = max(e.id) OVER (PARTITION BY e.incident_id) THEN c.said END AS said,
-            CASE e.state WHEN 'undone' THEN 'worse' WHEN 'failed' THEN 'failed' WHEN 'acted' THEN v.verdict END AS seen
+            CASE e.state WHEN 'undone' THEN 'worse' WHEN 'failed' THEN 'failed' WHEN 'acted' THEN (
+                SELECT verdict FROM verifications WHERE execution_id = e.id ORDER BY id DESC LIMIT 1
+            ) END AS seen
         FROM cases AS c JOIN executions AS e ON e.incident_id = c.id JOIN approvals AS a ON a.id = e.approval_id
-        LEFT JOIN LATERAL (
-            SELECT verdict FROM verifications WHERE execution_id = e.id ORDER BY id DESC LIMIT 1
-        ) AS v ON true
         -- A dry run and a refusal never start.
         WHERE e.started_at IS NOT NULL AND e.action_name <> 'noop'
-    )
-"""
-_INCIDENTS = """
-    , ended AS (
-        SELECT c.*, COALESCE(f.action, '') AS action,
+    ), fixes AS (
+        SELECT incident_id, action, automatic, newest, seen, COALESCE(said, seen) AS outcome,
+            seen = 'worse' OR said IN ('worse', 'failed', 'not_verified', 'rejected') AS wrong,
+            seen = 'verified' AND (said <> 'verified' OR (newest AND EXISTS (
+                SELECT FROM incidents AS again WHERE again.identity = carried_out.identity
+                    AND again.id > carried_out.incident_id
+                    AND again.opened_at <= carried_out.resolved_at + interval '24 hours'
+            ))) AS false_resolve
+        FROM carried_out
+    ), parts AS (
+        SELECT incident_id, action, NULL AS ending, NULL::float AS detect_s, NULL::float AS resolve_s, 0::float AS usd,
+            (outcome IS NOT NULL)::int AS fixes, (outcome IS NOT DISTINCT FROM 'verified')::int AS verified,
+            (outcome IS NULL)::int AS running, COALESCE(wrong, false)::int AS wrong_actions,
+            (seen IS NOT DISTINCT FROM 'verified')::int AS seen_verified,
+            COALESCE(false_resolve, false)::int AS false_resolves,
+            (outcome IS NOT NULL AND NOT automatic)::int AS approved_fixes,
+            COALESCE(wrong AND NOT automatic, false)::int AS unsafe_approvals, 0 AS turned_down
+        FROM fixes
+        UNION ALL
+        SELECT c.id, COALESCE(p.action, ''), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1
+        FROM cases AS c JOIN approvals AS a ON a.incident_id = c.id JOIN plans AS p ON p.id = a.plan_id
+        WHERE a.state = 'rejected'
+            AND split_part(a.reason, ':', 1) IN ('wrong_cause', 'wrong_target', 'right_cause_wrong_fix')
+        UNION ALL
+        SELECT c.id, COALESCE(f.action, ''),
             CASE WHEN c.state = 'dismissed' OR c.kind = 'healthy' THEN 'no_fault'
-                 WHEN COALESCE(f.said, f.seen) = 'verified' AND c.resolved_at IS NOT NULL
+                 WHEN f.outcome = 'verified' AND c.resolved_at IS NOT NULL
                      THEN CASE WHEN f.automatic THEN 'agent_fixed' ELSE 'assisted' END
-                 WHEN c.resolved_at IS NOT NULL THEN 'human' ELSE 'open' END AS ending,
+                 WHEN c.resolved_at IS NOT NULL THEN 'human' ELSE 'open' END,
             EXTRACT(EPOCH FROM c.opened_at - (
                 SELECT min(NULLIF(started, '')::timestamptz) FROM alerts
-                WHERE alerts.incident_id = c.id AND status = 'firing'))::float AS detect_s,
-            EXTRACT(EPOCH FROM c.resolved_at - c.opened_at)::float AS resolve_s
+                WHERE alerts.incident_id = c.id AND status = 'firing')),
+            EXTRACT(EPOCH FROM c.resolved_at - c.opened_at),
+            COALESCE((SELECT sum(usd) FROM model_calls WHERE model_calls.incident_id = c.id), 0),
+            0, 0, 0, 0, 0, 0, 0, 0, 0
         FROM cases AS c LEFT JOIN fixes AS f ON f.incident_id = c.id AND f.newest
+    ), counted AS (
+        SELECT incident_id, action, max(ending) AS ending, max(detect_s) AS detect_s, max(resolve_s) AS resolve_s,
+            sum(usd) AS usd, sum(fixes) AS fixes, sum(verified) AS verified, sum(running) AS running,
+            sum(wrong_actions) AS wrong_actions, sum(seen_verified) AS seen_verified,
+            sum(false_resolves) AS false_resolves, sum(approved_fixes) AS approved_fixes,
+            sum(unsafe_approvals) AS unsafe_approvals, sum(turned_down) AS turned_down
+        FROM parts GROUP BY 1, 2
+    ), fresh AS (
+        SELECT c.opened_at, c.kind, c.service, c.environment, counted.*
+        FROM counted JOIN cases AS c ON c.id = counted.incident_id
     )
-    SELECT {by} AS name, count(*) AS incidents,
+"""
+_FIGURES = """
+    , rows AS (
+        SELECT {columns} FROM fresh
+        UNION ALL SELECT {columns} FROM settled_figures WHERE {within}
+    )
+    SELECT {by} AS name, count(ending) AS incidents,
         count(*) FILTER (WHERE ending = 'open') AS open,
         count(*) FILTER (WHERE ending = 'agent_fixed') AS agent_fixed,
         count(*) FILTER (WHERE ending = 'assisted') AS assisted,
         count(*) FILTER (WHERE ending = 'human') AS human,
         count(*) FILTER (WHERE ending = 'no_fault') AS no_fault,
         count(*) FILTER (WHERE detect_s >= 0) AS detect_known,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY detect_s) FILTER (WHERE detect_s >= 0) AS detect_p50_s,
-        percentile_cont(0.9) WITHIN GROUP (ORDER BY detect_s) FILTER (WHERE detect_s >= 0) AS detect_p90_s,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY resolve_s) FILTER (WHERE ending <> 'no_fault') AS resolve_p50_s,
-        percentile_cont(0.9) WITHIN GROUP (ORDER BY resolve_s) FILTER (WHERE ending <> 'no_fault') AS resolve_p90_s
-    FROM ended GROUP BY 1 ORDER BY 1
+        percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY detect_s) FILTER (WHERE detect_s >= 0) AS detect,
+        percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY resolve_s) FILTER (WHERE ending <> 'no_fault')
+            AS resolve,
+        percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY resolve_s)
+            FILTER (WHERE ending IN ('agent_fixed', 'assisted')) AS heal,
+        {sums}, sum(usd)::float AS usd
+    FROM rows GROUP BY 1
 """
-_FIXES = """
-    SELECT {by} AS name, count(*) FILTER (WHERE outcome IS NOT NULL) AS fixes,
-        count(*) FILTER (WHERE outcome = 'verified') AS verified,
-        count(*) FILTER (WHERE outcome IS NULL) AS running,
-        count(*) FILTER (WHERE seen = 'worse' OR said IN ('worse', 'failed', 'not_verified', 'rejected'))
-            AS wrong_actions,
-        count(*) FILTER (WHERE seen = 'verified') AS seen_verified,
-        count(*) FILTER (WHERE seen = 'verified' AND (said <> 'verified' OR (newest AND came_back))) AS false_resolves
-    FROM (SELECT *, COALESCE(said, seen) AS outcome FROM fixes) AS concluded GROUP BY 1 ORDER BY 1
+_SUMS = (
+    "fixes", "verified", "running", "wrong_actions", "seen_verified", "false_resolves", "approved_fixes",
+    "unsafe_approvals", "turned_down",
+)  # fmt: skip
+_COLUMNS = ("opened_at", "kind", "service", "environment", "action", "ending", "detect_s", "resolve_s", "usd", *_SUMS)
+_DAY = "to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+_WITHIN = (
+    "{0}opened_at >= :since AND {0}opened_at < :until AND (:service = '' OR {0}service = :service) "
+    "AND (:environment = '' OR {0}environment = :environment)"
+)
+_NOT_SETTLED = "NOT EXISTS (SELECT FROM settled_figures AS s WHERE s.incident_id = i.id)"
+_CHOSEN = """
+    chosen AS MATERIALIZED (
+        SELECT i.id FROM incidents AS i
+        WHERE i.resolved_at < now() - :after AND i.merged_into IS NULL
+            AND NOT (i.source = 'question' AND NOT i.trusted)
+            AND NOT EXISTS (SELECT FROM settled_figures AS s WHERE s.incident_id = i.id)
+        ORDER BY i.id LIMIT :most
+    )
 """
-_TURNED_DOWN = """
-    SELECT {by} AS name, count(*) AS turned_down
-    FROM (
-        SELECT c.*, COALESCE(p.action, '') AS action
-        FROM cases AS c JOIN approvals AS a ON a.incident_id = c.id JOIN plans AS p ON p.id = a.plan_id
-        WHERE a.state = 'rejected'
-            AND split_part(a.reason, ':', 1) IN ('wrong_cause', 'wrong_target', 'right_cause_wrong_fix')
-    ) AS rejected GROUP BY 1
+_KEPT = """
+    , kept AS (
+        INSERT INTO settled_figures (incident_id, {columns}) SELECT incident_id, {columns} FROM fresh
+        ON CONFLICT DO NOTHING RETURNING incident_id
+    )
+    SELECT count(DISTINCT incident_id) FROM kept
 """
-# What figures can be split by → the column that the three queries have in common.
-GROUPS = ("kind", "service", "action", "environment", "day")
+_SETTLING = (
+    "WITH", _CHOSEN, ",", _ROWS.format(which="i.id IN (SELECT id FROM chosen)"),
+    _KEPT.format(columns=", ".join(_COLUMNS)),
+)  # fmt: skip
+_SETTLE = text(" ".join(_SETTLING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +151,8 @@ class Figures:
     ours, by a person or by itself) + no_fault (dismissed, or nothing was wrong).
     fixes were carried out and have ended; `running` have not. wrong_actions made it worse, were undone, or a person
     has said so; false_resolves looked verified, and a person said otherwise or the failure was back within a day.
-    turned_down were rejected before they ran, for a wrong cause, target or fix.
+    approved_fixes are those of `fixes` that a person approved, unsafe_approvals the wrong ones of these.
+    turned_down were rejected before they ran, for a wrong cause, target or fix. usd is what hosted models cost.
     """
 
     name: str = ""
@@ -112,13 +167,18 @@ class Figures:
     detect_p90_s: float | None = None
     resolve_p50_s: float | None = None
     resolve_p90_s: float | None = None
+    heal_p50_s: float | None = None
+    heal_p90_s: float | None = None
     fixes: int = 0
     verified: int = 0
     running: int = 0
     wrong_actions: int = 0
     seen_verified: int = 0
     false_resolves: int = 0
+    approved_fixes: int = 0
+    unsafe_approvals: int = 0
     turned_down: int = 0
+    usd: float = 0.0
 
     @property
     def success_rate(self) -> float | None:
@@ -133,19 +193,59 @@ class Figures:
     def false_resolve_rate(self) -> float | None:
         return self.false_resolves / self.seen_verified if self.seen_verified else None
 
+    @property
+    def unsafe_approval_rate(self) -> float | None:
+        """Wrong ones among the fixes that people approved."""
+        return self.unsafe_approvals / self.approved_fixes if self.approved_fixes else None
 
-async def figures(db: AsyncConnection, *, since: datetime, until: datetime, by: str = "") -> Sequence[Figures]:
+
+RATES = ("success_rate", "wrong_action_rate", "false_resolve_rate", "unsafe_approval_rate")
+
+
+async def figures(
+    db: AsyncConnection, *, since: datetime, until: datetime, by: str = "", service: str = "", environment: str = ""
+) -> Sequence[Figures]:
     """The figures of incidents that opened in [since, until): one row for all, or one for each value of `by`.
 
-    An empty period gives no row with `by`, and a row of zeros without. `by` is one of GROUPS.
+    An empty period gives no row with `by`, and a row of zeros without. `by` is one of GROUPS; `service` and
+    `environment` count theirs alone. What has settled is read from its rows, all else is counted anew.
     """
-    column = f"{GROUPS[GROUPS.index(by)]}" if by else "''"
-    found: dict[str, dict[str, Any]] = {} if by else {"": {}}
-    for query in (_INCIDENTS, _FIXES, _TURNED_DOWN):
-        rows = await db.execute(text(_CASES + query.format(by=column)), {"since": since, "until": until})
-        for row in rows.mappings():
-            found.setdefault(row["name"], {}).update(row)
-    return [Figures(**{**values, "name": name}) for name, values in sorted(found.items())]
+    column = _DAY if by == "day" else f"{GROUPS[GROUPS.index(by)]}" if by else "''"
+    query = _FIGURES.format(
+        columns=", ".join(_COLUMNS),
+        within=_WITHIN.format(""),
+        by=column,
+        sums=", ".join(f"sum({name})::bigint AS {name}" for name in _SUMS),
+    )
+    fresh = _ROWS.format(which=f"{_WITHIN.format('i.')} AND {_NOT_SETTLED}")
+    # Compiling to machine code takes longer than all of it.
+    await db.execute(text("SET LOCAL jit = off"))
+    found = await db.execute(
+        text(f"WITH {fresh}{query}"), {"since": since, "until": until, "service": service, "environment": environment}
+    )
+    made = sorted((_figures(dict(row)) for row in found.mappings()), key=lambda one: one.name)
+    return made if made or by else [Figures()]
+
+
+def _figures(values: dict[str, Any]) -> Figures:
+    for name in ("detect", "resolve", "heal"):
+        values[f"{name}_p50_s"], values[f"{name}_p90_s"] = values.pop(name) or (None, None)
+    return Figures(**values)
+
+
+async def settle(db: AsyncConnection, *, most: int = SETTLED_AT_ONCE) -> int:
+    """Keep the rows of up to `most` incidents that ended long ago; how many they were. Repeats change nothing."""
+    done = await db.execute(_SETTLE, {"after": SETTLES_AFTER, "most": most})
+    return int(done.scalar_one())
+
+
+async def unsettle(db: AsyncConnection, item_ids: Sequence[str]) -> None:
+    """Count the incidents of these knowledge items anew: what is believed of them has changed."""
+    numbers = [int(one[len(_OF_INCIDENT) :]) for one in item_ids if one.startswith(_OF_INCIDENT)]
+    await db.execute(delete(settled_figures).where(settled_figures.c.incident_id.in_(numbers)))
+
+
+_OF_INCIDENT = "incident-"
 
 
 _FEEDBACK = """

@@ -249,6 +249,13 @@ async def expired(db: AsyncConnection) -> Sequence[tuple[int, int]]:
     return [(row.id, row.incident_id) for row in rows]
 
 
+async def open_ones(db: AsyncConnection, *, most: int) -> Sequence[Approval]:
+    """What is asked of people just now, the soonest to expire first."""
+    query = WITH_VOTES.where(approvals.c.state == ApprovalState.OPEN, approvals.c.until > func.now())
+    rows = await db.execute(query.order_by(approvals.c.until, approvals.c.id).limit(most))
+    return [approval_of(row) for row in rows.mappings()]
+
+
 async def waiting(db: AsyncConnection) -> int:
     counted = await db.execute(
         select(func.count()).select_from(approvals).where(approvals.c.state == ApprovalState.OPEN)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind, KnowledgeItem, TrackRecord
 from knowledge.ports import Vector
-from knowledge.store import memory
+from knowledge.store import analytics, memory
 from knowledge.store.memory import item_of
 from knowledge.store.tables import knowledge_items
 
@@ -86,9 +86,11 @@ async def correct(
     await memory.remember(db, item, vector=vector, vector_model=vector_model, reason=before.reason)
     corrected = sorted({*before.corrected, *fields} & set(memory.CORRECTABLE))
     await db.execute(here.values(corrected=corrected, status=item.status))
+    await analytics.unsettle(db, [item.id])
 
 
 async def forget(db: AsyncConnection, ids: Sequence[str]) -> int:
     """Remove items; how many there were. Their incidents stay."""
+    await analytics.unsettle(db, ids)
     gone = await db.execute(delete(knowledge_items).where(knowledge_items.c.id.in_(ids)))
     return int(gone.rowcount)

@@ -521,6 +521,52 @@ model_calls = Table(
     Index("ix_model_calls_incident_id", "incident_id"),
 )
 
+# What an incident that ended long ago adds to the figures, so that they need not be counted anew (store/analytics.py).
+settled_figures = Table(
+    "settled_figures",
+    metadata,
+    _incident(primary_key=True),
+    Column("action", Text, primary_key=True),
+    _moment("opened_at"),
+    Column("kind", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("ending", Text),
+    Column("detect_s", Float),
+    Column("resolve_s", Float),
+    Column("usd", Float, nullable=False),
+    *(
+        Column(name, Integer, nullable=False)
+        for name in (
+            "fixes", "verified", "running", "wrong_actions", "seen_verified", "false_resolves", "approved_fixes",
+            "unsafe_approvals", "turned_down",
+        )
+    ),
+    Index("ix_settled_figures_opened_at", "opened_at"),
+)  # fmt: skip
+
+# What a person has chosen for their Home and for what the bot sends them; the hours are theirs, `timezone` too.
+person_settings = Table(
+    "person_settings",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("payload", JSONB, nullable=False),
+    _moment("changed_at", now=True),
+)
+
+# The Homes that somebody has looked at: what was published last, and until when it is kept up to date.
+homes = Table(
+    "homes",
+    metadata,
+    Column("user", Text, primary_key=True),
+    _moment("opened_at", now=True),
+    _text("view_hash"),
+    _text("shown"),
+    Column("charts", Boolean, nullable=False, server_default=text("true")),
+    _moment("tended_at", nullable=True),
+    Index("ix_homes_opened_at", "opened_at"),
+)
+
 # Append-only: written unchained in the transaction of what it records, numbered and chained by the sealing job.
 audit = Table(
     "audit",

@@ -1,6 +1,7 @@
 """Commands on what is remembered: import, incidents, knowledge, stats, policy; each as a person types them."""
 
 import asyncio
+import csv
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -248,6 +249,10 @@ def test_stats_say_how_it_went_and_when_there_was_nothing(command: Command, stor
     assert (found["empty"], found["total"]["incidents"]) == (False, 1)
     assert [row["kind"] for row in found["groups"]] == ["crashloop"]
     assert "no fix" in command("stats", "--by", "kind").out
+    header, *rows = csv.reader(command("stats", "--since", "7d", "--by", "kind", "--csv").out.splitlines())
+    assert [dict(zip(header, row, strict=True))["incidents"] for row in rows][-1] == str(found["total"]["incidents"])
+    nobody = command("stats", "--since", "7d", "--service", "nobody's", "--csv").out.splitlines()
+    assert nobody[1].startswith(",0,0")
     stored(lambda db: memory.put_feedback(db, healed, "U1", -1, "it was token=abcdefgh12345678 that expired"))
     thumbs = command("stats", "--feedback", "--by", "answerer", "--json").json
     assert thumbs["groups"] == [{"answerer": "built-in", "up": 0, "down": 1}]

@@ -244,12 +244,11 @@ _KINDS: dict[str, Checker] = {
 }
 
 _EVERYWHERE = tuple(_BASIC)
+_ON_HOME = ("input", "card", "table", "data_table", "data_visualization", "carousel", "container")
 _SURFACES: dict[str, Checker] = {
     MESSAGE: by_type({name: checker for name, checker in _KINDS.items() if name != "alert"}),
     MODAL: by_type({name: _KINDS[name] for name in (*_EVERYWHERE, "input", "card", "alert")}),
-    HOME: by_type(
-        {name: _KINDS[name] for name in (*_EVERYWHERE, "input", "card", "table", "data_table", "carousel", "container")}
-    ),
+    HOME: by_type({name: _KINDS[name] for name in (*_EVERYWHERE, *_ON_HOME)}),
 }
 _AT_MOST = {"table": 1, "data_visualization": 2}
 

@@ -19,6 +19,7 @@ class SlackFaults:
     connection without an answer. ``black_hole`` takes what comes and never answers, as a network that swallows packets;
     ``hang_links`` does so to new links alone, ``hang_after_write_next`` to calls that were carried out.
     ``stale_tickets_next`` counts tickets that are refused as too old.
+    ``home_charts_refused`` takes no charts on a Home: Slack's pages contradict one another about them.
     ``without_scopes`` takes scopes away from the bot's token.
     """
 
@@ -30,6 +31,7 @@ class SlackFaults:
     hang_links: bool = False
     stale_tickets_next: int = 0
     link_disabled: bool = False
+    home_charts_refused: bool = False
     slow_ms: int = 0
     short_pages: int = 0
     history_per_minute: int = 0

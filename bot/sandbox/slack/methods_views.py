@@ -60,7 +60,11 @@ async def publish_view(call: Call) -> Json:
     if user not in call.slack.workspace.users:
         raise invalid_arguments("user_id is invalid")
     _hash_matches(call, call.slack.workspace.homes.get(user))
-    view = views.publish(call.slack, user, views.checked(call.args.get("view"), HOME))
+    given = views.checked(call.args.get("view"), HOME)
+    charts = any(block["type"] == "data_visualization" for block in given["blocks"])
+    if charts and call.slack.faults.home_charts_refused:
+        raise invalid_arguments("unsupported type: data_visualization", "/view/blocks")
+    view = views.publish(call.slack, user, given)
     async with call.slack.publications:
         call.slack.publications.notify_all()
     return _answer(view)

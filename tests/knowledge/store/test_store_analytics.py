@@ -114,6 +114,44 @@ async def test_everything_that_can_happen_is_counted_once(db: AsyncConnection) -
     assert set(await by(db, "environment")) == {"prod"}
 
 
+async def test_what_has_settled_counts_the_same_and_what_a_person_corrects_is_counted_anew(db: AsyncConnection) -> None:
+    fixed = await an_end(db, "approved", S.HEALED, "verified", action=SCALE, days_ago=9, environment="staging")
+    await an_end(db, "undone", S.RESOLVED, "worse", days_ago=8, service="orders")
+    await an_end(db, "back", S.HEALED, "verified", automatic=True, days_ago=6)
+    await an_end(db, "back", S.RESOLVED, days_ago=6, lasted=timedelta(hours=3))
+    still_open = await an_end(db, "open", S.ESCALATED, days_ago=5, lasted=None)
+    rejected = await incidents.get(db, still_open)
+    assert rejected is not None
+    approval = await an_approval(db, rejected, SCALE)
+    await approvals.decide(db, approval, ApprovalState.REJECTED, by="U1", reason="wrong_target")
+    await db.execute(
+        text(
+            "INSERT INTO model_calls (incident_id, hop, model, input_tokens, usd) VALUES (:id, 'nvidia', 'm', 9, 0.25)"
+        ),
+        {"id": fixed},
+    )
+    await memory.remember(db, item(f"incident-{fixed}", incident_id=fixed), vector=None, vector_model="")
+
+    fresh = {group: await by(db, group) for group in analytics.GROUPS}
+    before = await of_all(db)
+    assert (before.false_resolves, before.usd, before.heal_p50_s) == (1, 0.25, 300)
+    assert (before.approved_fixes, before.unsafe_approvals, before.unsafe_approval_rate) == (2, 1, 0.5)
+    assert await analytics.settle(db, most=3) == 3
+    assert await analytics.settle(db) == 1, "what is open does not settle"
+    assert await analytics.settle(db) == 0
+    assert {group: await by(db, group) for group in analytics.GROUPS} == fresh
+    assert await of_all(db) == before
+    alone = await analytics.figures(db, since=SINCE, until=UNTIL, service="orders", environment="prod")
+    assert [(one.incidents, one.wrong_actions) for one in alone] == [(1, 1)]
+
+    remembered = await casebook.get(db, f"incident-{fixed}")
+    assert remembered is not None
+    said = replace(remembered.item, outcome="failed")
+    await casebook.correct(db, remembered, said, ["outcome"], vector=None, vector_model="")
+    assert ((await of_all(db)).unsafe_approvals, (await of_all(db)).assisted) == (2, 0)
+    assert await analytics.settle(db) == 1
+
+
 async def test_a_failure_that_is_back_within_a_day_was_not_resolved(db: AsyncConnection) -> None:
     await an_end(db, "again", S.HEALED, "verified", days_ago=9)
     await an_end(db, "again", S.HEALED, "verified", days_ago=8, lasted=timedelta(hours=23))
