@@ -29,6 +29,7 @@ from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from bot.web import Metrics
 from handlers import (
+    answering,
     changing,
     due,
     flow,
@@ -142,6 +143,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
+    answering.STAGE: answering.answer,
 }
 
 

@@ -208,14 +208,34 @@ async def remind(
         )
 
 
-async def answer_question(db: AsyncConnection, question: Question, answer: Card) -> None:
-    """Answer a mention that asked for status or help, in its thread."""
+def answer_key(question: Question) -> str:
+    """The outbox's key of the answer to a mention: there is one."""
+    return f"answer:{question.channel}:{question.ts}"
+
+
+async def answer_question(
+    db: AsyncConnection, question: Question, answer: Card, *, incident_id: int | None = None
+) -> None:
+    """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow."""
     await outbox.put(
         db,
         kind="post",
-        key=f"answer:{question.channel}:{question.ts}",
+        key=answer_key(question),
         channel=question.channel,
         payload={"text": answer.text, "blocks": answer.blocks, "thread_ts": question.thread_ts or question.ts},
+        incident_id=incident_id,
+        priority=outbox.URGENT,
+    )
+
+
+async def seen(db: AsyncConnection, question: Question) -> None:
+    """Show the asker at once that the question has come in."""
+    await outbox.put(
+        db,
+        kind="reaction",
+        key=f"seen:{question.channel}:{question.ts}",
+        channel=question.channel,
+        payload={"ts": question.ts, "name": "eyes"},
         priority=outbox.URGENT,
     )
 

@@ -13,12 +13,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import answering, baseline, cards, decisions, feedback, flow, hushing, queued, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
-from handlers.mentions import Question, subcommand_of
-from handlers.reading import Reader
+from handlers.mentions import Question
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
@@ -55,9 +54,10 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
     if question.outside:
         text = replies.OUTSIDE
         await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
-    elif name := subcommand_of(question, commands.IN_MENTIONS):
-        answer = await commands.answer(db, services, name, Reader(question.channel))
-        await cards.answer_question(db, question, answer)
+        return set()
+    await cards.seen(db, question)
+    if answering.wants_answer(question):
+        await answering.ask(db, services, question)
     else:
         await flow.on_question(db, services, question)
     return set()
