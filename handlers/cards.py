@@ -10,6 +10,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import storms
+from handlers.attachments import files_of, read_files
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
@@ -273,7 +274,7 @@ async def permalink(services: Services, place: CardPlace | None) -> str:
 
 
 async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
-    """The thread in which a person asked, redacted; nothing for alerts."""
+    """The thread in which a person asked, and the files in it, redacted; nothing for alerts."""
     if incident.source != QUESTION_SOURCE or not incident.thread_ts:
         return []
     try:
@@ -286,7 +287,11 @@ async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
         if message.get("user") != services.bot_user and services.bot_user not in message.get("text", "")
     ]
     text = redact(clean("\n".join(part for part in said if part)))
-    return [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+    files = [
+        file for message in answer["messages"] if message.get("user") != services.bot_user for file in files_of(message)
+    ]
+    items = [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+    return [*items, *await read_files(services.slack, files)]
 
 
 def _slack_fault(error: Exception) -> str:

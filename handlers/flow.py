@@ -256,9 +256,9 @@ async def close(db: AsyncConnection, services: Services, incident: Incident, sta
 
 
 async def on_question(db: AsyncConnection, services: Services, question: Question) -> None:
-    """A mention for the diagnosis: look again at the incident it hangs on, or answer about what was pasted."""
+    """A mention for the diagnosis: look again at the incident whose thread it is in, or at what was pasted."""
     known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
-    incident = await incidents.get(db, known, lock=True) if known else None
+    incident = await incidents.get(db, known, lock=True) if known and not question.pasted else None
     if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return
     service = service_named(question, [row.name for row in services.policy.services])

@@ -16,6 +16,7 @@ from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, routing, threads
+from handlers.attachments import files_of
 from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
@@ -46,6 +47,8 @@ DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
 # Kinds of conversation that not everybody of the workspace reads.
 CLOSED = frozenset({"group", "mpim", "im"})
+# A direct message is a question as it is, and with a file.
+ASKED_AS = frozenset({None, "file_share"})
 MAX_QUESTION_CHARS = 60_000
 
 
@@ -72,6 +75,7 @@ def _question(event: Body) -> dict[str, Any]:
         "thread_ts": str(event.get("thread_ts") or ""),
         "text": (str(event.get("text") or "") or message_text(event, quoted=True))[:MAX_QUESTION_CHARS],
         "outside": event.get("is_ext_shared_channel") is True,
+        "files": len(files_of(event)),
     }
 
 
@@ -84,7 +88,7 @@ def _question_or_alert(event: Body, services: Services) -> Stored:
     inner = event.get("message") if event.get("subtype") == "message_changed" else event
     if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user or _says_the_same(event, inner):
         return None
-    if event.get("channel_type") == DIRECT and not inner.get("bot_id") and event.get("subtype") is None:
+    if event.get("channel_type") == DIRECT and not inner.get("bot_id") and event.get("subtype") in ASKED_AS:
         return flow.QUESTION, {"question": _question(event)}
     return _app_post(event, inner, services) if inner.get("bot_id") else None
 

@@ -20,7 +20,7 @@ WORDS = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 class Question:
     """A mention as it came: `thread_ts` is empty outside threads, `text` still has the mention in it.
 
-    `outside`: other companies read the channel.
+    `outside`: other companies read the channel; `files` is how many are attached.
     """
 
     user: str
@@ -29,6 +29,7 @@ class Question:
     thread_ts: str
     text: str
     outside: bool = False
+    files: int = 0
 
     @property
     def said(self) -> str:
@@ -36,10 +37,15 @@ class Question:
         return MENTION.sub("", self.text).strip()
 
     @property
+    def pasted(self) -> bool:
+        """Whether it brings something to look at: output or a file."""
+        return bool(self.files) or (bool(self.said) and not self.sentence)
+
+    @property
     def sentence(self) -> bool:
-        """A person's own words, not pasted output."""
+        """A person's own words, without pasted output or a file."""
         said = self.said
-        return len(said) <= MAX_SENTENCE and "\n" not in said and FENCE not in said
+        return not self.files and len(said) <= MAX_SENTENCE and "\n" not in said and FENCE not in said
 
 
 def channels_named(texts: Iterable[str]) -> frozenset[str]:

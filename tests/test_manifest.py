@@ -29,6 +29,7 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "conversations_members": READ,
     "conversations_open": {"im:write"},
     "conversations_replies": HISTORY,
+    "files_info": {"files:read"},
     "reactions_add": {"reactions:write"},
     "usergroups_users_list": {"usergroups:read"},
     "users_conversations": READ,
