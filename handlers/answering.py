@@ -93,7 +93,7 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
 
 async def _say(services: Services, asked: Question, card: Card, *, incident_id: int | None = None) -> None:
     async with services.engine.begin() as db:
-        await cards.answer_question(db, asked, card, incident_id=incident_id)
+        await cards.answer_question(db, asked, card, team=services.people.team_id, incident_id=incident_id)
 
 
 async def _left_to_diagnosis(services: Services, asked: Question, intent: Intent, meant: Meant) -> bool:

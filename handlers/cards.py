@@ -215,15 +215,24 @@ def answer_key(question: Question) -> str:
 
 
 async def answer_question(
-    db: AsyncConnection, question: Question, answer: Card, *, incident_id: int | None = None
+    db: AsyncConnection, question: Question, answer: Card, *, team: str = "", incident_id: int | None = None
 ) -> None:
-    """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow."""
+    """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow.
+
+    With the asker's `team` it is streamed, where Slack does that.
+    """
+    reader = {"reader": {"user": question.user, "team": team}} if team else {}
     await outbox.put(
         db,
         kind="post",
         key=answer_key(question),
         channel=question.channel,
-        payload={"text": answer.text, "blocks": answer.blocks, "thread_ts": question.thread_ts or question.ts},
+        payload={
+            "text": answer.text,
+            "blocks": answer.blocks,
+            "thread_ts": question.thread_ts or question.ts,
+            **reader,
+        },
         incident_id=incident_id,
         priority=outbox.URGENT,
     )

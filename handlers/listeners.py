@@ -150,7 +150,13 @@ def _reaction(event: Body, services: Services) -> Stored:
     }
 
 
+def _stopped(_event: Body, _services: Services) -> Stored:
+    """A person stopped an answer. Its sender is told by Slack's refusal of the next part, so nothing is kept."""
+    return None
+
+
 EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
+    "agent_session_stopped": _stopped,
     "app_mention": _mention,
     "message": _message,
     "reaction_added": _reaction,

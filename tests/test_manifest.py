@@ -21,8 +21,12 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "auth_test": set(),
     "apps_connections_open": set(),  # the app-level token's connections:write
     "chat_getPermalink": set(),
+    "chat_appendStream": {"chat:write"},
+    "chat_delete": {"chat:write"},
     "chat_postEphemeral": {"chat:write"},
     "chat_postMessage": {"chat:write"},
+    "chat_startStream": {"chat:write"},
+    "chat_stopStream": {"chat:write"},
     "chat_update": {"chat:write"},
     "conversations_history": HISTORY,
     "conversations_info": READ,
@@ -37,6 +41,7 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "views_open": set(),
 }
 EVENT_SCOPES: dict[str, set[str]] = {
+    "agent_session_stopped": {"chat:write"},
     "app_mention": {"app_mentions:read"},
     "message": HISTORY,
     "reaction_added": {"reactions:read"},

@@ -291,6 +291,11 @@ async def sending(db: AsyncConnection, message: Message) -> None:
     await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="sending"))
 
 
+async def begun(db: AsyncConnection, message: Message, ts: str) -> None:
+    """A streamed message has begun and is not whole yet: where it stands, for whoever has to complete it."""
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(ts=ts))
+
+
 _AS_SENT = outbox.c.version == bindparam("its_version")
 _SENT = (
     update(outbox)

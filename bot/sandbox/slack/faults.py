@@ -16,7 +16,7 @@ class SlackFaults:
     methods that write. ``token_error`` answers every call with that error. ``refuse_connections`` drops every
     connection without an answer. ``black_hole`` takes what comes and never answers, as a network that swallows packets;
     ``hang_links`` does so to new links alone. ``stale_tickets_next`` counts tickets that are refused as too old.
-    ``without_scopes`` takes scopes away from the bot's token.
+    ``without_scopes`` takes scopes away from the bot's token. ``refuse_streams`` refuses to start a streamed message.
     """
 
     duplicate_events: bool = False
@@ -35,6 +35,7 @@ class SlackFaults:
     token_error: str = ""
     methods: list[str] = field(default_factory=list)
     without_scopes: list[str] = field(default_factory=list)
+    refuse_streams: bool = False
 
     def update(self, given: dict[str, Any]) -> None:
         """Set the faults named in ``given``; ValueError names one that is unknown or of the wrong type."""
