@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, flow, operating
+from handlers import cards, commands, flow, operating, remembering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
-from handlers.intents import Intent, When, command_in, incident_named, intent_of, named_in, of_now, when_in
+from handlers.intents import Intent, When, command_in, fix_told, incident_named, intent_of, named_in, of_now, when_in
 from handlers.mentions import QUESTION_SOURCE, Question
 from handlers.reading import Reader, closed_by, readable, reader_of
 from handlers.services import Services
@@ -51,6 +51,8 @@ def wants_answer(question: Question) -> bool:
     said = question.said
     if not said:
         return not question.thread_ts
+    if fix_told(said) and not question.files:
+        return True
     return question.sentence and (bool(command_in(said, COMMANDS)) or intent_of(said) is not Intent.OTHER)
 
 
@@ -85,6 +87,9 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
         await _say(services, asked, await commands.command(services, word, reader, user=asked.user))
         return
     meant = await _meant(services, asked, reader)
+    if intent is Intent.FIXED:
+        await _take_fix(services, asked, meant)
+        return
     if meant.incident is None and await _left_to_diagnosis(services, asked, intent, meant):
         return
     found = await _answer(services, asked, intent, meant, reader)
@@ -110,6 +115,18 @@ async def _left_to_diagnosis(services: Services, asked: Question, intent: Intent
         if await incidents.by_message(db, asked.channel, asked.ts) is None:
             await flow.on_question(db, services, asked)
     return True
+
+
+async def _take_fix(services: Services, asked: Question, meant: Meant) -> None:
+    """Offer to remember what a person says has fixed it; of which incident must be said."""
+    if meant.incident is None or meant.guessed:
+        await _say(services, asked, wording.which_was_fixed().card)
+        return
+    async with services.engine.begin() as db:
+        await remembering.offer(
+            db, meant.incident, text=fix_told(asked.said), by=asked.user, channel=asked.channel, ts=asked.ts,
+            root=asked.thread_ts or asked.ts,
+        )  # fmt: skip
 
 
 # --- what is meant ------------------------------------------------------------------------------------------------

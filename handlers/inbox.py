@@ -13,7 +13,19 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import answering, baseline, cards, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import (
+    answering,
+    baseline,
+    cards,
+    decisions,
+    feedback,
+    flow,
+    hushing,
+    queued,
+    remembering,
+    replies,
+    threads,
+)
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -78,6 +90,13 @@ async def _thread(db: AsyncConnection, services: Services, delivery: Delivery) -
     return set()
 
 
+async def _fix_told(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await remembering.told(db, delivery.body["fix"])
+    if thread := delivery.body.get(threads.THREAD):
+        await threads.on_thread(db, services, thread)
+    return set()
+
+
 async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     channel = delivery.body[threads.CHANNEL]
     await threads.on_channel(db, services, channel)
@@ -88,7 +107,9 @@ async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     click = delivery.body["click"]
-    about = next(f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id") if what in click)
+    about = next(
+        f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id", "offer_id") if what in click
+    )
     lock = about.replace("approval_id", "approval").replace("incident_id", "taking")
     await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
@@ -123,6 +144,8 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "give_back": _later,
     "regroup": _later,
     "open_baseline": _later,
+    remembering.STAGE: _later,
+    "fix_told": _fix_told,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

@@ -21,6 +21,7 @@ class Intent(StrEnum):
     DONE = "done"  # what was done, and whether it helped
     OVERVIEW = "overview"  # what is open and what waits
     HELP = "help"
+    FIXED = "fixed"  # tells what fixed it
     THANKS = "thanks"  # wants no answer
     OTHER = "other"
 
@@ -130,8 +131,27 @@ def words_of(said: str) -> str:
 
 def intent_of(said: str) -> Intent:
     """What one sentence asks for."""
+    if fix_told(said):
+        return Intent.FIXED
     words = words_of(said)
     return next((intent for intent, pattern in _PATTERNS if pattern.fullmatch(words)), Intent.OTHER)
+
+
+_FIXED = re.compile(
+    r"\s*(?:(?:incident\s*)?#?\d{1,9}|ok(?:ay)?|so|fyi|btw|update|note)?[,:\s]*"
+    r"(?:(?:this|that|it|the (?:issue|problem|failure|outage)) (?:was|is|got|has been|is now) (?:now )?"
+    r"(?:fixed|solved|resolved|healed)(?: now)? (?:by|with|after)"
+    r"|(?:we|i|they) (?:fixed|solved|resolved) (?:this|that|it) (?:by|with)"
+    r"|(?:the )?(?:actual |real )?fix (?:was|is)|what (?:fixed|solved|resolved) (?:it|this|that) was)"
+    r"[:\s]+(?P<fix>\S.{2,1500})",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def fix_told(said: str) -> str:
+    """What a person says has fixed it, "" where they do not: "this was fixed by scaling the pool"; foreign text."""
+    found = _FIXED.fullmatch(said.strip()[:2_000])
+    return found["fix"].strip() if found and not said.rstrip().endswith("?") else ""
 
 
 def of_now(said: str) -> bool:

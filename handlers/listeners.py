@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, routing, threads
 from handlers.attachments import files_of
-from handlers.blocks import baseline, grouping, modals
+from handlers.blocks import baseline, grouping, modals, offers
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -30,6 +30,8 @@ from handlers.blocks.card import (
 )
 from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
+from handlers.intents import fix_told
+from handlers.mentions import MENTION
 from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
@@ -81,7 +83,19 @@ def _question(event: Body) -> dict[str, Any]:
 
 def _message(event: Body, services: Services) -> Stored:
     """A direct question, the post of another app that tells of a failure, or what a thread's readers must look at."""
-    return _question_or_alert(event, services) or threads.read_message(event, services)
+    return _question_or_alert(event, services) or _fix(event, services) or threads.read_message(event, services)
+
+
+def _fix(event: Body, services: Services) -> Stored:
+    """What a person says in a thread has fixed it, with what the thread's own readers must look at."""
+    said = event.get("thread_ts") and not event.get("bot_id") and event.get("subtype") is None
+    text = str(event.get("text") or "")
+    # With a mention it comes as one, too, and there is one offer for a post.
+    if not said or event.get("is_ext_shared_channel") is True or not fix_told(MENTION.sub("", text)):
+        return None
+    fix = {name: str(event[name]) for name in ("user", "channel", "ts", "thread_ts")} | {"text": MENTION.sub("", text)}
+    thread = threads.read_message(event, services)
+    return "fix_told", {"fix": fix, **(thread[1] if thread and thread[0] == threads.THREAD else {})}
 
 
 def _question_or_alert(event: Body, services: Services) -> Stored:
@@ -251,7 +265,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
 }
-STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN)
+STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN, offers.REMEMBER, offers.DECLINE)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip

@@ -333,6 +333,12 @@ def nothing_meant(intent: str) -> Answer:
     return Answer(f"answer-none-{intent}", "I know of no incident that this could be about", lines)
 
 
+def which_was_fixed() -> Answer:
+    """A fix was told, and of which incident was not."""
+    lines = ("*Next:* say it in the incident's thread, or with its number: “incident 12: this was fixed by …”.",)
+    return Answer("answer-which", "I do not know which incident that fixed", lines)
+
+
 def _subject(incident: Incident) -> str:
     return f"Incident {incident.id}, {place(incident, 40)}"
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from handlers.intents import Intent, command_in, incident_named, intent_of, named_in, of_now, when_in
+from handlers.intents import Intent, command_in, fix_told, incident_named, intent_of, named_in, of_now, when_in
 
 SAID: dict[Intent, str] = {
     Intent.WHY: """
@@ -100,6 +100,14 @@ SAID: dict[Intent, str] = {
         is anything on fire right now
         status update
     """,
+    Intent.FIXED: """
+        this was fixed by restarting the proxy
+        It was resolved by scaling the pool to 20.
+        the fix was: raise the memory limit
+        we fixed it by rolling back
+        Incident 12: this was fixed by a new certificate
+        fyi, the issue is fixed by draining node-3
+    """,
     Intent.HELP: """
         what can you do?
         help me
@@ -160,6 +168,14 @@ def test_the_incident_and_the_services_that_a_sentence_names() -> None:
         12, 7, None,
     ]  # fmt: skip
     assert named_in("Why did checkout-api fail?", ["checkout", "checkout-api", ""]) == ["checkout-api"]
+
+
+def test_the_fix_that_a_person_tells_of_is_their_own_words() -> None:
+    assert fix_told("OK, it was fixed by Restarting\nthe proxy") == "Restarting\nthe proxy"
+    assert fix_told("was this fixed by a restart?") == ""
+    assert fix_told("this was fixed by whom?") == ""
+    assert fix_told("the build is fixed by tomorrow, I hope") == ""
+    assert fix_told("x" * 5_000) == ""
 
 
 def test_the_present_is_told_from_the_past() -> None:
