@@ -29,6 +29,7 @@ from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from bot.web import Metrics
 from handlers import (
+    answering,
     changing,
     due,
     flow,
@@ -36,6 +37,7 @@ from handlers import (
     learning,
     paging,
     regrouping,
+    remembering,
     slack_search,
     taking,
     thread_backfill,
@@ -142,6 +144,8 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
+    answering.STAGE: answering.answer,
+    remembering.STAGE: remembering.decide,
 }
 
 

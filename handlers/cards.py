@@ -10,6 +10,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import storms
+from handlers.attachments import files_of, read_files
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
@@ -213,14 +214,43 @@ async def remind(
         )
 
 
-async def answer_question(db: AsyncConnection, question: Question, answer: Card) -> None:
-    """Answer a mention that asked for status or help, in its thread."""
+def answer_key(question: Question) -> str:
+    """The outbox's key of the answer to a mention: there is one."""
+    return f"answer:{question.channel}:{question.ts}"
+
+
+async def answer_question(
+    db: AsyncConnection, question: Question, answer: Card, *, team: str = "", incident_id: int | None = None
+) -> None:
+    """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow.
+
+    With the asker's `team` it is streamed, where Slack does that.
+    """
+    reader = {"reader": {"user": question.user, "team": team}} if team else {}
     await outbox.put(
         db,
         kind="post",
-        key=f"answer:{question.channel}:{question.ts}",
+        key=answer_key(question),
         channel=question.channel,
-        payload={"text": answer.text, "blocks": answer.blocks, "thread_ts": question.thread_ts or question.ts},
+        payload={
+            "text": answer.text,
+            "blocks": answer.blocks,
+            "thread_ts": question.thread_ts or question.ts,
+            **reader,
+        },
+        incident_id=incident_id,
+        priority=outbox.URGENT,
+    )
+
+
+async def seen(db: AsyncConnection, question: Question) -> None:
+    """Show the asker at once that the question has come in."""
+    await outbox.put(
+        db,
+        kind="reaction",
+        key=f"seen:{question.channel}:{question.ts}",
+        channel=question.channel,
+        payload={"ts": question.ts, "name": "eyes"},
         priority=outbox.URGENT,
     )
 
@@ -258,7 +288,7 @@ async def permalink(services: Services, place: CardPlace | None) -> str:
 
 
 async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
-    """The thread in which a person asked, redacted; nothing for alerts."""
+    """The thread in which a person asked, and the files in it, redacted; nothing for alerts."""
     if incident.source != QUESTION_SOURCE or not incident.thread_ts:
         return []
     try:
@@ -271,7 +301,11 @@ async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
         if message.get("user") != services.bot_user and services.bot_user not in message.get("text", "")
     ]
     text = redact(clean("\n".join(part for part in said if part)))
-    return [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+    files = [
+        file for message in answer["messages"] if message.get("user") != services.bot_user for file in files_of(message)
+    ]
+    items = [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
+    return [*items, *await read_files(services.slack, files)]
 
 
 def _slack_fault(error: Exception) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import baseline, grouping, modals
+from handlers.blocks import baseline, grouping, modals, offers
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
@@ -50,6 +50,13 @@ def read_action(body: Body) -> Stored:
     ):
         key = key_of(str(body.get("trigger_id")), user)
         return baseline.OPEN, {"click": {"user": user, "channel": channel, "alert_id": alert_id, "key": key}}
+    if action.get("action_id") in {offers.REMEMBER, offers.DECLINE} and (
+        number := offers.decode_offer(action.get("value"))
+    ):
+        key, keep = key_of(str(body.get("trigger_id")), user), action["action_id"] == offers.REMEMBER
+        return "decide_offer", {
+            "click": {"user": user, "channel": channel, "offer_id": number, "keep": keep, "key": key}
+        }
     if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
         incident_id, value = thumb
         return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}

@@ -23,7 +23,6 @@ from handlers.view import card_view
 from knowledge.model import ApprovalState
 from knowledge.store import analytics, approvals, held, incidents, switches
 
-IN_MENTIONS = ("status", "help")
 MOST_INCIDENTS = 50
 STATS_DAYS = 30
 

@@ -64,7 +64,7 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, outbox, signals
+from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, signals
 from knowledge.store.codec import to_json
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
@@ -256,21 +256,13 @@ async def close(db: AsyncConnection, services: Services, incident: Incident, sta
 
 
 async def on_question(db: AsyncConnection, services: Services, question: Question) -> None:
-    """A mention that is no subcommand: look again at the incident it hangs on, or answer about what was pasted."""
+    """A mention for the diagnosis: look again at the incident whose thread it is in, or at what was pasted."""
     known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
-    incident = await incidents.get(db, known, lock=True) if known else None
+    incident = await incidents.get(db, known, lock=True) if known and not question.pasted else None
     if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return
     service = service_named(question, [row.name for row in services.policy.services])
     alert = routing.about_service(services.policy, alert_of(question, service), service)
-    await outbox.put(
-        db,
-        kind="reaction",
-        key=f"seen:{question.channel}:{question.ts}",
-        channel=question.channel,
-        payload={"ts": question.ts, "name": "eyes"},
-        priority=outbox.URGENT,
-    )
     await on_alert(db, services, alert)
 
 

@@ -13,12 +13,23 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import (
+    answering,
+    baseline,
+    cards,
+    decisions,
+    feedback,
+    flow,
+    hushing,
+    queued,
+    remembering,
+    replies,
+    threads,
+)
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
-from handlers.mentions import Question, subcommand_of
-from handlers.reading import Reader
+from handlers.mentions import Question
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
@@ -55,9 +66,10 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
     if question.outside:
         text = replies.OUTSIDE
         await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
-    elif name := subcommand_of(question, commands.IN_MENTIONS):
-        answer = await commands.answer(db, services, name, Reader(question.channel))
-        await cards.answer_question(db, question, answer)
+        return set()
+    await cards.seen(db, question)
+    if answering.wants_answer(question):
+        await answering.ask(db, services, question)
     else:
         await flow.on_question(db, services, question)
     return set()
@@ -78,6 +90,13 @@ async def _thread(db: AsyncConnection, services: Services, delivery: Delivery) -
     return set()
 
 
+async def _fix_told(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await remembering.told(db, delivery.body["fix"])
+    if thread := delivery.body.get(threads.THREAD):
+        await threads.on_thread(db, services, thread)
+    return set()
+
+
 async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     channel = delivery.body[threads.CHANNEL]
     await threads.on_channel(db, services, channel)
@@ -88,7 +107,9 @@ async def _channel(db: AsyncConnection, services: Services, delivery: Delivery) 
 
 async def _later(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
     click = delivery.body["click"]
-    about = next(f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id") if what in click)
+    about = next(
+        f"{what}:{click[what]}" for what in ("approval_id", "incident_id", "alert_id", "offer_id") if what in click
+    )
     lock = about.replace("approval_id", "approval").replace("incident_id", "taking")
     await services.jobs.enqueue(db, delivery.event, lock=lock, **delivery.body)
     return set()
@@ -123,6 +144,8 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "give_back": _later,
     "regroup": _later,
     "open_baseline": _later,
+    remembering.STAGE: _later,
+    "fix_told": _fix_told,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

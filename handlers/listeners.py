@@ -16,7 +16,8 @@ from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from handlers import commands, flow, forms, home, round_trip, routing, threads
-from handlers.blocks import baseline, grouping, modals
+from handlers.attachments import files_of
+from handlers.blocks import baseline, grouping, modals, offers
 from handlers.blocks import home as home_blocks
 from handlers.blocks.card import (
     APPROVE,
@@ -30,6 +31,8 @@ from handlers.blocks.card import (
 )
 from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
+from handlers.intents import fix_told
+from handlers.mentions import MENTION
 from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
@@ -47,6 +50,8 @@ DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
 # Kinds of conversation that not everybody of the workspace reads.
 CLOSED = frozenset({"group", "mpim", "im"})
+# A direct message is a question as it is, and with a file.
+ASKED_AS = frozenset({None, "file_share"})
 MAX_QUESTION_CHARS = 60_000
 
 
@@ -73,19 +78,32 @@ def _question(event: Body) -> dict[str, Any]:
         "thread_ts": str(event.get("thread_ts") or ""),
         "text": (str(event.get("text") or "") or message_text(event, quoted=True))[:MAX_QUESTION_CHARS],
         "outside": event.get("is_ext_shared_channel") is True,
+        "files": len(files_of(event)),
     }
 
 
 def _message(event: Body, services: Services) -> Stored:
     """A direct question, the post of another app that tells of a failure, or what a thread's readers must look at."""
-    return _question_or_alert(event, services) or threads.read_message(event, services)
+    return _question_or_alert(event, services) or _fix(event, services) or threads.read_message(event, services)
+
+
+def _fix(event: Body, services: Services) -> Stored:
+    """What a person says in a thread has fixed it, with what the thread's own readers must look at."""
+    said = event.get("thread_ts") and not event.get("bot_id") and event.get("subtype") is None
+    text = str(event.get("text") or "")
+    # With a mention it comes as one, too, and there is one offer for a post.
+    if not said or event.get("is_ext_shared_channel") is True or not fix_told(MENTION.sub("", text)):
+        return None
+    fix = {name: str(event[name]) for name in ("user", "channel", "ts", "thread_ts")} | {"text": MENTION.sub("", text)}
+    thread = threads.read_message(event, services)
+    return "fix_told", {"fix": fix, **(thread[1] if thread and thread[0] == threads.THREAD else {})}
 
 
 def _question_or_alert(event: Body, services: Services) -> Stored:
     inner = event.get("message") if event.get("subtype") == "message_changed" else event
     if not isinstance(inner, Mapping) or inner.get("user") == services.bot_user or _says_the_same(event, inner):
         return None
-    if event.get("channel_type") == DIRECT and not inner.get("bot_id") and event.get("subtype") is None:
+    if event.get("channel_type") == DIRECT and not inner.get("bot_id") and event.get("subtype") in ASKED_AS:
         return flow.QUESTION, {"question": _question(event)}
     return _app_post(event, inner, services) if inner.get("bot_id") else None
 
@@ -147,7 +165,13 @@ def _reaction(event: Body, services: Services) -> Stored:
     }
 
 
+def _stopped(_event: Body, _services: Services) -> Stored:
+    """A person stopped an answer. Its sender is told by Slack's refusal of the next part, so nothing is kept."""
+    return None
+
+
 EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
+    "agent_session_stopped": _stopped,
     "app_mention": _mention,
     "message": _message,
     "reaction_added": _reaction,
@@ -251,7 +275,7 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
         forms.for_members(home.choose),
     ),
 }
-STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN, home_blocks.OPEN_CARD)
+STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN, home_blocks.OPEN_CARD, offers.REMEMBER, offers.DECLINE)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip

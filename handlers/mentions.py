@@ -20,7 +20,7 @@ WORDS = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 class Question:
     """A mention as it came: `thread_ts` is empty outside threads, `text` still has the mention in it.
 
-    `outside`: other companies read the channel.
+    `outside`: other companies read the channel; `files` is how many are attached.
     """
 
     user: str
@@ -29,6 +29,7 @@ class Question:
     thread_ts: str
     text: str
     outside: bool = False
+    files: int = 0
 
     @property
     def said(self) -> str:
@@ -36,18 +37,15 @@ class Question:
         return MENTION.sub("", self.text).strip()
 
     @property
+    def pasted(self) -> bool:
+        """Whether it brings something to look at: output or a file."""
+        return bool(self.files) or (bool(self.said) and not self.sentence)
+
+    @property
     def sentence(self) -> bool:
-        """A person's own words, not pasted output."""
+        """A person's own words, without pasted output or a file."""
         said = self.said
-        return len(said) <= MAX_SENTENCE and "\n" not in said and FENCE not in said
-
-
-def subcommand_of(question: Question, known: Sequence[str]) -> str:
-    """The subcommand that a mention asks for ("status", "help"), or ""; an empty mention outside a thread is help."""
-    words = question.said.lower().split()
-    if not words:
-        return "" if question.thread_ts else "help"
-    return words[0] if len(words) <= 2 and words[0] in known else ""
+        return not self.files and len(said) <= MAX_SENTENCE and "\n" not in said and FENCE not in said
 
 
 def channels_named(texts: Iterable[str]) -> frozenset[str]:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from handlers import streaming
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
 from knowledge.errors import Unavailable
@@ -231,7 +232,10 @@ class Sender:
             thread: dict[str, Any] = {"thread_ts": place.root or place.ts} if in_card and place else _thread(payload)
             if payload.get("broadcast"):
                 thread["reply_broadcast"] = True
-            ts, _ = await self._post_once(message, {**body, **thread}, bucket)
+            if payload.get("reader") and body.get("blocks") and thread:
+                ts = await self._answer_person(message, {**body, **thread}, bucket)
+            else:
+                ts, _ = await self._post_once(message, {**body, **thread}, bucket)
         elif message.kind == "direct":
             opened = await self._slack.conversations_open(users=message.channel)
             body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
@@ -269,6 +273,39 @@ class Sender:
             channel=message.channel, metadata=metadata, unfurl_links=False, unfurl_media=False, **body
         )
         return str(answer["ts"]), True
+
+    async def _answer_person(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
+        """Stream an answer, or make whole what an earlier attempt left of it; the post's ts."""
+        metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
+        if message.uncertain:
+            for ts in await self._begun_before(message, body["thread_ts"]):
+                if await streaming.complete(self._slack, ts, body, channel=message.channel, metadata=metadata):
+                    return ts
+        else:
+            async with self._engine.begin() as db:
+                await outbox.sending(db, message)
+            bucket.take()
+            try:
+                return await streaming.say(
+                    self._slack, body, channel=message.channel, reader=message.payload["reader"], metadata=metadata,
+                    begun=lambda ts: self._begun(message, ts),
+                )  # fmt: skip
+            except streaming.NotBegun as refusal:
+                log.info("answer_not_streamed", channel=message.channel, error=str(refusal))
+        return (await self._post_once(message, body, bucket))[0]
+
+    async def _begun(self, message: Message, ts: str) -> None:
+        async with self._engine.begin() as db:
+            await outbox.begun(db, message, ts)
+
+    async def _begun_before(self, message: Message, thread_ts: str) -> list[str]:
+        """The stream that an earlier attempt began: as it noted, else what the thread shows as unfinished."""
+        async with self._engine.connect() as db:
+            if noted := await outbox.posted_ts(db, message.key):
+                return [noted]
+        window = {"oldest": f"{message.created_at.timestamp() - 60:.6f}", "limit": 200}
+        page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, **window)
+        return streaming.unfinished(page["messages"])
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
         """The ts of an earlier attempt that reached Slack, or ""."""

@@ -177,6 +177,7 @@ _AUDITED: dict[str, tuple[int, Callable[[str, Mapping[str, Any]], str]]] = {
     "approval.reminded": (5, lambda _, __: "Nobody had answered: those who were asked were reminded"),
     "approval.paged": (5, lambda _, __: "Nobody had answered: the pager rang"),
     "feedback": (11, lambda by, said: f"{by} voted {'👍' if _value(said) > 0 else '👎'}"),
+    "fix.remembered": (11, lambda by, _: f"{by} had remembered what a person said has fixed it"),
     "knowledge.corrected": (11, lambda by, said: f"{by} corrected {md.inline(_corrected(said), 200)}"),
 }
 

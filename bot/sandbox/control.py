@@ -14,6 +14,7 @@ from aiohttp import web
 
 from .slack import Refused, Slack, SlackError, events, interactions, views
 from .slack.methods_other import MAX_FILE, REACTION, file_json, keep_file
+from .slack.methods_streams import stop_as_person
 from .slack.posting import Content, change, new_content, post_as_app, post_as_person, react, unreact
 from .slack.socket_mode import DISCONNECT_REASONS
 from .slack.state import BOT_USER, OTHER_APPS, OTHER_TEAM_ID, TEAM_DOMAIN, TEAM_ID, App, Channel, File, User, new_id
@@ -385,7 +386,22 @@ READS: dict[str, Callable[[Control, Json], Json]] = {
     "world": world,
     "faults": faults,
 }
+
+
+async def stop_stream(control: Control, body: Json) -> Json:
+    """Press Stop on a message that is being streamed."""
+    slack = control.slack
+    user = interactions.person(slack, str(body.get("user", "")))
+    channel = interactions.place(slack, str(body.get("channel", "")), user)
+    message = channel.messages.get(str(body.get("ts", "")))
+    if message is None:
+        raise Refused("that message is no longer there", 409)
+    stop_as_person(slack, channel, message, user.id)
+    return {"ok": True}
+
+
 ACTS: dict[str, Act] = {
+    "stop": stop_stream,
     "post": post,
     "click": click,
     "react": reaction,

@@ -223,6 +223,17 @@ async def posted_ts(db: AsyncConnection, key: str) -> str:
     return found.scalar_one_or_none() or ""
 
 
+async def known(db: AsyncConnection, key: str) -> bool:
+    """Whether something is said, or to be said, under this key."""
+    return (await db.execute(select(outbox.c.id).where(outbox.c.key == key))).first() is not None
+
+
+async def about(db: AsyncConnection, key: str) -> int | None:
+    """The incident that what was said under this key is about."""
+    found = (await db.execute(select(outbox.c.incident_id).where(outbox.c.key == key))).scalar_one_or_none()
+    return int(found) if found is not None else None
+
+
 async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
     """A place for the card of an incident that the caller's transaction has just opened."""
     await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
@@ -278,6 +289,11 @@ async def next_due_s(db: AsyncConnection) -> float | None:
 async def sending(db: AsyncConnection, message: Message) -> None:
     """Say, before the request leaves, that it may have reached Slack from now on."""
     await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="sending"))
+
+
+async def begun(db: AsyncConnection, message: Message, ts: str) -> None:
+    """A streamed message has begun and is not whole yet: where it stands, for whoever has to complete it."""
+    await db.execute(update(outbox).where(outbox.c.id == message.id).values(ts=ts))
 
 
 _AS_SENT = outbox.c.version == bindparam("its_version")

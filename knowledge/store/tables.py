@@ -653,3 +653,35 @@ schedule_runs = Table(
     Column("due_at", DateTime(timezone=True), nullable=False),
     _moment("taken_at", now=True),
 )
+
+# What people say has fixed an incident, until one of them confirms that it is to be remembered. `key` is the post's.
+fix_offers = Table(
+    "fix_offers",
+    metadata,
+    _id(),
+    _incident(),
+    Column("key", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("told_by", Text, nullable=False),
+    _text("state", "open"),
+    _text("decided_by"),
+    _moment("told_at", now=True),
+    _moment("decided_at", nullable=True),
+    CheckConstraint("state IN ('open', 'remembered', 'declined')", name="state"),
+    Index("uq_fix_offers_key", "key", unique=True),
+    Index("ix_fix_offers_incident_id", "incident_id"),
+)
+
+# Where people said that an incident's diagnosis should look, and where not: the newest counts. `key` is the post's.
+steers = Table(
+    "steers",
+    metadata,
+    _id(),
+    _incident(),
+    Column("key", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Column("set_by", Text, nullable=False),
+    _moment("set_at", now=True),
+    Index("uq_steers_key", "key", unique=True),
+    Index("ix_steers_incident_id", "incident_id"),
+)

@@ -44,6 +44,8 @@ STAGES = (
     "look_at_channel",
     "index_channel",
     "search_slack",
+    "answer_question",
+    "decide_offer",
 )
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.mentions import Question, alert_of, service_named, subcommand_of
+from handlers.answering import wants_answer
+from handlers.mentions import Question, alert_of, service_named
 from handlers.routing import about_service, channel_for, service_row, trusts_app
 from remediation.policy import Policy, parse_policy
 from tests.rows import alert
@@ -38,21 +39,23 @@ def test_a_sentence_names_one_known_service_or_none(text: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("question", "name"),
+    ("question", "stored"),
     [
-        (asked("help"), "help"),
-        (asked(""), "help"),
-        (asked("", "1.1"), ""),
-        (asked("STATUS please"), "status"),
-        (asked("status of the checkout service"), ""),
-        (asked("why?"), ""),
-        (asked("destroy"), ""),
+        (asked("help"), True),
+        (asked(""), True),
+        (asked("", "1.1"), False),
+        (asked("STATUS please"), True),
+        (asked("status of the checkout service"), True),
+        (asked("why?"), True),
+        (asked("destroy"), False),
+        (asked("is checkout alright?"), False),
+        (asked("why did it fail?\nError: exit code 1"), False),
     ],
 )
-def test_a_subcommand_is_at_most_two_words_and_an_empty_mention_in_a_thread_is_about_the_thread(
-    question: Question, name: str
+def test_what_is_stored_answers_commands_and_questions_and_an_empty_mention_in_a_thread_is_about_the_thread(
+    question: Question, stored: bool
 ) -> None:
-    assert subcommand_of(question, ("help", "status")) == name
+    assert wants_answer(question) is stored
 
 
 def test_only_a_question_that_names_a_service_is_trusted() -> None:
@@ -76,7 +79,7 @@ def test_a_question_without_words_has_a_title_all_the_same(text: str) -> None:
 @given(st.text(max_size=300))
 def test_any_mention_can_be_read(text: str) -> None:
     question = asked(text)
-    subcommand_of(question, ("help",))
+    wants_answer(question)
     made = alert_of(question, service_named(question, SERVICES))
     assert made.title.strip()
     assert "\n" not in made.title

@@ -11,7 +11,7 @@ from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import Incident, Precedent
 from knowledge.store import answers, incidents, memory, outbox, threads
-from tests.handlers.office import rows, sandbox_policy
+from tests.handlers.office import jobs, rows, sandbox_policy
 from tests.rows import NOW, S, alert, an_incident, diagnosis, item
 
 PUBLIC, OTHER, QUIET, SHARED, UNKNOWN = "C0DEPLOY", "C0OTHER", "G0QUIET", "C0PARTNER", "C0UNKNOWN"
@@ -131,5 +131,7 @@ async def test_where_other_companies_read_along_a_mention_gets_one_sentence(serv
     await inbox.drain(services)
     said = [row.text for row in await rows(services.engine, "SELECT payload->>'text' AS text FROM outbox ORDER BY id")]
     assert said[0].startswith("Other companies read this channel")
-    assert "No open incidents" in said[1]
+    assert [(stage, asked["question"]["outside"]) for stage, asked in await jobs(services.engine)] == [
+        ("answer_question", False)
+    ]
     assert not await rows(services.engine, "SELECT 1 FROM incidents")

@@ -18,8 +18,9 @@ npm error Could not resolve dependency: peer react@"^17.0.0" from react-tree@2.3
 Error: Process completed with exit code 1."""
 
 
-async def test_a_mention_in_a_thread_reads_the_thread(stage: Stage) -> None:
-    parent = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"the build is red\n```\n{LOG}\n```")
+async def test_a_mention_in_a_thread_reads_the_thread_and_the_files_in_it(stage: Stage) -> None:
+    log = {"name": "build.log", "content": LOG}
+    parent = await stage.do("post", user=ONCALL, channel=ALERTS, text="the build is red", file=log)
     await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> any idea?", thread_ts=parent["ts"])
     answer = await stage.thread(parent, "Dependencies cannot be resolved", channel=ALERTS)
     assert "ERESOLVE" in text_of(answer)

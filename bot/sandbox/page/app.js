@@ -153,6 +153,7 @@ function rowContext(inThread) {
     shortcuts: state.shortcuts.filter((one) => one.type === "message"),
     onShortcut: (message, shortcut) => attempt(() => post("shortcut", { user: state.user, channel: state.room, ts: message.ts, callback_id: shortcut.callback_id })),
     onThread: (message) => go(state.room, message.thread_ts ?? message.ts),
+    onStop: (message) => attempt(() => post("stop", { user: state.user, channel: state.room, ts: message.ts })),
   };
 }
 

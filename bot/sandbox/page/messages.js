@@ -80,8 +80,8 @@ export function isGrouped(message, before, users) {
 const QUIET = new Set(["channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name", "tombstone", "pinned_item"]);
 
 /**
- * One <li>. ctx adds to the blocks' ctx: onReact(message, name, remove), onThread(message), inThread, shortcuts and
- * onShortcut(message, shortcut).
+ * One <li>. ctx adds to the blocks' ctx: onReact(message, name, remove), onThread(message), inThread, shortcuts,
+ * onShortcut(message, shortcut) and onStop(message).
  * data-ts on the row is what tests look for.
  */
 export function messageRow(message, before, ctx) {
@@ -118,6 +118,9 @@ function body(message, ctx) {
   return h("div", { class: "message-body" },
     hasBlocks ? renderBlocks(message.blocks, bare) : message.text && h("div", { class: "text", dir: "auto" }, mrkdwn(message.text, ctx.names)),
     attachments, (message.files ?? []).map(fileNode),
+    message.streaming_state === "in_progress" && h("div", { class: "streaming" }, h("span", { class: "cursor", "aria-hidden": "true" }), h("button", {
+      type: "button", class: "text-button", data: { testid: "stop-stream" }, on: { click: () => ctx.onStop(message) },
+    }, "Stop")),
     message.edited && h("span", { class: "edited" }, "(edited)"));
 }
 

@@ -19,6 +19,7 @@ JSON_IN_TEXT = (
     "prompts",
     "loading_messages",
     "file_ids",
+    "chunks",
 )
 
 Json = dict[str, Any]

@@ -77,6 +77,8 @@ class Slack:
     triggers: dict[str, tuple[float, str]] = field(default_factory=dict)
     responses: dict[str, ResponseUrl] = field(default_factory=dict)
     uploads: dict[str, str] = field(default_factory=dict)
+    # The ts of streams that a person has stopped.
+    stopped_streams: set[str] = field(default_factory=set)
     publications: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property

@@ -28,6 +28,8 @@ SCOPES = {
     "user_change": "users:read",
     "subteam_members_changed": "usergroups:read",
     "file_shared": "files:read",
+    "agent_session_stopped": "chat:write",
+    "app_context_changed": "assistant:write",
 }
 
 
@@ -133,6 +135,19 @@ def deleted(slack: Slack, channel: Channel, old: Json) -> None:
         "event_ts": ts,
     }
     _message(slack, channel, event)
+
+
+def session_stopped(slack: Slack, channel: Channel, user: str, message: Json) -> None:
+    """Tell the app that a person has stopped a message that it was streaming."""
+    event = {
+        "type": "agent_session_stopped",
+        "channel": channel.id,
+        "user": user,
+        "thread_ts": message.get("thread_ts", message["ts"]),
+        "streaming_message_ts": [message["ts"]],
+        "event_ts": slack.workspace.next_ts(),
+    }
+    emit(slack, event, "agent_session_stopped")
 
 
 def reacted(slack: Slack, channel: Channel, message: Json, user: str, name: str, *, added: bool) -> None:

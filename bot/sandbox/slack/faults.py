@@ -20,7 +20,7 @@ class SlackFaults:
     ``hang_links`` does so to new links alone, ``hang_after_write_next`` to calls that were carried out.
     ``stale_tickets_next`` counts tickets that are refused as too old.
     ``home_charts_refused`` takes no charts on a Home: Slack's pages contradict one another about them.
-    ``without_scopes`` takes scopes away from the bot's token.
+    ``without_scopes`` takes scopes away from the bot's token. ``refuse_streams`` refuses to start a streamed message.
     """
 
     duplicate_events: bool = False
@@ -43,6 +43,7 @@ class SlackFaults:
     token_error: str = ""
     methods: list[str] = field(default_factory=list)
     without_scopes: list[str] = field(default_factory=list)
+    refuse_streams: bool = False
 
     def update(self, given: dict[str, Any]) -> None:
         """Set the faults named in ``given``; ValueError names one that is unknown or of the wrong type."""

@@ -85,6 +85,8 @@ def _own_message(call: Call, refusal: str) -> tuple[Channel, Json]:
 async def update(call: Call) -> Json:
     """chat.update."""
     channel, message = _own_message(call, "cant_update_message")
+    if message.get("streaming_state") == "in_progress":
+        raise SlackError("streaming_state_conflict")
     content = _content(call)
     if len(content.text or "") > MAX_UPDATE_TEXT:
         raise SlackError("msg_too_long")

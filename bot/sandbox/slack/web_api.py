@@ -10,7 +10,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from . import methods_chat, methods_conversations, methods_other, methods_people, methods_search, methods_views
+from . import (
+    methods_chat,
+    methods_conversations,
+    methods_other,
+    methods_people,
+    methods_search,
+    methods_streams,
+    methods_views,
+)
 from .arguments import read_arguments
 from .blocks import check_message
 from .call import SEARCHER, Call, Method
@@ -24,6 +32,7 @@ Json = dict[str, Any]
 
 METHODS: dict[str, Method] = {
     **methods_chat.METHODS,
+    **methods_streams.METHODS,
     **methods_conversations.METHODS,
     **methods_people.METHODS,
     **methods_views.METHODS,
