@@ -131,9 +131,9 @@ async def call_people(db: AsyncConnection, services: Services, incident: Inciden
     # What flaps is under an earlier card, and tells those who read there.
     again = bool(incident.thread_ts) and incident.source != QUESTION_SOURCE
     if not view.observing:
-        await _reply(
-            db, services, incident, f"call:{incident.revision}", thread.needs_person_reply(view), broadcast=not again
-        )
+        loud = not again and not view.quiet_until
+        call = thread.needs_person_reply(view)
+        await _reply(db, services, incident, f"call:{incident.revision}", call, broadcast=loud)
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -154,13 +154,17 @@ async def tell_thread(db: AsyncConnection, services: Services, incident: Inciden
 
 
 async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: str, thread_ts: str = "") -> None:
-    """A sentence that only `user` sees."""
+    """A sentence that only `user` sees: where they clicked, or directly where that is no channel (the App Home, a DM).
+
+    Where Slack does not show it there (the person has left the channel), the sender says it directly too.
+    """
+    direct = not channel or channel.startswith("D")
     await outbox.put(
         db,
-        kind="ephemeral",
+        kind="direct" if direct else "ephemeral",
         key=f"tell:{key}",
-        channel=channel,
-        payload={"user": user, "text": text, "thread_ts": thread_ts},
+        channel=user if direct else channel,
+        payload={"text": text} if direct else {"user": user, "text": text, "thread_ts": thread_ts},
         priority=outbox.URGENT,
     )
 

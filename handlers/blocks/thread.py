@@ -344,7 +344,11 @@ def needs_person_reply(view: CardView) -> Card:
         fix = m.inline(m.plain_sentences(view.plan.preview or view.plan.action.name, 160), 240)
     people = " ".join(m.mention(who) for who in responsible_people(view)[:10])
     wanted = CALLS.get(view.incident.state, WANTED[view.incident.state])
-    detail = [line for line in (fix, *([] if fix else decision), people and f"{people} {wanted}.") if line]
+    call = f"{people} {wanted}." if people else ""
+    if view.quiet_until:
+        call = f"Quiet hours until {m.inline(view.quiet_until, 60)}: nobody is mentioned until then."
+    note = m.inline(view.call_note, 240) if view.call_note and people else ""
+    detail = [line for line in (fix, *([] if fix else decision), call, note) if line]
     name = f"needs-{view.incident.id}-{view.incident.state.value}"
     first = lead(view)
     return Card(

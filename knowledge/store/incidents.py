@@ -266,7 +266,7 @@ _COUNT = (
 
 
 async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
-    """One more alert of an open incident: what the first one did not know is filled in, and the worst severity counts."""
+    """One more alert of an open incident: what the first one did not know is filled in, the worst severity counts."""
     known = {name: getattr(alert, name) for name in _FILLED} | {
         "workload": alert.owner or alert.workload,
         "service": alert.service[:MAX_SERVICE],

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Interval,
     Select,
+    Text,
     and_,
     any_,
     bindparam,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
-from knowledge.store.tables import cards, incidents, outbox
+from knowledge.store.tables import alerts, cards, incidents, outbox, storms
 
 CHANNEL = "codehealer_outbox"
 
@@ -187,6 +188,7 @@ _SETTLED = (
         _CALLS.c.kind == "post",
         _CALLS.c.key.startswith("call:", autoescape=True),
         _CALLS.c.key != bindparam("its_own"),
+        not_(func.starts_with(_CALLS.c.key, bindparam("its_own", type_=Text) + ":")),
         _CALLS.c.state != "failed",
     )
 )  # fmt: skip
@@ -234,7 +236,8 @@ def _waits() -> ColumnElement[bool]:
     posted = select(cards.c.ts).where(cards.c.incident_id == outbox.c.incident_id, cards.c.ts != "").exists()
     orphaned = and_(outbox.c.kind == "post", outbox.c.payload["in_thread"].is_not(None), not_(posted))
     said = select(_CALLS.c.id).where(_CALLS.c.key == outbox.c.payload["of"].astext, _CALLS.c.ts != "").exists()
-    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", said))
+    there = or_(said, outbox.c.payload["ts"].is_not(None))
+    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", there))
 
 
 async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
@@ -325,7 +328,9 @@ async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
 class CardPlace:
     """Where a card is. `ts` is empty until it is posted; `shown` is the digest of what it shows.
 
-    A card in a storm's thread has the storm's id, and the ts of its message as `root`, "" until that is posted.
+    `before` is the ts of an earlier card in the channel that cannot be edited and whose thread is still to be told;
+    `note` (mrkdwn of ours) says on the card why it stands here. A card in a storm's thread has the storm's id, and the
+    ts of its message as `root`, "" until that is posted.
     """
 
     channel: str
@@ -333,6 +338,8 @@ class CardPlace:
     shown: str
     storm_id: int | None = None
     root: str = ""
+    before: str = ""
+    note: str = ""
 
 
 def storm_key(storm_id: int) -> str:
@@ -347,6 +354,8 @@ _PLACES = (
         cards.c.channel,
         cards.c.ts,
         cards.c.shown,
+        cards.c.before,
+        cards.c.note,
         incidents.c.storm_id,
         func.coalesce(_STORM.c.ts, "").label("root"),
     )
@@ -363,7 +372,10 @@ async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
 async def card_places(db: AsyncConnection, incident_ids: Iterable[int]) -> Mapping[int, CardPlace]:
     """Where the cards of some incidents are, by the incident."""
     rows = await db.execute(_PLACES, {"their_ids": list(incident_ids)})
-    return {row.incident_id: CardPlace(row.channel, row.ts, row.shown, row.storm_id, row.root) for row in rows}
+    return {
+        row.incident_id: CardPlace(row.channel, row.ts, row.shown, row.storm_id, row.root, row.before, row.note)
+        for row in rows
+    }
 
 
 async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
@@ -376,8 +388,84 @@ async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts:
             shown=shown,
             posted_at=func.coalesce(cards.c.posted_at, func.now()),
             edited_at=func.now(),
+            before="",
         )
     )
+
+
+async def post_anew(db: AsyncConnection, message: Message, *, error: str, before: str, note: str) -> None:
+    """Post a card once more, since what stands there cannot be edited; `before` is its ts, "" where it is gone."""
+    await anew(db, message, error=error)
+    changes = {"ts": "", "shown": "", "before": before, "note": note}
+    await db.execute(update(cards).where(cards.c.incident_id == message.incident_id).values(**changes))
+
+
+async def move_card(db: AsyncConnection, message: Message, channel: str, *, error: str, note: str) -> bool:
+    """Give a card, and what waits to be said in its thread, another channel; False where its words must not go there.
+
+    What was posted where not everybody reads stays there.
+    """
+    closed = select(alerts.c.id).where(
+        alerts.c.incident_id == message.incident_id, alerts.c.payload["closed"].astext == "true"
+    )
+    if (await db.execute(closed.limit(1))).first() is not None:
+        return False
+    its = outbox.c.incident_id == message.incident_id
+    moved = outbox.c.payload.op("-", return_type=outbox.c.payload.type)("thread_ts").op("||")({"in_thread": True})
+    waits = and_(its, outbox.c.channel == message.channel, outbox.c.state.in_(["queued", "sending"]))
+    await db.execute(
+        update(outbox)
+        .where(or_(outbox.c.id == message.id, waits))
+        .values(channel=channel, payload=moved, state="queued", attempts=0)
+    )
+    await anew(db, message, error=error)
+    place = {"channel": channel, "ts": "", "shown": "", "before": "", "note": note}
+    await db.execute(update(cards).where(cards.c.incident_id == message.incident_id).values(**place))
+    await db.execute(
+        update(incidents)
+        .where(incidents.c.id == message.incident_id)
+        .values(channel=channel, thread_ts="", storm_id=None)
+    )
+    return True
+
+
+async def disband(db: AsyncConnection, message: Message) -> None:
+    """The message of a storm can't be said: its incidents, which wait for it, have cards of their own again."""
+    await db.execute(delete(storms).where(storms.c.id == int(message.key.removeprefix("storm:"))))
+
+
+async def say_instead(
+    db: AsyncConnection, message: Message, *, kind: str, channel: str, payload: Mapping[str, Any], error: str
+) -> None:
+    """Say another thing in a message's place, since it does not reach whom it is for."""
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id)
+        .values(kind=kind, channel=channel, payload=dict(payload), state="queued", attempts=0, error=error[:300])
+    )
+
+
+_STANDING = (
+    select(outbox.c.channel, outbox.c.ts, outbox.c.key)
+    .where(
+        outbox.c.incident_id == bindparam("its_id"),
+        outbox.c.kind == "post",
+        outbox.c.key.startswith("call:", autoescape=True),
+        outbox.c.ts != "",
+    )
+    .union_all(
+        select(cards.c.channel, cards.c.ts, literal("card")).where(
+            cards.c.incident_id == bindparam("its_id"), cards.c.ts != ""
+        )
+    )
+)
+
+
+async def bid_farewell(db: AsyncConnection, incident_id: int, text: str) -> None:
+    """Before an incident is deleted: have its card and its calls say so, and ask for nothing any more."""
+    for row in (await db.execute(_STANDING, {"its_id": incident_id})).all():
+        payload = {"ts": row.ts, "text": text}
+        await put(db, kind="edit", key=f"deleted:{incident_id}:{row.ts}", channel=row.channel, payload=payload)
 
 
 async def clear(db: AsyncConnection) -> None:
