@@ -1,7 +1,5 @@
 """A card that cannot be edited, a channel out of reach, an answer that cannot be shown: nothing is dropped silently."""
 
-from typing import Any
-
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -9,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bot.cli.incidents import DELETED
 from bot.sandbox.server import Sandbox
 from handlers import cards
+from handlers.blocks.card import Card
 from handlers.outbox import Sender
 from knowledge.store import incidents, outbox, storms
 from tests.handlers.office import posts, rows
@@ -79,14 +78,15 @@ async def test_of_a_closed_channels_card_the_default_channel_learns_only_that_th
 
 
 async def test_a_storm_whose_message_reaches_nobody_leaves_each_incident_a_card_of_its_own(
-    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
 ) -> None:
+    async def tell(_db: AsyncConnection, _key: str) -> Card:
+        return Card("many at once", [])
+
     incident_id = await put_card(engine, "C0NOWHERE")
     async with engine.begin() as db:
-        storm = await storms.begin(db, "C0NOWHERE")
-        await storms.join(db, storm, incident_id)
-        await outbox.put(db, kind="post", key=outbox.storm_key(storm), channel="C0NOWHERE", payload={"text": "a storm"})
-    await send_all(engine, sender)
+        await storms.join(db, await storms.begin(db, "C0NOWHERE"), incident_id)
+    await send_all(engine, Sender(engine, slack, draw, render_summary=tell, home=HOME))
     (card,) = texts(sandbox)
     assert card.startswith("CheckoutDown: detected\nMeant for")
 
@@ -119,7 +119,7 @@ async def test_a_refusal_that_cannot_be_shown_where_it_was_clicked_is_said_direc
 async def test_a_deleted_incidents_card_and_call_say_so_and_have_no_buttons_left(
     engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
 ) -> None:
-    async def with_button(db: AsyncConnection, incident_id: int) -> Any:
+    async def with_button(db: AsyncConnection, incident_id: int) -> Card | None:
         card = await draw(db, incident_id)
         button = {"type": "button", "action_id": "approve", "text": {"type": "plain_text", "text": "Approve"}}
         if card:
