@@ -14,6 +14,7 @@ from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import approvals, audit, incidents
 from knowledge.store.approvals import Unanswered
+from remediation import routes
 from remediation.approvals import unanswered
 
 log = structlog.get_logger(__name__)
@@ -88,7 +89,7 @@ async def _remind(services: Services, silent: Unanswered) -> None:
     async with services.engine.connect() as db:
         approval = await approvals.get(db, silent.id)
         incident = await incidents.get(db, silent.incident_id)
-    if approval is None or incident is None:
+    if approval is None or incident is None or _quiet(services, incident):
         return
     people = await cards.people_asked(services, approval)
     link = await cards.link_of(services, incident.id)
@@ -96,6 +97,12 @@ async def _remind(services: Services, silent: Unanswered) -> None:
         if await approvals.mark_reminded(db, silent.id):
             await audit.record(db, "approval.reminded", incident_id=incident.id, approval=silent.id, people=people)
             await cards.remind(db, services, incident, approval, people=people, link=link)
+
+
+def _quiet(services: Services, incident: Incident) -> bool:
+    """Whether nobody is to be mentioned now; who still has not answered is reminded when that is over."""
+    route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
+    return bool(routes.quiet_until(route, incident.severity, services.now()))
 
 
 async def _page(services: Services, silent: Unanswered) -> None:

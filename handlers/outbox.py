@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
-from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, out_of_reach, with_note
+from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, muted, out_of_reach, with_note
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
 from knowledge.store import outbox
@@ -202,12 +202,15 @@ class Sender:
             await self._close(message, "")
             return
         card = with_note(card, place.note)
-        body = self._checked({"text": card.text, "blocks": card.blocks})
-        shown = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        ts, up_to_date = place.ts, place.shown == shown
+        body = named = self._checked({"text": card.text, "blocks": card.blocks})
+        ts, up_to_date = place.ts, place.shown == _digest(body)
+        # Who is named on a new card is not called by it: the reply that calls people does that, where it is wanted. So
+        # the names come with the first edit.
+        unnamed = body if ts else self._checked(asdict(muted(Card(body["text"], body.get("blocks", [])))))
         if not ts:
             thread = {"thread_ts": place.root} if place.root else _thread(message.payload)
-            ts, up_to_date = await self._post_once(message, {**body, **thread}, bucket)
+            ts, up_to_date = await self._post_once(message, {**unnamed, **thread}, bucket)
+            body = unnamed if up_to_date else body
         if not up_to_date:
             if place.ts:
                 bucket.take()
@@ -215,7 +218,9 @@ class Sender:
         link = await self._link(place.channel, ts) if place.before else ""
         async with self._engine.begin() as db:
             await outbox.sent(db, message, ts)
-            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
+            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=_digest(body))
+            if body is unnamed and unnamed != named:
+                await outbox.put_card(db, incident_id, place.channel, payload={})
             if place.before:
                 payload = {"text": goes_on(link), "thread_ts": place.before}
                 key = f"goes-on:{incident_id}:{place.before}"
@@ -417,6 +422,10 @@ def _without_error(ended: float | BaseException) -> float:
     if isinstance(ended, BaseException):
         raise ended
     return ended
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _thread(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -621,6 +621,12 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     return [_approve(view, value), reject, details, _menu(view, approval)]
 
 
+def decision_buttons(view: CardView) -> list[dict[str, Any]]:
+    """Approve, reject and details of an open request, for a message beside the card."""
+    asked = view.approval is not None and view.approval.state is ApprovalState.OPEN
+    return _buttons(view)[:3] if asked and view.incident.state is S.WAITING else []
+
+
 def _on_it(incident: Incident) -> dict[str, Any]:
     """Who is on it can hand it back; a person's work that nobody has put their name to can still be taken."""
     value = encode(i=incident.id)

@@ -1,6 +1,7 @@
 """What is said where a message cannot stand where it belongs: a card that goes on elsewhere, a channel out of reach."""
 
 import re
+from typing import Any
 
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
@@ -25,6 +26,22 @@ def with_note(card: Card, note: str) -> Card:
     else:
         small["elements"] = m.context("", f"{note} · {small['elements'][0]['text']}")["elements"]
     return Card(f"{card.text}\n{m.without_markup(note)}", blocks)
+
+
+_MENTION = re.compile(r"<(?:@[UW][A-Z0-9]{2,20}|!subteam\^S[A-Z0-9]{2,20})(?:\|[^<>]*)?>")
+
+
+def muted(card: Card) -> Card:
+    """The card without mentions: posted so, it notifies nobody; an edit that puts them in does not either."""
+
+    def quiet(part: Any) -> Any:
+        if isinstance(part, str):
+            return _MENTION.sub("somebody", part)
+        if isinstance(part, dict):
+            return {name: quiet(value) for name, value in part.items()}
+        return [quiet(one) for one in part] if isinstance(part, list) else part
+
+    return Card(quiet(card.text), quiet(card.blocks))
 
 
 def _channel(channel: str) -> str:

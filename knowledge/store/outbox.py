@@ -24,6 +24,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -217,6 +218,30 @@ async def settle_calls(db: AsyncConnection, incident_id: int, *, revision: int) 
 def call_key(incident_id: int, revision: int) -> str:
     """The key of what is said to call people to an incident in one of its revisions."""
     return f"call:{revision}:{incident_id}"
+
+
+AFTER_QUIET = ":after-quiet"
+_AGAIN = outbox.alias("again")
+_QUIET = (
+    select(outbox.c.incident_id)
+    .join(incidents, incidents.c.id == outbox.c.incident_id)
+    .where(
+        outbox.c.kind == "post",
+        # As a literal: the partial index is found by it.
+        text("outbox.key LIKE 'call:%'"),
+        outbox.c.payload["quiet"].is_not(None),
+        outbox.c.key == func.concat("call:", incidents.c.revision, ":", incidents.c.id),
+        incidents.c.resolved_at.is_(None),
+        not_(select(_AGAIN.c.id).where(_AGAIN.c.key == func.concat(outbox.c.key, AFTER_QUIET)).exists()),
+    )
+    .order_by(outbox.c.id)
+    .limit(100)
+)
+
+
+async def quiet_calls(db: AsyncConnection) -> Sequence[int]:
+    """The incidents whose call still holds, was made in quiet hours, and was not made again since."""
+    return [row.incident_id for row in await db.execute(_QUIET)]
 
 
 async def posted_ts(db: AsyncConnection, key: str) -> str:

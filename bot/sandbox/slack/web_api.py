@@ -10,7 +10,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from . import methods_chat, methods_conversations, methods_other, methods_people, methods_search, methods_views
+from . import (
+    methods_chat,
+    methods_conversations,
+    methods_other,
+    methods_people,
+    methods_search,
+    methods_views,
+    transcript,
+)
 from .arguments import read_arguments
 from .blocks import check_message
 from .call import SEARCHER, Call, Method
@@ -84,6 +92,7 @@ async def _answer(slack: Slack, request: web.Request) -> web.StreamResponse:
         status, headers = error.status, headers | error.headers
         body = {"ok": False, "error": error.code, **error.more}
     slack.log.add(_logged(name, args, body, started, status))
+    transcript.note(name, args, body, request.headers.get("User-Agent", ""))
     return _json(body, status, headers)
 
 
