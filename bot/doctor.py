@@ -18,12 +18,14 @@ from bot.slack_app import make_client, make_searcher, preflight
 from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, open_shelf, read_policy
 from handlers import slack_search
 from handlers.people import People
+from handlers.reaching import reachable
 from knowledge.embedding.minilm import model_file
 from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
 from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
 from remediation import permissions
+from remediation import routes as routed
 from remediation.approvers import places
 from remediation.policy import Policy
 from remediation.ports import Clients
@@ -206,6 +208,41 @@ async def _runbooks(settings: Settings) -> Finding:
     return Finding("runbooks", True, f"{len(shelf.runbooks)} in {settings.runbooks}")
 
 
+async def _routes(settings: Settings) -> Finding:
+    """Whether the bot is where the policy and the settings send its messages, and PagerDuty tells who is on call."""
+    policy = read_policy(settings)
+    named = routed.channels(policy, settings.channel)
+    if settings.in_sandbox or not named:
+        return Finding("routes", True, f"{len(policy.routes)} routes")
+    async with aiohttp.ClientSession() as session:
+        slack = make_client(settings, session)
+        told = await asyncio.gather(*(reachable(slack, channel) for channel in named))
+    wrong = [f"{channel} ({', '.join(named[channel])}): {why}" for channel, why in zip(named, told, strict=True) if why]
+    async with _clients(settings, policy) as clients:
+        wrong += await _schedules(policy, clients)
+    if wrong:
+        remedy = "Invite the app there, or name others: until then the default channel and the listed people stand in."
+        return Finding("routes", False, "; ".join(wrong), remedy)
+    return Finding("routes", True, f"{len(policy.routes)} routes, {len(named)} channels, all within reach")
+
+
+async def _schedules(policy: Policy, clients: Clients) -> list[str]:
+    """What is wrong with PagerDuty's schedules that routes name."""
+    wrong = []
+    for route in policy.routes:
+        schedule = route.on_call.pagerduty_schedule if route.on_call else None
+        if schedule is None:
+            continue
+        if clients.schedules is None:
+            wrong.append(f"route {route.name} names a schedule of PagerDuty, and PAGERDUTY_TOKEN is not set")
+            continue
+        try:
+            await clients.schedules.on_call(schedule)
+        except CodeHealerError as error:
+            wrong.append(f"route {route.name}: {error}")
+    return wrong
+
+
 async def _embedder(settings: Settings) -> Finding:
     try:
         size = await asyncio.to_thread(lambda: model_file().stat().st_size)
@@ -276,6 +313,7 @@ CHECKS: dict[str, Check] = {
     "search": _search,
     "policy": _policy,
     "approvers": _approvers,
+    "routes": _routes,
     "kubernetes": _kubernetes,
     "permissions": _permissions,
     "github": _github,

@@ -249,6 +249,9 @@ async def _serve(
                 group.create_task(listen(program.database_url, wake), name="listen"),
                 group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),
+                group.create_task(
+                    services.rota.run(lambda: services.policy, lambda: services.clients.schedules), name="on call"
+                ),
                 group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
                 group.create_task(
                     lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
@@ -280,6 +283,8 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         lambda db, number: render(db, services, number),
         lambda db, number: render_settled(db, services, number),
         lambda db, key: summaries.render(db, services, key),
+        home=services.channel,
+        count_refused=services.count_refused,
     )
     await baseline.arrive(services)
     async with asyncio.TaskGroup() as group:

@@ -10,7 +10,19 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import baseline, comparing, decisions, home, hushing, later, redelivery, tending, thread_backfill, upkeep
+from handlers import (
+    baseline,
+    cards,
+    comparing,
+    decisions,
+    home,
+    hushing,
+    later,
+    redelivery,
+    tending,
+    thread_backfill,
+    upkeep,
+)
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -60,6 +72,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "give up overdue approvals": (later.give_up_overdue, 60.0),
     "ask again after a snooze": (later.ask_again, 5.0),
     "remind approvers": (later.remind, 10.0),
+    "call after quiet hours": (cards.call_after_quiet, 30.0),
     "tell what was kept quiet": (hushing.tell_what_lasted, 15.0),
     "compare with Alertmanager": (comparing.with_alertmanager, 120.0),
     "compare with Argo CD": (comparing.with_argocd, 120.0),

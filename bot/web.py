@@ -39,6 +39,7 @@ class Metrics:
     acknowledged: Histogram
     envelopes: Counter
     links: Counter
+    refused_blocks: Counter
     vectors: Gauge
 
     @classmethod
@@ -68,6 +69,12 @@ class Metrics:
                 "codehealer_slack_links_total",
                 "Socket Mode links that were opened, replaced at Slack's wish, lost, or refused",
                 ["what"],
+                registry=registry,
+            ),
+            Counter(
+                "codehealer_slack_refused_blocks_total",
+                "Messages and views whose blocks Slack would refuse, so that the plain text went out",
+                ["surface"],
                 registry=registry,
             ),
             Gauge(

@@ -175,6 +175,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         health = Health()
         clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
+        metrics = Metrics.make()
         services = Services(
             engine=engine,
             jobs=jobs,
@@ -201,8 +202,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             alertmanager_receiver=settings.alertmanager_receiver,
             github_hooks=settings.github_hooks,
             now=clock.now,
+            count_refused=lambda surface: metrics.refused_blocks.labels(surface).inc(),
         )
-        metrics = Metrics.make()
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
         link = None
         if app_token := settings.slack_app_token.get_secret_value():
@@ -311,11 +312,13 @@ def clients_with_tokens(settings: Settings, http: httpx.AsyncClient) -> dict[str
         code_host = GitHubHost(token, http, settings.github_base_url, app)
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
+    rest = _pager_incidents(settings, http)
     return {
         "code_host": code_host,
         "argocd": argocd,
         "pager": pager,
-        "pager_incidents": _pager_incidents(settings, http),
+        "pager_incidents": rest,
+        "schedules": rest,
         "metrics": _metrics(settings, http),
         "silences": _silences(settings, http),
     }

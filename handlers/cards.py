@@ -9,7 +9,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import storms
+from handlers import reading, storms
 from handlers.attachments import files_of, read_files
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
@@ -33,6 +33,7 @@ from knowledge.redaction import clean, redact
 from knowledge.runbooks import Runbook, best_runbook
 from knowledge.store import answers, executions, incidents, outbox, threads
 from knowledge.store.outbox import CardPlace
+from remediation import routes
 
 log = structlog.get_logger(__name__)
 
@@ -83,18 +84,31 @@ async def recount(db: AsyncConnection, services: Services, incident_id: int) -> 
 
 
 async def _reply(
-    db: AsyncConnection, services: Services, incident: Incident, key: str, card: Card, *, broadcast: bool = False
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    key: str,
+    card: Card,
+    *,
+    broadcast: bool = False,
+    suffix: str = "",
+    quiet: bool = False,
 ) -> None:
     # A card that answers a mention stands in that thread, and so does what is said about it.
     where: dict[str, Any] = {"thread_ts": incident.thread_ts} if incident.thread_ts else {"in_thread": True}
     await outbox.put(
         db,
         kind="post",
-        key=f"{key}:{incident.id}",  # for calls: outbox.call_key
+        key=f"{key}:{incident.id}{suffix}",  # for calls: outbox.call_key
         channel=incident.channel or services.channel,
-        payload={"text": card.text, "blocks": card.blocks, "broadcast": broadcast, **where},
+        payload={"text": card.text, "blocks": card.blocks, "broadcast": broadcast, **where, **_quiet(quiet)},
         incident_id=incident.id,
     )
+
+
+def _quiet(quiet: bool) -> dict[str, bool]:
+    """Marks a call that mentions nobody, to be made again when the quiet hours are over."""
+    return {"quiet": True} if quiet else {}
 
 
 async def explain(db: AsyncConnection, services: Services, incident: Incident) -> None:
@@ -132,9 +146,58 @@ async def call_people(db: AsyncConnection, services: Services, incident: Inciden
     # What flaps is under an earlier card, and tells those who read there.
     again = bool(incident.thread_ts) and incident.source != QUESTION_SOURCE
     if not view.observing:
-        await _reply(
-            db, services, incident, f"call:{incident.revision}", thread.needs_person_reply(view), broadcast=not again
-        )
+        await _call(db, services, view, loud=not again)
+
+
+async def _call(db: AsyncConnection, services: Services, view: CardView, *, loud: bool) -> None:
+    """Call people in the card's thread, or where its route has approvals asked for."""
+    incident, key = view.incident, f"call:{view.incident.revision}"
+    here = incident.channel or services.channel
+    loud = loud and not view.quiet_until
+    elsewhere = await _asked_in(db, services, view, here)
+    reply = thread.needs_person_reply(view, asked_in=elsewhere)
+    await _reply(db, services, incident, key, reply, broadcast=loud and not elsewhere, quiet=bool(view.quiet_until))
+    if elsewhere:
+        asked, call = thread.approval_request(view, channel=here), thread.needs_person_reply(view)
+        said = {"text": call.text, "blocks": call.blocks, "in_thread": True, "broadcast": loud}
+        await outbox.put(
+            db,
+            kind="post",
+            key=f"{key}:{incident.id}:approvals",
+            channel=elsewhere,
+            payload={
+                "text": asked.text, "blocks": asked.blocks, "otherwise": {"channel": here, "payload": said},
+                **_quiet(bool(view.quiet_until)),
+            },
+            incident_id=incident.id,
+        )  # fmt: skip
+
+
+async def _asked_in(db: AsyncConnection, services: Services, view: CardView, here: str) -> str:
+    """The channel in which the route has approvals asked for; "" where that is the card's, or wider than it."""
+    route = routes.route_of(services.policy, routes.subject_of(services.policy, view.incident))
+    channel = route.approvals if route and view.incident.state is IncidentState.WAITING else ""
+    if not channel or channel == here or view.incident.source == QUESTION_SOURCE:
+        return ""
+    if await reading.is_closed(db, here) and not await reading.is_closed(db, channel):
+        return ""
+    return channel
+
+
+async def call_after_quiet(services: Services) -> None:
+    """Call people to what still needs them and was not called for in quiet hours, once these are over."""
+    async with services.engine.connect() as db:
+        waiting = await outbox.quiet_calls(db)
+    for incident_id in waiting:
+        async with services.engine.begin() as db:
+            incident = await incidents.get(db, incident_id, lock=True)
+            if incident is None or incident.state not in thread.NEEDS_PERSON:
+                continue
+            view = await card_view(db, services, incident)
+            if not view.quiet_until and not view.observing:
+                call = thread.needs_person_reply(view)
+                key = f"call:{incident.revision}"
+                await _reply(db, services, incident, key, call, broadcast=True, suffix=outbox.AFTER_QUIET)
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -155,13 +218,17 @@ async def tell_thread(db: AsyncConnection, services: Services, incident: Inciden
 
 
 async def tell(db: AsyncConnection, *, key: str, channel: str, user: str, text: str, thread_ts: str = "") -> None:
-    """A sentence that only `user` sees."""
+    """A sentence that only `user` sees: where they clicked, or directly where that is no channel (the App Home, a DM).
+
+    Where Slack does not show it there (the person has left the channel), the sender says it directly too.
+    """
+    direct = not channel or channel.startswith("D")
     await outbox.put(
         db,
-        kind="ephemeral",
+        kind="direct" if direct else "ephemeral",
         key=f"tell:{key}",
-        channel=channel,
-        payload={"user": user, "text": text, "thread_ts": thread_ts},
+        channel=user if direct else channel,
+        payload={"text": text} if direct else {"user": user, "text": text, "thread_ts": thread_ts},
         priority=outbox.URGENT,
     )
 

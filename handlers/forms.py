@@ -20,6 +20,7 @@ from handlers.blocks.card import (
     decode_value,
 )
 from handlers.decisions import planned_of, shown_digest
+from handlers.opening import open_view
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.errors import Unavailable
@@ -40,7 +41,7 @@ def for_members(form: Form) -> Form:
             await form(services, ack, body)
             return
         await ack()
-        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.notice_modal(replies.GUEST))
+        await open_view(services, body, modals.notice_modal(replies.GUEST))
 
     return opened
 
@@ -55,7 +56,7 @@ async def open_reject(services: Services, ack: Any, body: Body) -> None:
         approval = await approvals.get(db, decoded[0]) if decoded else None
         incident = await incidents.get(db, approval.incident_id) if approval else None
     view = modals.reject_modal(approval, incident) if approval and incident else modals.notice_modal(replies.CHANGED)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def open_twice(services: Services, ack: Any, body: Body) -> None:
@@ -65,7 +66,7 @@ async def open_twice(services: Services, ack: Any, body: Body) -> None:
     view = modals.notice_modal(replies.CHANGED)
     if found and found.plan:
         view = modals.twice_modal(found.approval, found.incident, found.plan)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def open_more(services: Services, ack: Any, body: Body) -> None:
@@ -81,7 +82,7 @@ async def open_more(services: Services, ack: Any, body: Body) -> None:
     found = await _asked_about(services, value)
     zone = await _timezone(services, str(body["user"]["id"])) if found and entry in {LATER, SNOOZE} else "UTC"
     view = _form(services, entry, found, zone) if found else modals.notice_modal(replies.CHANGED)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def _open_regroup(services: Services, body: Body, value: object) -> None:
@@ -89,7 +90,7 @@ async def _open_regroup(services: Services, body: Body, value: object) -> None:
     where = str((body.get("channel") or {}).get("id") or "")
     found = incident_id and await regrouping.form(services, incident_id, channel=where, user=str(body["user"]["id"]))
     view = found or modals.notice_modal(grouping.NOTHING)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def take_regroup(_services: Services, ack: Any, body: Body) -> None:
@@ -196,7 +197,7 @@ async def open_details(services: Services, ack: Any, body: Body) -> None:
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id) if incident_id else None
         view = modals.details_modal(await card_view(db, services, incident)) if incident else None
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view or modals.notice_modal(replies.CHANGED))
+    await open_view(services, body, view or modals.notice_modal(replies.CHANGED))
 
 
 async def give_feedback(services: Services, ack: Any, body: Body) -> None:
@@ -208,4 +209,4 @@ async def give_feedback(services: Services, ack: Any, body: Body) -> None:
     async with services.engine.connect() as db:
         incident = await incidents.get(db, thumb[0])
     if incident:
-        await services.slack.views_open(trigger_id=body["trigger_id"], view=modals.feedback_modal(incident))
+        await open_view(services, body, modals.feedback_modal(incident))

@@ -16,6 +16,7 @@ from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import approvals, audit, incidents, personal
 from knowledge.store.approvals import Unanswered
 from knowledge.store.personal import Personal
+from remediation import routes
 from remediation.approvals import CRITICAL, unanswered
 
 log = structlog.get_logger(__name__)
@@ -90,7 +91,7 @@ async def _remind(services: Services, silent: Unanswered) -> None:
     async with services.engine.connect() as db:
         approval = await approvals.get(db, silent.id)
         incident = await incidents.get(db, silent.incident_id)
-    if approval is None or incident is None:
+    if approval is None or incident is None or _quiet(services, incident):
         return
     people = await awake(services, await cards.people_asked(services, approval), severity=silent.severity)
     link = await cards.link_of(services, incident.id)
@@ -107,6 +108,12 @@ async def awake(services: Services, people: Sequence[str], *, severity: str) -> 
     now, wakes = services.now(), severity.lower() in CRITICAL
     settings = {user: chosen.get(user, Personal()) for user in people}
     return [user for user in people if settings[user].reminders and (wakes or not settings[user].quiet(now))]
+
+
+def _quiet(services: Services, incident: Incident) -> bool:
+    """Whether nobody is to be mentioned now; who still has not answered is reminded when that is over."""
+    route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
+    return bool(routes.quiet_until(route, incident.severity, services.now()))
 
 
 async def _page(services: Services, silent: Unanswered) -> None:

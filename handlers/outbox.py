@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from handlers import streaming
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
+from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, muted, out_of_reach, with_note
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
 from knowledge.store import outbox
@@ -100,12 +101,18 @@ class Sender:
         render_card: RenderCard,
         render_settled: RenderCard = _nothing,
         render_summary: RenderSummary = _no_summary,
+        *,
+        home: str = "",
+        count_refused: Callable[[str], None] = lambda _surface: None,
     ) -> None:
+        """`home` is the channel for cards whose own is out of reach; `count_refused` is told of blocks not sent."""
         self._engine = engine
         self._slack = slack
         self._render_card = render_card
         self._render_settled = render_settled
         self._render_summary = render_summary
+        self._home = home
+        self._count_refused = count_refused
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -195,22 +202,38 @@ class Sender:
         if card is None or place is None:
             await self._close(message, "")
             return
-        body = _checked({"text": card.text, "blocks": card.blocks})
-        shown = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        ts, up_to_date = place.ts, place.shown == shown
+        card = with_note(card, place.note)
+        body = named = self._checked({"text": card.text, "blocks": card.blocks})
+        ts, up_to_date = place.ts, place.shown == _digest(body)
+        # Who is named on a new card is not called by it: the reply that calls people does that, where it is wanted. So
+        # the names come with the first edit.
+        unnamed = body if ts else self._checked(asdict(muted(Card(body["text"], body.get("blocks", [])))))
         if not ts:
             thread = {"thread_ts": place.root} if place.root else _thread(message.payload)
-            ts, up_to_date = await self._post_once(message, {**body, **thread}, bucket)
+            ts, up_to_date = await self._post_once(message, {**unnamed, **thread}, bucket)
+            body = unnamed if up_to_date else body
         if not up_to_date:
             if place.ts:
                 bucket.take()
             await self._slack.chat_update(channel=place.channel, ts=ts, **body)
+        link = await self._link(place.channel, ts) if place.before else ""
         async with self._engine.begin() as db:
             await outbox.sent(db, message, ts)
-            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
+            await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=_digest(body))
+            if body is unnamed and unnamed != named:
+                await outbox.put_card(db, incident_id, place.channel, payload={})
+            if place.before:
+                payload = {"text": goes_on(link), "thread_ts": place.before}
+                key = f"goes-on:{incident_id}:{place.before}"
+                await outbox.put(db, kind="post", key=key, channel=place.channel, payload=payload)
 
     async def _send_edit(self, message: Message, bucket: Bucket) -> None:
-        """Say in a reply of ours what has become of what it asked. Sending it twice changes nothing."""
+        """Say in a message of ours what has become of what it asked. Sending it twice changes nothing."""
+        if ts := str(message.payload.get("ts") or ""):
+            bucket.take()
+            await self._slack.chat_update(channel=message.channel, ts=ts, text=message.payload["text"], blocks=[])
+            await self._close(message, ts)
+            return
         async with self._engine.connect() as db:
             ts = await outbox.posted_ts(db, str(message.payload["of"]))
             summary = message.payload.get("summary")
@@ -219,7 +242,7 @@ class Sender:
             )
         if ts and card:
             bucket.take()
-            body = _checked({"text": card.text, "blocks": card.blocks})
+            body = self._checked({"text": card.text, "blocks": card.blocks})
             await self._slack.chat_update(channel=message.channel, ts=ts, **body)
         await self._close(message, ts)
 
@@ -238,7 +261,7 @@ class Sender:
                 ts, _ = await self._post_once(message, {**body, **thread}, bucket)
         elif message.kind == "direct":
             opened = await self._slack.conversations_open(users=message.channel)
-            body = _checked({"text": payload["text"], "blocks": payload.get("blocks")})
+            body = self._checked({"text": payload["text"], "blocks": payload.get("blocks")})
             ts, _ = await self._post_once(replace(message, channel=str(opened["channel"]["id"])), body, bucket)
         elif message.kind == "ephemeral":
             extra = _thread(payload)
@@ -256,8 +279,8 @@ class Sender:
             async with self._engine.connect() as db:
                 card = await self._render_summary(db, payload["summary"])
         if card:
-            return _checked({"text": card.text, "blocks": card.blocks})
-        return _checked({"text": payload["text"], "blocks": payload.get("blocks")})
+            return self._checked({"text": card.text, "blocks": card.blocks})
+        return self._checked({"text": payload["text"], "blocks": payload.get("blocks")})
 
     async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> tuple[str, bool]:
         """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
@@ -348,16 +371,72 @@ class Sender:
         elif code in CARD_GONE and message.kind == "edit":
             await self._close(message, "")  # somebody deleted it: nothing is left to set right
         elif code in CARD_GONE and message.kind == "card":
-            log.warning("card_gone", incident_id=message.incident_id, error=code)
-            async with self._engine.begin() as db:
-                await outbox.anew(db, message, error=code)
-                await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
+            await self._post_anew(message, code)
+        elif code in CHANNEL_FAULTS and await self._elsewhere(message, code):
+            log.warning("channel_out_of_reach", key=message.key, channel=message.channel, error=code)
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
             await self._try_later(message, code or f"HTTP {status}")
+
+    async def _post_anew(self, message: Message, code: str) -> None:
+        """A card that cannot be edited goes on in a new post; where the old one still stands, each links the other."""
+        log.warning("card_gone", incident_id=message.incident_id, error=code)
+        async with self._engine.connect() as db:
+            place = await outbox.card_place(db, message.incident_id or 0)
+        before = place.ts if place and code != "message_not_found" else ""
+        note = goes_on_from(await self._link(message.channel, before)) if before else ""
+        async with self._engine.begin() as db:
+            await outbox.post_anew(db, message, error=code, before=before, note=note)
+
+    async def _elsewhere(self, message: Message, code: str) -> bool:
+        """Say what its channel does not take where it reaches people; False where there is no such place."""
+        async with self._engine.begin() as db:
+            if message.kind == "ephemeral":
+                text = f"{about_channel(message.channel)}{message.payload['text']}"
+                user = str(message.payload["user"])
+                await outbox.say_instead(db, message, kind="direct", channel=user, payload={"text": text}, error=code)
+                return True
+            otherwise = message.payload.get("otherwise")
+            if otherwise:
+                channel, payload = otherwise["channel"], otherwise["payload"]
+                await outbox.say_instead(db, message, kind="post", channel=channel, payload=payload, error=code)
+                return True
+            if message.key.startswith("storm:") and message.kind == "post":
+                await outbox.disband(db, message)
+                return False
+            if message.kind != "card" or not self._home or message.channel == self._home:
+                return False
+            note = out_of_reach(message.channel, code)
+            if await outbox.move_card(db, message, self._home, error=code, note=note):
+                return True
+            # It came from where not everybody reads: that there is one is all that is said.
+            payload = {"text": kept_back(message.incident_id or 0, code)}
+            key = f"out-of-reach:{message.incident_id}"
+            await outbox.put(db, kind="post", key=key, channel=self._home, payload=payload)
+            return False
+
+    async def _link(self, channel: str, ts: str) -> str:
+        """Slack's link to a message, "" where it does not say."""
+        try:
+            return str((await self._slack.chat_getPermalink(channel=channel, message_ts=ts))["permalink"])
+        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("no_permalink", channel=channel, error=type(error).__name__)
+            return ""
+
+    def _checked(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body without blocks that Slack would refuse: then the plain text goes out, and the fault is counted."""
+        blocks = body.get("blocks")
+        if not blocks:
+            return {"text": body["text"]}
+        faults = validate_blocks("message", blocks)
+        if faults:
+            log.error("blocks_refused_before_sending", faults=faults[:5])
+            self._count_refused("message")
+            return {"text": body["text"]}
+        return body
 
     async def _try_later(self, message: Message, error: str) -> None:
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
@@ -382,17 +461,9 @@ def _without_error(ended: float | BaseException) -> float:
     return ended
 
 
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
 def _thread(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"thread_ts": payload["thread_ts"]} if payload.get("thread_ts") else {}
-
-
-def _checked(body: dict[str, Any]) -> dict[str, Any]:
-    """The body without blocks that Slack would refuse: then the plain text goes out, and the fault is logged."""
-    blocks = body.get("blocks")
-    if not blocks:
-        return {"text": body["text"]}
-    faults = validate_blocks("message", blocks)
-    if faults:
-        log.error("blocks_refused_before_sending", faults=faults[:5])
-        return {"text": body["text"]}
-    return body

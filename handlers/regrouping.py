@@ -23,6 +23,7 @@ from knowledge import correlation
 from knowledge.choices import Choice, Verdict, guided, naming
 from knowledge.lifecycle import UNDER_WAY
 from knowledge.model import Alert, AlertStatus, Diagnosis, Incident, IncidentState
+from knowledge.severity import worst
 from knowledge.store import approvals, audit, grouping, incidents, outbox
 from remediation.approvals import check_taking
 
@@ -85,6 +86,7 @@ def place_of(incident: Incident, alerts: Sequence[Alert]) -> dict[str, Any]:
         # As the store keeps them, where an index is on the service.
         fields |= {"workload": one.owner or one.workload, "service": one.service[:MAX_SERVICE]}
     place = {name: next((fields[name] for fields in known if fields[name]), "") for name in _PLACE}
+    place["severity"] = worst(one.severity for one in said)
     same = all(getattr(incident, name) == value for name, value in place.items() if name != "severity")
     if same and any(one.identity == incident.identity for one in alerts):
         return {}

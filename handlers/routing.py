@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from knowledge.model import Alert
+from remediation import routes
 from remediation.policy import Policy, Service
 
 
@@ -14,20 +15,16 @@ def trusts_app(policy: Policy, *ids: str | None) -> bool:
 def service_row(policy: Policy, alert: Alert) -> Service | None:
     """The one row that an alert's names point to, for its channel only: a target is looked up in the live system."""
     workload = alert.owner or alert.workload
-    rows = [
-        row
-        for row in policy.services
-        if (row.workload and row.namespace == alert.namespace and row.workload.name == workload)
-        or (alert.repository and row.repository == alert.repository)
-        or (alert.service and row.name == alert.service)
-    ]
-    return rows[0] if len(rows) == 1 else None
+    return routes.row_of(
+        policy, service=alert.service, namespace=alert.namespace, workload=workload, repository=alert.repository
+    )
 
 
 def channel_for(policy: Policy, alert: Alert, default: str) -> str:
-    """The service's channel, else the default, else where the alert was posted."""
+    """The route's channel, else the service's, else the default, else where the alert was posted."""
+    route = routes.route_of(policy, routes.subject_of(policy, alert))
     row = service_row(policy, alert)
-    return (row.channel if row and row.channel else "") or default or alert.channel
+    return (route.channel if route else "") or (row.channel if row else "") or default or alert.channel
 
 
 def about_service(policy: Policy, alert: Alert, name: str) -> Alert:

@@ -8,6 +8,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from handlers.kept import Kept
+from handlers.on_call import Rota
 from handlers.people import People
 from knowledge.diagnosis import Answerer
 from knowledge.model import Incident
@@ -78,6 +79,8 @@ class Services:
     connections: Callable[[], Sequence[str]] = tuple
     runbooks: Shelf = field(default_factory=Shelf)
     hush: Hush = field(default_factory=Hush)
+    count_refused: Callable[[str], None] = lambda _surface: None  # told of blocks that Slack would not take
+    rota: Rota = field(default_factory=Rota)
     compare: frozenset[str] = frozenset({"alertmanager", "argocd", "github"})
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories

@@ -11,6 +11,7 @@ from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
 from knowledge.store import answers, approvals, executions, grouping, incidents, memory, threads
+from remediation import routes
 from remediation.approvers import lists_in_force
 from remediation.editing import editable
 from remediation.policy import environment_of
@@ -27,6 +28,8 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
     alerts = await incidents.alerts_of(db, incident.id, limit=1)
     links = [link.url for alert in alerts for link in alert.links]
     ups = sum(opinion.value > 0 for opinion in opinions)
+    route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
+    on_call, call_note = services.rota.people(route.on_call) if route and route.on_call else ((), "")
     return CardView(
         incident=incident,
         now=services.now(),
@@ -39,7 +42,11 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
         feedback_counts=(ups, len(opinions) - ups),
-        responsible=(incident.assigned_to,) if incident.assigned_to else _responsible(services, incident),
+        responsible=(incident.assigned_to,) if incident.assigned_to else on_call or _responsible(services, incident),
+        on_call=() if incident.assigned_to else on_call,
+        call_note=call_note,
+        quiet_until=routes.quiet_until(route, incident.severity, services.now()),
+        route=routes.words(route) if services.policy.routes else "",
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
         related=tuple(

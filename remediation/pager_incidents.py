@@ -1,4 +1,4 @@
-"""PagerDuty's REST API: incidents that others opened there are acknowledged, noted on and resolved.
+"""PagerDuty's REST API: others' incidents there are acknowledged, noted on and resolved; and who is on call is read.
 
 What we open ourselves goes through the Events API (`remediation/pager.py`), which needs no user.
 """
@@ -23,7 +23,10 @@ _ID = re.compile(r"[A-Za-z0-9]{1,40}")
 
 @dataclass(frozen=True)
 class PagerDutyIncidents:
-    """Implements `ports.PagerIncidents`. `sender` is the e-mail address of the account's user who it is done as."""
+    """Implements `ports.PagerIncidents` and `ports.Schedules`.
+
+    `sender` is the e-mail address of the account's user who it is done as.
+    """
 
     http: httpx.AsyncClient
     token: str = field(repr=False)
@@ -43,6 +46,19 @@ class PagerDutyIncidents:
             return False
         await self._update(incident_id, {"status": "resolved", "resolution": note[:NOTE_CHARS]})
         return True
+
+    async def on_call(self, schedule_id: str) -> list[str]:
+        if not _ID.fullmatch(schedule_id):
+            raise BadInput("PagerDuty's schedule has no id that could be asked for.")
+        # Without since and until it is this moment that is asked about.
+        query = {"schedule_ids[]": schedule_id, "earliest": "true", "limit": "100"}
+        url = f"{self.base_url.rstrip('/')}/oncalls"
+        found = await read_json(self.http, url, PEER, query=query, headers=self._headers(), deadline_s=DEADLINE_S)
+        entries = found.get("oncalls") if isinstance(found, dict) else None
+        # A schedule may be on several levels of an escalation policy: who is asked first comes first.
+        ranked = sorted((one for one in entries or [] if isinstance(one, dict)), key=_level)
+        ids = [str((one.get("user") or {}).get("id") or "") for one in ranked]
+        return list(dict.fromkeys(filter(None, ids)))
 
     async def _status(self, incident_id: str) -> str:
         if not _ID.fullmatch(incident_id):
@@ -66,3 +82,8 @@ class PagerDutyIncidents:
             "Accept": "application/vnd.pagerduty+json;version=2",
             **sender,
         }
+
+
+def _level(entry: Json) -> int:
+    level = entry.get("escalation_level")
+    return level if isinstance(level, int) else 0

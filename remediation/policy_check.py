@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
 
 import yaml
 
@@ -22,7 +23,7 @@ def doubts(text: str, policy: Policy, actions: Collection[str], *, file: str) ->
             remedy = f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(sorted(actions))}"
             problem = f"there is no action '{name}'"
             found.append(Finding(file, line_of(root, location), _field(location), problem, remedy))
-    for location, problem, remedy in (*_modes(policy), *_services(policy)):
+    for location, problem, remedy in (*_modes(policy), *_services(policy), *_routes(policy)):
         found.append(Finding(file, line_of(root, location), _field(location), problem, remedy))
     return sorted(found, key=lambda finding: finding.line)
 
@@ -72,3 +73,17 @@ def _services(policy: Policy) -> Iterator[tuple[Place, str, str]]:
             near = difflib.get_close_matches(entry.service, names, n=1)
             remedy = f"Did you mean '{near[0]}'?" if near else "Write a service's name, or *"
             yield ["blacklist", index], f"there is no service '{entry.service}'", remedy
+
+
+def _routes(policy: Policy) -> Iterator[tuple[Place, str, str]]:
+    names = {row.name for row in policy.services}
+    for index, route in enumerate(policy.routes):
+        if route.match.anything and index + 1 < len(policy.routes):
+            remedy = "Move it to the end, or say under match what it is for"
+            yield ["routes", index], f"'{route.name}' fits everything, so no route after it is ever taken", remedy
+        for number, pattern in enumerate(route.match.services):
+            if names and not any(fnmatchcase(name.lower(), pattern.lower()) for name in names):
+                near = difflib.get_close_matches(pattern, names, n=1)
+                remedy = f"Did you mean '{near[0]}'?" if near else "Write a service's name, or a pattern of some"
+                place: Place = ["routes", index, "match", "services", number]
+                yield place, f"there is no service '{pattern}'", remedy

@@ -5,13 +5,11 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -22,6 +20,8 @@ from pydantic import (
 
 from knowledge.errors import SettingsError
 from knowledge.model import FailureKind
+from remediation.policy_routes import OnCall, QuietHours, Route, RouteMatch
+from remediation.policy_times import DAY_MINUTES, DAYS, Day, TimeOfDay, TimeZone
 from remediation.policy_workflows import (
     Build,
     RepositorySecret,
@@ -37,9 +37,6 @@ MAX_BYTES = 1_000_000
 
 Mode = Literal["observe", "suggest", "approve", "automatic"]
 Strategy = Literal["slack_first", "vector", "hybrid", "conservative"]
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-DAY_MINUTES = 24 * 60
 ActionName = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_]{1,60})$")]
 KubeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 Repository = Annotated[str, StringConstraints(pattern=r"^$|^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")]
@@ -194,29 +191,6 @@ class Forbidden(_Part):
     hard: bool = False
 
 
-def _known_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"'{value}' is no time zone; write one like Europe/Paris") from error
-    return value
-
-
-def _minutes(value: Any) -> Any:
-    """Minutes since midnight of 09:30 or 24:00. YAML 1.1 reads 18:00 as a number to the base of sixty, which is the
-    same number of minutes."""
-    if isinstance(value, str):
-        hours, colon, minutes = value.partition(":")
-        if colon and hours.isdecimal() and minutes.isdecimal() and len(minutes) == 2 and int(minutes) < 60:
-            return int(hours) * 60 + int(minutes)
-        raise ValueError(f"'{value}' is no time of day; write one like 09:30")
-    return value
-
-
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
-TimeOfDay = Annotated[int, BeforeValidator(_minutes), Field(ge=0, le=DAY_MINUTES)]
-
-
 class TimeWindow(_Part):
     """A part of the week, such as peak hours. One that ends before it begins goes on past midnight of its `days`."""
 
@@ -304,6 +278,8 @@ class Policy(_Part):
     freezes: tuple[Freeze, ...] = ()
     time_windows: Annotated[tuple[TimeWindow, ...], Field(max_length=50)] = ()
     maintenance: Annotated[tuple[Maintenance, ...], Field(max_length=200)] = ()
+    # Where cards go and whom they mention: the first that fits.
+    routes: Annotated[tuple[Route, ...], Field(max_length=200)] = ()
     trust: Trust = Trust()
     outside_models: bool = True
     private_namespaces: tuple[KubeName, ...] = ()
@@ -324,6 +300,8 @@ class Policy(_Part):
         for service in self.services:
             if service.cluster and self.clusters and service.cluster not in self.clusters:
                 raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
+        if again := _repeated([(route.name,) for route in self.routes]):
+            raise ValueError(f"two routes are named '{again[0]}'")
         names = [workflow.name for workflow in self.workflows]
         for name in names:
             if names.count(name) > 1:
@@ -447,6 +425,10 @@ _MODELS: dict[str, type[BaseModel]] = {
     "blacklist": Forbidden,
     "freezes": Freeze,
     "time_windows": TimeWindow,
+    "routes": Route,
+    "match": RouteMatch,
+    "on_call": OnCall,
+    "quiet_hours": QuietHours,
     "trust": Trust,
     "dry_run": DryRun,
 }

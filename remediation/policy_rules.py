@@ -13,7 +13,8 @@ from remediation.policy_facts import (
     mode_with_trust,
     precedent_confidence,
 )
-from remediation.policy_file import DAYS, Freeze, Limits, TimeWindow
+from remediation.policy_file import Freeze, Limits, TimeWindow
+from remediation.policy_times import clock, within
 
 _RISKS = (Risk.NONE, Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 # The highest risk that may run without a person; an environment of any other name counts as production.
@@ -199,16 +200,6 @@ def _frozen_until(freeze: Freeze, now: datetime) -> bool:
     return start <= now <= end
 
 
-def within(window: TimeWindow, now: datetime) -> bool:
-    """Whether a moment lies in a window, by the wall clock of its time zone; its end is outside."""
-    local = now.astimezone(ZoneInfo(window.timezone))
-    minute, today = local.hour * 60 + local.minute, DAYS[local.weekday()]
-    if window.start < window.end:
-        return today in window.days and window.start <= minute < window.end
-    yesterday = DAYS[local.weekday() - 1]
-    return (today in window.days and minute >= window.start) or (yesterday in window.days and minute < window.end)
-
-
 def _time_window(case: Case) -> RuleResult:
     held = [w for w in case.policy.time_windows if _concerns(w, case) and within(w, case.facts.now)]
     names = ", ".join(w.name for w in case.policy.time_windows if _concerns(w, case))
@@ -216,13 +207,9 @@ def _time_window(case: Case) -> RuleResult:
     if not held:
         return _result("time window", limit, f"{case.facts.now.astimezone(UTC):%a %H:%M} UTC", True, "ask")
     worst = next((w for w in held if w.hard), held[0])
-    actual = f"{worst.name} ({', '.join(worst.days)} {_clock(worst.start)}-{_clock(worst.end)} {worst.timezone})"
+    actual = f"{worst.name} ({', '.join(worst.days)} {clock(worst.start)}-{clock(worst.end)} {worst.timezone})"
     override = "wait, or remove it from time_windows" if worst.hard else "an approver"
     return _result("time window", limit, actual, False, "block" if worst.hard else "ask", override)
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def _blast_radius(case: Case) -> RuleResult:

@@ -204,6 +204,14 @@ class PagerIncidents(Protocol):
         ...
 
 
+class Schedules(Protocol):
+    """Who is on call in PagerDuty at this moment."""
+
+    async def on_call(self, schedule_id: str) -> Sequence[str]:
+        """PagerDuty's ids of the people; nobody where the schedule has a gap."""
+        ...
+
+
 class RepositorySecrets(Protocol):
     """Where the policy in force says that new values of a repository's secrets come from."""
 
@@ -313,6 +321,7 @@ class Clients:
     argocd: ArgoCd | None = None
     pager: Pager | None = None
     pager_incidents: PagerIncidents | None = None
+    schedules: Schedules | None = None
     metrics: Metrics | None = None
     silences: Silences | None = None
     status_pages: StatusPages | None = None

@@ -22,6 +22,7 @@ from sqlalchemy import make_url
 from bot.postgres import EmbeddedPostgres, libpq_conninfo
 from tests.database import run_migrations
 from tests.programs import MISSING
+from tests.transcript import faults
 
 STORIES = Path(__file__).parent / "stories"
 TEMPLATE = "codehealer_template"
@@ -108,6 +109,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _missing and not hasattr(config, "workerinput"):
         names = ", ".join(sorted(_missing))
         sys.stdout.write(f"Missing programs, for which tests did not run: {names} (make tools)\n")
+
+
+# What the bot says
+
+
+@pytest.fixture(scope="session", autouse=True)
+def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every message and view that the bot sends to a sandbox keeps Slack's rules, whatever the test looks at."""
+    path = tmp_path_factory.mktemp("said") / "transcript.jsonl"
+    os.environ["SANDBOX_TRANSCRIPT"] = str(path)
+    yield
+    del os.environ["SANDBOX_TRANSCRIPT"]
+    assert faults(path) == []
 
 
 # The order

@@ -16,10 +16,11 @@ from knowledge.lifecycle import UNDER_WAY
 from knowledge.model import OUTCOMES, Diagnosis, FailureKind, Incident, IncidentState, KnowledgeItem
 from knowledge.passages import passage_of
 from knowledge.redaction import clean, redact
-from knowledge.store import answers, approvals, audit, casebook, executions, incidents, memory
+from knowledge.store import answers, approvals, audit, casebook, executions, incidents, memory, outbox
 from knowledge.store.casebook import Remembered
 from knowledge.store.codec import to_json
 
+DELETED = "Incident {} was deleted. There is nothing left to decide here."
 STATUSES = ("open", "closed", *IncidentState)
 
 
@@ -252,6 +253,7 @@ async def _delete(db: AsyncConnection, number: int) -> dict[str, int]:
     incident = await find(db, number, lock=True)
     if incident.state in UNDER_WAY:
         raise Conflict(f"A fix of incident {number} is {incident.state}. Delete it when that has ended.")
+    await outbox.bid_farewell(db, number, DELETED.format(number))
     rows = dict(await incidents.erase(db, number))
     await audit.record(db, "incident.deleted", actor=who(), incident_id=number, rows=rows)
     return rows

@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.cli.opening import Number, in_database, moment
 from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.settings import load_settings
+from bot.wiring import read_policy
 from handlers.blocks.mrkdwn import counted
 from knowledge.errors import BadInput, NotFound
 from knowledge.model import Ask, Blocked
 from knowledge.store import answers, incidents
 from knowledge.store.answers import StoredPlan
+from remediation import routes
 from remediation.policy import DEFAULT_POLICY, Finding, Policy, check_policy, parse_policy
 from remediation.policy_check import doubts
 from remediation.policy_file import MAX_BYTES
@@ -75,6 +77,7 @@ def explain(number: Number, as_json: JsonOption = False) -> None:
         if values[name]:
             plain.print(f"  {name.replace('_', ' ')}: {values[name]}", markup=False)
     plain.print(f"  mode {values['mode']}, strategy {values['strategy']}", markup=False)
+    plain.print(f"  route {values['route']}", markup=False)
     for rule in values["rules"]:
         sign = "✓" if rule["passed"] else "✗"
         failing = "" if rule["passed"] else f" → {rule['otherwise']}"
@@ -82,12 +85,15 @@ def explain(number: Number, as_json: JsonOption = False) -> None:
 
 
 async def _explain(db: AsyncConnection, number: int) -> dict[str, Any]:
-    if await incidents.get(db, number) is None:
+    incident = await incidents.get(db, number)
+    if incident is None:
         raise BadInput(f"There is no incident {number}; `codehealer incidents list` shows them.")
     planned = await answers.latest_plan(db, number)
     if planned is None:
         raise NotFound(f"Nothing was decided about incident {number} yet. Look again when it is diagnosed.")
-    return {"incident": number, **_decided(planned)}
+    policy = read_policy(load_settings())
+    route = routes.words(routes.route_of(policy, routes.subject_of(policy, incident)))
+    return {"incident": number, **_decided(planned), "route": route}
 
 
 def _decided(planned: StoredPlan) -> dict[str, Any]:

@@ -158,6 +158,12 @@ def messages(control: Control, query: Json) -> Json:
     return answer | ({"prompts": slack.workspace.prompts[channel.id]} if channel.id in slack.workspace.prompts else {})
 
 
+def notifications(control: Control, query: Json) -> Json:
+    """Answer ``GET notifications``: what a person was notified of, and why, oldest first."""
+    user = interactions.person(control.slack, query.get("user", ""))
+    return {"notifications": [one for one in control.slack.workspace.notifications if one["user"] == user.id]}
+
+
 def _limit(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise Refused("limit must be a whole number from 1")
@@ -382,6 +388,7 @@ READS: dict[str, Callable[[Control, Json], Json]] = {
     "acknowledged_events": acknowledged_events,
     "state": state,
     "messages": messages,
+    "notifications": notifications,
     "view": view,
     "world": world,
     "faults": faults,

@@ -190,6 +190,10 @@ class CardView:
     editable: bool = False  # whether any parameter of the fix may be changed
     related: tuple[tuple[str, str], ...] = ()  # (what it is to this incident, its address or "")
     times_this_week: int = 1
+    on_call: tuple[str, ...] = ()  # whom the route calls in every state that needs a person
+    call_note: str = ""  # why these and not others
+    quiet_until: str = ""  # a time of day; while it is given nobody is mentioned
+    route: str = ""  # the route in words; "" where the policy has none
 
     @property
     def scheduled(self) -> bool:
@@ -617,6 +621,12 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     return [_approve(view, value), reject, details, _menu(view, approval)]
 
 
+def decision_buttons(view: CardView) -> list[dict[str, Any]]:
+    """Approve, reject and details of an open request, for a message beside the card."""
+    asked = view.approval is not None and view.approval.state is ApprovalState.OPEN
+    return _buttons(view)[:3] if asked and view.incident.state is S.WAITING else []
+
+
 def _on_it(incident: Incident) -> dict[str, Any]:
     """Who is on it can hand it back; a person's work that nobody has put their name to can still be taken."""
     value = encode(i=incident.id)
@@ -821,11 +831,15 @@ def _is_id(number: object) -> bool:
 
 
 def responsible_people(view: CardView) -> tuple[str, ...]:
-    """Ids to mention in a state that needs a person: who may approve, else who is responsible. None while observing."""
-    if view.observing:
+    """Ids to mention in a state that needs a person: who is on call, and who may approve or else is responsible.
+
+    Nobody while observing, and in quiet hours. To be called gives nobody a right: approvers are the policy's.
+    """
+    if view.observing or view.quiet_until:
         return ()
     if view.incident.state is S.WAITING and view.approval is not None:
-        return tuple(who for who in view.approval.who if who not in view.approval.approved_by)
+        asked = [who for who in view.approval.who if who not in view.approval.approved_by]
+        return tuple(dict.fromkeys((*view.on_call, *asked)))
     if view.responsible:
         return view.responsible
     if view.approval is not None and view.approval.who:

@@ -310,6 +310,8 @@ def details_modal(view: CardView) -> dict[str, Any]:
     lines += _causes(view)
     lines += _plan_lines(view.plan) if view.plan else ["*Fix:* none planned yet."]
     lines += _decision_lines(view.decision) if view.decision else []
+    if view.route:
+        lines.append(f"*Route:* {m.inline(view.route, 400)}")
     if view.verification is not None:
         lines += ["*Checks after the fix*", *(check_line(check) for check in view.verification.checks[:20])]
     return _read_only("Incident details", m.sections("details", lines)[:90])

@@ -13,6 +13,7 @@ from handlers.blocks.card import (
     Card,
     CardView,
     answered_by,
+    decision_buttons,
     decision_lines,
     feedback_block,
     lead,
@@ -22,6 +23,7 @@ from handlers.blocks.card import (
     reason_words,
     responsible_people,
 )
+from handlers.blocks.placing import muted
 from knowledge.model import (
     KIND_NAMES,
     Approval,
@@ -44,7 +46,13 @@ from remediation.remediators import REMEDIATORS
 _CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 
 NEEDS_PERSON = frozenset(
-    {IncidentState.WAITING, IncidentState.NOT_VERIFIED, IncidentState.UNDONE, IncidentState.ESCALATED}
+    {
+        IncidentState.WAITING,
+        IncidentState.BLOCKED,
+        IncidentState.NOT_VERIFIED,
+        IncidentState.UNDONE,
+        IncidentState.ESCALATED,
+    }
 )
 
 EVIDENCE_NAMES: dict[str, str] = {
@@ -124,6 +132,7 @@ PASTED = "This text was pasted, so it gets a diagnosis and never an action."
 # What a person is asked for in the call that mentions them.
 CALLS: dict[IncidentState, str] = {
     IncidentState.WAITING: "please approve or reject on the card",
+    IncidentState.BLOCKED: "please override it or fix it by hand",
     IncidentState.NOT_VERIFIED: "please check the result",
     IncidentState.UNDONE: "please look, the failure goes on",
     IncidentState.ESCALATED: "please take over",
@@ -332,11 +341,11 @@ def check_line(check: RuleResult) -> str:
     return f"• {word}: {m.inline(check.rule, 80)}, wanted {wanted}, found {found}"
 
 
-def needs_person_reply(view: CardView) -> Card:
+def needs_person_reply(view: CardView, *, asked_in: str = "") -> Card:
     """The short reply, to be broadcast, in a state that needs a person; it mentions who is responsible.
 
     An edit of the card notifies nobody, so this is what people hear. Severity, service, cause and wanted decision are
-    the first 100 characters of its text.
+    the first 100 characters of its text. With `asked_in` people are called in that channel, and here it says so.
     """
     decision = decision_lines(view)
     fix = ""
@@ -344,13 +353,32 @@ def needs_person_reply(view: CardView) -> Card:
         fix = m.inline(m.plain_sentences(view.plan.preview or view.plan.action.name, 160), 240)
     people = " ".join(m.mention(who) for who in responsible_people(view)[:10])
     wanted = CALLS.get(view.incident.state, WANTED[view.incident.state])
-    detail = [line for line in (fix, *([] if fix else decision), people and f"{people} {wanted}.") if line]
+    call = f"{people} {wanted}." if people else ""
+    if view.quiet_until:
+        call = f"Quiet hours until {m.inline(view.quiet_until, 60)}: nobody is mentioned until then."
+    note = m.inline(view.call_note, 240) if view.call_note and people else ""
+    if asked_in:
+        call, note = f"Asked in <#{asked_in}>.", ""
+    detail = [line for line in (fix, *([] if fix else decision), call, note) if line]
     name = f"needs-{view.incident.id}-{view.incident.state.value}"
     first = lead(view)
-    return Card(
+    reply = Card(
         "\n".join([first, *(m.without_markup(line) for line in detail)]),
         [m.section(name, [f"*{first.replace('*', '∗')}*", *detail])],
     )
+    return muted(reply) if view.quiet_until or asked_in else reply
+
+
+def approval_request(view: CardView, *, channel: str) -> Card:
+    """What asks for an approval in a channel of its own; the card is in `channel`. Its buttons are the card's."""
+    call = needs_person_reply(view)
+    name = f"asks-{view.incident.id}-{view.incident.revision}"
+    where = f"The card is in <#{channel}>." if _CHANNEL.fullmatch(channel) else ""
+    blocks = [*call.blocks, *([m.context(f"{name}-where", where)] if where else [])]
+    buttons = decision_buttons(view)
+    if buttons:
+        blocks.append({"type": "actions", "block_id": f"{name}-buttons", "elements": buttons})
+    return Card("\n".join(filter(None, (call.text, where))), blocks)
 
 
 def reminder(view: CardView, *, link: str, closed: bool) -> Card:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.choices import Choice, Verdict
 from knowledge.model import Alert, AlertStatus
 from knowledge.store.codec import from_json
+from knowledge.store.incidents import severity_rank
 from knowledge.store.tables import alerts, incident_keys, incident_links, incidents, key_choices
 
 MOST_ALERTS = 5_000
@@ -110,8 +111,20 @@ async def take_over(db: AsyncConnection, taken: int, into: int) -> None:
         .on_conflict_do_nothing(index_elements=["key", "incident_id"])
     )
     await db.execute(delete(incident_keys).where(incident_keys.c.incident_id == taken))
+    await db.execute(_AS_SEVERE, {"taken": taken, "into": into})
     await db.execute(_COUNTED_TOGETHER, {"taken": taken, "into": into})
 
+
+_OTHER = incidents.alias("other")
+_MORE_SEVERE = and_(
+    _OTHER.c.trusted >= incidents.c.trusted, severity_rank(_OTHER.c.severity) > severity_rank(incidents.c.severity)
+)
+_AS_SEVERE = (
+    update(incidents)
+    .where(incidents.c.id == bindparam("into"), _OTHER.c.id == bindparam("taken"))
+    .where(or_(_OTHER.c.trusted > incidents.c.trusted, _MORE_SEVERE))
+    .values(severity=_OTHER.c.severity)
+)
 
 # Where the failure is, its target is looked up: of two that only one trusted sender told of, its place counts.
 _PLACE = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "commit")

@@ -32,6 +32,7 @@ from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES, FAMILY
+from knowledge.severity import RANKS, UNKNOWN_WORD
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import alerts, approvals, cards, evidence, incident_keys, incidents, metadata
 
@@ -219,7 +220,7 @@ async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
     return again.first() is not None
 
 
-_FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id", "severity")
+_FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id")
 _BY_TRUSTED = bindparam("its_trusted", type_=Boolean)
 
 
@@ -235,6 +236,22 @@ def _filled(name: str) -> ColumnElement[str]:
     )
 
 
+def severity_rank(column: ColumnElement[str]) -> ColumnElement[int]:
+    """`severity.rank`, in SQL."""
+    return case(RANKS, value=func.lower(column), else_=UNKNOWN_WORD)
+
+
+def _worst() -> ColumnElement[str]:
+    """An incident is as severe as the worst of its alerts; words that are not trusted add nothing to those that are."""
+    column, its = incidents.c.severity, bindparam("its_severity", type_=Text)
+    return case(
+        (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
+        (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
+        (severity_rank(its) > severity_rank(column), its),
+        else_=column,
+    )
+
+
 _COUNT = (
     update(incidents)
     .where(incidents.c.id == bindparam("its_id"))
@@ -242,17 +259,19 @@ _COUNT = (
         alert_count=incidents.c.alert_count + 1,
         last_alert_at=func.now(),
         trusted=incidents.c.trusted | _BY_TRUSTED,
+        severity=_worst(),
         **{name: _filled(name) for name in (*_FILLED, "commit")},
     )
 )
 
 
 async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
-    """One more alert of an open incident; what the first one did not know is filled in from it."""
+    """One more alert of an open incident: what the first one did not know is filled in, the worst severity counts."""
     known = {name: getattr(alert, name) for name in _FILLED} | {
         "workload": alert.owner or alert.workload,
         "service": alert.service[:MAX_SERVICE],
         "commit": alert.commit,
+        "severity": alert.severity,
     }
     values = {f"its_{name}": value for name, value in known.items()}
     await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})

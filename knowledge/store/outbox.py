@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Interval,
     Select,
+    Text,
     and_,
     any_,
     bindparam,
@@ -23,13 +24,14 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
-from knowledge.store.tables import cards, incidents, outbox
+from knowledge.store.tables import alerts, cards, incidents, outbox, storms
 
 CHANNEL = "codehealer_outbox"
 
@@ -187,6 +189,7 @@ _SETTLED = (
         _CALLS.c.kind == "post",
         _CALLS.c.key.startswith("call:", autoescape=True),
         _CALLS.c.key != bindparam("its_own"),
+        not_(func.starts_with(_CALLS.c.key, bindparam("its_own", type_=Text) + ":")),
         _CALLS.c.state != "failed",
     )
 )  # fmt: skip
@@ -217,6 +220,30 @@ def call_key(incident_id: int, revision: int) -> str:
     return f"call:{revision}:{incident_id}"
 
 
+AFTER_QUIET = ":after-quiet"
+_AGAIN = outbox.alias("again")
+_QUIET = (
+    select(outbox.c.incident_id)
+    .join(incidents, incidents.c.id == outbox.c.incident_id)
+    .where(
+        outbox.c.kind == "post",
+        # As a literal: the partial index is found by it.
+        text("outbox.key LIKE 'call:%'"),
+        outbox.c.payload["quiet"].is_not(None),
+        outbox.c.key == func.concat("call:", incidents.c.revision, ":", incidents.c.id),
+        incidents.c.resolved_at.is_(None),
+        not_(select(_AGAIN.c.id).where(_AGAIN.c.key == func.concat(outbox.c.key, AFTER_QUIET)).exists()),
+    )
+    .order_by(outbox.c.id)
+    .limit(100)
+)
+
+
+async def quiet_calls(db: AsyncConnection) -> Sequence[int]:
+    """The incidents whose call still holds, was made in quiet hours, and was not made again since."""
+    return [row.incident_id for row in await db.execute(_QUIET)]
+
+
 async def posted_ts(db: AsyncConnection, key: str) -> str:
     """Where in its channel a message of ours stands; "" while it does not."""
     found = await db.execute(select(outbox.c.ts).where(outbox.c.key == key, outbox.c.kind == "post"))
@@ -245,7 +272,8 @@ def _waits() -> ColumnElement[bool]:
     posted = select(cards.c.ts).where(cards.c.incident_id == outbox.c.incident_id, cards.c.ts != "").exists()
     orphaned = and_(outbox.c.kind == "post", outbox.c.payload["in_thread"].is_not(None), not_(posted))
     said = select(_CALLS.c.id).where(_CALLS.c.key == outbox.c.payload["of"].astext, _CALLS.c.ts != "").exists()
-    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", said))
+    there = or_(said, outbox.c.payload["ts"].is_not(None))
+    return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", there))
 
 
 async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
@@ -341,7 +369,9 @@ async def gave_up(db: AsyncConnection, message: Message, error: str) -> None:
 class CardPlace:
     """Where a card is. `ts` is empty until it is posted; `shown` is the digest of what it shows.
 
-    A card in a storm's thread has the storm's id, and the ts of its message as `root`, "" until that is posted.
+    `before` is the ts of an earlier card in the channel that cannot be edited and whose thread is still to be told;
+    `note` (mrkdwn of ours) says on the card why it stands here. A card in a storm's thread has the storm's id, and the
+    ts of its message as `root`, "" until that is posted.
     """
 
     channel: str
@@ -349,6 +379,8 @@ class CardPlace:
     shown: str
     storm_id: int | None = None
     root: str = ""
+    before: str = ""
+    note: str = ""
 
 
 def storm_key(storm_id: int) -> str:
@@ -363,6 +395,8 @@ _PLACES = (
         cards.c.channel,
         cards.c.ts,
         cards.c.shown,
+        cards.c.before,
+        cards.c.note,
         incidents.c.storm_id,
         func.coalesce(_STORM.c.ts, "").label("root"),
     )
@@ -379,7 +413,10 @@ async def card_place(db: AsyncConnection, incident_id: int) -> CardPlace | None:
 async def card_places(db: AsyncConnection, incident_ids: Iterable[int]) -> Mapping[int, CardPlace]:
     """Where the cards of some incidents are, by the incident."""
     rows = await db.execute(_PLACES, {"their_ids": list(incident_ids)})
-    return {row.incident_id: CardPlace(row.channel, row.ts, row.shown, row.storm_id, row.root) for row in rows}
+    return {
+        row.incident_id: CardPlace(row.channel, row.ts, row.shown, row.storm_id, row.root, row.before, row.note)
+        for row in rows
+    }
 
 
 async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
@@ -392,8 +429,84 @@ async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts:
             shown=shown,
             posted_at=func.coalesce(cards.c.posted_at, func.now()),
             edited_at=func.now(),
+            before="",
         )
     )
+
+
+async def post_anew(db: AsyncConnection, message: Message, *, error: str, before: str, note: str) -> None:
+    """Post a card once more, since what stands there cannot be edited; `before` is its ts, "" where it is gone."""
+    await anew(db, message, error=error)
+    changes = {"ts": "", "shown": "", "before": before, "note": note}
+    await db.execute(update(cards).where(cards.c.incident_id == message.incident_id).values(**changes))
+
+
+async def move_card(db: AsyncConnection, message: Message, channel: str, *, error: str, note: str) -> bool:
+    """Give a card, and what waits to be said in its thread, another channel; False where its words must not go there.
+
+    What was posted where not everybody reads stays there.
+    """
+    closed = select(alerts.c.id).where(
+        alerts.c.incident_id == message.incident_id, alerts.c.payload["closed"].astext == "true"
+    )
+    if (await db.execute(closed.limit(1))).first() is not None:
+        return False
+    its = outbox.c.incident_id == message.incident_id
+    moved = outbox.c.payload.op("-", return_type=outbox.c.payload.type)("thread_ts").op("||")({"in_thread": True})
+    waits = and_(its, outbox.c.channel == message.channel, outbox.c.state.in_(["queued", "sending"]))
+    await db.execute(
+        update(outbox)
+        .where(or_(outbox.c.id == message.id, waits))
+        .values(channel=channel, payload=moved, state="queued", attempts=0)
+    )
+    await anew(db, message, error=error)
+    place = {"channel": channel, "ts": "", "shown": "", "before": "", "note": note}
+    await db.execute(update(cards).where(cards.c.incident_id == message.incident_id).values(**place))
+    await db.execute(
+        update(incidents)
+        .where(incidents.c.id == message.incident_id)
+        .values(channel=channel, thread_ts="", storm_id=None)
+    )
+    return True
+
+
+async def disband(db: AsyncConnection, message: Message) -> None:
+    """The message of a storm can't be said: its incidents, which wait for it, have cards of their own again."""
+    await db.execute(delete(storms).where(storms.c.id == int(message.key.removeprefix("storm:"))))
+
+
+async def say_instead(
+    db: AsyncConnection, message: Message, *, kind: str, channel: str, payload: Mapping[str, Any], error: str
+) -> None:
+    """Say another thing in a message's place, since it does not reach whom it is for."""
+    await db.execute(
+        update(outbox)
+        .where(outbox.c.id == message.id)
+        .values(kind=kind, channel=channel, payload=dict(payload), state="queued", attempts=0, error=error[:300])
+    )
+
+
+_STANDING = (
+    select(outbox.c.channel, outbox.c.ts, outbox.c.key)
+    .where(
+        outbox.c.incident_id == bindparam("its_id"),
+        outbox.c.kind == "post",
+        outbox.c.key.startswith("call:", autoescape=True),
+        outbox.c.ts != "",
+    )
+    .union_all(
+        select(cards.c.channel, cards.c.ts, literal("card")).where(
+            cards.c.incident_id == bindparam("its_id"), cards.c.ts != ""
+        )
+    )
+)
+
+
+async def bid_farewell(db: AsyncConnection, incident_id: int, text: str) -> None:
+    """Before an incident is deleted: have its card and its calls say so, and ask for nothing any more."""
+    for row in (await db.execute(_STANDING, {"its_id": incident_id})).all():
+        payload = {"ts": row.ts, "text": text}
+        await put(db, kind="edit", key=f"deleted:{incident_id}:{row.ts}", channel=row.channel, payload=payload)
 
 
 async def clear(db: AsyncConnection) -> None:

@@ -343,6 +343,9 @@ cards = Table(
     _text("shown"),
     _moment("posted_at", nullable=True),
     _moment("edited_at", nullable=True),
+    # The ts of an earlier card that Slack lets nobody edit, until its thread was told; what this card says of itself.
+    _text("before"),
+    _text("note"),
     Index("ix_cards_message", "channel", "ts"),
 )
 

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0014_talk"
-down_revision = "0012_grouping"
+down_revision = "0013_card_moves"
 branch_labels = None
 depends_on = None
 

@@ -33,6 +33,7 @@ async def slack(sandbox: Sandbox) -> AsyncIterator[AsyncWebClient]:
             token=sandbox.env["SLACK_BOT_TOKEN"],
             base_url=sandbox.env["SLACK_BASE_URL"],
             session=session,
+            user_agent_prefix="CodeHealer/0.1",
             retry_handlers=[],
             timeout=5,
         )

@@ -77,12 +77,13 @@ async def approval_of(services: Services, number: int) -> Any:
 
 
 async def test_merged_incident_gives_its_alerts_away_and_its_request_is_stale(services: Services) -> None:
-    await came(services, CRASH, MAIL)
+    await came(services, replace(CRASH, severity="warning"), replace(MAIL, severity="critical"))
     asked = await waits(services, 2)
     for _ in range(2):
         await chosen(services, 2, into=1)
     merged, into = await incident(services, 2), await incident(services, 1)
     assert (merged.state, merged.merged_into, into.alert_count) == (S.DISMISSED, 1, 2)
+    assert into.severity == "critical", "as severe as the worst of its alerts"
     approval = await approval_of(services, asked)
     assert (approval.state, approval.reason) == ("withdrawn", "merged into incident 1")
     audited = await rows(services.engine, "SELECT what FROM audit WHERE actor = 'U0ONCALL' ORDER BY id")

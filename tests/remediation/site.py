@@ -215,12 +215,14 @@ def services(site: Site, store: MemoryStore, **changes: Any) -> ExecutionService
 def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: Path) -> Clients:
     """The bot's own clients on a sandbox's world at `base`."""
     pages = [f"GitHub:ci+registry={base}/status/github", f"Cloud:network={base}/status/cloud"]
+    rest = PagerDutyIncidents(http, tokens.pagerduty_token, "bot@acme.example", f"{base}/pagerduty")
     return Clients(
         cluster=KubernetesCluster({"sandbox": ClusterAccess(kubeconfig(folder, f"{base}/k8s", tokens.kubernetes))}),
         code_host=GitHubHost(tokens.github, http, f"{base}/github"),
         argocd=ArgoCdServer(http, f"{base}/argocd", tokens.argocd),
         pager=PagerDuty(http, tokens.pagerduty_routing_key, f"{base}/pagerduty"),
-        pager_incidents=PagerDutyIncidents(http, tokens.pagerduty_token, "bot@acme.example", f"{base}/pagerduty"),
+        pager_incidents=rest,
+        schedules=rest,
         metrics=PrometheusServer(http, f"{base}/prometheus"),
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),

@@ -166,6 +166,20 @@ async def test_others_incidents_in_pagerduty_are_changed_as_its_rest_api_describ
     assert seen == {("GET", "/incidents/{id}"), ("PUT", "/incidents/{id}"), ("POST", "/incidents/{id}/notes")}
 
 
+@pytest.mark.shared
+async def test_pagerduty_is_asked_who_is_on_call_as_its_rest_api_describes(site: Site) -> None:
+    schedules = site.clients.schedules
+    assert schedules is not None
+    site.world.pagerduty.schedules = {"PSHOP01": ["PFIRST1", "PSECOND"], "POTHER1": ["PELSE01"]}
+    assert await schedules.on_call("PSHOP01") == ["PFIRST1", "PSECOND"]
+    assert await schedules.on_call("PNOBODY") == []
+    with pytest.raises(BadInput):
+        await schedules.on_call("../users")
+    (request, _) = sent(site, "pagerduty")
+    _, described = operation(PAGERDUTY, request["method"], request["path"].removeprefix("/pagerduty"))
+    assert described["operationId"] == "listOnCalls"
+
+
 async def test_pagerdutys_rest_api_says_what_is_missing(site: Site) -> None:
     pager, theirs = site.clients.pager_incidents, site.world.pagerduty.opened("checkout is down")
     assert pager is not None

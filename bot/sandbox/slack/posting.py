@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from . import events
+from . import events, notifying
 from .core import Slack
 from .errors import SlackError
 from .state import APP_ID, BOT_ID, BOT_USER, OUR_APP, TEAM_ID, App, Channel, User, new_id
@@ -169,6 +169,7 @@ def post_as_person(
 
 def _stored(slack: Slack, channel: Channel, message: Json) -> Json:
     slack.workspace.add(channel, message)
+    notifying.tell(slack.workspace, channel, message)
     events.posted(slack, channel, message)
     return message
 

@@ -6,6 +6,7 @@ import base64
 import secrets
 import time
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ USERGROUP_ID = "S0ONCALL"
 # Ten thousand top-level messages a channel are days of a busy one; older ones go, so that a soak test cannot grow us.
 KEEP_MESSAGES = 10_000
 KEEP_EPHEMERALS = 500
+KEEP_NOTIFICATIONS = 5_000
 
 
 @dataclass
@@ -117,6 +119,8 @@ class Workspace:
     modals: dict[str, list[str]] = field(default_factory=dict)
     homes: dict[str, Json] = field(default_factory=dict)
     prompts: dict[str, Json] = field(default_factory=dict)
+    # Who was notified of which message and why, oldest first; see notifying.
+    notifications: deque[Json] = field(default_factory=lambda: deque(maxlen=KEEP_NOTIFICATIONS))
     _last_us: int = 0
 
     def next_ts(self) -> str:

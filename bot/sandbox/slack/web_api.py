@@ -18,6 +18,7 @@ from . import (
     methods_search,
     methods_streams,
     methods_views,
+    transcript,
 )
 from .arguments import read_arguments
 from .blocks import check_message
@@ -112,6 +113,7 @@ async def _answer(slack: Slack, request: web.Request) -> web.StreamResponse:
         await hung_up(request)
         return dropped(request)
     slack.log.add(_logged(name, args, body, started, status))
+    transcript.note(name, args, body, request.headers.get("User-Agent", ""))
     return _json(body, status, headers)
 
 

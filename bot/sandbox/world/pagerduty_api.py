@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from bot.sandbox.world.pagerduty_incidents import answer, incident
+from bot.sandbox.world.pagerduty_incidents import answer, incident, on_calls
 
 Json = dict[str, Any]
 MAX_BYTES = 512 * 1024
@@ -23,6 +23,7 @@ class PagerdutyApi:
     token: str
     alerts: dict[str, Json] = field(default_factory=dict)
     incidents: dict[str, Json] = field(default_factory=dict)
+    schedules: dict[str, list[str]] = field(default_factory=dict)  # ids of the people on call, by schedule
 
     def opened(self, title: str, url: str = "http://pagerduty.example") -> Json:
         """An incident that somebody opened there."""
@@ -34,6 +35,8 @@ class PagerdutyApi:
         """Answers one request; `path` is what follows the prefix."""
         if path.strip("/").startswith("incidents/"):
             return await answer(request, path.strip("/"), self.incidents, self.token)
+        if path.strip("/") == "oncalls" and request.method == "GET":
+            return on_calls(request, self.schedules, self.token)
         if path.strip("/") != "v2/enqueue" or request.method != "POST":
             return web.json_response({"status": "not found", "message": "Not Found"}, status=404)
         raw = await request.read()

@@ -1,4 +1,4 @@
-"""PagerDuty's REST API, as far as incidents go: one is read, acknowledged, resolved and noted on."""
+"""PagerDuty's REST API, as far as we ask it: incidents are read and changed, and who is on call is read."""
 
 import hmac
 import re
@@ -35,11 +35,8 @@ def incident(number: str, title: str, url: str) -> Json:
 
 async def answer(request: web.Request, path: str, incidents: dict[str, Json], token: str) -> web.Response:
     """The reply to one request; `incidents` by id."""
-    given = request.headers.get("Authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Token token={token}".encode()):
-        return error(401, "Unauthorized")
-    if not request.headers.get("Accept", "").startswith("application/vnd.pagerduty+json;version=2"):
-        return error(406, "Not Acceptable")
+    if refused := _refused(request, token):
+        return refused
     found = _PATH.fullmatch(path)
     known = incidents.get(found[1]) if found else None
     if found is None or known is None:
@@ -50,6 +47,36 @@ async def answer(request: web.Request, path: str, incidents: dict[str, Json], to
         return error(400, "Invalid Input Provided", "From header is required and must be a valid user's email")
     body = await request.json()
     return _note(known, body) if found[2] and request.method == "POST" else _change(known, body)
+
+
+def _refused(request: web.Request, token: str) -> web.Response | None:
+    given = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Token token={token}".encode()):
+        return error(401, "Unauthorized")
+    if not request.headers.get("Accept", "").startswith("application/vnd.pagerduty+json;version=2"):
+        return error(406, "Not Acceptable")
+    return None
+
+
+def on_calls(request: web.Request, schedules: dict[str, list[str]], token: str) -> web.Response:
+    """Who is on call now in the schedules that are asked for, first those who are called first."""
+    if refused := _refused(request, token):
+        return refused
+    wanted = request.query.getall("schedule_ids[]", list(schedules))
+    found = [
+        {
+            "escalation_level": level,
+            "schedule": {"id": name, "type": "schedule_reference"},
+            "user": {"id": user, "type": "user_reference", "summary": user},
+            "escalation_policy": {"id": "PPOLICY", "type": "escalation_policy_reference"},
+            "start": None,
+            "end": None,
+        }
+        for name in wanted
+        for level, user in enumerate(schedules.get(name, []), 1)
+    ]
+    found.reverse()  # PagerDuty promises no order
+    return web.json_response({"oncalls": found, "limit": 100, "offset": 0, "more": False, "total": None})
 
 
 def _note(known: Json, body: Json) -> web.Response:

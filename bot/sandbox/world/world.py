@@ -157,6 +157,7 @@ class World:
         self._announcer.unsynced.clear()
         self.pagerduty.alerts.clear()
         self.pagerduty.incidents.clear()
+        self.pagerduty.schedules.clear()
         self.alertmanager.silences.clear()
         self.status_pages.pages = StatusApi(self._clock).pages
         self.kubernetes.cluster = self.argocd.cluster = self.prometheus.cluster = self._state.cluster

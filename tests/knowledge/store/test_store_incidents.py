@@ -60,6 +60,33 @@ async def test_what_the_first_alert_did_not_know_is_filled_in_and_nothing_is_ove
     assert (found.alert_count, found.severity, found.cluster, found.service) == (2, "critical", "east", "checkout")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("warning", "critical", "critical"),
+        ("critical", "warning", "critical"),
+        ("p2", "odd", "p2"),
+        ("info", "P1", "P1"),
+    ],
+)
+async def test_an_incident_is_as_severe_as_the_worst_of_its_alerts(
+    db: AsyncConnection, first: str, second: str, shown: str
+) -> None:
+    incident = await an_incident(db, severity=first)
+    await incidents.count_alert(db, incident.id, alert(severity=second))
+    found = await incidents.get(db, incident.id)
+    assert found is not None
+    assert found.severity == shown
+
+
+async def test_words_that_are_not_trusted_make_nothing_severe(db: AsyncConnection) -> None:
+    incident = await an_incident(db, severity="warning")
+    await incidents.count_alert(db, incident.id, alert(severity="critical", trusted=False))
+    found = await incidents.get(db, incident.id)
+    assert found is not None
+    assert found.severity == "warning"
+
+
 async def test_one_trusted_alert_is_enough_and_then_says_where_the_failure_is(db: AsyncConnection) -> None:
     first = await an_incident(db, cluster="east", trusted=False)
     await incidents.count_alert(db, first.id, alert(service="other", cluster=""))

@@ -1,0 +1,140 @@
+"""A card that cannot be edited, a channel out of reach, an answer that cannot be shown: nothing is dropped silently."""
+
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bot.cli.incidents import DELETED
+from bot.sandbox.server import Sandbox
+from handlers import cards
+from handlers.blocks.card import Card
+from handlers.outbox import Sender
+from knowledge.store import incidents, outbox, storms
+from tests.handlers.office import posts, rows
+from tests.handlers.test_outbox_sender import change_card as changed
+from tests.handlers.test_outbox_sender import draw, put, put_card, send_all, texts
+from tests.rows import alert
+
+HOME, OTHER = "C0DEPLOY", "C0ALERTS"
+
+
+@pytest.fixture
+def sender(engine: AsyncEngine, slack: AsyncWebClient) -> Sender:
+    return Sender(engine, slack, draw, home=HOME)
+
+
+async def give_up_edits(sandbox: Sandbox, ts: str) -> None:
+    """As when Slack closes a message to edits: it is no message of ours any more."""
+    sandbox.slack.workspace.channels[HOME].messages[ts]["bot_id"] = "B0ANOTHER"
+
+
+async def test_a_card_that_cannot_be_edited_goes_on_in_a_new_post_and_each_links_the_other(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine)
+    await send_all(engine, sender)
+    (old,) = posts(sandbox)
+    await give_up_edits(sandbox, old["ts"])
+    await changed(engine, incident_id)
+    # Slack's answer to the new post is lost: it is found, and nothing is said twice.
+    sandbox.slack.faults.update({"error_after_write_next": 1, "methods": ["chat.postMessage"]})
+    await send_all(engine, sender)
+    _, new, reply = posts(sandbox)
+    assert new["text"].startswith("CheckoutDown: diagnosing\nGoes on from an earlier card")
+    assert f"/{HOME}/p{old['ts'].replace('.', '')}|an earlier card>" in str(new["blocks"])
+    assert reply["thread_ts"] == old["ts"]
+    assert f"/{HOME}/p{new['ts'].replace('.', '')}|in a new one>" in reply["text"]
+    async with engine.begin() as db:
+        await outbox.put_card(db, incident_id, HOME, payload={})
+    await send_all(engine, sender)
+    assert len(posts(sandbox)) == 3, "told once"
+    assert "Goes on from" in posts(sandbox)[1]["text"], "it says so for good"
+
+
+async def test_a_card_whose_channel_is_out_of_reach_stands_in_the_default_one_with_its_thread_and_says_so(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine, "C0NOWHERE")
+    reply = {"text": "why", "in_thread": True}
+    await put(engine, "reply", incident_id=incident_id, channel="C0NOWHERE", payload=reply)
+    await send_all(engine, sender)
+    card, said = posts(sandbox)
+    assert card["text"] == "CheckoutDown: detected\nMeant for <#C0NOWHERE>: it is not there, or I am not in it."
+    assert said["thread_ts"] == card["ts"]
+    (row,) = await rows(engine, "SELECT channel FROM incidents")
+    assert row.channel == HOME, "what is said later goes there too"
+
+
+async def test_of_a_closed_channels_card_the_default_channel_learns_only_that_there_is_one(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine, "G0CLOSED")
+    async with engine.begin() as db:
+        await incidents.add_alert(db, alert("Secret plans", closed=True), incident_id)
+    await send_all(engine, sender)
+    (told,) = texts(sandbox)
+    assert f"codehealer incidents show {incident_id}" in told
+    assert "CheckoutDown" not in told
+
+
+async def test_a_storm_whose_message_reaches_nobody_leaves_each_incident_a_card_of_its_own(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
+) -> None:
+    async def tell(_db: AsyncConnection, _key: str) -> Card:
+        return Card("many at once", [])
+
+    incident_id = await put_card(engine, "C0NOWHERE")
+    async with engine.begin() as db:
+        await storms.join(db, await storms.begin(db, "C0NOWHERE"), incident_id)
+    await send_all(engine, Sender(engine, slack, draw, render_summary=tell, home=HOME))
+    (card,) = texts(sandbox)
+    assert card.startswith("CheckoutDown: detected\nMeant for")
+
+
+async def test_what_the_approvals_channel_does_not_take_is_asked_in_the_cards_thread(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    incident_id = await put_card(engine)
+    otherwise = {"channel": HOME, "payload": {"text": "please approve", "in_thread": True, "broadcast": True}}
+    asked = {"text": "please approve here", "otherwise": otherwise}
+    await put(engine, "call", incident_id=incident_id, channel="C0NOWHERE", payload=asked)
+    await send_all(engine, sender)
+    card, call = posts(sandbox)
+    assert (call["text"], call["thread_ts"]) == ("please approve", card["ts"])
+
+
+@pytest.mark.parametrize("channel", [OTHER, "", "D0DEV"], ids=["not in the channel", "from the App Home", "in a DM"])
+async def test_a_refusal_that_cannot_be_shown_where_it_was_clicked_is_said_directly(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, channel: str
+) -> None:
+    sandbox.slack.workspace.channels[OTHER].members.discard("U0DEV")
+    async with engine.begin() as db:
+        await cards.tell(db, key="k", channel=channel, user="U0DEV", text="You may not decide this one.")
+    await send_all(engine, sender)
+    (told,) = sandbox.slack.workspace.direct_message("U0DEV").messages.values()
+    assert told["text"].endswith("You may not decide this one.")
+    assert told["text"].startswith(f"About what you clicked in <#{OTHER}>") is (channel == OTHER)
+
+
+async def test_a_deleted_incidents_card_and_call_say_so_and_have_no_buttons_left(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
+) -> None:
+    async def with_button(db: AsyncConnection, incident_id: int) -> Card | None:
+        card = await draw(db, incident_id)
+        button = {"type": "button", "action_id": "approve", "text": {"type": "plain_text", "text": "Approve"}}
+        if card:
+            card.blocks.append({"type": "actions", "elements": [button]})
+        return card
+
+    sender = Sender(engine, slack, with_button)
+    incident_id = await put_card(engine)
+    call = {"text": "please approve", "in_thread": True, "broadcast": True}
+    await put(engine, outbox.call_key(incident_id, 1), incident_id=incident_id, payload=call)
+    await send_all(engine, sender)
+    async with engine.begin() as db:
+        for _ in range(2):  # a person who is impatient
+            await outbox.bid_farewell(db, incident_id, DELETED.format(incident_id))
+        await incidents.erase(db, incident_id)
+    await send_all(engine, sender)
+    assert texts(sandbox) == [DELETED.format(incident_id)] * 2
+    assert "approve" not in str([message.get("blocks") for message in posts(sandbox)])

@@ -1,0 +1,196 @@
+"""Whom messages notify: by routes, in approvals' channels, in quiet hours; and that an edit notifies nobody."""
+
+import functools
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.doctor import CHECKS
+from bot.sandbox.server import Sandbox
+from bot.settings import load_settings
+from handlers import cards
+from handlers.blocks import thread
+from handlers.outbox import Sender
+from handlers.services import Services
+from handlers.view import card_view, render, render_settled
+from knowledge.model import Incident
+from knowledge.store import incidents, outbox
+from remediation.policy import parse_policy
+from tests.handlers.office import made_services, posts, sandbox_policy
+from tests.handlers.test_outbox_sender import send_all
+from tests.rows import S, an_approval, an_incident
+
+HOME, ALERTS = "C0DEPLOY", "C0ALERTS"
+NIGHT, MORNING = datetime(2026, 3, 3, 2, 0, tzinfo=UTC), datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
+SHOP = "routes: [{name: shop, match: {namespaces: [shop]}, "
+QUIET = SHOP + "quiet_hours: {from: '22:00', to: '07:00'}}]"
+
+
+def routed(engine: AsyncEngine, slack: AsyncWebClient, url: str, text: str, **changes: Any) -> Services:
+    policy = sandbox_policy(routes=parse_policy(text).routes)
+    return made_services(engine, slack, url, policy=policy, **changes)
+
+
+async def asked(services: Services, *, severity: str = "warning", **more: Any) -> Incident:
+    """An incident whose fix waits for an approval, with its card and the call for people."""
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.WAITING, severity=severity, channel=HOME, **more)
+        await an_approval(db, incident)
+        await cards.show(db, services, incident, first=True)
+        await cards.call_people(db, services, incident)
+    return incident
+
+
+async def said(services: Services) -> None:
+    sender = Sender(
+        services.engine,
+        services.slack,
+        lambda db, number: render(db, services, number),
+        lambda db, number: render_settled(db, services, number),
+        home=HOME,
+    )
+    await send_all(services.engine, sender)
+
+
+def notified(sandbox: Sandbox, *, since: int = 0) -> set[tuple[str, str, str]]:
+    """(person, why, channel) of the notifications from number `since` on."""
+    return {(one["user"], one["why"], one["channel"]) for one in list(sandbox.slack.workspace.notifications)[since:]}
+
+
+async def test_a_call_mentions_who_is_on_call_and_who_may_approve_and_its_edits_notify_nobody(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
+) -> None:
+    services = routed(engine, slack, database_url, SHOP + "on_call: {users: [U0DEV]}}]")
+    incident = await asked(services)
+    await said(services)
+    assert notified(sandbox) == {
+        ("U0DEV", "mention", HOME), ("U0ONCALL", "mention", HOME), ("U0LEAD", "mention", HOME),
+        ("U0GUEST", "broadcast", HOME),
+    }  # fmt: skip
+    preview = sandbox.slack.workspace.notifications[-1]["text"]
+    for words in ("[WARNING] checkout: ", "Crash loop", "approve or reject"):
+        assert words in preview
+    before = len(sandbox.slack.workspace.notifications)
+    async with engine.begin() as db:
+        moved = await incidents.move(db, incident, S.RUNNING)
+        assert moved is not None
+        await cards.show(db, services, moved)
+    await said(services)
+    assert "please approve" not in str([one.get("blocks") for one in posts(sandbox)])
+    assert notified(sandbox, since=before) == set()
+    # To be called gives no right.
+    person = await services.people.look_up("U0DEV")
+    assert person.id not in {who for approver in services.policy.approvers.users for who in (approver,)}
+
+
+async def test_where_approvals_have_a_channel_people_are_called_and_decide_there(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
+) -> None:
+    services = routed(engine, slack, database_url, SHOP + f"approvals: {ALERTS}" + "}]")
+    incident = await asked(services)
+    await said(services)
+    assert {why for _, why, channel in notified(sandbox) if channel == HOME} == set(), "not twice"
+    assert ("U0ONCALL", "mention", ALERTS) in notified(sandbox)
+    (request,) = posts(sandbox, ALERTS)
+    assert f"<#{HOME}>" in request["text"]
+    buttons = {e["action_id"]: e for b in request["blocks"] for e in b.get("elements", []) if "action_id" in e}
+    assert set(buttons) == {"approve", "reject", "details"}
+    assert f"Asked in <#{ALERTS}>" in posts(sandbox)[-1]["text"]
+    async with engine.begin() as db:
+        await cards.show(db, services, incident)
+    await said(services)
+    assert posts(sandbox, ALERTS)[0]["blocks"] == request["blocks"], "while it is asked it stands"
+    async with engine.begin() as db:
+        moved = await incidents.move(db, incident, S.RUNNING)
+        assert moved is not None
+        await cards.show(db, services, moved)
+    await said(services)
+    assert "approve" not in str(posts(sandbox, ALERTS)[0]["blocks"])
+
+
+async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
+) -> None:
+    night = routed(engine, slack, database_url, QUIET, now=lambda: NIGHT)
+    await asked(night)
+    await asked(night, severity="critical", title="Worse")
+    await cards.call_after_quiet(night)
+    await said(night)
+    loud = {one["text"][:10] for one in sandbox.slack.workspace.notifications}
+    assert loud == {"[CRITICAL]"}
+    assert "Quiet hours until 07:00 UTC: nobody is mentioned until then." in str([p["text"] for p in posts(sandbox)])
+    before = len(sandbox.slack.workspace.notifications)
+    morning = routed(engine, slack, database_url, QUIET, now=lambda: MORNING)
+    for _ in range(2):  # the clock ticks on
+        await cards.call_after_quiet(morning)
+    await said(morning)
+    heard = list(sandbox.slack.workspace.notifications)[before:]
+    assert {(one["user"], one["why"]) for one in heard} >= {("U0ONCALL", "mention"), ("U0LEAD", "mention")}
+    assert len({one["ts"] for one in heard}) == 1
+    await cards.call_after_quiet(morning)
+
+
+async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) -> None:
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.BLOCKED, severity="critical", channel=HOME)
+        await an_approval(db, incident)
+        await cards.show(db, services, incident, first=True)
+        await cards.call_people(db, services, incident)
+    await said(services)
+    assert ("U0ONCALL", "mention", HOME) in notified(sandbox)
+    assert "override or fix by hand" in sandbox.slack.workspace.notifications[-1]["text"]
+
+
+PINGS = "<!channel> <!here> <@U0DEV> <!subteam^S0ONCALL> <https://evil.example|Approve> @channel"
+HARSH = (
+    "x" * 255,
+    "🔥" * 300 + "מערכת התשלומים נפלה \u202eevil",
+    f"```{PINGS}```",
+    PINGS + "y" * 40_000,
+)
+
+
+async def test_no_words_from_outside_ping_or_break_a_card(services: Services, sandbox: Sandbox) -> None:
+    async with services.engine.begin() as db:
+        for words in HARSH:
+            named = {"service": words[:253], "severity": words[:40], "environment": words}
+            incident = await an_incident(db, state=S.ESCALATED, title=words, channel=HOME, **named)
+            await cards.show(db, services, incident, first=True)
+            view = replace(await card_view(db, services, incident), responsible=(), source_link=words)
+            called = thread.needs_person_reply(view)
+            where = {"text": called.text, "blocks": called.blocks, "in_thread": True, "broadcast": False}
+            await outbox.put(
+                db, kind="post", key=f"call:1:{incident.id}", channel=HOME, payload=where, incident_id=incident.id
+            )
+    await said(services)
+    messages = posts(sandbox)
+    assert len(messages) == 2 * len(HARSH)
+    assert all(message.get("blocks") for message in messages), "the blocks went out, not the text alone"
+    assert notified(sandbox) == set()
+    assert "<https://evil.example" not in str([message["blocks"] for message in messages])
+
+
+async def test_doctor_names_the_channels_that_the_bot_is_not_in(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    schedule = "on_call: {users: [U0DEV], pagerduty_schedule: PSHOP01, pagerduty_users: {PONE001: U0DEV}}"
+    policy.write_text(
+        "routes:\n"
+        f"  - {{name: shop, channel: {ALERTS}, approvals: C0NOWHERE, match: {{namespaces: [shop]}}, {schedule}}}\n"
+        "  - {name: rest, channel: C0GENERAL}\n"
+    )
+    settings = functools.partial(load_settings, **{**sandbox.env, "CODEHEALER_POLICY": str(policy)})
+    found = await CHECKS["routes"](settings())
+    assert not found.ok
+    assert "C0NOWHERE (approvals of route shop): Slack says channel_not_found" in found.detail
+    assert "C0GENERAL (route rest): the bot is not a member" in found.detail
+    assert ALERTS not in found.detail
+    assert "PagerDuty" not in found.detail
+    without = await CHECKS["routes"](settings(PAGERDUTY_TOKEN=""))
+    assert "route shop names a schedule of PagerDuty, and PAGERDUTY_TOKEN is not set" in without.detail
