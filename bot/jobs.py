@@ -37,6 +37,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from bot.observing import observing
 from knowledge.errors import CodeHealerError, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -303,8 +304,9 @@ class DurableJobs:
             number = job.id or 0
             self._running.add(number)
             try:
-                async with asyncio.timeout(self._longest_job_s):
-                    await stage(**arguments)
+                with observing(name, job.lock, arguments):
+                    async with asyncio.timeout(self._longest_job_s):
+                        await stage(**arguments)
             except Exception as error:
                 decision = decide(error, job.attempts)
                 self._reasons[number] = reason = describe(error)

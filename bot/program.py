@@ -21,8 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.gate import Limits, serving
 from bot.leader import lead
 from bot.migrating import migrate
+from bot.outcomes import Outcomes
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
-from bot.schedule import run_schedule
+from bot.schedule import TICKS, run_schedule
 from bot.secret_watch import SecretWatch
 from bot.settings import Settings, load_settings, split_secrets
 from bot.slack_events import add_slack_events
@@ -251,7 +252,7 @@ async def _serve(
                 group.create_task(program.policy_watch.run(services), name="policy"),
                 group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
                 group.create_task(
-                    lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
+                    lead(program.database_url, lambda: _lead(program, settings, wake[outbox.CHANNEL])), name="leader"
                 ),
             ]
             if rotate:
@@ -272,8 +273,9 @@ async def _serve(
         await runner.cleanup()
 
 
-async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> None:
+async def _lead(program: Program, settings: Settings, wake: asyncio.Event) -> None:
     """What one process at a time does."""
+    services = program.services
     sender = Sender(
         services.engine,
         services.slack,
@@ -282,13 +284,15 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         lambda db, key: summaries.render(db, services, key),
     )
     await baseline.arrive(services)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(sender.run(wake), name="outbox")
-        group.create_task(run_schedule(services), name="schedule")
-        if services.clients.cluster is not None:
-            for name in services.clients.cluster.names:
-                watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
-                group.create_task(watch.run(), name=f"watch {name}")
+    ticks = {**TICKS, "count outcomes": (Outcomes().tick, 5.0)}
+    with program.metrics.leader.track_inprogress():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender.run(wake), name="outbox")
+            group.create_task(run_schedule(services, ticks), name="schedule")
+            if services.clients.cluster is not None:
+                for name in services.clients.cluster.names:
+                    watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
+                    group.create_task(watch.run(), name=f"watch {name}")
 
 
 def _readiness(program: Program) -> Any:

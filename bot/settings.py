@@ -47,6 +47,7 @@ ADDRESSES = (
     "prometheus_url",
     "alertmanager_url",
     "runbooks_url",
+    "otlp_endpoint",
 )
 
 
@@ -271,6 +272,13 @@ class Settings(AwsSettings, ModelSettings):
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
+    )
+
+    otlp_endpoint: str = Field(
+        "",
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces go, as OTLP over HTTP, such as http://collector:4318; it takes codehealer[otel]; "
+        "empty: none are made",
     )
 
     @field_validator(

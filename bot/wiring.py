@@ -17,8 +17,10 @@ from slack_bolt.async_app import AsyncApp
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot import tracing
 from bot.clock import DatabaseClock, database_time
-from bot.jobs import DurableJobs
+from bot.jobs import DurableJobs, Stage
+from bot.metrics import Metrics
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
@@ -27,7 +29,6 @@ from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
-from bot.web import Metrics
 from handlers import (
     changing,
     due,
@@ -62,6 +63,7 @@ from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
+from knowledge.store import incidents, switches
 from knowledge.store.database import open_engine, read_pool, reason_of
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
@@ -167,6 +169,10 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         jobs_wake = asyncio.Event()
         job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
         stages = {name: _bound(stage, lambda: services) for name, stage in STAGES.items()}
+        stages["learn"] = _told_as_over(stages["learn"], engine)
+        if settings.otlp_endpoint:
+            tracing.start(settings.otlp_endpoint, await _installation(engine))
+            stack.push_async_callback(tracing.stop)
         jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
         clock = await _clock(engine)
@@ -226,6 +232,25 @@ def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Servi
         await stage(services(), **arguments)
 
     return run
+
+
+def _told_as_over(learn: Stage, engine: AsyncEngine) -> Stage:
+    """The last stage of an incident, and then the span that the others hang on."""
+
+    async def run(**arguments: Any) -> None:
+        await learn(**arguments)
+        async with engine.connect() as db:
+            incident = await incidents.get(db, arguments["incident_id"])
+        if incident is not None:
+            tracing.incident_span(incident.id, incident.opened_at, incident.state)
+
+    return run
+
+
+async def _installation(engine: AsyncEngine) -> str:
+    """This installation's own id, the same for all replicas."""
+    async with engine.begin() as db:
+        return await switches.kept(db, switches.INSTALLATION, uuid.uuid4().hex)
 
 
 async def _clock(engine: AsyncEngine) -> DatabaseClock:

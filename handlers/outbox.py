@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
+from knowledge import telemetry
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
 from knowledge.store import outbox
@@ -182,6 +183,7 @@ class Sender:
                 await self._send_edit(message, bucket)
             else:
                 await self._send_message(message, place, bucket)
+            _count(message, "sent")
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -205,8 +207,10 @@ class Sender:
                 bucket.take()
             await self._slack.chat_update(channel=place.channel, ts=ts, **body)
         async with self._engine.begin() as db:
-            await outbox.sent(db, message, ts)
+            took_s = await outbox.sent(db, message, ts)
             await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
+        if not place.ts:
+            telemetry.STAGE_LAG.labels("card").observe(took_s)
 
     async def _send_edit(self, message: Message, bucket: Bucket) -> None:
         """Say in a reply of ours what has become of what it asked. Sending it twice changes nothing."""
@@ -304,6 +308,7 @@ class Sender:
         if status == 429 or code == "ratelimited":
             retry_after = float(error.response.headers.get("Retry-After", 1))
             bucket.empty_for(retry_after)
+            _count(message, "limited")
             async with self._engine.begin() as db:
                 await outbox.again(db, message, in_s=retry_after, error=code, waited=True)
         elif code in BENIGN:
@@ -317,6 +322,7 @@ class Sender:
                 await outbox.card_shown(db, message.incident_id or 0, channel=message.channel, ts="", shown="")
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
+            _count(message, "refused")
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
@@ -325,10 +331,16 @@ class Sender:
     async def _try_later(self, message: Message, error: str) -> None:
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
-            if message.attempts + 1 >= MAX_ATTEMPTS:
+            last = message.attempts + 1 >= MAX_ATTEMPTS
+            if last:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+        _count(message, "refused" if last else "later")
+
+
+def _count(message: Message, result: str) -> None:
+    telemetry.SLACK_MESSAGES.labels(message.kind, result).inc()
 
 
 def _kept_free(message: Message, place: CardPlace | None) -> float:

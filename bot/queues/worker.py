@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.jobs import HEAD_START_S, DeadJob, Stage, decide, describe
+from bot.observing import observing
 from bot.queues.ports import Claim, Order, Queue
 from knowledge.errors import CodeHealerError
 
@@ -101,8 +102,9 @@ class QueuedJobs:
             await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
             return
         try:
-            async with self._held(claim), asyncio.timeout(self._longest_job_s):
-                await stage(**claim.arguments)
+            with observing(claim.stage, claim.lock, claim.arguments):
+                async with self._held(claim), asyncio.timeout(self._longest_job_s):
+                    await stage(**claim.arguments)
         except asyncio.CancelledError:
             await asyncio.shield(self._queue.again(claim, 0.0))
             raise

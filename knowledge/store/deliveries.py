@@ -24,6 +24,7 @@ class Delivery:
     event: str
     body: Mapping[str, Any]
     attempts: int
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ async def retry(db: AsyncConnection, number: int) -> bool:
     return again
 
 
+_CLAIMED = (deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts,
+            deliveries.c.received_at)  # fmt: skip
+
+
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
     """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
 
@@ -102,7 +107,7 @@ async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
     # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
     for some in (deliveries.c.event != literal_column("'alerts'"), deliveries.c.event == literal_column("'alerts'")):
         rows = await db.execute(
-            select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
+            select(*_CLAIMED)
             .where(deliveries.c.state == literal_column("'new'"), some)
             .order_by(deliveries.c.id)
             .limit(limit)

@@ -18,6 +18,8 @@ BREAKER = "breaker"
 MODE = "mode:"
 # Followed by a target's key: a person let it be tried again there, so what was before does not count as a loop.
 RESUMED = "resumed:"
+# Tells this installation from others; made once.
+INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,13 @@ async def write(db: AsyncConnection, name: str, value: Any, *, by: str) -> None:
             index_elements=["name"], set_={"value": value, "set_by": by, "set_at": func.now()}
         )
     )
+
+
+async def kept(db: AsyncConnection, name: str, value: Any) -> Any:
+    """The value that was written first."""
+    await db.execute(insert(switches).values(name=name, value=value, set_by="codehealer").on_conflict_do_nothing())
+    found = await read(db, name)
+    return found.value if found else value
 
 
 async def paused(db: AsyncConnection) -> bool:
