@@ -54,6 +54,9 @@ PASSING_ATTEMPTS = 10
 OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
+# A stage that only another version has is left to it, for as long as a rollout may take.
+UNKNOWN_WAIT_S = 15.0
+
 # A person waits for these, and what they start must not wait for what others finish.
 HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600}
 
@@ -421,9 +424,13 @@ class _OwnJobs(manager.JobManager):
         return rows
 
     async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002
+        unknown = (job.id or 0) not in self._reasons
         reason = self._reasons.pop(job.id or 0, f"This version has no stage named {job.task_name}.")
         if status is queue_jobs.Status.SUCCEEDED:
             await self._database.execute_query_all_async(_SUCCEED, **_claim(job))
+        elif unknown and job.attempts + 1 < PASSING_ATTEMPTS:
+            # While a newer version is rolled out, one of its processes takes it.
+            await self.requeue(_claim(job), in_s=UNKNOWN_WAIT_S)
         else:
             await self.give_up(_claim(job), reason)
 

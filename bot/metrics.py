@@ -155,6 +155,12 @@ class Metrics:
             },
         )
 
+    def beat(self, result: str) -> None:
+        """A heartbeat was "sent" or "withheld"."""
+        self.heartbeats.labels(result).inc()
+        if result == "sent":
+            self.heartbeat.set_to_current_time()
+
     def registries(self) -> Iterator[CollectorRegistry]:
         yield self.registry
         yield telemetry.REGISTRY

@@ -51,6 +51,19 @@ ADDRESSES = (
 )
 
 
+def _address(value: str) -> str:
+    """The address of a service, "" for none. Raises ValueError for what is no address."""
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if value and not right:
+        raise ValueError("must be an address such as https://host.example")
+    return value
+
+
 class Settings(AwsSettings, ModelSettings):
     """One field a variable; the alias is the variable's name. Secrets print as stars."""
 
@@ -274,6 +287,18 @@ class Settings(AwsSettings, ModelSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""),
+        alias="CODEHEALER_HEARTBEAT_URL",
+        description="Address of a dead-man's switch that gets a POST while alerts come all the way; empty: none does",
+    )
+    heartbeat_seconds: float = Field(
+        60.0,
+        alias="CODEHEALER_HEARTBEAT_SECONDS",
+        ge=0,
+        le=3600,
+        description="Time between two heartbeats; three that are withheld go to PagerDuty, where it is set up; 0: none",
+    )
     otlp_endpoint: str = Field(
         "",
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -312,15 +337,13 @@ class Settings(AwsSettings, ModelSettings):
     @field_validator(*ADDRESSES)
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        value = value.strip()
-        try:
-            parts = urlsplit(value)
-            right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            right = False
-        if value and not right:
-            raise ValueError("must be an address such as https://host.example")
-        return value
+        return _address(value)
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _is_a_secret_address(cls, value: SecretStr) -> SecretStr:
+        """Checked as the others are; it is a secret because most such services know their caller by the path."""
+        return SecretStr(_address(value.get_secret_value()))
 
     @field_validator("database_url")
     @classmethod

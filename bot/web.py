@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.gate import SILENT, Limits, spoke
 from bot.metrics import METRICS_TYPE, Metrics, exposition
+from bot.readiness import INTAKE
 from handlers import flow
 from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, parse_object, read_webhook
 from handlers.services import Services
@@ -58,8 +59,10 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
-    async def ready(_request: web.Request) -> web.Response:
+    async def ready(request: web.Request) -> web.Response:
         checks = await config.ready()
+        if request.path.endswith("/intake"):
+            checks = {name: why for name, why in checks.items() if name in INTAKE}
         down = {name: why for name, why in checks.items() if why}
         return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
 
@@ -73,6 +76,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
             web.post("/webhooks/{source}/{mapping}", webhook),
             web.get("/healthz", health),
             web.get("/readyz", ready),
+            web.get("/readyz/intake", ready),
             web.get("/metrics", metrics),
         ]
     )

@@ -33,6 +33,7 @@ from handlers import (
     changing,
     due,
     flow,
+    heartbeat,
     inbox,
     learning,
     paging,
@@ -42,6 +43,7 @@ from handlers import (
     thread_backfill,
     threads,
 )
+from handlers.heartbeat import Heartbeat
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -115,6 +117,7 @@ class Program:
     database_url: str
     sns: Sns
     renew: Callable[[Settings], None]
+    heartbeat: Heartbeat
     intake: QueueIntake | None = None
     jobs_wake: asyncio.Event | None = None
 
@@ -144,6 +147,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
+    "heartbeat": heartbeat.relay,
 }
 
 
@@ -217,12 +221,16 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             intake = received = QueueIntake(services, sqs, settings.sqs_sources, offer=offer)
             health.checks["SQS"] = lambda: received.problem
 
+        url = settings.heartbeat_url.get_secret_value()
+        beat = Heartbeat(http, url, metrics.beat)
+
         def renew(again: Settings) -> None:
             renew_clients(services, again, http, embedder, cache)
 
         yield Program(
-            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, intake, jobs_wake
-        )
+            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, beat, intake,
+            jobs_wake,
+        )  # fmt: skip
 
 
 def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Services]) -> Callable[..., Awaitable[None]]:
@@ -250,7 +258,7 @@ def _told_as_over(learn: Stage, engine: AsyncEngine) -> Stage:
 async def _installation(engine: AsyncEngine) -> str:
     """This installation's own id, the same for all replicas."""
     async with engine.begin() as db:
-        return await switches.kept(db, switches.INSTALLATION, uuid.uuid4().hex)
+        return str(await switches.kept(db, switches.INSTALLATION, uuid.uuid4().hex))
 
 
 async def _clock(engine: AsyncEngine) -> DatabaseClock:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import baseline, cards, commands, decisions, feedback, flow, heartbeat, hushing, queued, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -95,6 +95,11 @@ async def _later(db: AsyncConnection, services: Services, delivery: Delivery) ->
     return set()
 
 
+async def _heartbeat(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await heartbeat.on_delivery(db, services, delivery)
+    return set()
+
+
 async def on_approve(services: Services, click: Mapping[str, Any]) -> None:
     await decisions.approve(services, click)
 
@@ -126,6 +131,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "open_baseline": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
+    heartbeat.HEARTBEAT: _heartbeat,
 }
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
+from handlers.heartbeat import HEARTBEAT
 from knowledge import telemetry
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
@@ -66,6 +67,10 @@ async def _no_summary(_db: AsyncConnection, _key: str) -> Card | None:
     return None
 
 
+async def _no_sink(_message: Message) -> None:
+    raise Unavailable("heartbeats go nowhere here")
+
+
 @dataclass
 class Bucket:
     """A token bucket: `capacity` at once, `per_s` after that."""
@@ -100,12 +105,15 @@ class Sender:
         render_card: RenderCard,
         render_settled: RenderCard = _nothing,
         render_summary: RenderSummary = _no_summary,
+        *,
+        beat: Callable[[Message], Awaitable[None]] = _no_sink,
     ) -> None:
         self._engine = engine
         self._slack = slack
         self._render_card = render_card
         self._render_settled = render_settled
         self._render_summary = render_summary
+        self._beat = beat
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -177,7 +185,9 @@ class Sender:
     async def _send_one(self, message: Message, place: CardPlace | None) -> None:
         bucket = self._bucket(message, place)
         try:
-            if message.kind == "card":
+            if message.channel == HEARTBEAT:
+                await self._beat(message)
+            elif message.kind == "card":
                 await self._send_card(message, place, bucket)
             elif message.kind == "edit":
                 await self._send_edit(message, bucket)

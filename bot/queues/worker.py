@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.jobs import HEAD_START_S, DeadJob, Stage, decide, describe
+from bot.jobs import HEAD_START_S, PASSING_ATTEMPTS, UNKNOWN_WAIT_S, DeadJob, Stage, decide, describe
 from bot.observing import observing
 from bot.queues.ports import Claim, Order, Queue
 from knowledge.errors import CodeHealerError
@@ -99,7 +99,10 @@ class QueuedJobs:
         """One attempt and its end. A lease that is lost ends the attempt: somebody else has the job by now."""
         stage = self._stages.get(claim.stage)
         if stage is None:
-            await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
+            if claim.attempts + 1 < PASSING_ATTEMPTS:
+                await self._queue.again(claim, UNKNOWN_WAIT_S)
+            else:
+                await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
             return
         try:
             with observing(claim.stage, claim.lock, claim.arguments):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, literal_column, select, update
+from sqlalchemy import bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -129,6 +129,11 @@ async def waits(db: AsyncConnection, *, source: str) -> bool:
 
 async def done(db: AsyncConnection, ids: Sequence[int]) -> None:
     await db.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(state="done"))
+
+
+async def forget_done(db: AsyncConnection, *, source: str) -> None:
+    """Delete what was handled of a source of ours."""
+    await db.execute(delete(deliveries).where(deliveries.c.source == source, deliveries.c.state == "done"))
 
 
 async def failed(db: AsyncConnection, delivery: Delivery, error: str) -> None:

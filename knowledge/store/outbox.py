@@ -301,6 +301,17 @@ async def sent(db: AsyncConnection, message: Message, ts: str) -> float:
     return float((await db.execute(_SENT, given)).scalar_one_or_none() or 0)
 
 
+async def waits(db: AsyncConnection, channel: str) -> bool:
+    """Whether something is still to be said there."""
+    query = select(outbox.c.id).where(outbox.c.state.in_(["queued", "sending"]), outbox.c.channel == channel).limit(1)
+    return (await db.execute(query)).first() is not None
+
+
+async def forget(db: AsyncConnection, message: Message) -> None:
+    """It is there, and nobody will ask where it was."""
+    await db.execute(delete(outbox).where(outbox.c.id == message.id))
+
+
 async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:
     """Try again later; waiting for a rate limit is no failed attempt, but what was uncertain before stays so."""
     attempts = outbox.c.attempts if waited else outbox.c.attempts + 1
