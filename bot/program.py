@@ -21,6 +21,8 @@ from bot.leader import lead
 from bot.migrating import migrate
 from bot.outcomes import Outcomes
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
+from bot.reach import EVERY_S as REACH_EVERY_S
+from bot.reach import Reach
 from bot.readiness import readiness
 from bot.schedule import TICKS, Tick, run_schedule
 from bot.secret_watch import SecretWatch
@@ -293,6 +295,8 @@ async def _lead(program: Program, settings: Settings, wake: asyncio.Event) -> No
     )
     await baseline.arrive(services)
     ticks: dict[str, tuple[Tick, float]] = {**TICKS, "count outcomes": (Outcomes().tick, 5.0)}
+    ways = [program.health.checks["Slack"], lambda: sender.problem]
+    ticks["tell whether Slack is there"] = Reach(*ways).tick, REACH_EVERY_S
     if settings.heartbeat_seconds:
         ticks["heartbeat"] = program.heartbeat.tick, settings.heartbeat_seconds
     with program.metrics.leader.track_inprogress():

@@ -250,6 +250,12 @@ class Settings(AwsSettings, ModelSettings):
         description="Where the embedded PostgreSQL keeps its data",
     )
     actions: bool = Field(True, alias="CODEHEALER_ACTIONS", description="false: read-only, nothing is ever carried out")
+    pause_file: str = Field(
+        "",
+        alias="CODEHEALER_PAUSE_FILE",
+        description="While this file is there and does not say false, nothing is carried out; it may be a key of a "
+        "mounted ConfigMap",
+    )
     watch_namespaces: Names = Field(
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
     )

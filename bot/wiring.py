@@ -21,6 +21,7 @@ from bot import tracing
 from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs, Stage
 from bot.metrics import Metrics
+from bot.pause_file import paused_by
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
@@ -198,10 +199,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
+            halted=lambda: paused_by(settings.pause_file),
             timing=_timing(settings),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
-            connections=lambda: [*health.lines(), *watch.lines()],
+            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(settings)],
             runbooks=open_shelf(settings),
             compare=frozenset(settings.compare),
             alertmanager_receiver=settings.alertmanager_receiver,
@@ -240,6 +242,12 @@ def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Servi
         await stage(services(), **arguments)
 
     return run
+
+
+def _paused_lines(settings: Settings) -> list[str]:
+    """For people who ask for the status."""
+    why = paused_by(settings.pause_file)
+    return [f"paused by {why} on this machine: nothing is carried out"] if why else []
 
 
 def _told_as_over(learn: Stage, engine: AsyncEngine) -> Stage:

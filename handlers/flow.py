@@ -623,6 +623,7 @@ def _execution_services(services: Services, current: Execution) -> execution.Exe
         clients=services.clients,
         holder=services.holder,
         dry_run=policy.is_dry_run(services.policy, current.action.target),
+        may_start=lambda: not services.stopped(),
     )
 
 

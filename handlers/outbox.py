@@ -114,6 +114,8 @@ class Sender:
         self._render_settled = render_settled
         self._render_summary = render_summary
         self._beat = beat
+        # What Slack's API said to the last attempt, None where it answered.
+        self.problem: str | None = None
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -194,6 +196,7 @@ class Sender:
             else:
                 await self._send_message(message, place, bucket)
             _count(message, "sent")
+            self.problem = None
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -315,6 +318,7 @@ class Sender:
         data = getattr(error.response, "data", None)
         code = str(data.get("error", "")) if isinstance(data, dict) else ""
         status = getattr(error.response, "status_code", 0)
+        self.problem = None  # it answers; where it does not take anything, `_try_later` says so
         if status == 429 or code == "ratelimited":
             retry_after = float(error.response.headers.get("Retry-After", 1))
             bucket.empty_for(retry_after)
@@ -339,6 +343,8 @@ class Sender:
             await self._try_later(message, code or f"HTTP {status}")
 
     async def _try_later(self, message: Message, error: str) -> None:
+        if message.channel != HEARTBEAT:
+            self.problem = f"Slack's API: {error}"
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
             last = message.attempts + 1 >= MAX_ATTEMPTS

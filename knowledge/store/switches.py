@@ -18,6 +18,8 @@ BREAKER = "breaker"
 MODE = "mode:"
 # Followed by a target's key: a person let it be tried again there, so what was before does not count as a loop.
 RESUMED = "resumed:"
+# Why Slack cannot be reached, "" while it can: nothing runs by itself where nobody could stop it.
+SLACK_AWAY = "slack:away"
 # Tells this installation from others; made once.
 INSTALLATION = "installation"
 
@@ -32,7 +34,7 @@ class Switch:
 _ONE = select(switches).where(switches.c.name == bindparam("wanted"))
 _AROUND = select(switches).where(
     or_(
-        switches.c.name.in_([PAUSED, BREAKER]),
+        switches.c.name.in_([PAUSED, BREAKER, SLACK_AWAY]),
         switches.c.name == bindparam("resumed"),
         switches.c.name.startswith(MODE, autoescape=True),
     )
@@ -47,6 +49,7 @@ class Around:
     breaker: Switch | None
     resumed: Switch | None
     modes: Mapping[str, Switch]
+    slack_away: str = ""
 
 
 async def around(db: AsyncConnection, family: str | None) -> Around:
@@ -57,6 +60,7 @@ async def around(db: AsyncConnection, family: str | None) -> Around:
         paused=bool(PAUSED in found and found[PAUSED].value),
         breaker=found.get(BREAKER),
         resumed=found.get(f"{RESUMED}{family}"),
+        slack_away=str(found[SLACK_AWAY].value) if SLACK_AWAY in found else "",
         modes={name[len(MODE) :]: switch for name, switch in found.items() if name.startswith(MODE)},
     )
 
