@@ -22,7 +22,8 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from bot.bench_replicas import cpu_s
-from bot.web import Metrics, WebConfig, make_web_app
+from bot.metrics import Metrics
+from bot.web import WebConfig, make_web_app
 from handlers.services import Services
 from knowledge.redaction import redact
 from knowledge.store.accepting import Accepting

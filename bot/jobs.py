@@ -37,6 +37,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from bot.observing import observing
 from knowledge.errors import CodeHealerError, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,9 @@ POLL_S = 1.0
 PASSING_ATTEMPTS = 10
 OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
+
+# A stage that only another version has is left to it, for as long as a rollout may take.
+UNKNOWN_WAIT_S = 15.0
 
 # A person waits for these, and what they start must not wait for what others finish.
 HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600}
@@ -303,8 +307,9 @@ class DurableJobs:
             number = job.id or 0
             self._running.add(number)
             try:
-                async with asyncio.timeout(self._longest_job_s):
-                    await stage(**arguments)
+                with observing(name, job.lock, arguments):
+                    async with asyncio.timeout(self._longest_job_s):
+                        await stage(**arguments)
             except Exception as error:
                 decision = decide(error, job.attempts)
                 self._reasons[number] = reason = describe(error)
@@ -419,9 +424,13 @@ class _OwnJobs(manager.JobManager):
         return rows
 
     async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002
+        unknown = (job.id or 0) not in self._reasons
         reason = self._reasons.pop(job.id or 0, f"This version has no stage named {job.task_name}.")
         if status is queue_jobs.Status.SUCCEEDED:
             await self._database.execute_query_all_async(_SUCCEED, **_claim(job))
+        elif unknown and job.attempts + 1 < PASSING_ATTEMPTS:
+            # While a newer version is rolled out, one of its processes takes it.
+            await self.requeue(_claim(job), in_s=UNKNOWN_WAIT_S)
         else:
             await self.give_up(_claim(job), reason)
 

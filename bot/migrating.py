@@ -40,6 +40,11 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
+def script() -> ScriptDirectory:
+    """The revisions that this version knows."""
+    return ScriptDirectory.from_config(_config())
+
+
 def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
@@ -49,8 +54,8 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version, or there is
             no such revision.
     """
-    script = ScriptDirectory.from_config(_config())
-    known = {revision.revision for revision in script.walk_revisions()}
+    revisions = script()
+    known = {revision.revision for revision in revisions.walk_revisions()}
     if to not in known | {"head", "base"} | ({"-1"} if down else set()):
         raise SettingsError(f"There is no revision {to!r}; known are {', '.join(sorted(known))}.")
     engine = sa.create_engine(
@@ -67,7 +72,7 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
                 raise SettingsError(NEWER.format(revision=before))
             (command.downgrade if down else command.upgrade)(_config(connection), to)
             after = MigrationContext.configure(connection).get_current_revision()
-            return _between(script, before, after)
+            return _between(revisions, before, after)
     except OperationalError as error:
         raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
     except DBAPIError as error:

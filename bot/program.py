@@ -15,14 +15,16 @@ from typing import Any
 import structlog
 from aiohttp import web
 from rich.console import Console
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from bot.gate import Limits, serving
 from bot.leader import lead
 from bot.migrating import migrate
+from bot.outcomes import Outcomes
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
-from bot.schedule import run_schedule
+from bot.reach import EVERY_S as REACH_EVERY_S
+from bot.reach import Reach
+from bot.readiness import readiness
+from bot.schedule import TICKS, Tick, run_schedule
 from bot.secret_watch import SecretWatch
 from bot.settings import Settings, load_settings, split_secrets
 from bot.slack_events import add_slack_events
@@ -200,6 +202,13 @@ def _address(settings: Settings, listening: socket.socket) -> str:
     return f"http://{host}:{listening.getsockname()[1]}"
 
 
+def _own_address(listening: socket.socket) -> str:
+    """Where this machine reaches us, also where we listen on all of its addresses."""
+    host, port = listening.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  what is listened on is known by now
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
 def _data(address: str, sandbox: Mapping[str, Any] | None, ready_s: float) -> str:
     webhooks = f"{address}/webhooks/"
     return json.dumps({"url": sandbox["url"] if sandbox else None, "webhooks": webhooks, "ready_s": round(ready_s, 2)})
@@ -226,7 +235,7 @@ async def _serve(
     secrets = webhook_secrets(settings, settings.source_tokens)
     config = WebConfig(
         secrets,
-        _readiness(program),
+        readiness(services.engine, program.health.checks),
         metrics,
         limits=Limits(settings.webhook_requests_per_minute),
         sns_topics=frozenset(settings.sns_topics),
@@ -241,6 +250,7 @@ async def _serve(
     add_slack_events(web_app, program.app, split_secrets(settings.slack_signing_secret))
     runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=2)
     await runner.setup()
+    program.heartbeat.own_address = _own_address(listening)
     try:
         link = program.socket.connected() if program.socket else contextlib.nullcontext()
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
@@ -254,7 +264,7 @@ async def _serve(
                 ),
                 group.create_task(inbox.run(services, wake[deliveries.CHANNEL]), name="inbox"),
                 group.create_task(
-                    lead(program.database_url, lambda: _lead(services, settings, wake[outbox.CHANNEL])), name="leader"
+                    lead(program.database_url, lambda: _lead(program, settings, wake[outbox.CHANNEL])), name="leader"
                 ),
             ]
             if rotate:
@@ -275,8 +285,9 @@ async def _serve(
         await runner.cleanup()
 
 
-async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> None:
+async def _lead(program: Program, settings: Settings, wake: asyncio.Event) -> None:
     """What one process at a time does."""
+    services = program.services
     sender = Sender(
         services.engine,
         services.slack,
@@ -285,26 +296,19 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         lambda db, key: summaries.render(db, services, key),
         home=services.channel,
         count_refused=services.count_refused,
+        beat=lambda message: program.heartbeat.send(services, message),
     )
     await baseline.arrive(services)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(sender.run(wake), name="outbox")
-        group.create_task(run_schedule(services), name="schedule")
-        if services.clients.cluster is not None:
-            for name in services.clients.cluster.names:
-                watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
-                group.create_task(watch.run(), name=f"watch {name}")
-
-
-def _readiness(program: Program) -> Any:
-    async def ready() -> dict[str, str | None]:
-        checks: dict[str, str | None] = {name: check() for name, check in program.health.checks.items()}
-        try:
-            async with asyncio.timeout(2), program.services.engine.connect() as db:
-                await db.execute(text("SELECT 1"))
-            checks["database"] = None
-        except (SQLAlchemyError, TimeoutError) as error:
-            checks["database"] = f"does not answer ({type(error).__name__})"
-        return checks
-
-    return ready
+    ticks: dict[str, tuple[Tick, float]] = {**TICKS, "count outcomes": (Outcomes().tick, 5.0)}
+    ways = [program.health.checks["Slack"], lambda: sender.problem]
+    ticks["tell whether Slack is there"] = Reach(*ways).tick, REACH_EVERY_S
+    if settings.heartbeat_seconds:
+        ticks["heartbeat"] = program.heartbeat.tick, settings.heartbeat_seconds
+    with program.metrics.leader.track_inprogress():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender.run(wake), name="outbox")
+            group.create_task(run_schedule(services, ticks), name="schedule")
+            if services.clients.cluster is not None:
+                for name in services.clients.cluster.names:
+                    watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
+                    group.create_task(watch.run(), name=f"watch {name}")

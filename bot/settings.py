@@ -47,7 +47,21 @@ ADDRESSES = (
     "prometheus_url",
     "alertmanager_url",
     "runbooks_url",
+    "otlp_endpoint",
 )
+
+
+def _address(value: str) -> str:
+    """The address of a service, "" for none. Raises ValueError for what is no address."""
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        right = False
+    if value and not right:
+        raise ValueError("must be an address such as https://host.example")
+    return value
 
 
 class Settings(AwsSettings, ModelSettings):
@@ -236,6 +250,12 @@ class Settings(AwsSettings, ModelSettings):
         description="Where the embedded PostgreSQL keeps its data",
     )
     actions: bool = Field(True, alias="CODEHEALER_ACTIONS", description="false: read-only, nothing is ever carried out")
+    pause_file: str = Field(
+        "",
+        alias="CODEHEALER_PAUSE_FILE",
+        description="While this file is there and does not say false, nothing is carried out; it may be a key of a "
+        "mounted ConfigMap",
+    )
     watch_namespaces: Names = Field(
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
     )
@@ -273,6 +293,25 @@ class Settings(AwsSettings, ModelSettings):
         "auto", alias="CODEHEALER_LOG_FORMAT", description="json, console, or auto: console on a terminal"
     )
 
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""),
+        alias="CODEHEALER_HEARTBEAT_URL",
+        description="Address of a dead-man's switch that gets a POST while alerts come all the way; empty: none does",
+    )
+    heartbeat_seconds: float = Field(
+        60.0,
+        alias="CODEHEALER_HEARTBEAT_SECONDS",
+        ge=0,
+        le=3600,
+        description="Time between two heartbeats; three that are withheld go to PagerDuty, where it is set up; 0: none",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces go, as OTLP over HTTP, such as http://collector:4318; it takes codehealer[otel]; "
+        "empty: none are made",
+    )
+
     @field_validator(
         "watch_namespaces", "thread_channels", "status_pages", "compare", "github_hooks", "sns_topics", mode="before"
     )
@@ -304,15 +343,13 @@ class Settings(AwsSettings, ModelSettings):
     @field_validator(*ADDRESSES)
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        value = value.strip()
-        try:
-            parts = urlsplit(value)
-            right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            right = False
-        if value and not right:
-            raise ValueError("must be an address such as https://host.example")
-        return value
+        return _address(value)
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _is_a_secret_address(cls, value: SecretStr) -> SecretStr:
+        """Checked as the others are; it is a secret because most such services know their caller by the path."""
+        return SecretStr(_address(value.get_secret_value()))
 
     @field_validator("database_url")
     @classmethod

@@ -9,16 +9,16 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.gate import SILENT, Limits, spoke
+from bot.metrics import METRICS_TYPE, Metrics, exposition
+from bot.readiness import INTAKE
 from handlers import flow
 from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, parse_object, read_webhook
 from handlers.services import Services
 from handlers.sources import sns
 from knowledge.errors import BadInput, Unavailable
-from knowledge.store import vectors
 from remediation.sns import Sns
 
 log = structlog.get_logger(__name__)
@@ -26,64 +26,6 @@ log = structlog.get_logger(__name__)
 # A sender that trickles its body, and a database that hangs, are not waited for longer than this.
 READ_DEADLINE_S = 10.0
 STORE_DEADLINE_S = 10.0
-COUNT_DEADLINE_S = 2.0
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """What this process counts; names follow Prometheus' conventions."""
-
-    registry: CollectorRegistry
-    deliveries: Counter
-    acknowledged: Histogram
-    envelopes: Counter
-    links: Counter
-    refused_blocks: Counter
-    vectors: Gauge
-
-    @classmethod
-    def make(cls) -> "Metrics":
-        registry = CollectorRegistry()
-        return cls(
-            registry,
-            Counter(
-                "codehealer_deliveries_total",
-                "Deliveries by source and result",
-                ["source", "result"],
-                registry=registry,
-            ),
-            Histogram(
-                "codehealer_webhook_seconds",
-                "Receipt to acknowledgement of a webhook",
-                buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3),
-                registry=registry,
-            ),
-            Counter(
-                "codehealer_slack_envelopes_total",
-                "What became of Slack's envelopes: stored, repeated, unhandled (acknowledged all the same), or failed",
-                ["result"],
-                registry=registry,
-            ),
-            Counter(
-                "codehealer_slack_links_total",
-                "Socket Mode links that were opened, replaced at Slack's wish, lost, or refused",
-                ["what"],
-                registry=registry,
-            ),
-            Counter(
-                "codehealer_slack_refused_blocks_total",
-                "Messages and views whose blocks Slack would refuse, so that the plain text went out",
-                ["surface"],
-                registry=registry,
-            ),
-            Gauge(
-                "codehealer_remembered_items",
-                "Remembered incidents by embedding model, and whether they have its vector or wait for it",
-                ["model", "state"],
-                registry=registry,
-            ),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +59,16 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
-    async def ready(_request: web.Request) -> web.Response:
+    async def ready(request: web.Request) -> web.Response:
         checks = await config.ready()
+        if request.path.endswith("/intake"):
+            checks = {name: why for name, why in checks.items() if name in INTAKE}
         down = {name: why for name, why in checks.items() if why}
         return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
-        await count_vectors(services, config.metrics.vectors)
-        return web.Response(body=generate_latest(config.metrics.registry), headers={"Content-Type": METRICS_TYPE})
+        body = await exposition(services.engine, config.metrics)
+        return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
 
     app.add_routes(
         [
@@ -132,24 +76,11 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
             web.post("/webhooks/{source}/{mapping}", webhook),
             web.get("/healthz", health),
             web.get("/readyz", ready),
+            web.get("/readyz/intake", ready),
             web.get("/metrics", metrics),
         ]
     )
     return app
-
-
-async def count_vectors(services: Services, gauge: Gauge) -> None:
-    """As last counted; what was known stays where the database does not answer."""
-    try:
-        async with asyncio.timeout(COUNT_DEADLINE_S), services.engine.connect() as db:
-            models = await vectors.progress(db)
-    except (SQLAlchemyError, TimeoutError) as error:
-        log.warning("vectors_not_counted", error=type(error).__name__)
-        return
-    gauge.clear()
-    for one in models:
-        gauge.labels(one.model, "embedded").set(one.embedded)
-        gauge.labels(one.model, "waiting").set(one.waiting)
 
 
 def _headers(status: int, answer: Mapping[str, object]) -> dict[str, str] | None:

@@ -17,8 +17,11 @@ from slack_bolt.async_app import AsyncApp
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot import tracing
 from bot.clock import DatabaseClock, database_time
-from bot.jobs import DurableJobs
+from bot.jobs import DurableJobs, Stage
+from bot.metrics import Metrics
+from bot.pause_file import paused_by
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
@@ -27,12 +30,12 @@ from bot.queues.worker import QueuedJobs
 from bot.settings import SOURCE_TOKEN, Settings, split_secrets
 from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
-from bot.web import Metrics
 from handlers import (
     answering,
     changing,
     due,
     flow,
+    heartbeat,
     inbox,
     learning,
     paging,
@@ -43,6 +46,7 @@ from handlers import (
     thread_backfill,
     threads,
 )
+from handlers.heartbeat import Heartbeat
 from handlers.people import People
 from handlers.services import Services, Timing
 from handlers.sources import SOURCES
@@ -64,6 +68,7 @@ from knowledge.recall import Means
 from knowledge.reranking import NvidiaReranker
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
+from knowledge.store import incidents, switches
 from knowledge.store.database import open_engine, read_pool, reason_of
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
@@ -115,6 +120,7 @@ class Program:
     database_url: str
     sns: Sns
     renew: Callable[[Settings], None]
+    heartbeat: Heartbeat
     intake: QueueIntake | None = None
     jobs_wake: asyncio.Event | None = None
 
@@ -146,6 +152,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "search_slack": slack_search.answer,
     answering.STAGE: answering.answer,
     remembering.STAGE: remembering.decide,
+    "heartbeat": heartbeat.relay,
 }
 
 
@@ -171,6 +178,10 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         jobs_wake = asyncio.Event()
         job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
         stages = {name: _bound(stage, lambda: services) for name, stage in STAGES.items()}
+        stages["learn"] = _told_as_over(stages["learn"], engine)
+        if settings.otlp_endpoint:
+            tracing.start(settings.otlp_endpoint, await _installation(engine))
+            stack.push_async_callback(tracing.stop)
         jobs = make_jobs(settings, database_url, stages, job_queue)
         health = Health()
         clock = await _clock(engine)
@@ -193,10 +204,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
+            halted=lambda: paused_by(settings.pause_file),
             timing=_timing(settings),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
-            connections=lambda: [*health.lines(), *watch.lines()],
+            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(settings)],
             runbooks=open_shelf(settings),
             compare=frozenset(settings.compare),
             alertmanager_receiver=settings.alertmanager_receiver,
@@ -216,12 +228,16 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             intake = received = QueueIntake(services, sqs, settings.sqs_sources, offer=offer)
             health.checks["SQS"] = lambda: received.problem
 
+        url = settings.heartbeat_url.get_secret_value()
+        beat = Heartbeat(http, url, metrics.beat)
+
         def renew(again: Settings) -> None:
             renew_clients(services, again, http, embedder, cache)
 
         yield Program(
-            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, intake, jobs_wake
-        )
+            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, beat, intake,
+            jobs_wake,
+        )  # fmt: skip
 
 
 def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Services]) -> Callable[..., Awaitable[None]]:
@@ -231,6 +247,31 @@ def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Servi
         await stage(services(), **arguments)
 
     return run
+
+
+def _paused_lines(settings: Settings) -> list[str]:
+    """For people who ask for the status."""
+    why = paused_by(settings.pause_file)
+    return [f"paused by {why} on this machine: nothing is carried out"] if why else []
+
+
+def _told_as_over(learn: Stage, engine: AsyncEngine) -> Stage:
+    """The last stage of an incident, and then the span that the others hang on."""
+
+    async def run(**arguments: Any) -> None:
+        await learn(**arguments)
+        async with engine.connect() as db:
+            incident = await incidents.get(db, arguments["incident_id"])
+        if incident is not None:
+            tracing.incident_span(incident.id, incident.opened_at, incident.state)
+
+    return run
+
+
+async def _installation(engine: AsyncEngine) -> str:
+    """This installation's own id, the same for all replicas."""
+    async with engine.begin() as db:
+        return str(await switches.kept(db, switches.INSTALLATION, uuid.uuid4().hex))
 
 
 async def _clock(engine: AsyncEngine) -> DatabaseClock:

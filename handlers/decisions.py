@@ -39,7 +39,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
         if await approvals.was_counted(db, approval.id, click["key"]):
             return  # the same click, delivered again
         planned = await planned_of(db, approval)
-        paused = await switches.paused(db) or not services.actions
+        paused = await switches.paused(db) or services.stopped()
         verdict = check_click(
             approval,
             person,

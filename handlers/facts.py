@@ -34,6 +34,7 @@ LOOP_HOURS = 24.0
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
 READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
 NOT_BY_ITSELF = "This does not run by itself any more:"
+NOBODY_THERE = "Slack cannot be reached, so nobody could see or stop it"
 HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF)
 
 
@@ -95,7 +96,7 @@ async def blocked(
     facts = policy.PolicyFacts(
         now=services.now(),
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=set_.paused or not services.actions,
+        paused=set_.paused or services.stopped(),
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
         attempts=await attempts_on(db, target, set_) if target else (),
@@ -118,10 +119,12 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
     records = await memory.track_record(db, kind=kind, environment=target.environment if target else "")
     set_ = await switches.around(db, target.family if target else None)
     breaker, automatic = await _breaker(db, services, set_.breaker)
+    if not breaker and set_.slack_away:
+        breaker = NOBODY_THERE
     return policy.PolicyFacts(
         now=services.now(),
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
-        paused=set_.paused or not services.actions,
+        paused=set_.paused or services.stopped(),
         flagged=incident.flagged,
         by_hand=incident.by_hand,
         trusted=incident.trusted,
@@ -155,7 +158,7 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
 async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
     """Why a queued execution may not start any more, "" while it may."""
     set_ = await switches.around(db, current.action.target.family)
-    if set_.paused or not services.actions:
+    if set_.paused or services.stopped():
         return PAUSED
     if services.policy.read_only:
         return READ_ONLY
@@ -173,6 +176,8 @@ async def _stopped(db: AsyncConnection, services: Services, current: Execution, 
         return f"{NOT_BY_ITSELF} instructions were found in the evidence."
     # By what has started alone: it was counted with the rest of the queue when it was decided.
     why, _ = await _breaker(db, services, set_.breaker, queued=False)
+    if not why and set_.slack_away:
+        why = NOBODY_THERE
     return f"{NOT_BY_ITSELF} {why}." if why else ""
 
 

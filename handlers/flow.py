@@ -615,6 +615,7 @@ def _execution_services(services: Services, current: Execution) -> execution.Exe
         clients=services.clients,
         holder=services.holder,
         dry_run=policy.is_dry_run(services.policy, current.action.target),
+        may_start=lambda: not services.stopped(),
     )
 
 
@@ -646,6 +647,8 @@ async def after_execution(services: Services, execution_id: int) -> None:
             f"execution.{current.state}",
             incident_id=incident.id,
             execution=execution_id,
+            action=current.action.name,
+            target=current.action.target.key,
             outcome=to_json(current.outcome) if current.outcome else None,
         )
         if current.state is not ExecutionState.ACTED:
@@ -795,7 +798,13 @@ async def _conclude(
         if found.verdict != "worse":
             await executions.add_verification(db, current.id, found)
         await audit.record(
-            db, "verification", incident_id=incident_id, execution=current.id, verdict=found.verdict, undone=undone
+            db,
+            "verification",
+            incident_id=incident_id,
+            execution=current.id,
+            action=current.action.name,
+            verdict=found.verdict,
+            undone=undone,
         )
         await cards.show(db, services, moved)
         await cards.verified(db, services, moved, found)

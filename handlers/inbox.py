@@ -20,6 +20,7 @@ from handlers import (
     decisions,
     feedback,
     flow,
+    heartbeat,
     hushing,
     queued,
     remembering,
@@ -31,6 +32,7 @@ from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question
 from handlers.services import Services
+from knowledge import telemetry
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
 from knowledge.store import deliveries, incidents
@@ -115,6 +117,11 @@ async def _later(db: AsyncConnection, services: Services, delivery: Delivery) ->
     return set()
 
 
+async def _heartbeat(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    await heartbeat.on_delivery(db, services, delivery)
+    return set()
+
+
 async def on_approve(services: Services, click: Mapping[str, Any]) -> None:
     await decisions.approve(services, click)
 
@@ -148,6 +155,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "fix_told": _fix_told,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
+    heartbeat.HEARTBEAT: _heartbeat,
 }
 
 
@@ -186,6 +194,7 @@ async def _drain_together(services: Services) -> int:
             if delivery.event == flow.ALERTS and time.monotonic() - began > TURN_S:
                 break  # the rest is as new as before
         await _finish(db, services, handled, counted)
+    _note_lag(services, batch[: len(handled)])
     return len(handled)
 
 
@@ -208,7 +217,15 @@ async def _drain_apart(services: Services) -> int:
             else:
                 handled.append(delivery.id)
         await _finish(db, services, handled, counted)
+    _note_lag(services, [one for one in batch if one.id in set(handled)])
     return len(batch)
+
+
+def _note_lag(services: Services, handled: Sequence[Delivery]) -> None:
+    """How long what is committed now has waited, for /metrics."""
+    now = services.now()
+    for delivery in handled:
+        telemetry.STAGE_LAG.labels("alert").observe(max(0.0, (now - delivery.received_at).total_seconds()))
 
 
 async def _finish(db: AsyncConnection, services: Services, handled: Sequence[int], counted: Counted) -> None:

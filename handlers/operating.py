@@ -17,6 +17,7 @@ from handlers.trusting import SHADOW_DAYS
 from knowledge.errors import Unavailable
 from knowledge.model import Incident
 from knowledge.store import answers, audit, incidents, switches, trust
+from knowledge.store.under_way import told, under_way
 from remediation import modes
 from remediation.approvals import Person
 from remediation.policy import AUTO_RISK, MODES
@@ -49,7 +50,8 @@ async def _pause(db: AsyncConnection, _services: Services, asked: Asked) -> Card
         return wording.said("pause", "Only people may pause.")
     await switches.write(db, switches.PAUSED, True, by=asked.person.id)
     await audit.record(db, "switch.paused", actor=asked.person.id, value=True)
-    return wording.said("pause", "⏸️ *Paused.* Nothing new is carried out until somebody resumes it; diagnoses go on.")
+    lines = ["⏸️ *Paused.* Nothing new is carried out until somebody resumes it; diagnoses go on."]
+    return wording.said("pause", "\n".join([*lines, *told(await under_way(db))]))
 
 
 async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card:

@@ -25,6 +25,8 @@ from handlers import streaming
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
 from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, muted, out_of_reach, with_note
+from handlers.heartbeat import HEARTBEAT
+from knowledge import telemetry
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
 from knowledge.store import outbox
@@ -67,6 +69,10 @@ async def _no_summary(_db: AsyncConnection, _key: str) -> Card | None:
     return None
 
 
+async def _no_sink(_message: Message) -> None:
+    raise Unavailable("heartbeats go nowhere here")
+
+
 @dataclass
 class Bucket:
     """A token bucket: `capacity` at once, `per_s` after that."""
@@ -104,6 +110,7 @@ class Sender:
         *,
         home: str = "",
         count_refused: Callable[[str], None] = lambda _surface: None,
+        beat: Callable[[Message], Awaitable[None]] = _no_sink,
     ) -> None:
         """`home` is the channel for cards whose own is out of reach; `count_refused` is told of blocks not sent."""
         self._engine = engine
@@ -113,6 +120,9 @@ class Sender:
         self._render_summary = render_summary
         self._home = home
         self._count_refused = count_refused
+        self._beat = beat
+        # What Slack's API said to the last attempt, None where it answered.
+        self.problem: str | None = None
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
 
@@ -184,12 +194,16 @@ class Sender:
     async def _send_one(self, message: Message, place: CardPlace | None) -> None:
         bucket = self._bucket(message, place)
         try:
-            if message.kind == "card":
+            if message.channel == HEARTBEAT:
+                await self._beat(message)
+            elif message.kind == "card":
                 await self._send_card(message, place, bucket)
             elif message.kind == "edit":
                 await self._send_edit(message, bucket)
             else:
                 await self._send_message(message, place, bucket)
+            _count(message, "sent")
+            self.problem = None
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -218,7 +232,7 @@ class Sender:
             await self._slack.chat_update(channel=place.channel, ts=ts, **body)
         link = await self._link(place.channel, ts) if place.before else ""
         async with self._engine.begin() as db:
-            await outbox.sent(db, message, ts)
+            took_s = await outbox.sent(db, message, ts)
             await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=_digest(body))
             if body is unnamed and unnamed != named:
                 await outbox.put_card(db, incident_id, place.channel, payload={})
@@ -226,6 +240,8 @@ class Sender:
                 payload = {"text": goes_on(link), "thread_ts": place.before}
                 key = f"goes-on:{incident_id}:{place.before}"
                 await outbox.put(db, kind="post", key=key, channel=place.channel, payload=payload)
+        if not place.ts:
+            telemetry.STAGE_LAG.labels("card").observe(took_s)
 
     async def _send_edit(self, message: Message, bucket: Bucket) -> None:
         """Say in a message of ours what has become of what it asked. Sending it twice changes nothing."""
@@ -361,9 +377,11 @@ class Sender:
         data = getattr(error.response, "data", None)
         code = str(data.get("error", "")) if isinstance(data, dict) else ""
         status = getattr(error.response, "status_code", 0)
+        self.problem = None  # it answers; where it does not take anything, `_try_later` says so
         if status == 429 or code == "ratelimited":
             retry_after = float(error.response.headers.get("Retry-After", 1))
             bucket.empty_for(retry_after)
+            _count(message, "limited")
             async with self._engine.begin() as db:
                 await outbox.again(db, message, in_s=retry_after, error=code, waited=True)
         elif code in BENIGN:
@@ -376,6 +394,7 @@ class Sender:
             log.warning("channel_out_of_reach", key=message.key, channel=message.channel, error=code)
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
+            _count(message, "refused")
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
@@ -439,12 +458,20 @@ class Sender:
         return body
 
     async def _try_later(self, message: Message, error: str) -> None:
+        if message.channel != HEARTBEAT:
+            self.problem = f"Slack's API: {error}"
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
-            if message.attempts + 1 >= MAX_ATTEMPTS:
+            last = message.attempts + 1 >= MAX_ATTEMPTS
+            if last:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+        _count(message, "refused" if last else "later")
+
+
+def _count(message: Message, result: str) -> None:
+    telemetry.SLACK_MESSAGES.labels(message.kind, result).inc()
 
 
 def _kept_free(message: Message, place: CardPlace | None) -> float:

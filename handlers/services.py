@@ -85,10 +85,16 @@ class Services:
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
     kept: Kept = field(default_factory=Kept)
+    # Why nothing may start on this machine's word (CODEHEALER_PAUSE_FILE), "" while it may.
+    halted: Callable[[], str] = str
     accepting: Accepting = field(init=False)
 
     def __post_init__(self) -> None:
         self.accepting = Accepting(self.engine)
+
+    def stopped(self) -> bool:
+        """Whether nothing may start here, whatever the database says."""
+        return not self.actions or bool(self.halted())
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

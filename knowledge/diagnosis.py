@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from knowledge import calibration
+from knowledge import calibration, telemetry
 from knowledge.budget import OverBudget
 from knowledge.calibration import Calibrated, Outcomes
 from knowledge.case import Case, make_case
@@ -113,6 +113,8 @@ async def diagnose(
         told.append("no outside model was asked: the evidence addresses the bot")
     answer = await _first_answer(case, answerers, told)
     ms = round((time.monotonic() - started) * 1000)
+    fell_back = len(told) > len(notes)
+    telemetry.ANSWERS.labels(answer.name if answer else "nobody", "yes" if fell_back else "no").inc()
     if answer is not None:
         return await asyncio.to_thread(settle, case, answer, ms=ms, notes=told, outcomes=outcomes)
     return Unsure(

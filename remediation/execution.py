@@ -41,6 +41,7 @@ class ExecutionServices:
     holder: str
     dry_run: bool = False
     progress: Callable[[str], Awaitable[None]] | None = None
+    may_start: Callable[[], bool] = lambda: True
 
 
 class Busy(CodeHealerError):
@@ -102,7 +103,10 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
     key = execution.action.target.family
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Busy(f"The lease on {key} ended while the target was looked at; nothing was done yet.")
-    if not await services.store.start_execution(execution.id, snapshot=dict(ready.snapshot), fencing_token=token):
+    started = services.may_start() and await services.store.start_execution(
+        execution.id, snapshot=dict(ready.snapshot), fencing_token=token
+    )
+    if not started:
         return await _not_started(execution, services, token)
     return await _act(execution, dict(ready.snapshot), remediator, services, token)
 

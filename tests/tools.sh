@@ -13,6 +13,7 @@ need chromium chromium chromium-browser google-chrome
 need nodejs node nodejs
 need redis-server redis-server
 need prometheus-alertmanager prometheus-alertmanager alertmanager
+need prometheus promtool
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -13,19 +13,22 @@ from bot.cli import dead_letters
 from bot.cli.opening import in_database, who, with_url
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.migrating import migrate as apply_revisions
+from bot.pause_file import paused_by
 from bot.program import open_database
 from bot.settings import load_settings
 from bot.wiring import make_means
 from knowledge import retrieval
 from knowledge.embedding.minilm import LocalEmbedder
-from knowledge.errors import BadInput, NotFound
+from knowledge.errors import BadInput, NotFound, SettingsError
 from knowledge.model import FailureKind, Precedent
 from knowledge.recall import Recalled, recall
 from knowledge.store import audit, switches
 from knowledge.store.threads import OPERATOR
+from knowledge.store.under_way import UnderWay, told, under_way
 
 # Of what is asked; a longer paste is cut before it is searched for its telling lines.
 MOST_CHARS = 1_000_000
+FIXES = ("running", "verifying", "queued", "scheduled")
 
 
 def migrate(
@@ -124,28 +127,39 @@ def verify_audit(as_json: JsonOption = False) -> None:
     raise typer.Exit(1 if report.broken_at else 0)
 
 
-def _switch(paused: bool, as_json: bool) -> None:
-    async def work(db: AsyncConnection) -> None:
-        await switches.write(db, switches.PAUSED, paused, by=who())
-        if not paused:
+def _switch(db_paused: bool) -> UnderWay:
+    async def work(db: AsyncConnection) -> UnderWay:
+        await switches.write(db, switches.PAUSED, db_paused, by=who())
+        if not db_paused:
             await switches.write(db, switches.BREAKER, "", by=who())
-        await audit.record(db, "switch.paused", actor=who(), value=paused)
+        await audit.record(db, "switch.paused", actor=who(), value=db_paused)
+        return await under_way(db)
 
-    in_database(work)
-    if as_json:
-        put({"paused": paused})
-    else:
-        plain.print("Paused: nothing new is carried out until `codehealer resume`." if paused else "Resumed.")
+    return in_database(work)
 
 
 def pause(as_json: JsonOption = False) -> None:
-    """Stop all actions, on every replica; diagnoses go on."""
-    _switch(True, as_json)
+    """Stop all actions, on every replica, and say what still runs; diagnoses go on."""
+    try:
+        found = _switch(True)
+    except SettingsError as error:
+        file = load_settings().pause_file
+        where = f"the file {file}" if file else "the file that CODEHEALER_PAUSE_FILE names"
+        raise SettingsError(f"{error} Without the database, {where} pauses each process that sees it.") from None
+    if as_json:
+        put({"paused": True, **{what: [fix.incident_id for fix in getattr(found, what)] for what in FIXES}})
+    else:
+        plain.print("\n".join(["Paused: nothing new is carried out until `codehealer resume`.", *told(found)]))
 
 
 def resume(as_json: JsonOption = False) -> None:
     """Allow actions again; ends what the breaker over all targets stopped too."""
-    _switch(False, as_json)
+    _switch(False)
+    file = paused_by(load_settings().pause_file)
+    if as_json:
+        put({"paused": bool(file)})
+    else:
+        plain.print(f"Resumed, but {file} still pauses." if file else "Resumed.", markup=False)
 
 
 def list_dead(as_json: JsonOption = False) -> None:

@@ -10,7 +10,8 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.jobs import HEAD_START_S, DeadJob, Stage, decide, describe
+from bot.jobs import HEAD_START_S, PASSING_ATTEMPTS, UNKNOWN_WAIT_S, DeadJob, Stage, decide, describe
+from bot.observing import observing
 from bot.queues.ports import Claim, Order, Queue
 from knowledge.errors import CodeHealerError
 
@@ -98,11 +99,15 @@ class QueuedJobs:
         """One attempt and its end. A lease that is lost ends the attempt: somebody else has the job by now."""
         stage = self._stages.get(claim.stage)
         if stage is None:
-            await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
+            if claim.attempts + 1 < PASSING_ATTEMPTS:
+                await self._queue.again(claim, UNKNOWN_WAIT_S)
+            else:
+                await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
             return
         try:
-            async with self._held(claim), asyncio.timeout(self._longest_job_s):
-                await stage(**claim.arguments)
+            with observing(claim.stage, claim.lock, claim.arguments):
+                async with self._held(claim), asyncio.timeout(self._longest_job_s):
+                    await stage(**claim.arguments)
         except asyncio.CancelledError:
             await asyncio.shield(self._queue.again(claim, 0.0))
             raise

@@ -15,7 +15,7 @@ from typing import TypeVar
 import httpx
 import structlog
 
-from knowledge import budget
+from knowledge import budget, telemetry
 from knowledge.budget import Meter, OverBudget
 from knowledge.cache import Cache, MemoryCache, OneFlight, key_of
 from knowledge.case import Case
@@ -305,16 +305,26 @@ class HostedAnswerer:
             # What may have been answered may be billed too; what was refused is not.
             kept = amount if isinstance(error, Unavailable) and error.maybe_done else budget.Amount()
             await self._settle(call, kept, started, str(error))
+            self._count(model, "refused" if isinstance(error, Refused) else "unavailable", kept, started)
             raise
         except UnreadableReply as error:
             await self._settle(call, amount, started, str(error))
+            self._count(model, "unreadable", amount, started)
             raise
         tokens_in, tokens_out = said.input_tokens, said.output_tokens
         if not tokens_in and not tokens_out:  # a service that does not count: what was estimated stands
             tokens_in = amount.tokens
         usd = budget.cost(model, tokens_in, tokens_out, self.options.prices)
         await self._settle(call, budget.Amount(tokens_in, usd), started, "answered", tokens_out)
+        self._count(model, "answered", budget.Amount(tokens_in, usd), started, tokens_out)
         return said, _Spent(tokens_in, tokens_out, usd, (warning,) if warning else ())
+
+    def _count(self, model: str, result: str, amount: budget.Amount, started: float, output_tokens: int = 0) -> None:
+        telemetry.MODEL_CALLS.labels(self.wire.id, model, result).inc()
+        telemetry.MODEL_SECONDS.labels(self.wire.id).observe(self.clock() - started)
+        telemetry.MODEL_TOKENS.labels(self.wire.id, model, "input").inc(amount.tokens)
+        telemetry.MODEL_TOKENS.labels(self.wire.id, model, "output").inc(output_tokens)
+        telemetry.MODEL_COST.labels(self.wire.id, model).inc(amount.usd)
 
     async def _settle(
         self, call: int, amount: budget.Amount, started: float, outcome: str, output_tokens: int = 0

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, text, update
@@ -106,6 +107,38 @@ async def _keep_head(db: AsyncConnection, head: Head) -> None:
     values = {"number": head.number, "chain": head.chain, "sealed_at": func.now()}
     statement = insert(audit_head).values(one=True, **values)
     await db.execute(statement.on_conflict_do_update(index_elements=["one"], set_=values))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sealed row; `payload` is None where it was erased."""
+
+    number: int
+    at: datetime
+    what: str
+    actor: str
+    incident_id: int | None
+    payload: Mapping[str, Any] | None
+
+
+async def last_number(db: AsyncConnection) -> int:
+    """The number of the last sealed row, 0 before the first."""
+    head = await _head(db)
+    return head.number if head else 0
+
+
+_AFTER = (
+    select(audit.c.number, audit.c.at, audit.c.what, audit.c.actor, audit.c.incident_id, audit.c.payload)
+    .where(audit.c.number > bindparam("after"))
+    .order_by(audit.c.number)
+    .limit(bindparam("most"))
+)
+
+
+async def sealed_after(db: AsyncConnection, number: int, *, limit: int = 1000) -> list[Entry]:
+    """Sealed rows with greater numbers, in order."""
+    rows = await db.execute(_AFTER, {"after": number, "most": limit})
+    return [Entry(**row) for row in rows.mappings()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, literal_column, select, update
+from sqlalchemy import bindparam, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ class Delivery:
     event: str
     body: Mapping[str, Any]
     attempts: int
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ async def retry(db: AsyncConnection, number: int) -> bool:
     return again
 
 
+_CLAIMED = (deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts,
+            deliveries.c.received_at)  # fmt: skip
+
+
 async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
     """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
 
@@ -102,7 +107,7 @@ async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
     # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
     for some in (deliveries.c.event != literal_column("'alerts'"), deliveries.c.event == literal_column("'alerts'")):
         rows = await db.execute(
-            select(deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts)
+            select(*_CLAIMED)
             .where(deliveries.c.state == literal_column("'new'"), some)
             .order_by(deliveries.c.id)
             .limit(limit)
@@ -124,6 +129,11 @@ async def waits(db: AsyncConnection, *, source: str) -> bool:
 
 async def done(db: AsyncConnection, ids: Sequence[int]) -> None:
     await db.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(state="done"))
+
+
+async def forget_done(db: AsyncConnection, *, source: str) -> None:
+    """Delete what was handled of a source of ours."""
+    await db.execute(delete(deliveries).where(deliveries.c.source == source, deliveries.c.state == "done"))
 
 
 async def failed(db: AsyncConnection, delivery: Delivery, error: str) -> None:

@@ -335,12 +335,25 @@ _SENT = (
         error=case((_AS_SENT, ""), else_=outbox.c.error),
         attempts=0,
     )
+    .returning(func.extract("epoch", func.clock_timestamp() - outbox.c.created_at))
 )
 
 
-async def sent(db: AsyncConnection, message: Message, ts: str) -> None:
-    """It is there. A card that was asked for again meanwhile stays queued."""
-    await db.execute(_SENT, {"its_id": message.id, "its_version": message.version, "its_ts": ts})
+async def sent(db: AsyncConnection, message: Message, ts: str) -> float:
+    """It is there. A card that was asked for again meanwhile stays queued. Seconds since it was first asked for."""
+    given = {"its_id": message.id, "its_version": message.version, "its_ts": ts}
+    return float((await db.execute(_SENT, given)).scalar_one_or_none() or 0)
+
+
+async def waits(db: AsyncConnection, channel: str) -> bool:
+    """Whether something is still to be said there."""
+    query = select(outbox.c.id).where(outbox.c.state.in_(["queued", "sending"]), outbox.c.channel == channel).limit(1)
+    return (await db.execute(query)).first() is not None
+
+
+async def forget(db: AsyncConnection, message: Message) -> None:
+    """It is there, and nobody will ask where it was."""
+    await db.execute(delete(outbox).where(outbox.c.id == message.id))
 
 
 async def again(db: AsyncConnection, message: Message, *, in_s: float, error: str, waited: bool = False) -> None:

@@ -18,6 +18,10 @@ BREAKER = "breaker"
 MODE = "mode:"
 # Followed by a target's key: a person let it be tried again there, so what was before does not count as a loop.
 RESUMED = "resumed:"
+# Why Slack cannot be reached, "" while it can: nothing runs by itself where nobody could stop it.
+SLACK_AWAY = "slack:away"
+# Tells this installation from others; made once.
+INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Switch:
 _ONE = select(switches).where(switches.c.name == bindparam("wanted"))
 _AROUND = select(switches).where(
     or_(
-        switches.c.name.in_([PAUSED, BREAKER]),
+        switches.c.name.in_([PAUSED, BREAKER, SLACK_AWAY]),
         switches.c.name == bindparam("resumed"),
         switches.c.name.startswith(MODE, autoescape=True),
     )
@@ -45,6 +49,7 @@ class Around:
     breaker: Switch | None
     resumed: Switch | None
     modes: Mapping[str, Switch]
+    slack_away: str = ""
 
 
 async def around(db: AsyncConnection, family: str | None) -> Around:
@@ -55,6 +60,7 @@ async def around(db: AsyncConnection, family: str | None) -> Around:
         paused=bool(PAUSED in found and found[PAUSED].value),
         breaker=found.get(BREAKER),
         resumed=found.get(f"{RESUMED}{family}"),
+        slack_away=str(found[SLACK_AWAY].value) if SLACK_AWAY in found else "",
         modes={name[len(MODE) :]: switch for name, switch in found.items() if name.startswith(MODE)},
     )
 
@@ -71,6 +77,13 @@ async def write(db: AsyncConnection, name: str, value: Any, *, by: str) -> None:
             index_elements=["name"], set_={"value": value, "set_by": by, "set_at": func.now()}
         )
     )
+
+
+async def kept(db: AsyncConnection, name: str, value: Any) -> Any:
+    """The value that was written first."""
+    await db.execute(insert(switches).values(name=name, value=value, set_by="codehealer").on_conflict_do_nothing())
+    found = await read(db, name)
+    return found.value if found else value
 
 
 async def paused(db: AsyncConnection) -> bool:

@@ -164,7 +164,8 @@ def test_an_incident_is_listed_and_shown(command: Command, database: str, connin
 
 
 def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: str, conninfo: str) -> None:
-    assert command("pause", "--json").json == {"paused": True}
+    none = {key: [] for key in ("running", "verifying", "queued", "scheduled")}
+    assert command("pause", "--json").json == {"paused": True, **none}
     assert "until `codehealer resume`" in command("pause").out
     assert command("resume", "--json").json == {"paused": False}
     with psycopg.connect(conninfo) as db:

@@ -281,10 +281,35 @@ async def test_our_own_errors_are_kept_as_the_sentence_they_are() -> None:
     assert describe(Unavailable("GitHub did not answer within 10 s.")) == "GitHub did not answer within 10 s."
 
 
+async def test_a_stage_of_another_version_is_left_to_it(conninfo: str, engine: AsyncEngine) -> None:
+    notes, theirs = Notes(), Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, "stage of another version", lock="x", word=7)
+    await order(engine, jobs, lock="y", word=1)
+    async with working(jobs):
+        await jobs.wait_idle()
+    assert notes.seen == [1]
+    assert await jobs.dead() == []
+    await order_again(engine)
+    async with working(other := DurableJobs(conninfo, {"stage of another version": theirs})):
+        await other.wait_idle()
+    assert theirs.seen == [7]
+
+
+async def order_again(engine: AsyncEngine, attempts: int = 1) -> None:
+    """What waits is due now, after so many attempts."""
+    async with engine.begin() as db:
+        await db.execute(
+            text("UPDATE procrastinate.procrastinate_jobs SET scheduled_at = NULL, attempts = :attempts"),
+            {"attempts": attempts},
+        )
+
+
 async def test_a_dead_job_does_not_block_its_lock(conninfo: str, engine: AsyncEngine) -> None:
     notes = Notes()
     jobs = DurableJobs(conninfo, {"note": notes})
     await order(engine, jobs, "stage of another version", lock="x")
+    await order_again(engine, jobs_module.PASSING_ATTEMPTS - 1)
     await order(engine, jobs, lock="x", word=1)
     async with working(jobs):
         await jobs.wait_idle()

@@ -244,6 +244,9 @@ async def test_health_readiness_and_metrics(server: Server) -> None:
     server.ready["Slack"] = "not connected"
     bad = await server.http.get("/readyz")
     assert (bad.status_code, bad.json()) == (503, {"ok": False, "checks": {"Slack": "not connected"}})
+    server.ready["database"] = None
+    intake = await server.http.get("/readyz/intake")
+    assert (intake.status_code, intake.json()) == (200, {"ok": True, "checks": {"database": None}})
     await server.post("alertmanager", CRASHLOOP)
     await server.post("alertmanager", b"{")
     await server.post("x" * 100, CRASHLOOP)

@@ -12,8 +12,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from bot.gate import serving
+from bot.metrics import Metrics
 from bot.settings import load_settings
-from bot.web import Metrics, WebConfig, make_web_app
+from bot.web import WebConfig, make_web_app
 from bot.wiring import open_services, webhook_secrets
 from handlers.services import Services
 from tests.bot.edge import count, sandbox_process

@@ -8,8 +8,8 @@ import stamina
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.doctor import _remembered
+from bot.metrics import Metrics, count_vectors
 from bot.schedule import keep_vectors
-from bot.web import Metrics, count_vectors
 from handlers import learning
 from handlers.services import Services
 from knowledge.embedding.minilm import LocalEmbedder
@@ -59,7 +59,8 @@ async def test_a_lesson_is_kept_without_a_model_and_gets_its_vectors_when_there_
     assert [tuple(row) for row in await rows(engine, VECTORS)] == [(name, "minilm-l6-int8"), (name, newer)]
     assert await doctors_line(engine) == f"; 1 vectors of minilm-l6-int8; 1 vectors of {newer}"
     metrics = Metrics.make()
-    await count_vectors(services, metrics.vectors)
+    async with engine.connect() as db:
+        await count_vectors(db, metrics.vectors)
     assert metrics.registry.get_sample_value(
         "codehealer_remembered_items", {"model": newer, "state": "embedded"}
     ) == 1  # fmt: skip

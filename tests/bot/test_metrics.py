@@ -1,0 +1,160 @@
+"""What /metrics shows is documented, drawn, watched, and true."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.metrics import Metrics, exposition
+from bot.metrics_page import described, page
+from bot.outcomes import Outcomes
+from handlers.services import Services
+from knowledge import telemetry
+from knowledge.store import audit, measures, outbox, switches
+from tests.handlers.conftest import engine
+from tests.handlers.office import made_services
+from tests.programs import need_program
+from tests.rows import NOOP, S, an_incident, opened
+
+__all__ = ["engine"]
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy/prometheus/rules.yml"
+OURS = re.compile(r"\bcodehealer_\w+")
+
+
+def dashboard_queries() -> list[str]:
+    board = json.loads((ROOT / "deploy/grafana/codehealer.json").read_text())
+    return [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
+
+
+def rules() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+    return found
+
+
+def test_the_page_is_made_from_the_metrics() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == page()
+
+
+def test_what_is_drawn_and_watched_is_there_with_its_labels() -> None:
+    known = {}
+    for name, kind, labels, _ in described():
+        known[name] = set(labels)
+        if kind == "histogram":
+            known |= {f"{name}_{part}": {*labels, "le"} for part in ("bucket", "sum", "count")}
+    queries = [*dashboard_queries(), *(rule["expr"] for rule in rules())]
+    assert len(queries) > 30
+    for query in queries:
+        assert set(OURS.findall(query)) <= known.keys(), query
+        allowed = {"job", "instance"}.union(*(known[name] for name in OURS.findall(query)))
+        by = {part.strip() for group in re.findall(r"by \(([^)]*)\)", query) for part in group.split(",")}
+        matched = set(re.findall(r'(\w+)(?:=~|!=|=)"', query))
+        assert by | matched <= allowed, query
+
+
+def test_every_metric_is_drawn_or_watched() -> None:
+    used = {
+        name for query in [*dashboard_queries(), *(rule["expr"] for rule in rules())] for name in OURS.findall(query)
+    }
+    used = {re.sub("_(bucket|sum|count)$", "", name) for name in used}
+    not_drawn = {name for name, *_ in described()} - used
+    assert not_drawn == {
+        "codehealer_figures_known", "codehealer_leader_seen_seconds", "codehealer_heartbeats_total",
+        "codehealer_incident_outcomes_total", "codehealer_jobs_total", "codehealer_model_call_seconds",
+        "codehealer_model_tokens_total", "codehealer_remembered_items",
+    }  # fmt: skip
+
+
+def test_prometheus_takes_the_rules() -> None:
+    ended = subprocess.run(
+        [need_program("promtool"), "check", "rules", RULES], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_url: str) -> None:
+    services = made_services(engine, None, database_url)  # type: ignore[arg-type]  nothing is sent
+    async with engine.begin() as db:
+        await db.execute(
+            text(
+                "INSERT INTO deliveries (source, delivery_id, event, body, received_at) VALUES "
+                "('generic', 'a', 'alerts', '{}', now() - interval '50 s'), ('generic', 'b', 'alerts', '{}', now())"
+            )
+        )
+        await outbox.put(db, kind="post", key="k", channel="C1", payload={"text": "x"})
+        await services.jobs.enqueue(db, "learn", lock="a", incident_id=1)
+        await services.jobs.enqueue(db, "learn", lock="b", delay_s=500, incident_id=1)
+        await switches.write(db, switches.PAUSED, True, by="U1")
+        await switches.write(db, switches.BREAKER, "", by="U1")
+        await audit.record(db, "something")
+        await an_incident(db)
+    async with engine.begin() as db:
+        await db.execute(text("UPDATE procrastinate.procrastinate_events SET at = at - interval '40 s'"))
+        found = await measures.measure(db)
+    assert (found.inbox, found.jobs_due, found.jobs_later, found.outbox, found.audit_unsealed) == (2, 1, 1, 1, 1)
+    assert (found.paused, found.breaker, found.incidents_open) == (True, False, 1)
+    assert 50 <= found.inbox_oldest_s < 110
+    assert 40 <= found.jobs_oldest_s < 100
+    metrics = Metrics.make()
+    shown = (await exposition(engine, metrics)).decode()
+    assert 'codehealer_waiting{queue="inbox"} 2.0' in shown
+    assert "codehealer_paused 1.0" in shown
+    assert "codehealer_figures_known 1.0" in shown
+    assert "codehealer_jobs_total" in shown
+
+
+async def test_without_the_database_the_scrape_still_answers() -> None:
+    async with opened("postgresql://nobody@127.0.0.1:1/none") as gone:
+        shown = (await exposition(gone, Metrics.make())).decode()
+    assert "codehealer_figures_known 0.0" in shown
+    assert "codehealer_webhook_seconds_count" in shown
+
+
+def counted(name: str, **labels: str) -> float:
+    return telemetry.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest.mark.parametrize("seals", [1, 3])
+async def test_what_became_of_incidents_is_counted_once(engine: AsyncEngine, database_url: str, seals: int) -> None:
+    services: Services = made_services(engine, None, database_url)  # type: ignore[arg-type]  nothing is sent
+    outcomes = Outcomes()
+    async with engine.begin() as db:
+        await audit.record(db, "lesson", outcome="before this process led")
+        await audit.seal(db)
+    await outcomes.tick(services)
+    watched = {
+        ("codehealer_decisions_total", ("verdict", "auto")): 1,
+        ("codehealer_approvals_total", ("result", "approved")): 1,
+        ("codehealer_executions_total", ("action", NOOP.name), ("result", "acted")): 1,
+        ("codehealer_verifications_total", ("verdict", "worse"), ("undone", "yes")): 1,
+        ("codehealer_wrong_actions_total", ("action", NOOP.name)): 1,
+        ("codehealer_incident_outcomes_total", ("outcome", "worse")): 1,
+        ("codehealer_incident_outcomes_total", ("outcome", "before this process led")): 0,
+        ("codehealer_stage_lag_seconds_count", ("stage", "decision")): 1,
+    }
+    before = {key: counted(key[0], **dict(key[1:])) for key in watched}  # type: ignore[arg-type]
+    async with engine.begin() as db:
+        incident = await an_incident(db, state=S.DIAGNOSING)
+        about = {"incident_id": incident.id}
+        await audit.record(db, "incident.opened", **about)
+        await audit.record(db, "decision", verdict="auto", **about)
+        await audit.record(db, "approval.vote", approval=1, **about)
+        await audit.record(db, "approval.approved", approval=1, **about)
+        await audit.record(db, "execution.queued", **about)
+        await audit.record(db, "execution.acted", action=NOOP.name, **about)
+        await audit.record(db, "verification", action=NOOP.name, verdict="worse", undone=True, **about)
+        await audit.record(db, "lesson", outcome="worse", **about)
+    for _ in range(seals):
+        async with engine.begin() as db:
+            await audit.seal(db, batch=3 if seals > 1 else 1000)
+        await outcomes.tick(services)
+    await outcomes.tick(services)
+    after = {key: counted(key[0], **dict(key[1:])) for key in watched}  # type: ignore[arg-type]
+    assert {key: after[key] - before[key] for key in watched} == watched

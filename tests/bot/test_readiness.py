@@ -1,0 +1,53 @@
+"""What /readyz says of a database, its tables, and what waits there."""
+
+from dataclasses import fields, replace
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.migrating import script
+from bot.readiness import INTAKE, behind, readiness, stuck
+from knowledge.store.measures import Measures
+from tests.database import REVISIONS
+from tests.handlers.conftest import engine
+from tests.rows import opened
+
+__all__ = ["engine"]
+
+QUIET = Measures(**{field.name: 0 for field in fields(Measures)})  # type: ignore[arg-type]
+
+
+def test_tables_of_an_older_version_are_behind_and_those_of_a_newer_are_not() -> None:
+    assert behind(script(), REVISIONS[-1]) is None
+    assert behind(script(), "9999_of_a_newer_version") is None
+    for revision in (None, REVISIONS[0], REVISIONS[-2]):
+        said = behind(script(), revision)
+        assert said
+        assert "codehealer migrate" in said
+
+
+@pytest.mark.parametrize(
+    ("figure", "seconds", "part"),
+    [("inbox_oldest_s", 61, "inbox"), ("jobs_oldest_s", 301, "jobs"), ("outbox_oldest_s", 901, "outbox"),
+     ("leader_seen_s", 91, "leader")],
+)  # fmt: skip
+def test_what_waits_for_too_long_is_stuck(figure: str, seconds: int, part: str) -> None:
+    assert set(stuck(QUIET).values()) == {None}
+    said = stuck(replace(QUIET, **{figure: float(seconds)}))  # type: ignore[arg-type]
+    assert [name for name, why in said.items() if why] == [part]
+    assert f"{seconds} s" in (said[part] or "")
+
+
+async def test_each_part_is_told_of_and_the_database_first_of_all(engine: AsyncEngine) -> None:
+    ready = readiness(engine, {"Slack": lambda: "not connected"})
+    found = await ready()
+    assert {name for name, why in found.items() if why} == {"Slack"}
+    assert set(INTAKE) < set(found)
+    async with engine.begin() as db:
+        await db.execute(text("UPDATE alembic_version SET version_num = '0003_model_calls'"))
+    assert "0003_model_calls" in ((await ready())["tables"] or "")
+    async with opened("postgresql://nobody@127.0.0.1:1/none") as gone:
+        found = await readiness(gone, {})()
+    assert set(found) == {"database"}
+    assert found["database"]

@@ -1,0 +1,188 @@
+"""What stops actions, with and without Slack and database, and what goes on all the same."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
+
+from bot.pause_file import paused_by
+from bot.reach import AWAY_AFTER_S, Reach
+from bot.sandbox.server import Sandbox
+from handlers import facts, flow, paging
+from handlers.services import Services
+from knowledge.model import ExecutionState, Outcome, Verification
+from knowledge.store import executions, switches
+from knowledge.store.under_way import told, under_way
+from remediation.pager import PagerDuty
+from remediation.ports import Clients
+from tests.handlers.office import carried_out, jobs, rows
+from tests.rows import S, a_plan, an_approval, an_execution, an_incident
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "pauses"),
+    [(None, False), ("", True), ("true\n", True), ("we deploy today", True), ("false", False), (" No\n", False),
+     ("\x00\xff", True)],
+)  # fmt: skip
+def test_a_file_pauses_while_it_is_there_and_does_not_say_no(
+    tmp_path: Path, content: str | None, *, pauses: bool
+) -> None:
+    path = tmp_path / "paused"
+    if content is not None:
+        path.write_text(content)
+    assert bool(paused_by(str(path))) is pauses
+    assert paused_by("") == ""
+
+
+def test_a_file_that_cannot_be_read_pauses(tmp_path: Path) -> None:
+    assert "cannot be read" in paused_by(str(tmp_path))
+
+
+async def state_of(services: Services, execution: int) -> str:
+    found = await rows(services.engine, "SELECT state FROM executions WHERE id = :id", id=execution)
+    return str(found[0].state)
+
+
+async def test_what_is_queued_does_not_start_while_the_file_is_there(services: Services, tmp_path: Path) -> None:
+    file = tmp_path / "paused"
+    services = replace(services, halted=lambda: paused_by(str(file)))
+    async with services.engine.begin() as db:
+        execution = await an_execution(db)
+    file.touch()
+    await carried_out(services, execution)
+    assert await state_of(services, execution) == "refused"
+    file.unlink()
+    async with services.engine.begin() as db:
+        other = await an_execution(db, await an_incident(db, state=S.RUNNING, title="Other"))
+    await carried_out(services, other)
+    assert await state_of(services, other) == "acted"
+
+
+async def test_a_pause_between_the_last_look_and_the_start_still_holds(services: Services) -> None:
+    said = iter(["", "the file"])
+    services = replace(services, halted=lambda: next(said, "the file"))
+    async with services.engine.begin() as db:
+        execution = await an_execution(db)
+    await flow.execute(services, execution)
+    assert await state_of(services, execution) == "queued"
+    assert await jobs(services.engine) == [("execute", {"execution_id": execution})]
+    await flow.execute(services, execution)
+    assert await state_of(services, execution) == "refused"
+
+
+async def test_a_pause_says_what_still_runs_and_what_it_stops(services: Services) -> None:
+    async with services.engine.begin() as db:
+        numbers = [await an_execution(db, await an_incident(db, state=S.RUNNING, title=one)) for one in "abc"]
+        await executions.start(db, numbers[1], fencing_token=1, snapshot={})
+        verifying = await an_incident(db, state=S.VERIFYING, title="d")
+        acted = await an_execution(db, verifying)
+        await executions.start(db, acted, fencing_token=1, snapshot={})
+        done = Outcome(ok=True, changed=True, detail="Done.")
+        await executions.finish(db, acted, state=ExecutionState.ACTED, outcome=done, fencing_token=1)
+        approval = await an_approval(db, await an_incident(db, state=S.WAITING, title="e"))
+        await db.execute(text("UPDATE approvals SET state = 'scheduled', run_at = now() WHERE id = :id"),
+                         {"id": approval})  # fmt: skip
+        found = await under_way(db)
+    counts = [len(one) for one in (found.running, found.verifying, found.queued, found.scheduled)]
+    assert counts == [1, 1, 2, 1]
+    lines = told(found)
+    assert lines[0].startswith("Still running: noop on ")
+    assert lines[0].endswith("undone if it made things worse.")
+    assert len(lines) == 5
+
+
+# --- without Slack ----------------------------------------------------------------------------------------------------
+
+
+async def automatic(services: Services) -> int:
+    """A fix that policy started, queued."""
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.DIAGNOSING)
+        planned = await a_plan(db, incident)
+        await flow._start_automatically(db, services, incident, planned)
+        await db.execute(text("UPDATE incidents SET state = 'running'"))
+    found = await rows(services.engine, "SELECT id FROM executions")
+    return int(found[0].id)
+
+
+class Link:
+    """A way to Slack, and a clock."""
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.now = 0.0
+
+    def says(self) -> str | None:
+        return self.problem
+
+
+async def slack_away(services: Services) -> str:
+    async with services.engine.connect() as db:
+        return (await switches.around(db, None)).slack_away
+
+
+async def test_the_leader_tells_all_when_slack_has_been_away_and_when_it_is_back(services: Services) -> None:
+    link = Link()
+    reach = Reach(lambda: None, link.says, clock=lambda: link.now)
+    await reach.tick(services)
+    link.problem = "not connected"
+    await reach.tick(services)
+    link.now += AWAY_AFTER_S - 1
+    await reach.tick(services)
+    assert await slack_away(services) == "", "links are replaced in less"
+    link.now += 1
+    await reach.tick(services)
+    assert await slack_away(services) == "not connected"
+    link.problem = None
+    await Reach(link.says, clock=lambda: link.now).tick(services)  # another leader
+    assert await slack_away(services) == ""
+    told_of = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'switch.slack_away' ORDER BY id")
+    assert [row.payload["value"] for row in told_of] == ["not connected", ""]
+
+
+@pytest.mark.parametrize("by_whom", [automatic, None], ids=["by itself", "approved by people"])
+async def test_without_slack_nothing_starts_by_itself_and_what_people_approved_does(
+    services: Services, by_whom: Callable[[Services], int] | None
+) -> None:
+    if by_whom:
+        execution = await automatic(services)
+        async with services.engine.begin() as db:
+            await switches.write(db, switches.MODE + "everything", "automatic", by="U0LEAD")
+    else:
+        async with services.engine.begin() as db:
+            execution = await an_execution(db)
+    async with services.engine.begin() as db:
+        await switches.write(db, switches.SLACK_AWAY, "not connected", by="codehealer")
+    await carried_out(services, execution)
+    assert await state_of(services, execution) == ("refused" if by_whom else "acted")
+    if by_whom:
+        found = await rows(services.engine, "SELECT outcome ->> 'detail' AS why FROM executions")
+        assert facts.NOBODY_THERE in found[0].why
+
+
+async def test_without_slack_and_paused_what_runs_is_verified_and_paged(services: Services, sandbox: Sandbox) -> None:
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.VERIFYING)
+        number = await an_execution(db, incident)
+        await executions.start(db, number, fencing_token=1, snapshot={})
+        done = Outcome(ok=True, changed=True, detail="Done.")
+        await executions.finish(db, number, state=ExecutionState.ACTED, outcome=done, fencing_token=1)
+        await executions.add_verification(db, number, Verification("worse", (), "Fewer pods are ready."))
+        await switches.write(db, switches.PAUSED, True, by="U0DEV")
+        await switches.write(db, switches.SLACK_AWAY, "not connected", by="codehealer")
+    async with httpx.AsyncClient() as http:
+        pager = PagerDuty(http, sandbox.env["PAGERDUTY_ROUTING_KEY"], sandbox.env["PAGERDUTY_BASE_URL"])
+        nobody = AsyncWebClient(token="x", base_url="http://127.0.0.1:1/", timeout=2)
+        services = replace(services, clients=Clients(pager=pager), slack=nobody, halted=lambda: "the file")
+        await flow.verify(services, number)
+        assert ("page", {"incident_id": incident.id}) in await jobs(services.engine)
+        await paging.page(services, incident.id)
+    (page,) = sandbox.world.pagerduty.alerts.values()
+    assert page["status"] == "triggered"
+    assert "Fewer pods are ready" in page["payload"]["custom_details"]["why"]
