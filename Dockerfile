@@ -1,23 +1,32 @@
 # CodeHealer with its embedded PostgreSQL and sandbox. Build: docker build -t codehealer .
-# BASE needs Python 3.11 or newer with venv and pip, and no more.
+# BASE needs Python 3.11 or newer with venv and pip, and no more; name it by digest to have the very one you examined.
+# Slim and not distroless: the embedded PostgreSQL's initdb starts its server through a shell. Nothing else here does.
 ARG BASE=python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1
-RUN python3 -m venv /opt/codehealer
+# Without pip: the environment is all that the second stage takes over.
+RUN python3 -m venv --without-pip /opt/codehealer
 WORKDIR /src
 # The locked packages are a layer of their own: they change less often than the program.
 COPY requirements/runtime.txt requirements/
-RUN /opt/codehealer/bin/python -m pip install --require-hashes -r requirements/runtime.txt
+RUN python3 -m pip --python /opt/codehealer/bin/python install --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY bot bot
 COPY handlers handlers
 COPY remediation remediation
 COPY knowledge knowledge
 COPY migrations migrations
-RUN /opt/codehealer/bin/python -m pip install --no-deps --no-build-isolation .
+RUN python3 -m pip --python /opt/codehealer/bin/python install --no-deps --no-build-isolation .
 
 FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="CodeHealer" \
+      org.opencontainers.image.description="Diagnoses failing deployments, proposes one fix, carries it out after approval and verifies it" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 # A fixed number, so that a volume's owner and a cluster's runAsUser can name it.
 RUN groupadd --system --gid 10001 codehealer \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/codehealer \

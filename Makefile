@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories tour demo-pictures clean
+.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories tour demo-pictures manifests image-check clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -91,6 +91,13 @@ tour: install-dev tools  ## see every remediator heal its scenario on the sandbo
 
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures
+
+manifests: install-dev  ## write the chart's roles and deploy/kubernetes anew
+	@$(BIN)/python -m bot.roles > $(VENV)/roles.yaml && mv $(VENV)/roles.yaml deploy/chart/files/roles.yaml
+	@$(BIN)/python -m tests.chart
+
+image-check: install-dev  ## replay the Dockerfile's build steps in a folder of their own, and start what they installed
+	@$(BIN)/python -m tests.image
 
 clean:
 	rm -rf $(VENV) artifacts build dist .mypy_cache .ruff_cache .pytest_cache

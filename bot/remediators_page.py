@@ -1,20 +1,22 @@
-"""Makes the tables of docs/remediators.md from the catalogue: `python -m bot.remediators_page`."""
+"""Makes the tables of docs/remediators.md and permissions.md from the catalogue: `python -m bot.remediators_page`."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from remediation.permissions import GROUPS, grants
+from remediation.permissions import ACTION_GROUPS, GROUPS, grants
 from remediation.planning import CANDIDATES
 from remediation.registry import Remediator
 from remediation.remediators import REMEDIATORS
 
-PAGE = Path(__file__).parents[1] / "docs" / "remediators.md"
+PAGES = [Path(__file__).parents[1] / "docs" / name for name in ("remediators.md", "permissions.md")]
 VERBS = ("get", "list", "watch", "patch", "delete")
 
 
 def filled(text: str) -> str:
     """The page with each marked table made anew: <!-- name --> … <!-- end -->."""
     for name, lines in _tables(list(REMEDIATORS.values())).items():
+        if f"<!-- {name} -->" not in text:
+            continue
         head, mark, rest = text.partition(f"<!-- {name} -->")
         _, end, tail = rest.partition("<!-- end -->")
         text = head + mark + "\n\n" + "\n".join(lines) + "\n\n" + end + tail
@@ -32,7 +34,18 @@ def _tables(entries: list[Remediator]) -> dict[str, list[str]]:
             *(f"| {kind} | {', '.join(c.action for c in found)} |" for kind, found in CANDIDATES.items()),
         ],
         "role": role(entries),
+        "permissions": [
+            "| action | group of the chart | where | permissions |", "|---|---|---|---|",
+            *map(_needs, entries),
+        ],
     }  # fmt: skip
+
+
+def _needs(entry: Remediator) -> str:
+    group = next((f"`{name}`" for name, names in ACTION_GROUPS.items() if entry.name in names), "–")
+    system = {"k8s": "Kubernetes", "argocd": "Argo CD", "github": "GitHub", "docker": "GitHub"}
+    where = system.get(entry.name.partition("_")[0], "–")
+    return f"| `{entry.name}` | {group} | {where} | {'; '.join(entry.permissions) or '–'} |"
 
 
 def _row(entry: Remediator) -> str:
@@ -63,4 +76,5 @@ def _rule(group: str, resources: list[str], verbs: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text("utf-8")), "utf-8")

@@ -9,7 +9,7 @@ from remediation.registry import Remediator
 # Where a resource lives; what is not here is GitHub's or Argo CD's.
 GROUPS = {
     "pods": "", "pods/log": "", "events": "", "persistentvolumeclaims": "", "limitranges": "", "resourcequotas": "",
-    "configmaps": "", "secrets": "",
+    "configmaps": "", "secrets": "", "nodes": "",
     "deployments": "apps", "replicasets": "apps", "statefulsets": "apps", "daemonsets": "apps",
     "controllerrevisions": "apps", "horizontalpodautoscalers": "autoscaling", "jobs": "batch",
     "scaledobjects": "keda.sh", "verticalpodautoscalers": "autoscaling.k8s.io",
@@ -18,12 +18,24 @@ GROUPS = {
 OPTIONAL = frozenset({"scaledobjects", "verticalpodautoscalers"})
 # What evidence, planning and the watch read, whatever may be done.
 LOOKING = (
-    "pods, events, deployments, replicasets, statefulsets, daemonsets: get, list, watch",
-    "pods/log: get",
+    "pods: get, list, watch",
+    "events: list, watch",
+    "deployments, statefulsets, daemonsets, pods/log: get",
+    "replicasets: get, list",
     "controllerrevisions, horizontalpodautoscalers, scaledobjects, verticalpodautoscalers, jobs: list",
     "persistentvolumeclaims, limitranges, resourcequotas: list",
     "configmaps: get",
 )
+
+# The shipped chart's roles beside the one for reading: what an operator allows by one word.
+ACTION_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "restart": ("k8s_restart_pod", "k8s_restart_rollout"),
+    "scale": ("k8s_scale",),
+    "rollback": ("k8s_rollback",),
+    "memory": ("k8s_raise_memory",),
+    "image": ("k8s_update_image",),
+    "secret": ("k8s_update_secret",),
+}
 
 
 def grants(entries: Iterable[Remediator]) -> dict[str, set[str]]:
@@ -35,6 +47,17 @@ def grants(entries: Iterable[Remediator]) -> dict[str, set[str]]:
             if resource in GROUPS:
                 wanted.setdefault(resource, set()).update(verbs.split(", "))
     return wanted
+
+
+def roles(catalogue: Mapping[str, Remediator]) -> dict[str, dict[str, set[str]]]:
+    """Role → resource → verbs: `read` for looking, and for each group of actions what it needs beyond that."""
+    reading = grants(())
+    found = {"read": reading, "nodes": {"nodes": {"get", "list"}}}
+    for group, names in ACTION_GROUPS.items():
+        wanted = grants(catalogue[name] for name in names)
+        beyond = {resource: verbs - reading.get(resource, set()) for resource, verbs in wanted.items()}
+        found[group] = {resource: verbs for resource, verbs in beyond.items() if verbs}
+    return found
 
 
 def places(policy: Policy) -> dict[tuple[str, str], list[Service]]:

@@ -29,6 +29,7 @@ from knowledge.language_models.second_look import lowered, read_second_look, sec
 from knowledge.language_models.support import objection
 from knowledge.language_models.wire import Question, Said, Wire
 from knowledge.prompts import Prompt, build_prompt, second_look_turns
+from knowledge.redaction import redact
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -271,7 +272,7 @@ class HostedAnswerer:
             problem = f"{error}{' (it was cut off: be shorter)' if said.cut_off else ''}"
         turns = [
             *turns,
-            {"role": "assistant", "content": said.content[:_WRONG_REPLY_CHARS] or "(nothing)"},
+            {"role": "assistant", "content": redact(said.content[:_WRONG_REPLY_CHARS]) or "(nothing)"},
             {"role": "user", "content": f"That cannot be used: {problem}. Answer again, with the JSON object only."},
         ]
         said, more = await self._said(model, replace(question, turns=turns))
@@ -279,7 +280,8 @@ class HostedAnswerer:
 
     async def _looked_again(self, model: str, prompt: Prompt, heard: _Heard) -> _Heard:
         """A sceptical second look: it can only lower the confidence, and without a readable one nothing changes."""
-        turns = second_look_turns(prompt, heard.reply.model_dump_json())
+        # Its own words are cut like all others: what it made up may be somebody's secret.
+        turns = second_look_turns(prompt, redact(heard.reply.model_dump_json()))
         try:
             said, more = await self._said(model, self._question(prompt.system, turns, second_look_schema()))
             doubt = read_second_look(said.content)

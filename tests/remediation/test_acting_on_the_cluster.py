@@ -20,6 +20,7 @@ from remediation.ports import Clients
 from remediation.registry import NotOffered
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
+from tests.remediation.privileges import granted
 from tests.remediation.site import MemoryStore, Site, execution, kubeconfig, services
 
 # action → (scenario, kind) that makes the planner propose it.
@@ -32,6 +33,8 @@ CASES = {
     "k8s_update_image": ("image-typo-search", FailureKind.IMAGEPULLBACKOFF),
     "k8s_update_secret": ("password-rotated-orders", FailureKind.CREDENTIALS),
 }
+# What is refused first to who may only read, where it is not the patch of the workload.
+LACKING = {"k8s_restart_pod": ("delete", "pods"), "k8s_update_secret": ("get", "secrets")}
 # How many writes one run makes; a rotation writes the Secret and restarts what reads it.
 WRITES = {"k8s_update_secret": 2}
 ONE_WRITE = [name for name in CASES if name not in WRITES]
@@ -108,16 +111,16 @@ async def test_a_target_that_vanished_is_refused_and_nothing_is_sent(site: Site,
 async def test_a_missing_permission_is_named_and_nothing_changes(site: Site, name: str) -> None:
     action = await proposed(site, name)
     before = touched(site, action)
-    verb, resource = ("delete", "pods") if name == "k8s_restart_pod" else ("patch", "deployments")
-    site.world.kubernetes.denied |= {(verb, resource, "*"), ("patch", "secrets", "*")}
+    verb, resource = LACKING.get(name, ("patch", "deployments"))
+    site.world.kubernetes.roles = granted()
     store = MemoryStore(execution(action))
     outcome = await run(store.rows[7], services(site, store))
     assert not outcome.ok
     assert not outcome.changed
     assert "is forbidden" in outcome.detail
     assert "codehealer Role: {apiGroups: [" in outcome.detail
-    assert f"verbs: [{verb}]}}" in outcome.detail
-    assert store.rows[7].state is ExecutionState.FAILED
+    assert f"resources: [{resource}], verbs: [{verb}]}}" in outcome.detail
+    assert store.rows[7].state in {ExecutionState.FAILED, ExecutionState.REFUSED}
     assert touched(site, action) == before
 
 

@@ -1,13 +1,18 @@
 """The catalogue and its page say the same, and what an entry states of itself holds together."""
 
-from bot.remediators_page import PAGE, filled
+from pathlib import Path
+
+import pytest
+
+from bot.remediators_page import PAGES, filled
 from remediation.permissions import missing, places
 from remediation.remediators import REMEDIATORS
 from tests.remediation.site import Site
 
 
-def test_the_page_has_exactly_this_catalogue() -> None:
-    text = PAGE.read_text("utf-8")
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_page_has_exactly_this_catalogue(page: Path) -> None:
+    text = page.read_text("utf-8")
     assert filled(text) == text, "python -m bot.remediators_page"
 
 

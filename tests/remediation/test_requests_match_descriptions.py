@@ -9,17 +9,19 @@ import kubernetes_validate
 import pytest
 from jsonschema import Draft202012Validator
 
+from bot.sandbox.world.scenarios import BY_ID
 from knowledge.errors import BadInput, NotFound, Refused, Unavailable
-from knowledge.model import FailureKind
-from remediation.cluster_errors import granting
+from knowledge.model import ExecutionState, FailureKind
 from remediation.evidence import collect
-from remediation.execution import run
-from remediation.permissions import grants
+from remediation.execution import run, undo
+from remediation.permissions import ACTION_GROUPS
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation import descriptions
 from tests.remediation.descriptions import PAGERDUTY, operation
+from tests.remediation.privileges import beyond_reading, granted, used
 from tests.remediation.site import MemoryStore, Site, execution, services
+from tests.remediation.test_acting_on_the_cluster import CASES
 
 KUBERNETES_VERSION = "1.34"
 
@@ -81,47 +83,37 @@ KUBERNETES_QUERY = {
 }
 
 
-@pytest.mark.parametrize(
-    ("scenario", "service", "kind"),
-    [
-        ("stuck-pod-checkout", "checkout", FailureKind.PROBE_FAILURE),
-        ("release-crash-checkout", "checkout", FailureKind.CRASHLOOP),
-        ("overload-catalog", "catalog", FailureKind.PERFORMANCE),
-        ("oom-orders", "orders", FailureKind.OOMKILLED),
-        ("wedged-all-checkout", "checkout", FailureKind.PROBE_FAILURE),
-        ("image-typo-search", "search", FailureKind.IMAGEPULLBACKOFF),
-        ("password-rotated-orders", "orders", FailureKind.CREDENTIALS),
-    ],
-)
-async def test_kubernetes_requests_and_what_they_make_are_valid(
-    site: Site, scenario: str, service: str, kind: FailureKind
-) -> None:
+@pytest.mark.parametrize("name", CASES)
+async def test_kubernetes_requests_and_what_they_make_are_valid(site: Site, name: str) -> None:
+    """And the chart's role for the action grants each of them, and nothing that is not used."""
+    scenario, kind = CASES[name]
+    service = BY_ID[scenario].service
+    site.world.kubernetes.roles = granted(next(group for group, names in ACTION_GROUPS.items() if name in names))
     await site.broken(scenario)
     incident = site.incident(service)
-    await collect(incident, site.clients)
+    await collect(incident, site.clients, policy=site.policy)
     plan = await site.plan(kind, incident)
+    assert plan.action.name == name
     store = MemoryStore(execution(plan.action))
     await run(store.rows[7], services(site, store))
     row = store.rows[7]
+    assert row.state is ExecutionState.ACTED
     assert row.finished_at is not None
     await verify_once(row, site.clients, now=row.finished_at + timedelta(minutes=1), signal_firing=False)
-    # A service's named Secrets are looked at whatever is proposed for it.
-    secret = {"secrets": {"get"}} if any(s.secrets for s in site.policy.services if s.name == service) else {}
-    allowed = {"nodes": {"get", "list"}, **secret, **grants([REMEDIATORS[plan.action.name]])}
+    if REMEDIATORS[name].undo:
+        await undo(row, services(site, store))
+    assert beyond_reading(name) <= used(site)
     for request in sent(site, "k8s"):
         assert KUBERNETES_PATHS.fullmatch(request["path"].removeprefix("/k8s")), request["path"]
         assert set(request["query"]) <= KUBERNETES_QUERY[request["method"]], request
         if request["method"] == "DELETE":
             assert set(request["body"]) <= {"apiVersion", "kind", "preconditions", "dryRun"}
-        line = granting(f"{request['method']} {request['path'].removeprefix('/k8s')}")
-        resource, verb = re.findall(r"(?:resources|verbs): \[(.+?)\]", line)
-        assert verb in allowed.get(resource, set()), f"the documented Role does not allow {line}"
         if request["method"] == "PATCH":
             assert all({"op", "path", "value"} == set(o) for o in request["body"])
     # What a patch made is checked against the strict schema of its kind.
     target = site.target(service)
-    for plural, name in (("deployments", service), ("secrets", f"{service}-db")):
-        live = site.store().get(plural, target.namespace, name)
+    for plural, live_name in (("deployments", service), ("secrets", f"{service}-db")):
+        live = site.store().get(plural, target.namespace, live_name)
         if live is not None:
             kubernetes_validate.validate(live, KUBERNETES_VERSION, strict=True)
 

@@ -80,6 +80,17 @@ class Call:
         return value == "All"
 
 
+def _rules_status(rules: list[Json]) -> Json:
+    status = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
+    return {
+        "kind": "SelfSubjectRulesReview",
+        "apiVersion": "authorization.k8s.io/v1",
+        "metadata": {},
+        "spec": {},
+        "status": status,
+    }
+
+
 def truthy(text: str | None) -> bool:
     return text is not None and text.lower() in {"1", "true"}
 
@@ -90,11 +101,15 @@ def reply(body: Any, status: int = 200) -> web.Response:
 
 @dataclass
 class KubernetesApi:
-    """`denied` holds (verb, resource or resource/subresource, namespace or *) rows that RBAC does not grant."""
+    """`denied` holds (verb, resource or resource/subresource, namespace or *) rows that RBAC does not grant.
+
+    `roles` are the rules that it does, by namespace, "" for those of the whole cluster; None grants everything.
+    """
 
     cluster: Cluster
     token: str
     denied: set[tuple[str, str, str]] = field(default_factory=set)
+    roles: dict[str, list[Json]] | None = None
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
@@ -148,18 +163,31 @@ class KubernetesApi:
                 return resource_list(group, version)
         return None
 
-    def _allowed(self, verb: str, resource: str, namespace: str) -> bool:
-        return not any(v in {verb, "*"} and r in {resource, "*"} and n in {namespace, "*"} for v, r, n in self.denied)
+    def _allowed(self, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
+        if any(v in {verb, "*"} and r in {resource, "*"} and n in {namespace, "*"} for v, r, n in self.denied):
+            return False
+        if self.roles is None:
+            return True
+        rules = [*self.roles.get("", []), *(self.roles.get(namespace, []) if namespace else [])]
+        return any(
+            group in rule["apiGroups"]
+            and resource in rule["resources"]
+            and verb in rule["verbs"]
+            and (not rule.get("resourceNames") or name in rule["resourceNames"])
+            for rule in rules
+        )
 
     def _authorize(self, call: Call) -> None:
         resource = call.resource.plural + (f"/{call.subresource}" if call.subresource else "")
-        if not self._allowed(call.verb, resource, call.namespace):
+        if not self._allowed(call.verb, call.resource.group, resource, call.namespace, call.name):
             raise forbidden(call.verb, call.resource.group, resource, call.namespace, call.name)
 
     def _access_review(self, body: Json) -> Json:
         asked = (body.get("spec") or {}).get("resourceAttributes") or {}
         resource = asked.get("resource", "") + (f"/{asked['subresource']}" if asked.get("subresource") else "")
-        allowed = self._allowed(asked.get("verb", ""), resource, asked.get("namespace", ""))
+        allowed = self._allowed(
+            asked.get("verb", ""), asked.get("group", ""), resource, asked.get("namespace", ""), asked.get("name", "")
+        )
         status = {"allowed": allowed, **({} if allowed else {"reason": "no RBAC rule grants this"})}
         return {
             "kind": "SelfSubjectAccessReview",
@@ -170,22 +198,17 @@ class KubernetesApi:
         }
 
     def _rules_review(self, body: Json) -> Json:
-        """Everything that is not denied, a rule for each resource."""
+        """Everything that is not denied, a rule for each resource; with roles, theirs."""
         namespace = (body.get("spec") or {}).get("namespace", "")
+        if self.roles is not None:
+            return _rules_status([*self.roles.get("", []), *self.roles.get(namespace, [])])
         served = [(r.group, r.plural) for r in RESOURCES if r.namespaced] + [("", "pods/log")]
         rules = [
             {"apiGroups": [group], "resources": [plural], "verbs": verbs}
             for group, plural in served
-            if (verbs := [verb for verb in RULE_VERBS if self._allowed(verb, plural, namespace)])
+            if (verbs := [verb for verb in RULE_VERBS if self._allowed(verb, group, plural, namespace)])
         ]
-        status = {"resourceRules": rules, "nonResourceRules": [], "incomplete": False}
-        return {
-            "kind": "SelfSubjectRulesReview",
-            "apiVersion": "authorization.k8s.io/v1",
-            "metadata": {},
-            "spec": {},
-            "status": status,
-        }
+        return _rules_status(rules)
 
     def _answer(self, call: Call) -> web.Response:
         handler = SUBRESOURCES.get((call.resource.plural, call.subresource))

@@ -1,0 +1,120 @@
+"""The chart makes valid objects, unprivileged pods, secrets as files, and refusals that name a value."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from bot.settings import Settings
+from tests import chart
+
+KUBERNETES_VERSION = "1.34"
+# Of the Prometheus operator: Kubernetes has no schema of it.
+ELSEWHERE = {"ServiceMonitor"}
+EVERYTHING: dict[str, Any] = {
+    "image": {"repository": "registry.example/codehealer", "digest": f"sha256:{'0' * 64}"},
+    "autoscaling": {"enabled": True},
+    "redis": {"secret": "codehealer-redis"},
+    "sqs": {"queueUrl": "https://sqs.eu-west-1.amazonaws.com/1/alerts", "mode": "jobs", "region": "eu-west-1"},
+    "settings": {"CODEHEALER_STORM_INCIDENTS": 5},
+    "policy": {"text": "version: 1\nmode: observe\n"},
+    "caBundle": {"configMap": "authorities"},
+    "proxy": {"https": "http://proxy.example:3128", "noProxy": "10.0.0.0/8"},
+    "rbac": {
+        "namespaces": ["shop", "search"],
+        "actions": ["restart", "scale", "rollback", "memory", "image", "secret"],
+        "secretNames": {"shop": ["checkout-db"]},
+        "fluxNamespaces": ["flux-system"],
+    },
+    "serviceMonitor": {"enabled": True},
+    "extraVolumes": [{"name": "runbooks", "configMap": {"name": "runbooks"}}],
+    "extraVolumeMounts": [{"name": "runbooks", "mountPath": "/runbooks", "readOnly": True}],
+}
+
+
+def only(kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    (found,) = [body for body in chart.objects(values) if body["kind"] == kind]
+    return found
+
+
+def pod(values: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = only("Deployment", values)["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["as shipped", "everything set"])
+def test_every_object_is_valid_and_the_chart_has_no_findings(values: dict[str, Any]) -> None:
+    found = chart.answer(values)["lint"]
+    assert found["errors"] == []
+    assert [m["error"] for m in found["messages"] if m["severity"] > 1] == []
+    made = chart.objects(values)
+    for body in made:
+        if body["kind"] not in ELSEWHERE:
+            kubernetes_validate.validate(body, KUBERNETES_VERSION, strict=True)
+    addresses = [(body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"]) for body in made]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_the_pod_meets_the_restricted_standard_and_writes_only_into_its_own_empty_folders() -> None:
+    spec = pod(EVERYTHING)
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "privileged": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    writable = [mount for mount in container["volumeMounts"] if not mount.get("readOnly")]
+    assert {mount["mountPath"] for mount in writable} == {"/tmp", "/var/lib/codehealer"}
+    assert all("emptyDir" in volumes[mount["name"]] for mount in writable)
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+
+
+def test_each_variable_is_a_setting_and_secrets_are_files() -> None:
+    known = {field.alias for field in Settings.model_fields.values()}
+    secrets = {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "DATABASE_URL", "REDIS_URL"}
+    given = {one["name"]: one["value"] for one in pod(EVERYTHING)["containers"][0]["env"]}
+    files = {name.removesuffix("_FILE") for name in given if name.endswith("_FILE") and name != "SSL_CERT_FILE"}
+    assert files == secrets
+    assert not secrets & given.keys()
+    named = {name for name in given if not name.endswith("_FILE")} | files
+    assert named - known == {"HTTPS_PROXY", "NO_PROXY"}
+    assert given["CODEHEALER_WATCH_NAMESPACES"] == "shop,search"
+
+
+def test_the_kubeconfig_uses_the_token_that_kubernetes_renews() -> None:
+    (held,) = [b for b in chart.objects({}) if b["kind"] == "ConfigMap"]
+    config = yaml.safe_load(held["data"]["config"])
+    assert config["users"][0]["user"] == {"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}
+    assert "sandbox" not in held["data"]["config"]
+
+
+def test_what_is_installed_by_default_may_change_nothing() -> None:
+    verbs = {
+        verb for rules in chart.rules({"rbac": {"namespaces": ["shop"]}}).values() for r in rules for verb in r["verbs"]
+    }
+    assert verbs == {"get", "list", "watch"}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"rbac": {"actions": ["delete-everything"]}}, "/rbac/actions/0"),
+        ({"settings": {"SLACK_BOT_TOKEN": "in the clear"}}, "SLACK_BOT_TOKEN"),
+        ({"replica": 3}, "replica"),
+        ({"database": {"secret": ""}}, "/database/secret"),
+        ({"proxy": {"https": "http://user:password@proxy:3128"}}, "/proxy/https"),
+        ({"policy": {"text": "version: 1", "configMap": "another"}}, "policy.text and policy.configMap exclude"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) -> None:
+    assert named in chart.answer(values)["error"]
+
+
+def test_the_plain_manifests_are_the_chart_rendered() -> None:
+    assert {path.name: path.read_text() for path in chart.PLAIN.glob("*.yaml")} == chart.plain(), "make manifests"
