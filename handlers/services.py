@@ -83,7 +83,7 @@ class Services:
     accepting: Accepting = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accepting = Accepting(self.engine)
+        self.accepting = Accepting(self.engine, name=self.holder)
 
     def means_for(self, incident: Incident) -> Means:
         """What the memory is searched with for an incident: the built-in model alone where the policy says so."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, any_, bindparam, delete, func, literal, or_, select, text, update
+from sqlalchemy import Integer, and_, any_, bindparam, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -178,13 +178,16 @@ async def link(
     return done.scalar_one_or_none() is not None
 
 
+_LINKS_OF = (
+    select(incident_links.c.kind, incident_links.c.other, incident_links.c.link)
+    .where(incident_links.c.incident_id == bindparam("of_incident"))
+    .order_by(incident_links.c.at, incident_links.c.other)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 async def links_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Link]:
-    rows = await db.execute(
-        select(incident_links.c.kind, incident_links.c.other, incident_links.c.link)
-        .where(incident_links.c.incident_id == incident_id)
-        .order_by(incident_links.c.at, incident_links.c.other)
-        .limit(limit)
-    )
+    rows = await db.execute(_LINKS_OF, {"of_incident": incident_id, "most": limit})
     return [Link(row.kind, row.other, row.link) for row in rows]
 
 
@@ -207,19 +210,6 @@ async def was_done(db: AsyncConnection, click: str) -> bool:
 
 
 # --- how often ------------------------------------------------------------------------------------------------------
-
-_BEFORE = text("""
-    SELECT count(*) FROM incidents AS earlier
-    WHERE earlier.identity = :identity AND earlier.id < :its_id AND earlier.merged_into IS NULL
-        AND earlier.opened_at > (SELECT opened_at FROM incidents WHERE id = :its_id) - make_interval(secs => :within_s)
-""")
-
-
-async def times_before(db: AsyncConnection, incident_id: int, identity: str, *, within: timedelta) -> int:
-    """How many incidents of the same failure opened in the time before this one."""
-    found = await db.execute(_BEFORE, {"identity": identity, "its_id": incident_id, "within_s": within.total_seconds()})
-    return int(found.scalar_one())
-
 
 _EARLIER_CARD = text("""
     SELECT count(*) AS times, (array_agg(COALESCE(NULLIF(i.thread_ts, ''), c.ts) ORDER BY i.id DESC))[1] AS root
