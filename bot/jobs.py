@@ -6,6 +6,7 @@ What we add to it, each proved by a test:
 - Priority is the due time, so a job that waits for its hour does not hold up the later ones of its lock; what a person
   clicked has a head start, so that it does not stand behind a storm of diagnoses.
 - A finished or requeued job wakes the workers, since the next one of its lock could not be fetched before.
+- Whoever tells of a job looks for it first; other replicas look a moment later, and more seldom while they find none.
 - A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
   comes back cannot end a job that runs elsewhere by now.
 - Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does.
@@ -18,8 +19,10 @@ import contextlib
 import datetime
 import json
 import logging
+import random
 import time
 import traceback
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +51,9 @@ HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 6.0
 REAP_EVERY_S = 2.0
 POLL_S = 1.0
+# Whoever tells of a job takes it where it has a free hand; the others look a moment later, which grows as long as they
+# find nothing. Else each job would have every replica look for it at the same time.
+MOMENT_S, LONGEST_MOMENT_S = 0.03, 0.12
 
 # An outside system that is away gets about eight minutes; a bug gets two more chances.
 PASSING_ATTEMPTS = 10
@@ -65,7 +71,15 @@ LONGEST_REASON = 500
 _CHANNEL = "procrastinate_any_queue_v1"
 # Seconds since 2026 fit procrastinate's integer priority until 2094.
 _DUE_AS_PRIORITY = "CAST(- EXTRACT(EPOCH FROM {due} - TIMESTAMPTZ '2026-01-01 00:00:00+00') AS integer)"
-_WAKE = f"SELECT pg_notify('{_CHANNEL}', json_build_object('type', 'job_inserted', 'job_id', id)::text) FROM "  # noqa: S608
+
+
+def _waking(by: str) -> str:
+    """The start of a statement that tells all workers of jobs; `by` is its parameter for whose news it is."""
+    news = f"json_build_object('type', 'job_inserted', 'job_id', id, 'by', CAST({by} AS text))"
+    return f"SELECT pg_notify('{_CHANNEL}', {news}::text) FROM "  # noqa: S608
+
+
+_WAKE = _waking("%(by)s")
 
 # DO UPDATE, not DO NOTHING, for its row lock: fetching skips locked rows, so the waiting job starts after our commit. A
 # savepoint around procrastinate's own insert would let it start before. The notification is sent at commit.
@@ -80,7 +94,7 @@ _ENQUEUE = text(f"""
         ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET queueing_lock = EXCLUDED.queueing_lock
         RETURNING id
     )
-    {_WAKE} put
+    {_waking(":by")} put
 """)  # noqa: S608
 
 _MINE = "id = %(id)s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %(worker_id)s AND attempts = %(attempts)s"
@@ -182,6 +196,7 @@ class DurableJobs:
         self._concurrency = concurrency
         self._longest_job_s = longest_job_s
         self._patience_s = patience_s
+        self._name = uuid.uuid4().hex[:12]  # which news is our own
         self._running: set[int] = set()
         self._reasons: dict[int, str] = {}
         self._former_workers: list[int] = []
@@ -211,6 +226,7 @@ class DurableJobs:
                 "delay_s": delay_s,
                 "arguments": json.dumps(arguments),
                 "head_start_s": head_start_s or HEAD_START_S.get(stage, 0),
+                "by": self._name,
             },
         )
 
@@ -246,12 +262,12 @@ class DurableJobs:
             connector = _Connector(wakeups)
             await connector.open_async(pool)
             app = procrastinate.App(connector=connector)
-            app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons)
+            app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons, self._name)
             for name, task in self._tasks.items():
                 app.task(name=name, pass_context=True, retry=_Retries())(task)
             if sole:
                 await self._put_back(queue, await queue.stalled(own=None, former=[], every=True))
-            await self._supervise(_Worker(app, wakeups, self._concurrency, self._patience_s), queue, stop)
+            await self._supervise(_Worker(app, wakeups, self._name, self._concurrency, self._patience_s), queue, stop)
 
     async def _supervise(self, worker: "_Worker", queue: "_OwnJobs", stop: asyncio.Event) -> None:
         working = asyncio.create_task(worker.run(), name="jobs worker")
@@ -354,7 +370,7 @@ class DurableJobs:
         Raises:
             NotFound: there is no dead job of this number.
         """
-        if not await self._ask(_RETRY_DEAD, id=job_id):
+        if not await self._ask(_RETRY_DEAD, id=job_id, by=self._name):
             raise NotFound(f"There is no dead job {job_id}; `codehealer dead list` shows them.")
 
     async def pending(self, lock: str | None = None, *, delayed: bool = True) -> int:
@@ -399,15 +415,18 @@ class DurableJobs:
 class _OwnJobs(manager.JobManager):
     """procrastinate's statements, with a worker's claim to its job checked at the end."""
 
-    def __init__(self, connector: "_Connector", wakeups: "_Wakeups", reasons: dict[int, str]) -> None:
+    def __init__(self, connector: "_Connector", wakeups: "_Wakeups", reasons: dict[int, str], name: str) -> None:
         super().__init__(connector)
         self._database = connector
         self._wakeups = wakeups
         self._reasons = reasons
+        self._name = name
 
     async def fetch_job(self, queues: Any, worker_id: int) -> queue_jobs.Job | None:
         self._wakeups.looking()
-        return await super().fetch_job(queues=queues, worker_id=worker_id)
+        job = await super().fetch_job(queues=queues, worker_id=worker_id)
+        self._wakeups.looked(found=job is not None)
+        return job
 
     async def stalled(self, *, own: int | None, former: list[int], every: bool = False) -> list[dict[str, Any]]:
         """Jobs of workers that are dead, or (`every`) of all but our own."""
@@ -427,7 +446,7 @@ class _OwnJobs(manager.JobManager):
         unknown = (job.id or 0) not in self._reasons
         reason = self._reasons.pop(job.id or 0, f"This version has no stage named {job.task_name}.")
         if status is queue_jobs.Status.SUCCEEDED:
-            await self._database.execute_query_all_async(_SUCCEED, **_claim(job))
+            await self._database.execute_query_all_async(_SUCCEED, **_claim(job), by=self._name)
         elif unknown and job.attempts + 1 < PASSING_ATTEMPTS:
             # While a newer version is rolled out, one of its processes takes it.
             await self.requeue(_claim(job), in_s=UNKNOWN_WAIT_S)
@@ -448,14 +467,15 @@ class _OwnJobs(manager.JobManager):
         await self.requeue(_claim(job), in_s=max(0.0, wait.total_seconds()))
 
     async def give_up(self, claim: Mapping[str, Any], reason: str) -> None:
-        await self._database.execute_query_all_async(_FAIL, **claim, reason=reason)
+        await self._database.execute_query_all_async(_FAIL, **claim, reason=reason, by=self._name)
 
     async def requeue(self, claim: Mapping[str, Any], in_s: float) -> None:
+        values = {**claim, "in_s": in_s, "by": self._name}
         try:
-            await self._database.execute_query_all_async(_REQUEUE, **claim, in_s=in_s, keep_once=True)
+            await self._database.execute_query_all_async(_REQUEUE, **values, keep_once=True)
         except queue_errors.UniqueViolation:
             # While it ran, its key was ordered again. Both run: the arguments may differ.
-            await self._database.execute_query_all_async(_REQUEUE, **claim, in_s=in_s, keep_once=False)
+            await self._database.execute_query_all_async(_REQUEUE, **values, keep_once=False)
 
 
 class _Wakeups(asyncio.Event):
@@ -467,9 +487,26 @@ class _Wakeups(asyncio.Event):
     def __init__(self) -> None:
         super().__init__()
         self._count = self._looked_at = 0
+        self._moment_s = MOMENT_S
+        self._soon: asyncio.TimerHandle | None = None
+
+    def told(self, *, own: bool) -> None:
+        """There is a job: of our own making, or of another replica's, for which one look a moment later is enough."""
+        if own:
+            self.set()
+        elif self._soon is None:
+            wait_s = self._moment_s * random.uniform(0.5, 1.0)  # noqa: S311  replicas must not come in step
+            self._soon = asyncio.get_running_loop().call_later(wait_s, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._soon = None
+        self.set()
 
     def looking(self) -> None:
         self._looked_at = self._count
+
+    def looked(self, *, found: bool) -> None:
+        self._moment_s = MOMENT_S if found else min(2 * self._moment_s, LONGEST_MOMENT_S)
 
     def set(self) -> None:
         self._count += 1
@@ -492,7 +529,9 @@ class _Connector(procrastinate.PsycopgConnector):
 
 
 class _Worker(queue_worker.Worker):
-    def __init__(self, app: procrastinate.App, wakeups: _Wakeups, concurrency: int, patience_s: float) -> None:
+    def __init__(
+        self, app: procrastinate.App, wakeups: _Wakeups, name: str, concurrency: int, patience_s: float
+    ) -> None:
         super().__init__(
             app=app,
             name="codehealer",
@@ -505,7 +544,11 @@ class _Worker(queue_worker.Worker):
             update_heartbeat_interval=HEARTBEAT_S,
             stalled_worker_timeout=STALLED_AFTER_S,
         )
-        self._new_job_event = wakeups
+        self._new_job_event = self._wakeups = wakeups
+        self._own = name
+
+    async def _handle_notification(self, *, channel: str, notification: Any) -> None:  # noqa: ARG002
+        self._wakeups.told(own=notification.get("by") == self._own)
 
     async def run(self) -> None:
         await super().run()  # type: ignore[no-untyped-call]

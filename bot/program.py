@@ -256,7 +256,7 @@ async def _serve(
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(first_look.warm_up(), name="warm up"),
-                group.create_task(listen(program.database_url, wake), name="listen"),
+                group.create_task(listen(program.database_url, wake, own=services.holder), name="listen"),
                 group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),
                 group.create_task(

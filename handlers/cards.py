@@ -111,19 +111,21 @@ def _quiet(quiet: bool) -> dict[str, bool]:
     return {"quiet": True} if quiet else {}
 
 
-async def explain(db: AsyncConnection, services: Services, incident: Incident) -> None:
-    """After a diagnosis: the evidence for it in the thread, and a call where a person is needed."""
+async def explain(db: AsyncConnection, services: Services, incident: Incident, *, shadow: bool) -> None:
+    """After a diagnosis: the evidence for it in the thread, and a call where a person is needed.
+
+    `shadow`: what is planned would have run by itself in automatic mode.
+    """
     # In a storm the channel's one message a second is for cards; their buttons tell the rest.
     if asked_with_text(incident) or incident.storm_id:
         return
     view = await card_view(db, services, incident)
     collected = await incidents.evidence_of(db, incident.id)
-    planned = await answers.latest_plan(db, incident.id)
-    note = trust.would_have(planned.plan) if planned and planned.shadow else ""
+    note = trust.would_have(view.plan) if view.plan and shadow else ""
     reply = thread.evidence_reply(view, collected, runbook=await _runbook(services, incident, collected), note=note)
     if reply and not view.observing:
         await _reply(db, services, incident, f"evidence:{incident.revision}", reply)
-    await call_people(db, services, incident)
+    await call_people(db, services, incident, view=view)
 
 
 async def _runbook(services: Services, incident: Incident, collected: Sequence[Evidence]) -> Runbook | None:
@@ -138,11 +140,16 @@ async def _runbook(services: Services, incident: Incident, collected: Sequence[E
     )
 
 
-async def call_people(db: AsyncConnection, services: Services, incident: Incident) -> None:
-    """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well."""
+async def call_people(
+    db: AsyncConnection, services: Services, incident: Incident, *, view: CardView | None = None
+) -> None:
+    """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well.
+
+    `view` is what the card shows in this transaction, where the caller has read it already.
+    """
     if incident.state not in thread.NEEDS_PERSON or incident.storm_id:
         return
-    view = await card_view(db, services, incident)
+    view = view or await card_view(db, services, incident)
     # What flaps is under an earlier card, and tells those who read there.
     again = bool(incident.thread_ts) and incident.source != QUESTION_SOURCE
     if not view.observing:

@@ -39,6 +39,7 @@ from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_te
 from handlers.services import Services
 from handlers.sources import SOURCES, fields
 from knowledge import correlation, diagnosis
+from knowledge.calibration import Outcomes
 from knowledge.injection import injection_suspected
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
@@ -52,6 +53,7 @@ from knowledge.model import (
     EvidenceKind,
     Execution,
     ExecutionState,
+    FailureKind,
     Incident,
     IncidentState,
     Outcome,
@@ -66,6 +68,7 @@ from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
 from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, signals
 from knowledge.store.codec import to_json
+from knowledge.store.threads import Asked
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
 from remediation.approvals import CRITICAL as SEVERE
 from remediation.remediators import REMEDIATORS
@@ -346,10 +349,12 @@ async def diagnose(services: Services, incident_id: int) -> None:
     """Name the cause, plan at most one fix, decide who may start it; all of it is stored and shown together."""
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
+        if incident is None or incident.state is not S.DIAGNOSING:
+            return
         collected = await incidents.evidence_of(db, incident_id)
-    if incident is None or incident.state is not S.DIAGNOSING:
-        return
-    answer, precedents = await _answer(services, incident, collected)
+        asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident_id))
+        outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
+    answer, precedents = await _answer(services, incident, collected, asked=asked, outcomes=outcomes)
     seen = await look(services, incident, collected)
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
@@ -384,15 +389,17 @@ async def diagnose(services: Services, incident_id: int) -> None:
 
 
 async def _answer(
-    services: Services, incident: Incident, collected: Sequence[Evidence]
+    services: Services,
+    incident: Incident,
+    collected: Sequence[Evidence],
+    *,
+    asked: Asked,
+    outcomes: Mapping[FailureKind, Outcomes],
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     answerers, notes = first_look.who_is_asked(services, incident)
     first = await first_look.show(services, incident, collected, answerers=answerers)
     likeness = learning.excerpt_of(collected, incident)
-    async with services.engine.connect() as db:
-        asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident.id))
-        outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
     # The closer look of a reranker is for what people see: a model that is asked reads all of these anyway.
     before = await recall(
         services.engine,
@@ -417,7 +424,7 @@ async def _answer(
         notes=notes,
         outcomes=outcomes,
     )
-    if isinstance(answer, Unsure):
+    if isinstance(answer, Unsure) or before.empty:
         return noted(answer, before.note), before.precedents[:3]
     found = await recall(
         services.engine,
@@ -508,7 +515,7 @@ async def _follow(
     if isinstance(answer, Diagnosis):
         await regrouping.hint(db, services, moved, answer)
     await cards.show(db, services, moved)
-    await cards.explain(db, services, moved)
+    await cards.explain(db, services, moved, shadow=planned.shadow)
     # While observing nobody is called: the bot only shows what it would have done.
     observing = planned.decision.mode == "observe"
     if state in {S.ESCALATED, S.BLOCKED} and incident.severity in SEVERE and not observing:

@@ -70,7 +70,7 @@ class Heartbeat:
                 if answer.status_code != httpx.codes.OK:
                     return "no deliveries can be taken, see /readyz/intake"
             async with services.engine.connect() as db:
-                if await deliveries.waits(db, source=HEARTBEAT):
+                if (await deliveries.waiting(db, source=HEARTBEAT)).source:
                     return "the inbox does not handle deliveries"
                 if await outbox.waits(db, HEARTBEAT):
                     return "the outbox does not send"

@@ -49,16 +49,6 @@ async def look(services: Services) -> bool:
     return True
 
 
-async def before_batch(services: Services) -> None:
-    """Look at the silences where alerts of Alertmanager wait to be read."""
-    if services.clients.silences is None:
-        return
-    async with services.engine.connect() as db:
-        if not await deliveries.waits(db, source=ALERTMANAGER):
-            return
-    await look(services)
-
-
 def quiet(services: Services, alert: Alert) -> tuple[str, datetime | None] | None:
     """(why, until) an alert opens no card now; None for every other one, and for what a person asked."""
     if alert.source == QUESTION_SOURCE:

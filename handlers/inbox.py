@@ -165,9 +165,14 @@ FAULTS = (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError)
 
 async def drain(services: Services) -> int:
     """Handle one batch; how many deliveries were taken. One that fails harms no other."""
-    await hushing.before_batch(services)
+    async with services.engine.connect() as db:
+        waiting = await deliveries.waiting(db, source=hushing.ALERTMANAGER)
+    if not waiting.any:
+        return 0
+    if waiting.source:
+        await hushing.look(services)  # before the transaction, which every alert waits for
     try:
-        return await _drain_together(services)
+        return await _drain_together(services, people=waiting.people)
     except FAULTS as error:
         if _database_in_trouble(error):
             raise  # nothing of the batch is marked
@@ -178,10 +183,10 @@ def _database_in_trouble(error: Exception) -> bool:
     return isinstance(error, OperationalError) and not is_of_the_data(error)
 
 
-async def _drain_together(services: Services) -> int:
+async def _drain_together(services: Services, *, people: bool) -> int:
     """The whole batch in one transaction, without a savepoint each: they cost as much as the work."""
     async with services.engine.begin() as db:
-        batch = await deliveries.claim(db, limit=BATCH)
+        batch = await deliveries.claim(db, limit=BATCH, people=people)
         if not batch:
             return 0
         await incidents.lock_correlation(db)

@@ -163,11 +163,15 @@ class Sender:
     async def _send_channel(self, batch: list[Message]) -> float:
         shortest = 0.0
         about = {message.incident_id for message in batch if message.incident_id}
-        async with self._engine.connect() as db:
-            places = await outbox.card_places(db, about) if about else {}
+        places: Mapping[int, CardPlace] = {}
+        if about:
+            async with self._engine.connect() as db:
+                places = await outbox.card_places(db, about)
+        posted = False
         for message in batch:
             place = places.get(message.incident_id or 0)
-            if place and not place.ts:  # it may have been posted in this round
+            # Its card, or the message that it stands under, may have been posted in this round.
+            if posted and place and not (place.ts and (place.root or not place.storm_id)):
                 async with self._engine.connect() as db:
                     place = await outbox.card_place(db, message.incident_id or 0)
             wait_s = self._wait_s(message, place)
@@ -175,6 +179,7 @@ class Sender:
                 shortest = min(shortest, wait_s) if shortest else wait_s
                 continue
             await self._send_one(message, place)
+            posted = posted or message.kind in {"card", "post"}
         return shortest
 
     def _bucket(self, message: Message, place: CardPlace | None) -> Bucket:
@@ -342,7 +347,7 @@ class Sender:
         async with self._engine.connect() as db:
             if noted := await outbox.posted_ts(db, message.key):
                 return [noted]
-        window = {"oldest": f"{message.created_at.timestamp() - 60:.6f}", "limit": 200}
+        window: dict[str, Any] = {"oldest": f"{message.created_at.timestamp() - 60:.6f}", "limit": 200}
         page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, **window)
         return streaming.unfinished(page["messages"])
 

@@ -90,7 +90,7 @@ class Services:
     accepting: Accepting = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accepting = Accepting(self.engine)
+        self.accepting = Accepting(self.engine, name=self.holder)
 
     def stopped(self) -> bool:
         """Whether nothing may start here, whatever the database says."""

@@ -38,8 +38,7 @@ async def joins(db: AsyncConnection, services: Services, incident: Incident) -> 
     if _loud(incident.source, incident.severity) or incident.thread_ts or not services.timing.storm_after:
         return None
     channel = incident.channel or services.channel
-    opened = await storms.opened_lately(db, channel, most=services.timing.storm_after + 1)
-    storm_id = await storms.going_on(db, channel)
+    opened, storm_id = await storms.weather(db, channel, most=services.timing.storm_after + 1)
     if opened <= services.timing.storm_after and (storm_id is None or opened <= services.timing.storm_after // 2):
         return None
     storm_id = storm_id or await storms.begin(db, channel)

@@ -10,7 +10,7 @@ from handlers.mentions import asked_with_text
 from handlers.reading import asked_in
 from handlers.services import Services
 from knowledge.model import ApprovalState, Incident, Plan
-from knowledge.store import answers, approvals, executions, grouping, incidents, memory, threads
+from knowledge.store import executions, grouping, incidents, shown, threads
 from remediation import routes
 from remediation.approvers import lists_in_force
 from remediation.editing import editable
@@ -19,15 +19,10 @@ from remediation.policy import environment_of
 
 async def card_view(db: AsyncConnection, services: Services, incident: Incident) -> CardView:
     """Everything that the card, its thread and its modals may show."""
-    answer = await answers.latest_diagnosis(db, incident.id)
-    planned = await answers.latest_plan(db, incident.id)
-    approval = await approvals.latest(db, incident.id)
-    execution = await executions.latest(db, incident.id)
+    found = await shown.of(db, incident.id, within=timedelta(days=7))
+    answer, planned, approval, execution = found.answer, found.planned, found.approval, found.execution
     verification = await executions.latest_verification(db, execution.id) if execution else None
-    opinions = await memory.feedback_of(db, incident.id)
-    alerts = await incidents.alerts_of(db, incident.id, limit=1)
-    links = [link.url for alert in alerts for link in alert.links]
-    ups = sum(opinion.value > 0 for opinion in opinions)
+    links = [link.url for link in found.alert.links] if found.alert else []
     route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
     on_call, call_note = services.rota.people(route.on_call) if route and route.on_call else ((), "")
     return CardView(
@@ -41,7 +36,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         verification=verification,
         precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
-        feedback_counts=(ups, len(opinions) - ups),
+        feedback_counts=(found.ups, found.opinions - found.ups),
         responsible=(incident.assigned_to,) if incident.assigned_to else on_call or _responsible(services, incident),
         on_call=() if incident.assigned_to else on_call,
         call_note=call_note,
@@ -49,10 +44,8 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         route=routes.words(route) if services.policy.routes else "",
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
-        related=tuple(
-            (RELATED[one.kind].format(one.other), one.url) for one in await grouping.links_of(db, incident.id)
-        ),
-        times_this_week=1 + await grouping.times_before(db, incident.id, incident.identity, within=timedelta(days=7)),
+        related=tuple((RELATED[one.kind].format(one.other), one.url) for one in found.links),
+        times_this_week=1 + found.times_before,
     )
 
 

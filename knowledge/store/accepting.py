@@ -36,7 +36,7 @@ _INSERT = text("""
         ON CONFLICT (source, delivery_id) DO NOTHING
         RETURNING source, delivery_id
     )
-    SELECT source, delivery_id, pg_notify(:channel, '') FROM added
+    SELECT source, delivery_id, pg_notify(:channel, :by) FROM added
 """)
 
 
@@ -56,10 +56,15 @@ class _Waiting:
 
 
 class Accepting:
-    """One a process. No task of it outlives the deliveries that wait for it."""
+    """One a process. No task of it outlives the deliveries that wait for it.
 
-    def __init__(self, engine: AsyncEngine, deadline_s: float = DEADLINE_S) -> None:
+    Args:
+        name: of this process, which its news names (`database.listen`); "" wakes all alike.
+    """
+
+    def __init__(self, engine: AsyncEngine, deadline_s: float = DEADLINE_S, name: str = "") -> None:
         self._engine = engine
+        self._name = name
         self._deadline_s = deadline_s
         self._waiting: deque[_Waiting] = deque()
         self._writing: set[asyncio.Task[None]] = set()
@@ -116,7 +121,7 @@ class Accepting:
 
     async def _insert(self, rows: Sequence[Arrived]) -> set[tuple[str, str]]:
         # One JSON text: as elements of an array each quote of each body would be escaped, in Python.
-        values = {"rows": f"[{','.join(row.text for row in rows)}]", "channel": CHANNEL}
+        values = {"rows": f"[{','.join(row.text for row in rows)}]", "channel": CHANNEL, "by": self._name}
         async with asyncio.timeout(self._deadline_s), self._engine.connect() as db:
             # One statement is a transaction of its own: BEGIN and COMMIT would be two more round trips.
             alone = await db.execution_options(isolation_level="AUTOCOMMIT")

@@ -33,19 +33,23 @@ class StoredPlan:
     shadow: bool = False  # whether it would have run by itself in automatic mode
 
 
+_ADD_DIAGNOSIS = insert(diagnoses).returning(diagnoses.c.id)
+_ADD_PLAN = insert(plans).returning(plans.c.id)
+_ADD_DECISION = insert(decisions)
+
+
 async def add_diagnosis(
     db: AsyncConnection, incident_id: int, answer: Diagnosis | Unsure, precedents: Sequence[Precedent]
 ) -> int:
-    known = isinstance(answer, Diagnosis)
-    statement = insert(diagnoses).values(
-        incident_id=incident_id,
-        kind=answer.kind if isinstance(answer, Diagnosis) else None,
-        confidence=answer.confidence if isinstance(answer, Diagnosis) else 0.0,
-        unsure=not known,
-        payload=to_json(answer),
-        precedents=[to_json(without_text(precedent)) for precedent in precedents],
-    )
-    return int((await db.execute(statement.returning(diagnoses.c.id))).scalar_one())
+    values = {
+        "incident_id": incident_id,
+        "kind": answer.kind if isinstance(answer, Diagnosis) else None,
+        "confidence": answer.confidence if isinstance(answer, Diagnosis) else 0.0,
+        "unsure": not isinstance(answer, Diagnosis),
+        "payload": to_json(answer),
+        "precedents": [to_json(without_text(precedent)) for precedent in precedents],
+    }
+    return int((await db.execute(_ADD_DIAGNOSIS, values)).scalar_one())
 
 
 async def add_plan(
@@ -59,32 +63,31 @@ async def add_plan(
     shadow: bool = False,
 ) -> StoredPlan:
     """Keep a plan with its decision, and what the decision rested on. `shadow`: it would have run by itself."""
-    made = insert(plans).values(
-        incident_id=incident_id,
-        diagnosis_id=diagnosis_id,
-        action=plan.action.name if plan.action else None,
-        digest=plan.action.digest if plan.action else None,
-        payload=to_json(plan),
-    )
-    plan_id = int((await db.execute(made.returning(plans.c.id))).scalar_one())
-    await db.execute(
-        insert(decisions).values(
-            incident_id=incident_id,
-            plan_id=plan_id,
-            verdict=decision.name,
-            payload=to_json(decision),
-            facts=dict(facts) if facts is not None else None,
-            shadow=shadow,
-        )
-    )
+    made = {
+        "incident_id": incident_id,
+        "diagnosis_id": diagnosis_id,
+        "action": plan.action.name if plan.action else None,
+        "digest": plan.action.digest if plan.action else None,
+        "payload": to_json(plan),
+    }
+    plan_id = int((await db.execute(_ADD_PLAN, made)).scalar_one())
+    decided = {
+        "incident_id": incident_id,
+        "plan_id": plan_id,
+        "verdict": decision.name,
+        "payload": to_json(decision),
+        "facts": dict(facts) if facts is not None else None,
+        "shadow": shadow,
+    }
+    await db.execute(_ADD_DECISION, decided)
     return StoredPlan(plan_id, plan, decision, shadow)
 
 
 # Built once: they are read at every step of an incident.
 _PROVISIONAL = func.coalesce(diagnoses.c.payload["answered_by"]["provisional"].as_boolean(), false())
 _ALL = select(diagnoses).where(diagnoses.c.incident_id == bindparam("of_incident")).order_by(diagnoses.c.id.desc())
-_LATEST, _LATEST_FINAL = _ALL.limit(1), _ALL.where(_PROVISIONAL.is_(False)).limit(1)
-_LATEST_PLAN = (
+LATEST, _LATEST_FINAL = _ALL.limit(1), _ALL.where(_PROVISIONAL.is_(False)).limit(1)
+LATEST_PLAN = (
     select(plans.c.id, plans.c.payload, decisions.c.payload.label("decision"), decisions.c.shadow)
     .join(decisions, decisions.c.plan_id == plans.c.id)
     .where(plans.c.incident_id == bindparam("of_incident"))
@@ -95,18 +98,27 @@ _LATEST_PLAN = (
 
 async def latest_diagnosis(db: AsyncConnection, incident_id: int, *, final: bool = False) -> StoredAnswer | None:
     """The newest answer; with `final` without those that only stood until a hosted model had answered."""
-    row = (await db.execute(_LATEST_FINAL if final else _LATEST, {"of_incident": incident_id})).one_or_none()
-    if row is None:
-        return None
-    answer = from_json(Unsure, row.payload) if row.unsure else from_json(Diagnosis, row.payload)
-    return StoredAnswer(row.id, answer, tuple(from_json(Precedent, item) for item in row.precedents), row.created_at)
+    found = await db.execute(_LATEST_FINAL if final else LATEST, {"of_incident": incident_id})
+    row = found.mappings().one_or_none()
+    return answer_of(row) if row else None
+
+
+def answer_of(row: Mapping[Any, Any]) -> StoredAnswer:
+    """A row of `LATEST`."""
+    answer = from_json(Unsure, row["payload"]) if row["unsure"] else from_json(Diagnosis, row["payload"])
+    precedents = tuple(from_json(Precedent, item) for item in row["precedents"])
+    return StoredAnswer(row["id"], answer, precedents, row["created_at"])
 
 
 async def latest_plan(db: AsyncConnection, incident_id: int) -> StoredPlan | None:
-    row = (await db.execute(_LATEST_PLAN, {"of_incident": incident_id})).one_or_none()
-    if row is None:
-        return None
-    return StoredPlan(row.id, from_json(Plan, row.payload), from_json(Decision, row.decision), row.shadow)
+    row = (await db.execute(LATEST_PLAN, {"of_incident": incident_id})).mappings().one_or_none()
+    return plan_of(row) if row else None
+
+
+def plan_of(row: Mapping[Any, Any]) -> StoredPlan:
+    """A row of `LATEST_PLAN`."""
+    plan, decision = from_json(Plan, row["payload"]), from_json(Decision, row["decision"])
+    return StoredPlan(row["id"], plan, decision, row["shadow"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Requests for approval: one row each, decided by one compare-and-set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from knowledge.model import Approval, ApprovalState
 from knowledge.store.tables import approval_votes, approvals, incidents
 
 
-def approval_of(row: RowMapping) -> Approval:
+def approval_of(row: Mapping[Any, Any]) -> Approval:
     """A row of `WITH_VOTES`."""
     return Approval(
         id=row["id"],
@@ -44,7 +44,7 @@ _VOTES = (
 WITH_VOTES = select(approvals, func.coalesce(_VOTES, cast([], ARRAY(Text))).label("approved_by"))
 _ONE = WITH_VOTES.where(approvals.c.id == bindparam("wanted"))
 _ONE_LOCKED = _ONE.with_for_update(of=approvals)
-_LATEST = WITH_VOTES.where(approvals.c.incident_id == bindparam("of_incident")).order_by(approvals.c.id.desc()).limit(1)
+LATEST = WITH_VOTES.where(approvals.c.incident_id == bindparam("of_incident")).order_by(approvals.c.id.desc()).limit(1)
 
 
 async def ask(
@@ -86,7 +86,7 @@ async def get(db: AsyncConnection, approval_id: int, *, lock: bool = False) -> A
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Approval | None:
-    return _or_none((await db.execute(_LATEST, {"of_incident": incident_id})).mappings().one_or_none())
+    return _or_none((await db.execute(LATEST, {"of_incident": incident_id})).mappings().one_or_none())
 
 
 _VOTE = insert(approval_votes).on_conflict_do_nothing()

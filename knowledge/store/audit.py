@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import Integer, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,6 +54,15 @@ async def record(
     )
 
 
+# Done every second, so built once.
+_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+_HEAD = select(audit_head.c.number, audit_head.c.chain)
+_UNSEALED = (
+    select(audit.c.id, audit.c.digest)
+    .where(audit.c.number.is_(None))
+    .order_by(audit.c.id)
+    .limit(bindparam("most", type_=Integer))
+)
 _SEAL = (
     update(audit)
     .where(audit.c.id == bindparam("its_id"))
@@ -63,15 +72,11 @@ _SEAL = (
 
 async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
     """Number and chain the oldest unsealed rows; how many were sealed."""
-    await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEALING_LOCK})
+    await db.execute(_LOCK, {"key": _SEALING_LOCK})
     head = await _head(db) or await _last(db)
     # From the head, not from the last row: where rows were cut off, the gap stays to be seen.
     number, chain = (head.number, head.chain) if head else (0, GENESIS)
-    rows = (
-        await db.execute(
-            select(audit.c.id, audit.c.digest).where(audit.c.number.is_(None)).order_by(audit.c.id).limit(batch)
-        )
-    ).all()
+    rows = (await db.execute(_UNSEALED, {"most": batch})).all()
     sealed = []
     for row in rows:
         number += 1
@@ -92,7 +97,7 @@ class Head:
 
 
 async def _head(db: AsyncConnection) -> Head | None:
-    row = (await db.execute(select(audit_head.c.number, audit_head.c.chain))).one_or_none()
+    row = (await db.execute(_HEAD)).one_or_none()
     return Head(row.number, row.chain) if row else None
 
 

@@ -1,6 +1,7 @@
 """Opening PostgreSQL: the pool, and a connection that listens for news of other processes."""
 
 import asyncio
+import random
 import re
 import select as select_module
 import time
@@ -21,6 +22,8 @@ from knowledge.errors import SettingsError
 
 CONNECT_TIMEOUT_S = 5
 PING_AFTER_S = 1.0
+# When those look for work who have not brought it themselves, in seconds after its news.
+OTHERS_LOOK_S = (0.03, 0.06)
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -193,18 +196,24 @@ def announced(written: HasCTE, channel: str) -> Select[Any]:
     return select(func.pg_notify(channel, "")).select_from(written.cte("written"))
 
 
-async def listen(url: str, wake: Mapping[str, asyncio.Event], *, back_off_s: float = 1.0) -> None:
+async def listen(url: str, wake: Mapping[str, asyncio.Event], *, own: str = "", back_off_s: float = 1.0) -> None:
     """Set the event of each channel that is notified, until cancelled; a lost connection is opened again.
 
-    All events are set after each (re)connection: what was notified in between is not lost.
+    All events are set after each (re)connection: what was notified in between is not lost. News that names another
+    process than `own` sets its event a moment later: who brought it is the first to look, and mostly the last.
     """
     while True:
+        later: dict[str, asyncio.TimerHandle] = {}
         try:
             async with _listening(url, tuple(wake)) as connection:
                 for event in wake.values():
                     event.set()
                 async for note in connection.notifies():
-                    wake[note.channel].set()
+                    if note.payload in {"", own}:
+                        wake[note.channel].set()
+                    elif note.channel not in later or later[note.channel].when() <= asyncio.get_running_loop().time():
+                        wait_s = random.uniform(*OTHERS_LOOK_S)  # noqa: S311  replicas must not come in step
+                        later[note.channel] = asyncio.get_running_loop().call_later(wait_s, wake[note.channel].set)
         except psycopg.OperationalError:
             await asyncio.sleep(back_off_s)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, literal_column, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, Integer, any_, bindparam, delete, exists, literal_column, not_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced, notify
@@ -95,40 +95,57 @@ async def retry(db: AsyncConnection, number: int) -> bool:
     return again
 
 
+# The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
+_NEW = deliveries.c.state == literal_column("'new'")
+_OF_PEOPLE = deliveries.c.event != literal_column("'alerts'")
+_WAITING = select(
+    exists().where(_NEW, _OF_PEOPLE).label("people"),
+    exists().where(_NEW).label("any"),
+    exists().where(_NEW, deliveries.c.source == bindparam("of_source")).label("source"),
+)
 _CLAIMED = (deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts,
             deliveries.c.received_at)  # fmt: skip
+_CLAIM = (
+    select(*_CLAIMED)
+    .where(_NEW)
+    .order_by(deliveries.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_CLAIM_PEOPLE, _CLAIM_ALERTS = _CLAIM.where(_OF_PEOPLE), _CLAIM.where(not_(_OF_PEOPLE))
+_THESE = deliveries.c.id == any_(bindparam("ids", type_=ARRAY(BigInteger)))
+_DONE = update(deliveries).where(_THESE).values(state="done")
 
 
-async def claim(db: AsyncConnection, *, limit: int) -> Sequence[Delivery]:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What has not been handled: anything, something that people said, something of the source that was asked about."""
+
+    any: bool
+    people: bool
+    source: bool
+
+
+async def waiting(db: AsyncConnection, *, source: str) -> Waiting:
+    """One look, without a lock, at what waits."""
+    row = (await db.execute(_WAITING, {"of_source": source})).one()
+    return Waiting(any=row.any, people=row.people, source=row.source)
+
+
+async def claim(db: AsyncConnection, *, limit: int, people: bool = True) -> Sequence[Delivery]:
     """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
 
-    Those that another process has locked are skipped.
+    Those that another process has locked are skipped. Without `people` only alerts are looked for.
     """
-    # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
-    for some in (deliveries.c.event != literal_column("'alerts'"), deliveries.c.event == literal_column("'alerts'")):
-        rows = await db.execute(
-            select(*_CLAIMED)
-            .where(deliveries.c.state == literal_column("'new'"), some)
-            .order_by(deliveries.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        found = [Delivery(**row) for row in rows.mappings()]
-        if found:
+    for query in (_CLAIM_PEOPLE, _CLAIM_ALERTS) if people else (_CLAIM_ALERTS,):
+        rows = await db.execute(query, {"most": limit})
+        if found := [Delivery(**row) for row in rows.mappings()]:
             return found
     return []
 
 
-async def waits(db: AsyncConnection, *, source: str) -> bool:
-    """Whether a delivery of a source has not been handled."""
-    found = await db.execute(
-        select(deliveries.c.id).where(deliveries.c.state == "new", deliveries.c.source == source).limit(1)
-    )
-    return found.first() is not None
-
-
 async def done(db: AsyncConnection, ids: Sequence[int]) -> None:
-    await db.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(state="done"))
+    await db.execute(_DONE, {"ids": list(ids)})
 
 
 async def forget_done(db: AsyncConnection, *, source: str) -> None:

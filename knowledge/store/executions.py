@@ -14,7 +14,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Interval,
-    RowMapping,
     and_,
     bindparam,
     case,
@@ -36,7 +35,7 @@ from knowledge.store.switches import PAUSED
 from knowledge.store.tables import approvals, executions, leases, switches, verifications
 
 
-def execution_of(row: RowMapping) -> Execution:
+def execution_of(row: Mapping[Any, Any]) -> Execution:
     return Execution(
         id=row["id"],
         incident_id=row["incident_id"],
@@ -112,7 +111,7 @@ _ONE = select(executions).where(executions.c.id == bindparam("wanted"))
 _AUTOMATIC = select(approvals.c.automatic).where(
     approvals.c.id == select(executions.c.approval_id).where(executions.c.id == bindparam("wanted")).scalar_subquery()
 )
-_LATEST = (
+LATEST = (
     select(executions)
     .where(executions.c.incident_id == bindparam("of_incident"))
     .order_by(executions.c.id.desc())
@@ -131,7 +130,7 @@ async def is_automatic(db: AsyncConnection, execution_id: int) -> bool:
 
 
 async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
-    row = (await db.execute(_LATEST, {"of_incident": incident_id})).mappings().one_or_none()
+    row = (await db.execute(LATEST, {"of_incident": incident_id})).mappings().one_or_none()
     return execution_of(row) if row else None
 
 

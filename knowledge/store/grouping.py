@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, any_, bindparam, delete, func, literal, or_, select, text, update
+from sqlalchemy import Integer, and_, any_, bindparam, delete, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -191,13 +191,16 @@ async def link(
     return done.scalar_one_or_none() is not None
 
 
+_LINKS_OF = (
+    select(incident_links.c.kind, incident_links.c.other, incident_links.c.link)
+    .where(incident_links.c.incident_id == bindparam("of_incident"))
+    .order_by(incident_links.c.at, incident_links.c.other)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 async def links_of(db: AsyncConnection, incident_id: int, *, limit: int = 20) -> Sequence[Link]:
-    rows = await db.execute(
-        select(incident_links.c.kind, incident_links.c.other, incident_links.c.link)
-        .where(incident_links.c.incident_id == incident_id)
-        .order_by(incident_links.c.at, incident_links.c.other)
-        .limit(limit)
-    )
+    rows = await db.execute(_LINKS_OF, {"of_incident": incident_id, "most": limit})
     return [Link(row.kind, row.other, row.link) for row in rows]
 
 

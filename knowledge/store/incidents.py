@@ -50,9 +50,12 @@ def _incident(row: RowMapping) -> Incident:
     return Incident(**values)
 
 
+_LOCK_CORRELATION = text("SELECT pg_advisory_xact_lock(:key)")
+
+
 async def lock_correlation(db: AsyncConnection) -> None:
     """Let one transaction at a time choose incidents, so that two first alerts can't open two of them."""
-    await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CORRELATION_LOCK})
+    await db.execute(_LOCK_CORRELATION, {"key": _CORRELATION_LOCK})
 
 
 # Statements of the path that every alert takes are built once: building one takes as long as PostgreSQL's answer.
@@ -105,46 +108,43 @@ async def candidates(db: AsyncConnection, seek: Sequence[str], hold: Sequence[st
     return [OpenIncident(row.id, frozenset(row.keys), row.last_alert_at) for row in rows]
 
 
+_OPEN = insert(incidents).returning(incidents)
+
+
 async def open_incident(db: AsyncConnection, alert: Alert, *, channel: str, thread_ts: str = "") -> Incident:
-    row = (
-        (
-            await db.execute(
-                insert(incidents)
-                .values(
-                    identity=alert.identity,
-                    title=alert.title,
-                    state=IncidentState.DETECTED,
-                    source=alert.source,
-                    severity=alert.severity,
-                    service=alert.service[:MAX_SERVICE],
-                    environment=alert.environment,
-                    namespace=alert.namespace,
-                    workload=alert.owner or alert.workload,
-                    cluster=alert.cluster,
-                    repository=alert.repository,
-                    run_id=alert.run_id,
-                    commit=alert.commit,
-                    channel=channel,
-                    thread_ts=thread_ts,
-                    asked_by=alert.asked_by,
-                    trusted=alert.trusted,
-                )
-                .returning(incidents)
-            )
-        )
-        .mappings()
-        .one()
-    )
-    return _incident(row)
+    values = {
+        "identity": alert.identity,
+        "title": alert.title,
+        "state": IncidentState.DETECTED,
+        "source": alert.source,
+        "severity": alert.severity,
+        "service": alert.service[:MAX_SERVICE],
+        "environment": alert.environment,
+        "namespace": alert.namespace,
+        "workload": alert.owner or alert.workload,
+        "cluster": alert.cluster,
+        "repository": alert.repository,
+        "run_id": alert.run_id,
+        "commit": alert.commit,
+        "channel": channel,
+        "thread_ts": thread_ts,
+        "asked_by": alert.asked_by,
+        "trusted": alert.trusted,
+    }
+    return _incident((await db.execute(_OPEN, values)).mappings().one())
+
+
+_KEYS = func.unnest(bindparam("its_keys", type_=ARRAY(Text))).table_valued("key").render_derived()
+_HOLD = (
+    insert(incident_keys)
+    .from_select(["key", "incident_id"], select(_KEYS.c.key, bindparam("its_id", type_=BigInteger)))
+    .on_conflict_do_update(index_elements=["key", "incident_id"], set_={"seen_at": func.now()})
+)
 
 
 async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) -> None:
-    if not keys:
-        return
-    statement = insert(incident_keys).values([{"key": key, "incident_id": incident_id} for key in sorted(set(keys))])
-    await db.execute(
-        statement.on_conflict_do_update(index_elements=["key", "incident_id"], set_={"seen_at": func.now()})
-    )
+    if keys:
+        await db.execute(_HOLD, {"its_id": incident_id, "its_keys": sorted(set(keys))})
 
 
 def _adding(*, started: bool) -> Any:
@@ -425,21 +425,26 @@ async def move(db: AsyncConnection, incident: Incident, state: IncidentState, **
     return _incident(row) if row else None
 
 
+_FORGET_EVIDENCE = delete(evidence).where(evidence.c.incident_id == bindparam("of_incident"))
+_KEEP_EVIDENCE = insert(evidence)
+_EVIDENCE_OF = (
+    select(evidence.c.payload).where(evidence.c.incident_id == bindparam("of_incident")).order_by(evidence.c.position)
+)
+
+
 async def keep_evidence(db: AsyncConnection, incident_id: int, items: Sequence[Evidence]) -> None:
     """Replace the incident's evidence; texts are redacted and bounded already."""
-    await db.execute(delete(evidence).where(evidence.c.incident_id == incident_id))
+    await db.execute(_FORGET_EVIDENCE, {"of_incident": incident_id})
     rows = [
         {"incident_id": incident_id, "position": position, "payload": to_json(item)}
         for position, item in enumerate(items)
     ]
     if rows:
-        await db.execute(insert(evidence), rows)
+        await db.execute(_KEEP_EVIDENCE, rows)
 
 
 async def evidence_of(db: AsyncConnection, incident_id: int) -> Sequence[Evidence]:
-    rows = await db.execute(
-        select(evidence.c.payload).where(evidence.c.incident_id == incident_id).order_by(evidence.c.position)
-    )
+    rows = await db.execute(_EVIDENCE_OF, {"of_incident": incident_id})
     return [from_json(Evidence, row.payload) for row in rows]
 
 

@@ -362,6 +362,9 @@ async def count_items(db: AsyncConnection) -> int:
     return int((await db.execute(select(func.count()).select_from(knowledge_items))).scalar_one())
 
 
+_ANYTHING = select(knowledge_items.c.id).limit(1)
+
+
 async def anything(db: AsyncConnection) -> bool:
     """Whether any item is remembered."""
-    return (await db.execute(select(knowledge_items.c.id).limit(1))).first() is not None
+    return (await db.execute(_ANYTHING)).first() is not None

@@ -149,21 +149,8 @@ async def put_card(
     )
 
 
-async def put_summary(db: AsyncConnection, key: str, channel: str) -> None:
-    """One message about several incidents, drawn when it is sent; a second one with the same key is dropped."""
-    await put(db, kind="post", key=key, channel=channel, payload={"summary": key, "text": ""}, priority=NEW)
-
-
-async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: float) -> None:
-    """Edit that message some time soon; a waiting edit is not doubled."""
-    statement = insert(outbox).values(
-        kind="edit",
-        key=f"edit:{key}",
-        channel=channel,
-        payload={"of": key, "summary": key},
-        priority=CHANGED,
-        not_before=func.now() + timedelta(seconds=in_s),
-    )
+def _show_summary() -> Select[Any]:
+    statement = insert(outbox).values(**_GIVEN, not_before=func.now() + bindparam("after", type_=Interval))
     waiting = outbox.c.state.in_(["queued", "sending"])
     due = statement.excluded.not_before
     again = statement.on_conflict_do_update(
@@ -175,7 +162,29 @@ async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: flo
             "not_before": case((waiting, func.least(outbox.c.not_before, due)), else_=due),
         },
     )
-    await db.execute(announced(again.returning(outbox.c.id), CHANNEL))
+    return announced(again.returning(outbox.c.id), CHANNEL)
+
+
+_SHOW_SUMMARY = _show_summary()
+
+
+async def put_summary(db: AsyncConnection, key: str, channel: str) -> None:
+    """One message about several incidents, drawn when it is sent; a second one with the same key is dropped."""
+    await put(db, kind="post", key=key, channel=channel, payload={"summary": key, "text": ""}, priority=NEW)
+
+
+async def show_summary(db: AsyncConnection, key: str, channel: str, *, in_s: float) -> None:
+    """Edit that message some time soon; a waiting edit is not doubled."""
+    values = {
+        "of_kind": "edit",
+        "its_key": f"edit:{key}",
+        "in_channel": channel,
+        "says": {"of": key, "summary": key},
+        "of_incident": None,
+        "goes": CHANGED,
+        "after": timedelta(seconds=in_s),
+    }
+    await db.execute(_SHOW_SUMMARY, values)
 
 
 _CALLS = outbox.alias("calls")
@@ -244,9 +253,13 @@ async def quiet_calls(db: AsyncConnection) -> Sequence[int]:
     return [row.incident_id for row in await db.execute(_QUIET)]
 
 
+_POSTED_TS = select(outbox.c.ts).where(outbox.c.key == bindparam("its_key"), outbox.c.kind == "post")
+_NEW_CARD = insert(cards)
+
+
 async def posted_ts(db: AsyncConnection, key: str) -> str:
     """Where in its channel a message of ours stands; "" while it does not."""
-    found = await db.execute(select(outbox.c.ts).where(outbox.c.key == key, outbox.c.kind == "post"))
+    found = await db.execute(_POSTED_TS, {"its_key": key})
     return found.scalar_one_or_none() or ""
 
 
@@ -263,7 +276,7 @@ async def about(db: AsyncConnection, key: str) -> int | None:
 
 async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
     """A place for the card of an incident that the caller's transaction has just opened."""
-    await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
+    await db.execute(_NEW_CARD, {"incident_id": incident_id, "channel": channel})
 
 
 def _waits() -> ColumnElement[bool]:
@@ -276,11 +289,7 @@ def _waits() -> ColumnElement[bool]:
     return and_(outbox.c.state.in_(["queued", "sending"]), not_(orphaned), or_(outbox.c.kind != "edit", there))
 
 
-async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
-    """What may be sent now, most urgent first: of each kind at most `limit` a channel, so that a channel whose posts
-    wait for Slack's limit holds up no other, nor an answer to a person. Rows that a sender left `sending` when it died
-    are due again.
-    """
+def _due() -> Select[Any]:
     turn = func.row_number().over(
         partition_by=(outbox.c.channel, outbox.c.kind), order_by=(outbox.c.priority, outbox.c.id)
     )
@@ -303,20 +312,35 @@ async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
         .subquery()
     )
     shown = [column for column in ranked.c if column.name != "turn"]
-    rows = await db.execute(select(*shown).where(ranked.c.turn <= limit).order_by(ranked.c.priority, ranked.c.id))
+    return select(*shown).where(ranked.c.turn <= bindparam("most")).order_by(ranked.c.priority, ranked.c.id)
+
+
+_DUE = _due()
+_NEXT_DUE = select(func.extract("epoch", func.min(outbox.c.not_before) - func.now())).where(_waits())
+
+
+async def due(db: AsyncConnection, *, limit: int = 20) -> Sequence[Message]:
+    """What may be sent now, most urgent first: of each kind at most `limit` a channel, so that a channel whose posts
+    wait for Slack's limit holds up no other, nor an answer to a person. Rows that a sender left `sending` when it died
+    are due again.
+    """
+    rows = await db.execute(_DUE, {"most": limit})
     return [Message(**row) for row in rows.mappings()]
 
 
 async def next_due_s(db: AsyncConnection) -> float | None:
     """Seconds until the next waiting row is due; None when nothing waits."""
-    value = await db.execute(select(func.extract("epoch", func.min(outbox.c.not_before) - func.now())).where(_waits()))
+    value = await db.execute(_NEXT_DUE)
     seconds = value.scalar_one_or_none()
     return max(0.0, float(seconds)) if seconds is not None else None
 
 
+_SENDING = update(outbox).where(outbox.c.id == bindparam("its_id")).values(state="sending")
+
+
 async def sending(db: AsyncConnection, message: Message) -> None:
     """Say, before the request leaves, that it may have reached Slack from now on."""
-    await db.execute(update(outbox).where(outbox.c.id == message.id).values(state="sending"))
+    await db.execute(_SENDING, {"its_id": message.id})
 
 
 async def begun(db: AsyncConnection, message: Message, ts: str) -> None:
@@ -432,19 +456,22 @@ async def card_places(db: AsyncConnection, incident_ids: Iterable[int]) -> Mappi
     }
 
 
-async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
-    await db.execute(
-        update(cards)
-        .where(cards.c.incident_id == incident_id)
-        .values(
-            channel=channel,
-            ts=ts,
-            shown=shown,
-            posted_at=func.coalesce(cards.c.posted_at, func.now()),
-            edited_at=func.now(),
-            before="",
-        )
+_SHOWN = (
+    update(cards)
+    .where(cards.c.incident_id == bindparam("its_id"))
+    .values(
+        channel=bindparam("in_channel"),
+        ts=bindparam("its_ts"),
+        shown=bindparam("it_shows"),
+        posted_at=func.coalesce(cards.c.posted_at, func.now()),
+        edited_at=func.now(),
+        before="",
     )
+)
+
+
+async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts: str, shown: str) -> None:
+    await db.execute(_SHOWN, {"its_id": incident_id, "in_channel": channel, "its_ts": ts, "it_shows": shown})
 
 
 async def post_anew(db: AsyncConnection, message: Message, *, error: str, before: str, note: str) -> None:

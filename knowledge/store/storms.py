@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import Integer, bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.outbox import put_summary, storm_key
@@ -15,30 +15,31 @@ WITHIN, LASTS = timedelta(minutes=5), timedelta(minutes=10)
 MOST_LISTED = 15
 
 
-async def opened_lately(db: AsyncConnection, channel: str, *, most: int) -> int:
-    """How many incidents opened in the channel within WITHIN; counted up to `most`, for each one asks."""
-    lately = (
-        select(incidents.c.id)
-        .where(
-            incidents.c.channel == channel,
-            incidents.c.opened_at > func.now() - WITHIN,
-            incidents.c.merged_into.is_(None),
-        )
-        .limit(most)
-        .subquery()
+# Each new incident asks, so these are built once.
+_LATELY = (
+    select(incidents.c.id)
+    .where(
+        incidents.c.channel == bindparam("its_channel"),
+        incidents.c.opened_at > func.now() - WITHIN,
+        incidents.c.merged_into.is_(None),
     )
-    return int((await db.execute(select(func.count()).select_from(lately))).scalar_one())
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+_GOING_ON = (
+    select(storms.c.id)
+    .where(storms.c.channel == bindparam("its_channel"), storms.c.last_at > func.now() - LASTS)
+    .order_by(storms.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_WEATHER = select(select(func.count()).select_from(_LATELY).scalar_subquery().label("opened"), _GOING_ON.label("storm"))
 
 
-async def going_on(db: AsyncConnection, channel: str) -> int | None:
-    """The storm that rages in the channel."""
-    found = await db.execute(
-        select(storms.c.id)
-        .where(storms.c.channel == channel, storms.c.last_at > func.now() - LASTS)
-        .order_by(storms.c.id.desc())
-        .limit(1)
-    )
-    return found.scalar_one_or_none()
+async def weather(db: AsyncConnection, channel: str, *, most: int) -> tuple[int, int | None]:
+    """How many incidents opened in the channel within WITHIN, counted up to `most`, and the storm that rages in it."""
+    row = (await db.execute(_WEATHER, {"its_channel": channel, "most": most})).one()
+    return row.opened, row.storm
 
 
 async def begin(db: AsyncConnection, channel: str) -> int:
@@ -49,9 +50,21 @@ async def begin(db: AsyncConnection, channel: str) -> int:
     return number
 
 
+_JOIN = (
+    update(storms)
+    .where(storms.c.id == bindparam("its_storm"))
+    .values(last_at=func.now())
+    .add_cte(
+        update(incidents)
+        .where(incidents.c.id == bindparam("its_id"))
+        .values(storm_id=bindparam("its_storm"))
+        .cte("joined")
+    )
+)
+
+
 async def join(db: AsyncConnection, storm_id: int, incident_id: int) -> None:
-    await db.execute(update(incidents).where(incidents.c.id == incident_id).values(storm_id=storm_id))
-    await db.execute(update(storms).where(storms.c.id == storm_id).values(last_at=func.now()))
+    await db.execute(_JOIN, {"its_id": incident_id, "its_storm": storm_id})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +95,19 @@ _LISTED = text("""
 """)
 
 
+_ONE = select(storms).where(storms.c.id == bindparam("its_storm"))
+_BY_STATE = (
+    select(incidents.c.state, func.count().label("many"))
+    .where(incidents.c.storm_id == bindparam("its_storm"), incidents.c.merged_into.is_(None))
+    .group_by(incidents.c.state)
+)
+
+
 async def read(db: AsyncConnection, storm_id: int) -> Storm | None:
-    row = (await db.execute(select(storms).where(storms.c.id == storm_id))).one_or_none()
+    row = (await db.execute(_ONE, {"its_storm": storm_id})).one_or_none()
     if row is None:
         return None
-    by_state = await db.execute(
-        select(incidents.c.state, func.count().label("many"))
-        .where(incidents.c.storm_id == storm_id, incidents.c.merged_into.is_(None))
-        .group_by(incidents.c.state)
-    )
+    by_state = await db.execute(_BY_STATE, {"its_storm": storm_id})
     listed = await db.execute(_LISTED, {"storm_id": storm_id, "most": MOST_LISTED})
     return Storm(
         id=row.id,
