@@ -14,6 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from handlers.blocks import commands, thread
 from handlers.blocks.card import Card, render_card
+from tests.browser.axe import violations
 from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
 from tests.handlers import card_states as states
 from tests.programs import need_program
@@ -81,5 +82,6 @@ async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seat
             await expect(drawn.locator(".message-body")).to_be_visible()
             await expect(drawn.locator(".unsupported")).to_have_count(0)
             await picture(drawn, f"{look}-{name.replace(' ', '-')}")
-    for page in pages.values():
+    for look, page in pages.items():
         assert await sticks_out(page) == 0
+        assert await violations(page) == [], look
