@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.axe import violations
-from tests.browser.window import CHROMIUM, Windows, break_, card, picture, windows
-from tests.programs import need_program
+from tests.browser.window import Windows, break_, card, picture, windows
 from tests.stories.stage import Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
 
 WAITS, HEALED = "Waiting for approval", "Healed"
 # Where the focus is, and whether one sees it there.
@@ -24,9 +23,8 @@ FOCUS = """() => {
 MOST_STOPS = 80
 
 
-@pytest_asyncio.fixture
-async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    need_program(*CHROMIUM)
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(browser: Browser, database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     opened = Stage(database_url, tmp_path)
     try:
         await opened.open()
@@ -35,9 +33,9 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         await opened.close()
 
 
-@pytest_asyncio.fixture
-async def seats(stage: Stage) -> AsyncIterator[Windows]:
-    async with windows(need_program(*CHROMIUM), stage.url) as opened:
+@pytest_asyncio.fixture(loop_scope="module")
+async def seats(browser: Browser, stage: Stage) -> AsyncIterator[Windows]:
+    async with windows(browser, stage.url) as opened:
         yield opened
     assert opened.complaints == []
 
@@ -106,10 +104,10 @@ async def test_a_night_on_call(stage: Stage, seats: Windows) -> None:
     await expect(modal.locator(".field-error")).not_to_be_empty()
     await picture(page, "night-1-edit-refused")
     assert await violations(page) == [], "of the form"
-    await modal.locator("input").fill("4")
+    await modal.locator("input").fill("3")
     await modal.get_by_test_id("modal-submit").click()
     await expect(modal).to_be_hidden()
-    await expect(card(page, WAITS, "search")).to_contain_text("to 4")
+    await expect(card(page, WAITS, "search")).to_contain_text("from 2 to 3")
     await choose(page, "Snooze…")
     await modal.locator("input").fill("06:00")
     await modal.get_by_test_id("modal-submit").click()
