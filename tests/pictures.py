@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.async_api import FloatRect, Locator, expect
 
 from bot.postgres import EmbeddedPostgres
-from tests.browser.window import CHROMIUM, DARK, LIGHT, Windows, approve, break_, card, windows
+from tests.browser.window import CHROMIUM, DARK, LIGHT, Windows, approve, break_, card, started, windows
 from tests.database import run_migrations
 from tests.stories.stage import Stage
 
@@ -49,7 +49,7 @@ async def _draw(chromium: str, folder: Path) -> dict[str, bytes]:
     try:
         await asyncio.to_thread(run_migrations, server.url)
         await stage.open()
-        async with windows(chromium, stage.url) as seats:
+        async with started(chromium) as browser, windows(browser, stage.url) as seats:
             return await _play(seats)
     finally:
         await stage.close()

@@ -20,7 +20,7 @@ import yaml
 from playwright.async_api import Error, Locator, Page, expect
 
 from bot.sandbox.world.scenarios import BY_ID
-from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, break_, windows
+from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, break_, started, windows
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "artifacts" / "tour"
@@ -249,7 +249,11 @@ async def _through(
     chosen = [[one for one in stops if not wanted or {one.action, one.scenario} & set(wanted)] for stops in rounds]
     if not any(chosen):
         return seen
-    async with program(folder, dry_run=dry_run) as url, windows(chromium, url) as seats:
+    async with (
+        program(folder, dry_run=dry_run) as url,
+        started(chromium) as browser,
+        windows(browser, url) as seats,
+    ):
         for stops in chosen:
             page = await seats.open()
             await page.get_by_test_id("reset").click()

@@ -71,6 +71,17 @@ def _own(slack: Slack, body: Json) -> tuple[User, Channel, Json]:
     return user, where, message
 
 
+def dismiss(slack: Slack, body: Json) -> Json:
+    """Take a private message out of one's own sight."""
+    user = interactions.person(slack, str(body.get("user", "")))
+    where = interactions.place(slack, str(body.get("channel", "")), user)
+    kept = [m for m in where.ephemerals if m["ts"] != body.get("ts") or m["for_user"] != user.id]
+    gone = len(where.ephemerals) - len(kept)
+    where.ephemerals[:] = kept
+    slack.workspace.on_change(where, None)
+    return {"dismissed": gone}
+
+
 def uninstall(slack: Slack, _body: Json) -> Json:
     """Take the app out of the workspace: it is told, and from then on its tokens are void."""
     events.uninstalled(slack)
@@ -102,6 +113,7 @@ def burst(slack: Slack, body: Json) -> Json:
 ACTS: dict[str, Callable[[Slack, Json], Json]] = {
     "channel": channel,
     "edit": edit,
+    "dismiss": dismiss,
     "uninstall": uninstall,
     "clock": clock,
     "burst": burst,

@@ -8,23 +8,23 @@ from pathlib import Path
 import orjson
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
 from handlers.blocks import commands, thread
 from handlers.blocks.card import Card, render_card
-from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
+from tests.browser.axe import violations
+from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
 from tests.handlers import card_states as states
-from tests.programs import need_program
 from tests.stories.stage import DEPLOYMENTS, Json
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
 
 LOOKS = {"light": (DESK, LIGHT), "dark": (DESK, DARK), "phone": (PHONE, LIGHT)}
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def sandbox(tmp_path: Path) -> AsyncIterator[Json]:
     """The greeting of a sandbox that no bot is connected to."""
     process = await asyncio.create_subprocess_exec(
@@ -39,9 +39,9 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Json]:
         await process.wait()
 
 
-@pytest_asyncio.fixture
-async def seats(sandbox: Json) -> AsyncIterator[Windows]:
-    async with windows(need_program(*CHROMIUM), sandbox["url"]) as opened:
+@pytest_asyncio.fixture(loop_scope="module")
+async def seats(browser: Browser, sandbox: Json) -> AsyncIterator[Windows]:
+    async with windows(browser, sandbox["url"]) as opened:
         yield opened
     assert opened.complaints == []
 
@@ -81,5 +81,6 @@ async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seat
             await expect(drawn.locator(".message-body")).to_be_visible()
             await expect(drawn.locator(".unsupported")).to_have_count(0)
             await picture(drawn, f"{look}-{name.replace(' ', '-')}")
-    for page in pages.values():
+    for look, page in pages.items():
         assert await sticks_out(page) == 0
+        assert await violations(page) == [], look

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.window import (
-    CHROMIUM,
     DARK,
     PHONE,
     Windows,
@@ -24,18 +23,16 @@ from tests.browser.window import (
     thread_of,
     windows,
 )
-from tests.programs import need_program
 from tests.stories.stage import DEVELOPER, Stage
 from tests.stories.test_healing import healthy, writes
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
 
 WAITS, HEALED, PERSON = "Waiting for approval", "Healed", "Needs a person"
 
 
-@pytest_asyncio.fixture
-async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    need_program(*CHROMIUM)
+@pytest_asyncio.fixture(loop_scope="module")
+async def stage(browser: Browser, database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     opened = Stage(database_url, tmp_path)
     try:
         await opened.open()
@@ -44,11 +41,10 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         await opened.close()
 
 
-@pytest_asyncio.fixture
-async def seats(stage: Stage) -> AsyncIterator[Windows]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def seats(browser: Browser, stage: Stage) -> AsyncIterator[Windows]:
     """Where people sit; a page that complains fails the test."""
-    chromium = need_program(*CHROMIUM)
-    async with windows(chromium, stage.url) as opened:
+    async with windows(browser, stage.url) as opened:
         yield opened
     assert opened.complaints == []
 
@@ -176,6 +172,9 @@ async def test_commands_are_typed_and_answered_privately(stage: Stage, seats: Wi
     status = private(page, "1 open incident")
     await expect(status).to_contain_text("1 approval waiting")
     await expect(status).to_contain_text("Mode")
+    before = await page.get_by_test_id("dismiss").count()
+    await page.get_by_test_id("dismiss").last.click()
+    await expect(page.get_by_test_id("dismiss")).to_have_count(before - 1)
     await picture(page, "job-12-commands")
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from tests.stories.stage import BOT, ONCALL
 
@@ -37,6 +37,7 @@ class Windows:
     def __init__(self, browser: Browser, url: str) -> None:
         self._browser = browser
         self._url = url
+        self._profiles: list[BrowserContext] = []
         self.complaints: list[str] = []
 
     async def open(
@@ -49,6 +50,7 @@ class Windows:
             locale="en-GB",
             reduced_motion="reduce",
         )
+        self._profiles.append(context)
         context.set_default_timeout(PATIENCE_MS)
         page = await context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -57,16 +59,30 @@ class Windows:
         await page.wait_for_selector("body[data-ready]")
         return page
 
+    async def close(self) -> None:
+        for profile in self._profiles:
+            await profile.close()
+
 
 @contextlib.asynccontextmanager
-async def windows(chromium: str, url: str) -> AsyncIterator[Windows]:
-    """A browser for the page at `url`, from the program at the path `chromium`."""
+async def started(chromium: str) -> AsyncIterator[Browser]:
+    """A browser from the program at the path `chromium`."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
-            yield Windows(browser, url)
+            yield browser
         finally:
             await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def windows(browser: Browser, url: str) -> AsyncIterator[Windows]:
+    """The page at `url` in profiles of its own."""
+    opened = Windows(browser, url)
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 def row(page: Page, ts: str) -> Locator:

@@ -246,7 +246,12 @@ async def test_an_ephemeral_is_seen_by_one_person_and_is_in_no_history(
 ) -> None:
     await client.chat_postEphemeral(channel="C0DEPLOY", user="U0ONCALL", text="secret")
 
-    assert [m["is_ephemeral"] for m in await riley.messages()] == [True]
+    seen = await riley.messages()
+    assert [m["is_ephemeral"] for m in seen] == [True]
+    await kim.act("dismiss", channel="C0DEPLOY", ts=seen[0]["ts"])
+    assert await riley.messages() == seen, "nobody dismisses what others see"
+    await riley.act("dismiss", channel="C0DEPLOY", ts=seen[0]["ts"])
+    assert await riley.messages() == []
     assert await kim.messages() == []
     assert (await client.conversations_history(channel="C0DEPLOY"))["messages"] == []
     await refused(client.chat_postEphemeral(channel="C0ALERTS", user="U0GUEST", text="x"), "user_not_in_channel")

@@ -11,6 +11,7 @@
 //   world           [data-testid=break-<scenario id>], reset, world-status, scenario-filter, [data-service][data-environment][data-status]
 //   panel           [data-testid=tab-scenarios|tab-faults|tab-requests] and their panels scenarios, faults, requests
 //   faults          fault-<system>-<name>, fault-burst, fault-clock, faults-clear
+//   private         [data-testid=dismiss] on a message that one person sees
 //   rest            [data-testid=user-switch], theme, bot-status, toasts, announcer, hint; html[data-theme]; body[data-ready] once drawn
 // The address is /?user=<id>#<channel>[/<thread ts>] or #home.
 
@@ -154,6 +155,11 @@ function rowContext(inThread) {
     onShortcut: (message, shortcut) => attempt(() => post("shortcut", { user: state.user, channel: state.room, ts: message.ts, callback_id: shortcut.callback_id })),
     onThread: (message) => go(state.room, message.thread_ts ?? message.ts),
     onStop: (message) => attempt(() => post("stop", { user: state.user, channel: state.room, ts: message.ts })),
+    onDismiss: (message) => attempt(async () => {
+      state.local = state.local.filter((one) => one.ts !== message.ts);
+      await post("dismiss", { user: state.user, channel: state.room, ts: message.ts });
+      await Promise.all([refreshMessages(), refreshThread()]);
+    }),
   };
 }
 

@@ -88,14 +88,14 @@ function iconButton(spec, block, ctx) {
   }, glyph(spec.icon === "trash" ? "wastebasket" : String(spec.icon), { decorative: true }) ?? String(spec.icon));
 }
 
-/** Opens a menu's entries where the list of messages shows them whole: below, else above, and never past its edge. */
+/** Opens a menu's entries where the pane that scrolls shows them whole: below, else above, and never past its edge. */
 function place(menu) {
   const items = menu.querySelector(".menu-items");
   const button = menu.getBoundingClientRect();
-  const frame = menu.closest("[data-testid=messages]")?.getBoundingClientRect() ?? { bottom: innerHeight, right: innerWidth };
+  const frame = menu.closest(".scroller")?.getBoundingClientRect() ?? { bottom: innerHeight, right: innerWidth };
   const { width, height } = items.getBoundingClientRect();
   const below = button.bottom + 4;
-  const top = below + height > frame.bottom ? Math.max(4, button.top - 4 - height) : below;
+  const top = below + height > Math.min(frame.bottom, innerHeight) ? Math.max(4, button.top - 4 - height) : below;
   const left = Math.max(4, Math.min(button.left, frame.right - width - 8));
   Object.assign(items.style, { position: "fixed", inset: `${top}px auto auto ${left}px` });
 }

@@ -100,7 +100,8 @@ export function messageRow(message, before, ctx) {
             time(message.ts, { hour: "2-digit", minute: "2-digit" }))),
         message.subtype === "thread_broadcast" && h("div", { class: "broadcast" }, ctx.inThread ? "also sent to the channel" : [
           "replied to a ", h("button", { type: "button", class: "text-button", on: { click: () => ctx.onThread(message) } }, "thread")]),
-        message.is_ephemeral && h("div", { class: "only-you" }, "Only visible to you"),
+        message.is_ephemeral && h("div", { class: "only-you" }, "Only visible to you · ",
+          h("button", { type: "button", class: "text-button", data: { testid: "dismiss" }, on: { click: () => ctx.onDismiss(message) } }, "Dismiss")),
         body(message, ctx),
         reactions(message, ctx),
         !ctx.inThread && message.reply_count > 0 && threadSummary(message, ctx)),

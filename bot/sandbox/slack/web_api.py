@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
 from typing import Any
@@ -27,7 +28,7 @@ from .core import RESPONSE_USES, ResponseUrl, Slack
 from .errors import SlackError
 from .posting import Content, change, delete, new_content, post_as_bot, post_ephemeral
 from .socket_mode import dropped, hung_up, swallowed
-from .state import BOT_ID, BOT_USER, Channel
+from .state import BOT_ID, BOT_USER, Channel, decode_cursor, encode_cursor
 
 Json = dict[str, Any]
 
@@ -151,10 +152,13 @@ def _empty_page(call: Call, name: str) -> Json | None:
     if name not in PAGED or not call.slack.faults.empty_pages:
         return None
     cursor = str(call.args.get("cursor") or "")
-    if cursor.startswith(_AFTER_EMPTY):
-        call.args["cursor"] = cursor.removeprefix(_AFTER_EMPTY)
-        return None
-    return {PAGED[name]: [], "has_more": True, "response_metadata": {"next_cursor": _AFTER_EMPTY + cursor}}
+    with contextlib.suppress(ValueError):
+        position = decode_cursor(cursor)
+        if position.startswith(_AFTER_EMPTY):
+            call.args["cursor"] = position.removeprefix(_AFTER_EMPTY)
+            return None
+    following = encode_cursor(_AFTER_EMPTY + cursor)
+    return {PAGED[name]: [], "has_more": True, "response_metadata": {"next_cursor": following}}
 
 
 def _logged(name: str, args: Json, body: Json, at: float, status: int) -> Json:
