@@ -122,6 +122,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "take": _later,
     "give_back": _later,
     "regroup": _later,
+    "postmortem": _later,
     "open_baseline": _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,

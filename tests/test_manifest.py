@@ -27,6 +27,8 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "conversations_history": HISTORY,
     "conversations_info": READ,
     "conversations_members": READ,
+    "files_completeUploadExternal": {"files:write"},
+    "files_getUploadURLExternal": {"files:write"},
     "conversations_open": {"im:write"},
     "conversations_replies": HISTORY,
     "reactions_add": {"reactions:write"},
