@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import operating, reading
+from handlers import operating, postmortems, reading
 from handlers.blocks.card import Card
 from handlers.blocks.commands import (
     StatusView,
@@ -96,6 +96,8 @@ async def answer(db: AsyncConnection, services: Services, text: str, reader: Rea
 async def command(services: Services, text: str, reader: Reader, *, user: str) -> Card:
     """The answer to a slash command, which may also switch something."""
     typed = parse_command(text)
+    if typed.name == postmortems.STAGE:
+        return await postmortems.ask(services, typed.arguments, reader, user=user)
     if typed.name in operating.ACTS:
         return await operating.act(services, typed.name, typed.arguments, user=user, channel=reader.channel)
     async with services.engine.connect() as db:

@@ -11,6 +11,7 @@ from handlers.blocks.card import (
     EDIT,
     GIVE_BACK,
     LATER,
+    POSTMORTEM,
     REGROUP,
     SNOOZE,
     TAKE,
@@ -70,11 +71,11 @@ async def open_twice(services: Services, ack: Any, body: Body) -> None:
 
 
 async def open_more(services: Services, ack: Any, body: Body) -> None:
-    """An entry of the card's menu that opens a form; "I'm on it" and "Hand back" open none and are stored."""
+    """An entry of the card's menu that opens a form; those that open none are stored by the inbox."""
     await ack()
     value = (body["actions"][0].get("selected_option") or {}).get("value")
     entry = decode_entry(value)
-    if entry in {TAKE, GIVE_BACK}:
+    if entry in {TAKE, GIVE_BACK, POSTMORTEM}:
         return
     if entry == REGROUP:
         await _open_regroup(services, body, value)

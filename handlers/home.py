@@ -44,9 +44,9 @@ KEPT = timedelta(minutes=15)
 A_TURN = 5
 FORGOTTEN = timedelta(days=1)
 LINK_S = 1.0
-FIGURES_KEPT_S, CHANNELS_KEPT_S, LINKS_KEPT_S = 60.0, 60.0, 3600.0
+FIGURES_KEPT_S, LINKS_KEPT_S = 60.0, 3600.0
 MOST_REQUESTS = 50
-MOST_CHANNELS, MOST_READ = 1000, 500
+MOST_READ = 500
 REFUSED_VIEW = frozenset({"invalid_arguments", "invalid_blocks"})
 
 
@@ -199,7 +199,7 @@ async def home_view(services: Services, user: str) -> HomeView:
     """Everything that a person's Home shows: only what they may read, as elsewhere."""
     person = await services.people.look_up(user)
     member = not (person.restricted or person.foreign or person.deleted or person.is_bot)
-    mine = await services.kept.get(("channels", user), CHANNELS_KEPT_S, lambda: _channels(services, user))
+    mine = await reading.channels_of(services, user)
     async with services.engine.connect() as db:
         chosen = await personal.of(db, user)
         every = await incidents.listed(db, only_open=True, limit=MOST_READ)
@@ -223,20 +223,6 @@ async def home_view(services: Services, user: str) -> HomeView:
         environments=sorted({*services.policy.environments, *(one.environment for one in may_read)}),
         stopped="paused; `/codehealer resume` ends that" if paused and paused.value else "",
     )
-
-
-async def _channels(services: Services, user: str) -> frozenset[str]:
-    """The channels that both the person and the bot are in; none where Slack does not say."""
-    try:
-        async with asyncio.timeout(LINK_S):
-            page = await slack_calls.read(
-                services.slack.users_conversations,
-                user=user, types="public_channel,private_channel", limit=MOST_CHANNELS,
-            )  # fmt: skip
-    except (TimeoutError, Unavailable, Refusal) as error:
-        log.warning("home_without_channels", error=str(error) or type(error).__name__)
-        return frozenset()
-    return frozenset(str(one["id"]) for one in page["channels"])
 
 
 async def _readable(

@@ -150,6 +150,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "take": _later,
     "give_back": _later,
     "regroup": _later,
+    "postmortem": _later,
     "open_baseline": _later,
     remembering.STAGE: _later,
     "fix_told": _fix_told,

@@ -107,7 +107,7 @@ async def awake(services: Services, people: Sequence[str], *, severity: str) -> 
         chosen = await personal.of_all(db, people)
     now, wakes = services.now(), severity.lower() in CRITICAL
     settings = {user: chosen.get(user, Personal()) for user in people}
-    return [user for user in people if settings[user].reminders and (wakes or not settings[user].quiet(now))]
+    return [user for user in people if settings[user].reminders and (wakes or not settings[user].quiet_for(now))]
 
 
 def _quiet(services: Services, incident: Incident) -> bool:

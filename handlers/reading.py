@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers import slack_calls
 from handlers.services import Services
 from knowledge.errors import Unavailable
 from knowledge.model import Alert, Incident
@@ -17,8 +19,11 @@ from knowledge.store import threads
 from knowledge.store.threads import Asked, Closed
 from remediation.policy import Policy
 
+log = structlog.get_logger(__name__)
+
 # A command is answered within three seconds, whatever Slack says of who asks.
 LOOK_UP_S = 1.0
+CHANNELS_KEPT_S, MOST_CHANNELS = 60.0, 999
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,29 @@ async def reader_of(services: Services, channel: str, user: str) -> Reader:
     except (TimeoutError, Unavailable):
         return Reader(channel, member=False)
     return Reader(channel, member=not (person.restricted or person.foreign or person.deleted))
+
+
+async def channels_of(services: Services, user: str) -> frozenset[str]:
+    """The channels that both the person and the bot are in, at most a minute old; none where Slack does not say."""
+    found: frozenset[str] = await services.kept.get(
+        ("channels", user), CHANNELS_KEPT_S, lambda: _joined(services, user)
+    )
+    return found
+
+
+async def _joined(services: Services, user: str) -> frozenset[str]:
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            page = await slack_calls.read(
+                services.slack.users_conversations,
+                user=user,
+                types="public_channel,private_channel",
+                limit=MOST_CHANNELS,
+            )
+    except (TimeoutError, Unavailable, slack_calls.Refusal) as error:
+        log.warning("channels_of_person_not_known", error=str(error) or type(error).__name__)
+        return frozenset()
+    return frozenset(str(one["id"]) for one in page["channels"])
 
 
 async def is_closed(db: AsyncConnection, channel: str) -> bool:

@@ -57,12 +57,16 @@ def last_due(period: Period, now: datetime) -> datetime:
         day -= timedelta(days=step)
 
 
-def within_hours(begin: str, end: str, zone: str, now: datetime) -> bool:
-    """Whether `now` is in [begin, end) by the clock of `zone`, hours such as "22:00"; an end before its begin is the
-    next day's. A zone that is not known counts as UTC."""
+def rest_of_hours(begin: str, end: str, zone: str, now: datetime) -> timedelta:
+    """How long it is until `end` where `now` is in [begin, end) by the clock of `zone`, else nothing.
+
+    Hours are such as "22:00"; an end before its begin is the next day's. A zone that is not known counts as UTC.
+    """
     try:
         local = now.astimezone(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         local = now.astimezone(UTC)
     clock = f"{local:%H:%M}"
-    return begin <= clock < end if begin <= end else clock >= begin or clock < end
+    within = begin <= clock < end if begin <= end else clock >= begin or clock < end
+    last = datetime.combine(local.date(), time.fromisoformat(end), local.tzinfo)
+    return (last - local) % timedelta(days=1) if within else timedelta(0)

@@ -127,10 +127,11 @@ class Service(_Part):
 
 
 class Slack(_Part):
-    """Whose posts are alerts, by bot or app id; and what is made of other apps' posts that look like one."""
+    """Whose posts are alerts, by bot or app id; what is made of other apps' posts; which channels get no digest."""
 
     alert_apps: tuple[str, ...] = ()
     other_apps: Literal["ignore", "diagnose"] = "ignore"
+    no_digest: tuple[str, ...] = ()  # channels by id
 
 
 class ClusterAccess(_Part):

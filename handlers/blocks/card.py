@@ -39,6 +39,7 @@ APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
 APPROVE_TWICE, MORE, TAKE, GIVE_BACK = "approve_twice", "more", "take", "give_back"
 EDIT, LATER, SNOOZE, REGROUP = "edit", "later", "snooze", "regroup"
+POSTMORTEM = "postmortem"
 MENU: dict[str, str] = {
     EDIT: "Edit…",
     LATER: "Approve for later…",
@@ -47,6 +48,8 @@ MENU: dict[str, str] = {
     GIVE_BACK: "Hand back",
     REGROUP: "Split or merge…",  # Slack takes five entries: who is on it hands it back, and nobody else can
 }
+# The entries of an incident's menu where nothing is asked.
+WITHOUT_REQUEST: dict[str, str] = {REGROUP: MENU[REGROUP], POSTMORTEM: "Draft a postmortem"}
 MOST_TEXT = 3000  # chat.update takes 4,000
 MOST_RELATED = 6
 
@@ -604,19 +607,21 @@ def answered(view: CardView) -> bool:
 
 def _buttons(view: CardView) -> list[dict[str, Any]]:
     state = view.incident.state
-    if state in CLOSED_STATES or view.observing or not answered(view):
+    if view.observing or not answered(view):
         return []
+    if state in CLOSED_STATES:
+        return [] if state is S.DISMISSED else [_menu_of_incident(view, POSTMORTEM)]
     details = _button(DETAILS, "Details", encode(i=view.incident.id), f"Details of incident {view.incident.id}")
     on_it = _on_it(view.incident)
     approval = view.approval
     if state is not S.WAITING or approval is None:
-        return [details, on_it, _menu_of_incident(view)]
+        return [details, on_it, _menu_of_incident(view, REGROUP, POSTMORTEM)]
     value = approval_value(approval)
     if view.scheduled:
         cancel = _button(REJECT, "Cancel…", value, "Cancel the approved fix and say why")
-        return [cancel, details, on_it, _menu_of_incident(view)]
+        return [cancel, details, on_it, _menu_of_incident(view, REGROUP)]
     if approval.state is not ApprovalState.OPEN:
-        return [details, on_it, _menu_of_incident(view)]
+        return [details, on_it, _menu_of_incident(view, REGROUP)]
     reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
     return [_approve(view, value), reject, details, _menu(view, approval)]
 
@@ -662,10 +667,12 @@ def _menu(view: CardView, approval: Approval) -> dict[str, Any]:
     }
 
 
-def _menu_of_incident(view: CardView) -> dict[str, Any]:
+def _menu_of_incident(view: CardView, *entries: str) -> dict[str, Any]:
     """What can be done about the incident where nothing is asked."""
-    option = {"text": m.plain_text(MENU[REGROUP]), "value": encode(i=view.incident.id, x=REGROUP)}
-    return {"type": "overflow", "action_id": MORE, "options": [option]}
+    options = [
+        {"text": m.plain_text(WITHOUT_REQUEST[name]), "value": encode(i=view.incident.id, x=name)} for name in entries
+    ]
+    return {"type": "overflow", "action_id": MORE, "options": options}
 
 
 def _button(action_id: str, label: str, value: str, spoken: str) -> dict[str, Any]:
@@ -803,7 +810,7 @@ def decode_incident(value: object) -> int | None:
 def decode_entry(value: object) -> str:
     """Which entry of the menu a value is of; "" when it is none of ours."""
     name = decode_fields(value).get("x")
-    return name if isinstance(name, str) and name in MENU else ""
+    return name if isinstance(name, str) and name in {*MENU, *WITHOUT_REQUEST} else ""
 
 
 def decode_feedback(value: object) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("pause", "nothing new is carried out"),
     "resume": ("resume", "ends a pause; `resume 12` lets a fix be tried again on that incident's target"),
     "trust": ("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`"),
+    "postmortem": ("postmortem 12", "a draft of the postmortem, as a file in the thread of that incident's card"),
     "help": ("help", "this list"),
 }
 

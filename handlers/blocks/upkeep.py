@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
@@ -18,13 +20,45 @@ def follow_up(incident: Incident, hours: float) -> Card:
     return Card(f"{first} {line}", [m.section("follow_up", [f"{first}", line])])
 
 
-def digest(found: Digest, oldest: Sequence[Incident], *, since: datetime, now: datetime) -> Card:
-    """What opened, what ended and what is open, with the oldest open ones."""
+def digest(found: Digest, oldest: Sequence[Incident], *, since: datetime, now: datetime, zone: str = "UTC") -> Card:
+    """What opened, what ended, what is open and waits, with the oldest open ones, and a chart of a week's days.
+
+    The text says all that the chart shows but its days. `zone` is whose days they are.
+    """
     opened = m.counted(found.opened, "incident")
     ended = f"{found.healed} healed by a fix, {found.ended} ended otherwise"
     lines = [f"*Since {m.date(since, now)}:* {opened} opened, {ended}."]
-    lines.append(f"*{m.counted(found.open, 'incident')} open now*" if found.open else "Nothing is open.")
+    stale = f", {found.stale:,} of them without an alert for more than a day" if found.stale else ""
+    lines.append(f"*{m.counted(found.open, 'incident')} open now*{stale}" if found.open else "Nothing is open.")
+    if found.waiting and found.first_until:
+        until = m.date(found.first_until, now)
+        lines.append(f"✋ {m.counted(found.waiting, 'approval')} waiting, the first until {until}")
+    told = len(lines)
     lines += [incident_line(incident, now) for incident in oldest]
     if found.open > len(oldest):
         lines.append(f"({found.open - len(oldest):,} more)")
-    return Card(m.without_markup(" ".join(lines[:2])), m.sections("digest", lines))
+    blocks = m.sections("digest", lines)
+    if any(day.opened or day.ended for day in found.days):
+        blocks.append(_days_chart(found, ZoneInfo(zone)))
+    return Card(m.without_markup(" ".join(lines[:told])), blocks)
+
+
+def _days_chart(found: Digest, zone: ZoneInfo) -> dict[str, Any]:
+    points = [(f"{day.day.astimezone(zone):%a %d}", day) for day in found.days]
+    series = [
+        {"name": name, "data": [{"label": label, "value": getattr(day, what)} for label, day in points]}
+        for name, what in (("Opened", "opened"), ("Ended", "ended"))
+    ]
+    axis = {"categories": [label for label, _ in points], "y_label": "Incidents"}
+    chart = {"type": "bar", "series": series, "axis_config": axis}
+    return {"type": "data_visualization", "block_id": "digest-days", "title": "Incidents by day", "chart": chart}
+
+
+def own_digest(found: Sequence[Digest], *, since: datetime, now: datetime) -> Card:
+    """For one person, directly: a line for each channel that they may read."""
+    lines = [f"*Since {m.date(since, now)}*"]
+    for one in found:
+        counts = f"{one.opened:,} opened, {one.healed:,} healed by a fix, {one.ended:,} ended otherwise"
+        waits = f", {m.counted(one.waiting, 'approval')} waiting" if one.waiting else ""
+        lines.append(f"• <#{one.channel}>: {counts}, {one.open:,} open{waits}")
+    return Card(m.without_markup(" ".join(lines)), m.sections("digest", lines))

@@ -71,7 +71,11 @@ _GIVEN = {
     "priority": bindparam("goes"),
 }
 _PUT = announced(
-    insert(outbox).values(_GIVEN).on_conflict_do_nothing(index_elements=["key"]).returning(outbox.c.id), CHANNEL
+    insert(outbox)
+    .values({**_GIVEN, "not_before": func.now() + bindparam("after", type_=Interval)})
+    .on_conflict_do_nothing(index_elements=["key"])
+    .returning(outbox.c.id),
+    CHANNEL,
 )
 
 
@@ -84,6 +88,7 @@ async def put(
     payload: Mapping[str, Any],
     incident_id: int | None = None,
     priority: int = CHANGED,
+    in_s: float = 0,
 ) -> None:
     """Queue a post, a direct or an ephemeral message or a reaction; a second row with the same key is dropped."""
     await db.execute(
@@ -95,6 +100,7 @@ async def put(
             "says": dict(payload),
             "of_incident": incident_id,
             "goes": priority,
+            "after": timedelta(seconds=in_s),
         },
     )
 

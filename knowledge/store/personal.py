@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Boolean, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.periods import within_hours
+from knowledge.periods import rest_of_hours
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import person_settings
 
@@ -33,9 +33,11 @@ class Personal:
     quiet_until: str = ""
     timezone: str = "UTC"
 
-    def quiet(self, now: datetime) -> bool:
-        """Whether `now` is within the person's quiet hours."""
-        return bool(self.quiet_from) and within_hours(self.quiet_from, self.quiet_until, self.timezone, now)
+    def quiet_for(self, now: datetime) -> timedelta:
+        """How long the person's quiet hours still last; nothing outside them."""
+        if not self.quiet_from:
+            return timedelta(0)
+        return rest_of_hours(self.quiet_from, self.quiet_until, self.timezone, now)
 
 
 async def of(db: AsyncConnection, user: str) -> Personal:

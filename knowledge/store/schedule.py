@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,17 +30,43 @@ _DIGEST = text("""
         count(*) FILTER (WHERE resolved_at >= :since AND resolved_at < :until AND state = 'healed') AS healed,
         count(*) FILTER (WHERE resolved_at >= :since AND resolved_at < :until AND state <> 'healed') AS ended,
         count(*) FILTER (WHERE resolved_at IS NULL) AS open,
-        (array_agg(id ORDER BY id) FILTER (WHERE resolved_at IS NULL))[1:5] AS oldest
-    FROM incidents
+        count(*) FILTER (WHERE resolved_at IS NULL AND last_alert_at < :until - interval '1 day') AS stale,
+        (array_agg(id ORDER BY id) FILTER (WHERE resolved_at IS NULL))[1:5] AS oldest,
+        count(asked.until) AS waiting, min(asked.until) AS first_until
+    FROM incidents LEFT JOIN (
+        SELECT incident_id, min(until) AS until FROM approvals WHERE state = 'open' AND until > now() GROUP BY 1
+    ) AS asked ON asked.incident_id = incidents.id
     WHERE (resolved_at IS NULL OR resolved_at >= :since OR opened_at >= :since)
         AND NOT (source = 'question' AND NOT trusted)
     GROUP BY 1 ORDER BY 1
 """)
+# The days are the last ones before the hour at which the digest is due, each beginning at that hour.
+_DAYS = text("""
+    SELECT COALESCE(NULLIF(channel, ''), :channel) AS channel, day.at AS day,
+        count(*) FILTER (WHERE opened_at >= day.at AND opened_at < day.at + interval '1 day') AS opened,
+        count(*) FILTER (WHERE resolved_at >= day.at AND resolved_at < day.at + interval '1 day') AS ended
+    FROM generate_series(:since, :until - interval '1 day', interval '1 day') AS day (at)
+    JOIN incidents ON (opened_at >= :since OR resolved_at >= :since) AND NOT (source = 'question' AND NOT trusted)
+    GROUP BY 1, 2 ORDER BY 1, 2
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class DigestDay:
+    """What opened and ended in a channel in the 24 hours from `day` on."""
+
+    day: datetime
+    opened: int
+    ended: int
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One channel's incidents in a period; `oldest` are up to five ids of those that are open now."""
+    """One channel's incidents in a period; `oldest` are up to five ids of those that are open now.
+
+    `stale` are open and had no alert for a day; `waiting` is how many approvals are asked for, the first of which
+    expires at `first_until`. `days` is empty where the period is one day.
+    """
 
     channel: str
     opened: int
@@ -48,12 +74,23 @@ class Digest:
     ended: int
     open: int
     oldest: Sequence[int]
+    stale: int = 0
+    waiting: int = 0
+    first_until: datetime | None = None
+    days: Sequence[DigestDay] = ()
 
 
 async def now(db: AsyncConnection) -> datetime:
     """The database's clock: one for all replicas, whatever their own ones do."""
     moment: datetime = (await db.execute(text("SELECT now()"))).scalar_one()
     return moment
+
+
+async def is_due(db: AsyncConnection, name: str, due: datetime) -> bool:
+    """Whether `take` may be worth a try: what must be looked up beforehand is, only then."""
+    taken = await db.execute(select(schedule_runs.c.due_at).where(schedule_runs.c.name == name))
+    at = taken.scalar_one_or_none()
+    return at is None or at != due
 
 
 async def take(db: AsyncConnection, name: str, due: datetime, *, at_most_ahead: timedelta) -> bool:
@@ -88,5 +125,12 @@ async def quiet(db: AsyncConnection, *, quiet_s: float, most: int = 20) -> Seque
 
 async def digests(db: AsyncConnection, *, since: datetime, until: datetime, channel: str) -> Sequence[Digest]:
     """By channel, what opened or ended in [since, until) and what is open; `channel` is where the others' cards are."""
-    rows = await db.execute(_DIGEST, {"since": since, "until": until, "channel": channel})
-    return [Digest(**{**row, "oldest": tuple(row["oldest"] or ())}) for row in rows.mappings()]
+    period = {"since": since, "until": until, "channel": channel}
+    rows = (await db.execute(_DIGEST, period)).mappings().all()
+    days: dict[str, list[DigestDay]] = {}
+    if until - since > timedelta(days=1):
+        for row in await db.execute(_DAYS, period):
+            days.setdefault(row.channel, []).append(DigestDay(row.day, row.opened, row.ended))
+    return [
+        Digest(**{**row, "oldest": tuple(row["oldest"] or ()), "days": days.get(row["channel"], ())}) for row in rows
+    ]

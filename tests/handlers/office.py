@@ -36,6 +36,7 @@ STAGES = (
     "take",
     "give_back",
     "regroup",
+    "postmortem",
     "open_baseline",
     "link_cards",
     "run_scheduled",

@@ -120,6 +120,7 @@ WORDS: dict[S, list[str]] = {
         f"Fix: {FIX}",
         "Verified: 3 of 3 pods are ready and none has restarted for 60 s. That was 8 min after the first alert.",
         "Approved by <@U0ANNA> and <@U0BORIS>.",
+        "[⋯]",
         f"{SOURCES} · 👍 2 helped, 👎 1 did not · Source",
         THUMBS,
     ],
@@ -171,6 +172,7 @@ WORDS: dict[S, list[str]] = {
         *CAUSE,
         f"Not done: {FIX}",
         "The alert ended at 14:10 UTC. No fix of this bot was needed.",
+        "[⋯]",
         f"{SOURCES} · Source",
         THUMBS,
     ],
@@ -322,7 +324,9 @@ def test_buttons_that_decide_exist_only_while_a_decision_is_asked_for(state: S) 
     buttons = set(buttons_of(blocks))
     if state is S.WAITING:
         assert buttons == {"approve", "reject", "details", "more"}
-    elif state in CLOSED or state in {S.DETECTED, S.DIAGNOSING}:
+    elif state in {S.HEALED, S.RESOLVED}:
+        assert buttons == {"more"}, "a postmortem can be drafted"
+    elif state in {S.DISMISSED, S.DETECTED, S.DIAGNOSING}:
         assert buttons == set()
     else:
         assert buttons == {"details", "take", "more"}
@@ -384,7 +388,7 @@ def test_the_menu_offers_editing_only_where_something_can_be_edited() -> None:
     always = ["Approve for later…", "Snooze…", "I'm on it", "Split or merge…"]
     assert entries(view) == always
     assert entries(replace(view, editable=True)) == ["Edit…", *always]
-    assert entries(states.STATES[S.BLOCKED]) == ["Split or merge…"]
+    assert entries(states.STATES[S.BLOCKED]) == ["Split or merge…", "Draft a postmortem"]
 
 
 def test_an_answered_call_says_what_came_of_it_and_asks_for_nothing() -> None:
@@ -465,7 +469,7 @@ def test_block_ids_stay_the_same_from_state_to_state() -> None:
         "card-12-headline", "card-12-cause", "card-12-fix", "card-12-decision", "card-12-buttons-7",
         "card-12-sources", "card-12-feedback",
     ]  # fmt: skip
-    assert [block["block_id"] for block in healed] == [name for name in ids if "buttons" not in name]
+    assert [block["block_id"] for block in healed] == ids
 
 
 # --- text from outside -------------------------------------------------------------------------------------------

@@ -272,10 +272,11 @@ def test_whatever_is_in_it_slack_takes_the_view(title: str, name: str, days: int
 
 
 @pytest.mark.parametrize(
-    ("clock", "quiet"), [("21:59", False), ("22:00", True), ("02:00", True), ("06:59", True), ("07:00", False)]
+    ("clock", "minutes"), [("21:59", 0), ("22:00", 540), ("02:00", 300), ("06:59", 1), ("07:00", 0)]
 )
-def test_quiet_hours_may_go_over_midnight_and_are_the_persons_own(clock: str, quiet: bool) -> None:
+def test_quiet_hours_may_go_over_midnight_and_are_the_persons_own(clock: str, minutes: int) -> None:
+    expected = timedelta(minutes=minutes)
     hour, minute = map(int, clock.split(":"))
     now = datetime(2026, 11, 23, hour, minute, tzinfo=UTC) - timedelta(hours=1)
-    assert Personal(quiet_from="22:00", quiet_until="07:00", timezone="Europe/Paris").quiet(now) is quiet
-    assert not Personal().quiet(now)
+    assert Personal(quiet_from="22:00", quiet_until="07:00", timezone="Europe/Paris").quiet_for(now) == expected
+    assert not Personal().quiet_for(now)

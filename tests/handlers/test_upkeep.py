@@ -12,11 +12,12 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
 from handlers import upkeep
+from handlers.blocks.limits import validate_blocks
 from handlers.services import Services, Timing
 from knowledge.periods import Period, last_due, parse_period
-from knowledge.store import audit, incidents
+from knowledge.store import audit, incidents, personal
 from tests.handlers.office import made_services, rows
-from tests.rows import S, alert, opened
+from tests.rows import S, alert, an_approval, opened
 
 PERIOD = Period(time(0, 0))
 
@@ -69,6 +70,44 @@ async def test_each_channel_gets_one_digest_of_its_own_incidents_however_many_we
     blocks = str(await rows(one.engine, "SELECT payload FROM outbox WHERE channel = 'C0SHOP'"))
     assert "checkout is down" in blocks
     assert "pay is down" not in blocks
+
+
+async def test_a_weekly_digest_has_a_chart_goes_to_whoever_wants_it_and_not_where_the_policy_says_so(
+    services: Services,
+) -> None:
+    slack_policy = services.policy.slack.model_copy(update={"no_digest": ("C0ALERTS",)})
+    services.policy = services.policy.model_copy(update={"slack": slack_policy})
+    week = last_due(Period(time(0, 0), weekday=0), datetime.now(UTC)) - timedelta(days=7)
+    services.timing = Timing(digest=Period(time(0, 0), weekday=0))
+    shop = await failing(services, "checkout is down", "C0DEPLOY")
+    await failing(services, "quiet", "C0ALERTS")
+    async with services.engine.begin() as db:
+        await personal.change(db, "U0ONCALL", digest=True)
+        await personal.change(db, "U0GUEST", digest=True)
+    moved = "UPDATE incidents SET opened_at = :day, last_alert_at = :day"
+    await do(services, moved, day=week + timedelta(days=2, hours=3))
+    async with services.engine.begin() as db:
+        incident = await incidents.get(db, shop)
+        assert incident is not None
+        await an_approval(db, incident)
+    await upkeep.send_digests(services)
+    await do(services, "UPDATE schedule_runs SET due_at = due_at - interval '7 days'")
+    await upkeep.send_digests(services)
+    (post,) = await rows(services.engine, "SELECT channel, payload FROM outbox WHERE kind = 'post'")
+    assert post.channel == "C0DEPLOY"
+    assert "1 of them without an alert for more than a day" in post.payload["text"]
+    assert "1 approval waiting" in post.payload["text"]
+    chart = post.payload["blocks"][-1]["chart"]
+    assert [label[:3] for label in chart["axis_config"]["categories"]] == [
+        "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun",
+    ]  # fmt: skip
+    assert [point["value"] for point in chart["series"][0]["data"]] == [0, 0, 1, 0, 0, 0, 0]
+    assert validate_blocks("message", post.payload["blocks"]) == []
+    of_people = "SELECT channel, payload FROM outbox WHERE kind = 'direct' ORDER BY channel"
+    guest, oncall = await rows(services.engine, of_people)
+    assert "<#C0DEPLOY>: 1 opened" in oncall.payload["text"]
+    assert "<#C0ALERTS>" in oncall.payload["text"], "a person's own digest has what they may read"
+    assert "<#C0ALERTS>" not in guest.payload["text"]
 
 
 CHILD = """

@@ -51,11 +51,39 @@ async def test_people_who_may_not_approve_are_told_so_and_anybody_of_ours_may_me
 async def test_a_double_click_and_a_second_approver_change_nothing_more(stage: Stage) -> None:
     await stage.break_("stuck-pod-payments")
     card = await stage.card("Waiting for approval", about="payments-api")
+    form = await at_home(stage, "home_decide", "payments-api")
     await asyncio.gather(
-        *(stage.click(card, "approve", user=user, force=True) for user in (ONCALL, ONCALL, LEAD, LEAD))
+        stage.do("submit", user=ONCALL, view_id=form["id"], values={}),
+        *(stage.click(card, "approve", user=user, force=True) for user in (ONCALL, LEAD, LEAD)),
     )
-    await stage.card("Healed", about="payments-api", deadline_s=90)
+    healed = await stage.card("Healed", about="payments-api", deadline_s=90)
     assert len(writes(await stage.requests("k8s"))) == 1
+
+    async def nothing_waits() -> bool:
+        home: Json = (await stage.do("home", user=ONCALL))["view"]
+        return "Nothing waits for you" in text_of(home)
+
+    await stage.until(nothing_waits, "Home shows that it is decided")
+    option = next(one for one in element_of(healed, "more")["options"] if "postmortem" in one["text"]["text"])
+    await stage.click(healed, "more", selected_option=option)
+    await stage.thread(healed, "A draft of the postmortem")
+
+
+async def at_home(stage: Stage, action: str, about: str) -> Json:
+    """Press a button on the on-call person's Home, and wait for the form that it opens."""
+    home: Json = (await stage.do("home", user=ONCALL))["view"]
+    assert about in text_of(home)
+    button = element_of(home, action)
+    await stage.do(
+        "click", user=ONCALL, view_id=home["id"], block_id=button["block_id"], action_id=action, value=button["value"]
+    )
+
+    async def opened() -> Json | None:
+        found: Json | None = (await stage.get("view", user=ONCALL))["view"]
+        return found
+
+    found: Json = await stage.until(opened, f"the form of {action}")
+    return found
 
 
 async def choose(stage: Stage, card: Json, entry: str, *, user: str = ONCALL) -> Json:
