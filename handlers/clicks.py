@@ -9,6 +9,8 @@ from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
+    FEEDBACK_DOWN,
+    FEEDBACK_UP,
     GIVE_BACK,
     MORE,
     TAKE,
@@ -20,6 +22,7 @@ from handlers.blocks.card import (
 from remediation.approvals import next_time
 
 Body = Mapping[str, Any]
+THUMBS = frozenset({FEEDBACK, FEEDBACK_UP, FEEDBACK_DOWN})
 # What a delivery is for the inbox: its kind and its body; None for what is not ours to keep.
 Stored = tuple[str, dict[str, Any]] | None
 
@@ -50,9 +53,8 @@ def read_action(body: Body) -> Stored:
     ):
         key = key_of(str(body.get("trigger_id")), user)
         return baseline.OPEN, {"click": {"user": user, "channel": channel, "alert_id": alert_id, "key": key}}
-    if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
-        incident_id, value = thumb
-        return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}
+    if action.get("action_id") in THUMBS and (thumb := decode_feedback(action.get("value"))):
+        return "feedback", {"feedback": _opinion(thumb.incident_id, user, thumb.value, thumb.answer_id)}
     return None
 
 
@@ -81,11 +83,15 @@ def _rejected(view: Body, user: str, _now: datetime) -> Stored:
 
 
 def _commented(view: Body, user: str, _now: datetime) -> Stored:
-    comment = modals.read_feedback_comment(view)
-    if comment is None:
+    said = modals.read_feedback(view)
+    if said is None:
         return None
-    incident_id, text = comment
-    return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": -1, "comment": text}}
+    opinion = _opinion(said.incident_id, user, -1, said.answer_id)
+    return "feedback", {"feedback": {**opinion, "comment": said.comment, "reason": said.reason}}
+
+
+def _opinion(incident_id: int, user: str, value: int, answer_id: int) -> dict[str, Any]:
+    return {"incident_id": incident_id, "user": user, "value": value, "answer_id": answer_id or None}
 
 
 def _about(view: Body, user: str, request: modals.Request) -> dict[str, Any]:

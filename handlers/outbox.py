@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from handlers.blocks.card import Card
+from handlers.blocks.card import Card, plain_thumbs
 from handlers.blocks.limits import validate_blocks
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
@@ -107,6 +107,7 @@ class Sender:
         self._render_summary = render_summary
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
+        self._plain_thumbs = False  # since the workspace has refused Slack's feedback buttons
 
     async def run(self, wake: asyncio.Event) -> None:
         """Send until cancelled; `wake` is set when there may be something new."""
@@ -203,7 +204,7 @@ class Sender:
         if not up_to_date:
             if place.ts:
                 bucket.take()
-            await self._slack.chat_update(channel=place.channel, ts=ts, **body)
+            await self._say(self._slack.chat_update, body, channel=place.channel, ts=ts)
         async with self._engine.begin() as db:
             await outbox.sent(db, message, ts)
             await outbox.card_shown(db, incident_id, channel=place.channel, ts=ts, shown=shown)
@@ -219,7 +220,7 @@ class Sender:
         if ts and card:
             bucket.take()
             body = _checked({"text": card.text, "blocks": card.blocks})
-            await self._slack.chat_update(channel=message.channel, ts=ts, **body)
+            await self._say(self._slack.chat_update, body, channel=message.channel, ts=ts)
         await self._close(message, ts)
 
     async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
@@ -265,10 +266,32 @@ class Sender:
             await outbox.sending(db, message)
         bucket.take()
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
-        answer = await self._slack.chat_postMessage(
-            channel=message.channel, metadata=metadata, unfurl_links=False, unfurl_media=False, **body
+        answer = await self._say(
+            self._slack.chat_postMessage,
+            body,
+            channel=message.channel,
+            metadata=metadata,
+            unfurl_links=False,
+            unfurl_media=False,
         )
         return str(answer["ts"]), True
+
+    async def _say(self, method: Callable[..., Awaitable[Any]], body: Mapping[str, Any], **where: Any) -> Any:
+        """One call; with two plain buttons where the workspace refuses Slack's feedback buttons."""
+        blocks = list(body.get("blocks") or ())
+        plainer = {**body, "blocks": plain_thumbs(blocks)} if blocks else body
+        if self._plain_thumbs:
+            return await method(**where, **plainer)
+        try:
+            return await method(**where, **body)
+        except SlackApiError as error:
+            if plainer == body or _code(error) != "invalid_blocks":
+                raise
+        answer = await method(**where, **plainer)
+        # Only now it is known that it was them.
+        self._plain_thumbs = True
+        log.warning("feedback_buttons_refused")
+        return answer
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
         """The ts of an earlier attempt that reached Slack, or ""."""
@@ -297,9 +320,7 @@ class Sender:
             await outbox.sent(db, message, ts)
 
     async def _answered_no(self, message: Message, error: SlackApiError, bucket: Bucket) -> None:
-        # An answer that is no JSON comes as aiohttp's response, without data.
-        data = getattr(error.response, "data", None)
-        code = str(data.get("error", "")) if isinstance(data, dict) else ""
+        code = _code(error)
         status = getattr(error.response, "status_code", 0)
         if status == 429 or code == "ratelimited":
             retry_after = float(error.response.headers.get("Retry-After", 1))
@@ -337,6 +358,13 @@ def _kept_free(message: Message, place: CardPlace | None) -> float:
     if edit or message.priority <= outbox.URGENT:
         return 0.0
     return RESERVED_FOR_PEOPLE if message.priority <= outbox.NEW else RESERVED_FOR_CARDS
+
+
+def _code(error: SlackApiError) -> str:
+    """Slack's word for what is wrong; "" where there is none."""
+    # An answer that is no JSON comes as aiohttp's response, without data.
+    data = getattr(error.response, "data", None)
+    return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
 def _without_error(ended: float | BaseException) -> float:

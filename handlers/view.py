@@ -38,6 +38,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         verification=verification,
         precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
+        answer_id=answer.id if answer else 0,
         feedback_counts=(ups, len(opinions) - ups),
         responsible=(incident.assigned_to,) if incident.assigned_to else _responsible(services, incident),
         source_link=links[0] if links else "",
@@ -84,6 +85,7 @@ async def render(db: AsyncConnection, services: Services, incident_id: int) -> C
         precedents=view.precedents,
         incident=incident,
         next_step=_next_step(view.plan),
+        answer_id=view.answer_id,
     )
 
 

@@ -223,6 +223,11 @@ async def posted_ts(db: AsyncConnection, key: str) -> str:
     return found.scalar_one_or_none() or ""
 
 
+async def known(db: AsyncConnection, key: str) -> bool:
+    """Whether a message of this key is there, sent or not."""
+    return (await db.execute(select(outbox.c.id).where(outbox.c.key == key))).first() is not None
+
+
 async def new_card(db: AsyncConnection, incident_id: int, channel: str) -> None:
     """A place for the card of an incident that the caller's transaction has just opened."""
     await db.execute(insert(cards).values(incident_id=incident_id, channel=channel))
