@@ -54,7 +54,7 @@ OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
 # A person waits for these, and what they start must not wait for what others finish.
-HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600}
+HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600, "answer_command": 600}
 
 LONGEST_REASON = 500
 

@@ -30,6 +30,7 @@ from bot.socket_mode import SocketMode
 from bot.web import Metrics
 from handlers import (
     changing,
+    commands,
     due,
     flow,
     inbox,
@@ -142,6 +143,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
+    "answer_command": commands.on_mention,
 }
 
 

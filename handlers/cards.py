@@ -9,7 +9,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import storms
+from handlers import muting, storms
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
@@ -127,6 +127,8 @@ async def call_people(db: AsyncConnection, services: Services, incident: Inciden
     """An edit of the card notifies nobody, so a state that needs a person is said in the thread as well."""
     if incident.state not in thread.NEEDS_PERSON or incident.storm_id:
         return
+    if await muting.quiet_about(db, services, incident):
+        return
     view = await card_view(db, services, incident)
     # What flaps is under an earlier card, and tells those who read there.
     again = bool(incident.thread_ts) and incident.source != QUESTION_SOURCE
@@ -208,12 +210,17 @@ async def remind(
         )
 
 
+def answer_key(question: Question) -> str:
+    """The outbox's key of the answer to a mention that is a command."""
+    return f"answer:{question.channel}:{question.ts}"
+
+
 async def answer_question(db: AsyncConnection, question: Question, answer: Card) -> None:
-    """Answer a mention that asked for status or help, in its thread."""
+    """Answer a mention that is a command, in its thread."""
     await outbox.put(
         db,
         kind="post",
-        key=f"answer:{question.channel}:{question.ts}",
+        key=answer_key(question),
         channel=question.channel,
         payload={"text": answer.text, "blocks": answer.blocks, "thread_ts": question.thread_ts or question.ts},
         priority=outbox.URGENT,

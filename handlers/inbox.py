@@ -13,13 +13,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import baseline, cards, commands, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers import baseline, cards, decisions, feedback, flow, hushing, queued, replies, threads
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
-from handlers.mentions import Question, subcommand_of
-from handlers.reading import Reader
+from handlers.mentions import Question
 from handlers.services import Services
+from handlers.typed import command_in
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
 from knowledge.store import deliveries, incidents
@@ -55,9 +55,10 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
     if question.outside:
         text = replies.OUTSIDE
         await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
-    elif name := subcommand_of(question, commands.IN_MENTIONS):
-        answer = await commands.answer(db, services, name, Reader(question.channel))
-        await cards.answer_question(db, question, answer)
+    elif command_in(question.said, in_thread=bool(question.thread_ts)):
+        # Who asks is looked up first, and that takes the network.
+        name = f"command:{question.channel}:{question.ts}"
+        await services.jobs.enqueue(db, "answer_command", lock=name, once=name, **delivery.body)
     else:
         await flow.on_question(db, services, question)
     return set()

@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow, taking
+from handlers import cards, flow, muting, taking
 from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import approvals, audit, incidents
@@ -88,8 +88,9 @@ async def _remind(services: Services, silent: Unanswered) -> None:
     async with services.engine.connect() as db:
         approval = await approvals.get(db, silent.id)
         incident = await incidents.get(db, silent.incident_id)
-    if approval is None or incident is None:
-        return
+        quiet = incident is not None and await muting.quiet_about(db, services, incident)
+    if approval is None or incident is None or quiet:
+        return  # once it is no longer muted they are reminded
     people = await cards.people_asked(services, approval)
     link = await cards.link_of(services, incident.id)
     async with services.engine.begin() as db:

@@ -15,21 +15,23 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, forms, routing, threads
+from handlers import flow, forms, responding, routing, threads
 from handlers.blocks import baseline, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
     DETAILS,
     FEEDBACK,
+    FEEDBACK_DOWN,
+    FEEDBACK_UP,
     GIVE_BACK,
     MORE,
     REJECT,
     TAKE,
 )
+from handlers.blocks.commands import COMMAND, RUN
 from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
-from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
 from handlers.sources.slack_text import message_text
@@ -41,7 +43,6 @@ log = structlog.get_logger(__name__)
 
 Count = Callable[[str], None]  # told "stored", "repeated", "failed" or "unhandled"
 
-COMMAND = "/codehealer"
 DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
 # Kinds of conversation that not everybody of the workspace reads.
@@ -213,13 +214,6 @@ async def _acknowledge(ack: Any) -> None:
     await ack()
 
 
-async def _command(services: Services, ack: Any, body: Body) -> None:
-    user, channel = str(body.get("user_id") or ""), str(body.get("channel_id") or "")
-    reader = await reader_of(services, channel, user)
-    answer = await commands.command(services, str(body.get("text") or ""), reader, user=user)
-    await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
-
-
 def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     """Acknowledge what nobody listens to: unacknowledged, Slack would send it again and count it as a failure."""
 
@@ -238,14 +232,17 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     REJECT: forms.for_members(forms.open_reject),
     DETAILS: forms.for_members(forms.open_details),
     FEEDBACK: forms.give_feedback,
+    FEEDBACK_UP: forms.give_feedback,
+    FEEDBACK_DOWN: forms.give_feedback,
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
+    RUN: responding.run,
 }
 STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip
-COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: _command}
+COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: responding.command}
 SHORTCUTS = (DIAGNOSE_SHORTCUT,)
 
 

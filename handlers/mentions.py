@@ -42,14 +42,6 @@ class Question:
         return len(said) <= MAX_SENTENCE and "\n" not in said and FENCE not in said
 
 
-def subcommand_of(question: Question, known: Sequence[str]) -> str:
-    """The subcommand that a mention asks for ("status", "help"), or ""; an empty mention outside a thread is help."""
-    words = question.said.lower().split()
-    if not words:
-        return "" if question.thread_ts else "help"
-    return words[0] if len(words) <= 2 and words[0] in known else ""
-
-
 def channels_named(texts: Iterable[str]) -> frozenset[str]:
     """The channels that a question names (#ops): past threads are then looked for in these alone."""
     return frozenset(channel for text in texts for channel in CHANNEL.findall(text))

@@ -6,7 +6,7 @@ and the namespaces that the policy calls private or protected.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,10 +23,11 @@ LOOK_UP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Where an answer will be read. `member`: by people who may read every public channel."""
+    """Where an answer will be read. `member`: by people who may read every public channel; `timezone`: whoever asks."""
 
     channel: str
     member: bool = True
+    timezone: str = field(default="UTC", compare=False)
 
 
 async def reader_of(services: Services, channel: str, user: str) -> Reader:
@@ -36,7 +37,8 @@ async def reader_of(services: Services, channel: str, user: str) -> Reader:
             person = await services.people.look_up(user)
     except (TimeoutError, Unavailable):
         return Reader(channel, member=False)
-    return Reader(channel, member=not (person.restricted or person.foreign or person.deleted))
+    member = not (person.restricted or person.foreign or person.deleted)
+    return Reader(channel, member=member, timezone=person.timezone)
 
 
 async def is_closed(db: AsyncConnection, channel: str) -> bool:

@@ -44,6 +44,7 @@ STAGES = (
     "look_at_channel",
     "index_channel",
     "search_slack",
+    "answer_command",
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.mentions import Question, alert_of, service_named, subcommand_of
+from handlers.mentions import Question, alert_of, service_named
 from handlers.routing import about_service, channel_for, service_row, trusts_app
 from remediation.policy import Policy, parse_policy
 from tests.rows import alert
@@ -37,24 +37,6 @@ def test_a_sentence_names_one_known_service_or_none(text: str, name: str) -> Non
     assert service_named(asked(text), SERVICES) == name
 
 
-@pytest.mark.parametrize(
-    ("question", "name"),
-    [
-        (asked("help"), "help"),
-        (asked(""), "help"),
-        (asked("", "1.1"), ""),
-        (asked("STATUS please"), "status"),
-        (asked("status of the checkout service"), ""),
-        (asked("why?"), ""),
-        (asked("destroy"), ""),
-    ],
-)
-def test_a_subcommand_is_at_most_two_words_and_an_empty_mention_in_a_thread_is_about_the_thread(
-    question: Question, name: str
-) -> None:
-    assert subcommand_of(question, ("help", "status")) == name
-
-
 def test_only_a_question_that_names_a_service_is_trusted() -> None:
     pasted = alert_of(asked("service: checkout\nOOMKilled"), "")
     assert (pasted.trusted, pasted.service, pasted.log) == (False, "", "service: checkout\nOOMKilled")
@@ -76,7 +58,6 @@ def test_a_question_without_words_has_a_title_all_the_same(text: str) -> None:
 @given(st.text(max_size=300))
 def test_any_mention_can_be_read(text: str) -> None:
     question = asked(text)
-    subcommand_of(question, ("help",))
     made = alert_of(question, service_named(question, SERVICES))
     assert made.title.strip()
     assert "\n" not in made.title

@@ -126,7 +126,9 @@ def test_the_command_and_the_shortcut_are_what_the_words_promise(manifest: dict[
     (command,) = manifest["features"]["slash_commands"]
     assert command["command"] == COMMAND
     assert command["should_escape"] is True
-    assert all(usage in command["usage_hint"] for usage, _ in SUBCOMMANDS.values())
+    shown = command["usage_hint"].strip("[]").split(" | ")
+    assert set(shown) <= {usage.typed for usage in SUBCOMMANDS.values()}
+    assert shown[-1] == "help", "which tells of all the others"
     (shortcut,) = manifest["features"]["shortcuts"]
     assert (shortcut["name"], shortcut["type"]) == ("Diagnose with CodeHealer", "message")
     assert shortcut["callback_id"] == "diagnose_message"

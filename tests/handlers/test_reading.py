@@ -11,7 +11,7 @@ from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import Incident, Precedent
 from knowledge.store import answers, incidents, memory, outbox, threads
-from tests.handlers.office import rows, sandbox_policy
+from tests.handlers.office import jobs, rows, sandbox_policy
 from tests.rows import NOW, S, alert, an_incident, diagnosis, item
 
 PUBLIC, OTHER, QUIET, SHARED, UNKNOWN = "C0DEPLOY", "C0OTHER", "G0QUIET", "C0PARTNER", "C0UNKNOWN"
@@ -129,7 +129,12 @@ async def test_where_other_companies_read_along_a_mention_gets_one_sentence(serv
         body = {"question": {**question, "ts": f"1.{outside:d}", "outside": outside}}
         await flow.accept(services, source="slack", delivery_id=f"Ev{outside}", event=flow.QUESTION, body=body)
     await inbox.drain(services)
+    ((stage, asked),) = await jobs(services.engine)
+    assert stage == "answer_command"
+    for _ in range(2):  # a repeat says nothing more
+        await commands.on_mention(services, asked["question"])
     said = [row.text for row in await rows(services.engine, "SELECT payload->>'text' AS text FROM outbox ORDER BY id")]
     assert said[0].startswith("Other companies read this channel")
     assert "No open incidents" in said[1]
+    assert len(said) == 2
     assert not await rows(services.engine, "SELECT 1 FROM incidents")
