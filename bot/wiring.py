@@ -37,6 +37,7 @@ from handlers import (
     learning,
     paging,
     regrouping,
+    shortcuts,
     slack_search,
     taking,
     thread_backfill,
@@ -144,6 +145,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
     "answer_command": commands.on_mention,
+    "remember_fix": shortcuts.remember,
 }
 
 

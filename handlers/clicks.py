@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import baseline, grouping, modals
+from handlers.blocks import baseline, fixes, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
@@ -136,6 +136,14 @@ def _regrouped(view: Body, user: str, _now: datetime) -> Stored:
     return "regroup", {"click": click | ({"into": chosen.into} if chosen.into else {"part": chosen.part})}
 
 
+def _fix_told(view: Body, user: str, _now: datetime) -> Stored:
+    told = fixes.read_fix(view)
+    if told is None:
+        return None
+    about = {"channel": told.channel, "incident_id": told.incident_id, "text": told.text}
+    return fixes.REMEMBER_FIX, {"click": {"user": user, "key": key_of(str(view["id"]), user), **about}}
+
+
 SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.REJECT_REASON: _rejected,
     modals.FEEDBACK_COMMENT: _commented,
@@ -144,6 +152,7 @@ SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.APPROVE_LATER: _timed,
     modals.SNOOZE_UNTIL: _timed,
     grouping.REGROUP: _regrouped,
+    fixes.REMEMBER_FIX: _fix_told,
 }
 
 

@@ -269,7 +269,8 @@ async def close(db: AsyncConnection, services: Services, incident: Incident, sta
 
 async def on_question(db: AsyncConnection, services: Services, question: Question) -> None:
     """A mention that is no subcommand: look again at the incident it hangs on, or answer about what was pasted."""
-    known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
+    # A shortcut may be used on a card itself, or on the post that it is about.
+    known = await incidents.by_message(db, question.channel, question.thread_ts or question.ts)
     incident = await incidents.get(db, known, lock=True) if known else None
     if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return

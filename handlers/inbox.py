@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import baseline, cards, decisions, feedback, flow, hushing, queued, replies, threads
+from handlers.blocks import fixes
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
@@ -124,6 +125,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "give_back": _later,
     "regroup": _later,
     "open_baseline": _later,
+    fixes.REMEMBER_FIX: _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
 }

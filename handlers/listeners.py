@@ -15,8 +15,8 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import flow, forms, responding, routing, threads
-from handlers.blocks import baseline, grouping, modals
+from handlers import flow, forms, responding, routing, shortcuts, threads
+from handlers.blocks import baseline, fixes, grouping, modals
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 
 Count = Callable[[str], None]  # told "stored", "repeated", "failed" or "unhandled"
 
-DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
 # Kinds of conversation that not everybody of the workspace reads.
 CLOSED = frozenset({"group", "mpim", "im"})
@@ -178,9 +177,11 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
         return key_of("view", str(body["view"]["id"]), str(body["view"].get("hash", ""))), read_submission(
             body, services.now()
         )
-    if kind == "message_action" and body.get("callback_id") == DIAGNOSE_SHORTCUT:
+    if kind == "message_action" and body.get("callback_id") == shortcuts.DIAGNOSE:
         message, user = body["message"], str(body["user"]["id"])
-        asked = {**message, "user": user, "channel": body["channel"]["id"]}
+        # Of an app's post the text is often the least; what it says is in its attachments and blocks.
+        words = message_text(message, quoted=True)
+        asked = {**message, "user": user, "channel": body["channel"]["id"], "text": words}
         return key_of("shortcut", str(body.get("trigger_id", ""))), (flow.QUESTION, {"question": _question(asked)})
     return "", None
 
@@ -243,7 +244,10 @@ VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip
 COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: responding.command}
-SHORTCUTS = (DIAGNOSE_SHORTCUT,)
+SHORTCUTS: Mapping[str, Callable[..., Awaitable[None]]] = {
+    shortcuts.DIAGNOSE: shortcuts.diagnose,
+    shortcuts.REMEMBER: forms.for_members(shortcuts.open_fix),
+}
 
 
 def listen(app: AsyncApp, services: Services, count: Count) -> None:
@@ -262,8 +266,9 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
     app.view(grouping.REGROUP)(_bound(forms.take_regroup, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
-    for shortcut in SHORTCUTS:
-        app.shortcut(shortcut)(_acknowledge)
+    app.view(fixes.REMEMBER_FIX)(_bound(shortcuts.take_fix, services))
+    for shortcut, use in SHORTCUTS.items():
+        app.shortcut(shortcut)(_bound(use, services))
 
 
 async def _nothing() -> None:

@@ -61,7 +61,7 @@ async def meant(
     if found is None:
         number = await incidents.by_message(db, *thread) if thread[1] else None
     elif found.newest:
-        newest = await _page(db, services, reader, typed.Filters(), 1)
+        newest = await recent(db, services, reader, 1)
         return (newest[0] if newest else None), rest
     elif found.number:
         number = found.number
@@ -72,6 +72,11 @@ async def meant(
     if incident is None or not await readable(db, services, [incident], reader):
         return None, rest
     return incident, rest
+
+
+async def recent(db: AsyncConnection, services: Services, reader: Reader, most: int) -> Sequence[Incident]:
+    """The newest incidents that the reader may be told of."""
+    return await _page(db, services, reader, typed.Filters(), most)
 
 
 # --- one by one ------------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ SUBCOMMANDS: dict[str, Usage] = {
 }
 
 MENTION_HELP = "Mention me with a pasted log, or in a thread, and I say what I think the cause is."
-SHORTCUT_HELP = "Or use the message shortcut *Diagnose with CodeHealer*."
+SHORTCUT_HELP = "On a message, ⋮ has *Diagnose this* and *Remember this fix*."
 NO_INCIDENTS = "No open incidents."
 NOTHING_WAITS = "No approval waits."
 _MOST_SHOWN = 10

@@ -214,10 +214,10 @@ async def _found(
     chosen = knowledge_items.c.id == any_(literal(list(ids), ARRAY(Text)))
     ups = func.count().filter(feedback.c.value == 1, feedback.c.stands)
     downs = func.count().filter(feedback.c.value == -1, feedback.c.stands)
+    learnt_from = select(knowledge_items.c.incident_id).where(chosen)
     opinions = (
         select(feedback.c.incident_id, ups.label("ups"), downs.label("downs"))
-        .join(knowledge_items, knowledge_items.c.incident_id == feedback.c.incident_id)
-        .where(chosen)
+        .where(feedback.c.incident_id.in_(learnt_from))
         .group_by(feedback.c.incident_id)
         .subquery()
     )
@@ -230,7 +230,11 @@ async def _found(
             func.coalesce(opinions.c.ups, 0).label("ups"),
             func.coalesce(opinions.c.downs, 0).label("downs"),
         )
-        .outerjoin(opinions, opinions.c.incident_id == knowledge_items.c.incident_id)
+        # Thumbs are about our answer, not about what a person has told of the same incident.
+        .outerjoin(
+            opinions,
+            and_(opinions.c.incident_id == knowledge_items.c.incident_id, knowledge_items.c.source == "incident"),
+        )
         .where(chosen)
     )
     return [

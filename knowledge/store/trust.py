@@ -137,7 +137,7 @@ async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = 
         .select_from(decisions.join(plans, plans.c.id == decisions.c.plan_id))
         .outerjoin(approvals, approvals.c.plan_id == plans.c.id)
         .join(incidents, incidents.c.id == decisions.c.incident_id)
-        .outerjoin(knowledge_items, knowledge_items.c.incident_id == incidents.c.id)
+        .outerjoin(knowledge_items, knowledge_items.c.id == func.concat("incident-", incidents.c.id))
         .where(decisions.c.shadow, decisions.c.created_at >= since, incidents.c.flagged.is_(False))
     )
     if case is not None:

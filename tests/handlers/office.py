@@ -45,6 +45,7 @@ STAGES = (
     "index_channel",
     "search_slack",
     "answer_command",
+    "remember_fix",
 )
 
 
