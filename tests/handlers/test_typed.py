@@ -1,6 +1,7 @@
 """What people type, as it is understood: pure."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,11 @@ def test_every_subcommand_is_answered_fits_a_mention_or_not_and_has_its_usage() 
     assert set(typed.ALSO.values()) <= set(SUBCOMMANDS)
     assert {name for name, usage in SUBCOMMANDS.items() if usage.changes} == {*commands.ACTS, commands.DIAGNOSE}
     assert not set(typed.ALSO) & set(SUBCOMMANDS)
+
+
+def test_all_that_can_be_typed_is_in_the_documents() -> None:
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    assert [name for name, usage in SUBCOMMANDS.items() if f"`{usage.typed}`" not in page] == []
 
 
 @pytest.mark.parametrize(
