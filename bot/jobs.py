@@ -64,7 +64,7 @@ LONGEST_WAIT_S = 300.0
 UNKNOWN_WAIT_S = 15.0
 
 # A person waits for these, and what they start must not wait for what others finish.
-HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600}
+HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600, "answer_command": 600}
 
 LONGEST_REASON = 500
 

@@ -33,6 +33,7 @@ from bot.socket_mode import SocketMode
 from handlers import (
     answering,
     changing,
+    commands,
     due,
     flow,
     heartbeat,
@@ -42,6 +43,7 @@ from handlers import (
     postmortems,
     regrouping,
     remembering,
+    shortcuts,
     slack_search,
     taking,
     thread_backfill,
@@ -155,6 +157,8 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     answering.STAGE: answering.answer,
     remembering.STAGE: remembering.decide,
     "heartbeat": heartbeat.relay,
+    "answer_command": commands.on_mention,
+    "remember_fix": shortcuts.remember,
 }
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, flow, operating, remembering
+from handlers import cards, commands, flow, remembering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
-from handlers.intents import Intent, When, command_in, fix_told, incident_named, intent_of, named_in, of_now, when_in
+from handlers.intents import Intent, When, fix_told, incident_named, intent_of, named_in, of_now, when_in
 from handlers.mentions import QUESTION_SOURCE, Question
 from handlers.reading import Reader, closed_by, readable, reader_of
 from handlers.services import Services
@@ -30,7 +30,6 @@ from knowledge.store.threads import Asked
 # Of these the one that is meant is looked for; a question about a time looks further back.
 RECENT, MOST_LOOKED_AT = timedelta(days=30), 300
 EARLIER = timedelta(days=30)
-COMMANDS = frozenset({*commands.ANSWERS, *operating.ACTS})
 STAGE = "answer_question"
 
 
@@ -47,13 +46,11 @@ class Meant:
 
 
 def wants_answer(question: Question) -> bool:
-    """Whether a mention is a command or a question about what is stored, not one for the diagnosis: pure."""
+    """Whether a mention that is no command asks about what is stored, and is not one for the diagnosis: pure."""
     said = question.said
-    if not said:
-        return not question.thread_ts
     if fix_told(said) and not question.files:
         return True
-    return question.sentence and (bool(command_in(said, COMMANDS)) or intent_of(said) is not Intent.OTHER)
+    return bool(said) and question.sentence and intent_of(said) is not Intent.OTHER
 
 
 async def ask(db: AsyncConnection, services: Services, question: Question) -> None:
@@ -73,18 +70,17 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
     asked = Question(**question)
     async with services.engine.connect() as db:
         if await outbox.known(db, cards.answer_key(asked)):
-            return  # a command's effect is not repeated either
+            return
     reader = await reader_of(services, asked.channel, asked.user)
-    said = asked.said or "help"
-    if typed := command_in(said, COMMANDS):
-        await _say(services, asked, await commands.command(services, typed, reader, user=asked.user))
-        return
+    said = asked.said
     intent = intent_of(said)
     if intent is Intent.THANKS:
         return
     if intent in {Intent.OVERVIEW, Intent.HELP}:
         word = "status" if intent is Intent.OVERVIEW else "help"
-        await _say(services, asked, await commands.command(services, word, reader, user=asked.user))
+        async with services.engine.connect() as db:
+            card = await commands.answer(db, services, word, reader)
+        await _say(services, asked, card)
         return
     meant = await _meant(services, asked, reader)
     if intent is Intent.FIXED:

@@ -9,7 +9,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import reading, storms
+from handlers import muting, reading, storms
 from handlers.attachments import files_of, read_files
 from handlers.blocks import thread, trust
 from handlers.blocks.card import Card, CardView
@@ -148,6 +148,8 @@ async def call_people(
     `view` is what the card shows in this transaction, where the caller has read it already.
     """
     if incident.state not in thread.NEEDS_PERSON or incident.storm_id:
+        return
+    if await muting.quiet_about(db, services, incident):
         return
     view = view or await card_view(db, services, incident)
     # What flaps is under an earlier card, and tells those who read there.

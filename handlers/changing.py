@@ -23,7 +23,7 @@ from knowledge.model import (
 from knowledge.store import answers, approvals, audit, incidents
 from knowledge.store.answers import StoredAnswer, StoredPlan
 from remediation import editing
-from remediation.approvals import Denied, check_change, requesters
+from remediation.approvals import Denied, Person, check_change, requesters
 from remediation.approvers import asked, lists_in_force
 from remediation.context import Context
 from remediation.policy import environment_of
@@ -160,28 +160,43 @@ async def snooze(services: Services, click: Mapping[str, Any]) -> None:
         incident, approval = await decisions.locked(db, click["approval_id"])
         if approval is None or incident is None:
             return
-        planned = await decisions.planned_of(db, approval)
-        verdict = check_change(
-            approval,
-            person,
-            decisions.shown_digest(approval, click),
-            now=services.now(),
-            policy=services.policy,
-            action=planned.plan.action if planned else None,
+        digest = decisions.shown_digest(approval, click)
+        refusal = await put_off(db, services, incident, approval, person, digest=digest, until=until)
+        if refusal:
+            await decisions.refuse(db, {**click, "channel": incident.channel or services.channel}, approval, refusal)
+
+
+async def put_off(
+    db: AsyncConnection,
+    services: Services,
+    incident: Incident,
+    approval: Approval,
+    person: Person,
+    *,
+    digest: str,
+    until: datetime,
+) -> str:
+    """Put a locked request off until a moment; or why this person may not, and nothing was done."""
+    planned = await decisions.planned_of(db, approval)
+    verdict = check_change(
+        approval,
+        person,
+        digest,
+        now=services.now(),
+        policy=services.policy,
+        action=planned.plan.action if planned else None,
+    )
+    if isinstance(verdict, Denied):
+        return verdict.reason
+    expires = until + timedelta(minutes=services.policy.limits.approval_minutes)
+    if await approvals.snooze(db, approval.id, by=person.id, until=until, expires=expires):
+        await audit.record(
+            db,
+            "approval.snoozed",
+            actor=person.id,
+            incident_id=incident.id,
+            approval=approval.id,
+            until=until.isoformat(),
         )
-        if isinstance(verdict, Denied):
-            await decisions.refuse(
-                db, {**click, "channel": incident.channel or services.channel}, approval, verdict.reason
-            )
-            return
-        expires = until + timedelta(minutes=services.policy.limits.approval_minutes)
-        if await approvals.snooze(db, approval.id, by=person.id, until=until, expires=expires):
-            await audit.record(
-                db,
-                "approval.snoozed",
-                actor=person.id,
-                incident_id=incident.id,
-                approval=approval.id,
-                until=click["at"],
-            )
-            await cards.show(db, services, incident)
+        await cards.show(db, services, incident)
+    return ""

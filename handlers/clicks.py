@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handlers.blocks import baseline, grouping, modals, offers
+from handlers.blocks import baseline, fixes, grouping, modals, offers
 from handlers.blocks.card import (
     APPROVE,
     FEEDBACK,
+    FEEDBACK_DOWN,
+    FEEDBACK_UP,
     GIVE_BACK,
     MORE,
     POSTMORTEM,
@@ -21,6 +23,7 @@ from handlers.blocks.card import (
 from remediation.approvals import next_time
 
 Body = Mapping[str, Any]
+THUMBS = frozenset({FEEDBACK, FEEDBACK_UP, FEEDBACK_DOWN})
 # What a delivery is for the inbox: its kind and its body; None for what is not ours to keep.
 Stored = tuple[str, dict[str, Any]] | None
 
@@ -58,9 +61,8 @@ def read_action(body: Body) -> Stored:
         return "decide_offer", {
             "click": {"user": user, "channel": channel, "offer_id": number, "keep": keep, "key": key}
         }
-    if action.get("action_id") == FEEDBACK and (thumb := decode_feedback(action.get("value"))):
-        incident_id, value = thumb
-        return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": value}}
+    if action.get("action_id") in THUMBS and (thumb := decode_feedback(action.get("value"))):
+        return "feedback", {"feedback": _opinion(thumb.incident_id, user, thumb.value, thumb.answer_id)}
     return None
 
 
@@ -89,11 +91,15 @@ def _rejected(view: Body, user: str, _now: datetime) -> Stored:
 
 
 def _commented(view: Body, user: str, _now: datetime) -> Stored:
-    comment = modals.read_feedback_comment(view)
-    if comment is None:
+    said = modals.read_feedback(view)
+    if said is None:
         return None
-    incident_id, text = comment
-    return "feedback", {"feedback": {"incident_id": incident_id, "user": user, "value": -1, "comment": text}}
+    opinion = _opinion(said.incident_id, user, -1, said.answer_id)
+    return "feedback", {"feedback": {**opinion, "comment": said.comment, "reason": said.reason}}
+
+
+def _opinion(incident_id: int, user: str, value: int, answer_id: int) -> dict[str, Any]:
+    return {"incident_id": incident_id, "user": user, "value": value, "answer_id": answer_id or None}
 
 
 def _about(view: Body, user: str, request: modals.Request) -> dict[str, Any]:
@@ -139,6 +145,14 @@ def _regrouped(view: Body, user: str, _now: datetime) -> Stored:
     return "regroup", {"click": click | ({"into": chosen.into} if chosen.into else {"part": chosen.part})}
 
 
+def _fix_told(view: Body, user: str, _now: datetime) -> Stored:
+    told = fixes.read_fix(view)
+    if told is None:
+        return None
+    about = {"channel": told.channel, "incident_id": told.incident_id, "text": told.text}
+    return fixes.REMEMBER_FIX, {"click": {"user": user, "key": key_of(str(view["id"]), user), **about}}
+
+
 SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.REJECT_REASON: _rejected,
     modals.FEEDBACK_COMMENT: _commented,
@@ -147,6 +161,7 @@ SUBMISSION_READERS: Mapping[str, Callable[[Body, str, datetime], Stored]] = {
     modals.APPROVE_LATER: _timed,
     modals.SNOOZE_UNTIL: _timed,
     grouping.REGROUP: _regrouped,
+    fixes.REMEMBER_FIX: _fix_told,
 }
 
 

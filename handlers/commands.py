@@ -1,104 +1,125 @@
-"""/codehealer and the same words in a mention: short private answers from the database."""
+"""/codehealer and the same words in a mention: one table of what can be typed.
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+A look changes nothing and may be run by a click on a suggestion or on "More". An act is one transaction, with the
+answer of a mention in it, so a mention that is handled again does nothing twice.
+"""
 
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import operating, postmortems, reading
+from handlers import acting, cards, operating, postmortems, replies, typed
+from handlers.blocks import commands as wording
 from handlers.blocks.card import Card
-from handlers.blocks.commands import (
-    StatusView,
-    help_answer,
-    parse_command,
-    show_answer,
-    show_unknown_answer,
-    stats_answer,
-    status_answer,
-    unknown_answer,
-)
-from handlers.reading import Reader, readable
+from handlers.blocks.limits import validate_blocks
+from handlers.looking import LOOKS, Query
+from handlers.mentions import Question
+from handlers.operating import Asked
+from handlers.reading import Reader, reader_of
 from handlers.services import Services
-from handlers.view import card_view
-from knowledge.model import ApprovalState
-from knowledge.store import analytics, approvals, held, incidents, switches
+from handlers.typed import Command, parse_command
+from knowledge.errors import CodeHealerError, Unavailable
+from knowledge.store import outbox
+from remediation.approvals import Person
 
-MOST_INCIDENTS = 50
-STATS_DAYS = 30
+log = structlog.get_logger(__name__)
 
-
-async def _status(db: AsyncConnection, services: Services, reader: Reader, _arguments: tuple[str, ...]) -> Card:
-    every = await incidents.listed(db, only_open=True, limit=MOST_INCIDENTS)
-    open_ones = await readable(db, services, every, reader)
-    waiting = []
-    for incident in open_ones:
-        approval = await approvals.latest(db, incident.id)
-        if approval and approval.state is ApprovalState.OPEN:
-            waiting.append((approval, incident))
-    shows = await reading.open_alerts(db, services, reader)
-    kept = [one for one in await held.listed(db) if shows(one.alert)]
-    known = [one for one in await held.informational(db, since=services.now() - timedelta(days=1)) if shows(one)]
-    paused = await switches.read(db, switches.PAUSED)
-    breaker = await switches.read(db, switches.BREAKER)
-    return status_answer(
-        StatusView(
-            now=services.now(),
-            incidents=tuple(open_ones),
-            waiting=tuple(waiting),
-            mode=services.policy.mode,
-            paused_by=paused.set_by if paused and paused.value else "",
-            breaker=str(breaker.value) if breaker and breaker.value else "",
-            modes=len(await switches.beginning_with(db, switches.MODE)),
-            connections=tuple(services.connections()),
-            held=tuple(kept),
-            informational=tuple(known),
-        )
-    )
-
-
-async def _show(db: AsyncConnection, services: Services, reader: Reader, arguments: tuple[str, ...]) -> Card:
-    number = arguments[0] if arguments else ""
-    # Longer than any id can be, and int() would take it.
-    incident = await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
-    # One that may not be told of here is answered as one that is not there.
-    if incident is None or not await readable(db, services, [incident], reader):
-        return show_unknown_answer(arguments)
-    return show_answer(await card_view(db, services, incident))
-
-
-async def _stats(db: AsyncConnection, services: Services, _reader: Reader, arguments: tuple[str, ...]) -> Card:
-    number = arguments[0].removesuffix("d") if arguments else ""
-    days = int(number) if number.isdecimal() and 0 < len(number) < 4 and int(number) else STATS_DAYS
-    now = services.now()
-    (found,) = await analytics.figures(db, since=now - timedelta(days=days), until=now)
-    return stats_answer(found, days)
-
-
-async def _help(_db: AsyncConnection, _services: Services, _reader: Reader, _arguments: tuple[str, ...]) -> Card:
-    return help_answer()
-
-
-ANSWERS: Mapping[str, Callable[[AsyncConnection, Services, Reader, tuple[str, ...]], Awaitable[Card]]] = {
-    "status": _status,
-    "show": _show,
-    "stats": _stats,
-    "help": _help,
-}
+ACTS = {**operating.ACTS, **acting.ACTS, postmortems.STAGE: postmortems.ask}
+DIAGNOSE = "diagnose"
+NO_TELLING_WHO = "Slack did not say who you are just now. Try it again."
+FAULTS = (CodeHealerError, SQLAlchemyError, TimeoutError)
 
 
 async def answer(db: AsyncConnection, services: Services, text: str, reader: Reader) -> Card:
-    """The answer to what was typed, with what the reader may know; an unknown word gets a suggestion."""
-    command = parse_command(text)
-    known = ANSWERS.get(command.name)
-    return await known(db, services, reader, command.arguments) if known else unknown_answer(command.name)
+    """What was typed, where it only looks; an unknown word gets a suggestion."""
+    return await _looked(db, services, parse_command(text), Query(reader))
 
 
-async def command(services: Services, text: str, reader: Reader, *, user: str) -> Card:
-    """The answer to a slash command, which may also switch something."""
-    typed = parse_command(text)
-    if typed.name == postmortems.STAGE:
-        return await postmortems.ask(services, typed.arguments, reader, user=user)
-    if typed.name in operating.ACTS:
-        return await operating.act(services, typed.name, typed.arguments, user=user, channel=reader.channel)
-    async with services.engine.connect() as db:
-        return await answer(db, services, text, reader)
+async def _looked(db: AsyncConnection, services: Services, command: Command, query: Query) -> Card:
+    look = LOOKS.get(command.name)
+    if look:
+        return await look(db, services, Query(query.reader, command.arguments, query.thread, query.private))
+    near = typed.suggestion(command)
+    if near is None:
+        return wording.unknown_answer(command.name)
+    return wording.unknown_answer(command.name, near.line, offered=near.name in LOOKS)
+
+
+async def command(services: Services, text: str, reader: Reader, *, user: str, key: str = "") -> Card:
+    """The private answer to a slash command. `key` names the command, as its trigger does."""
+    read = parse_command(text)
+    query = Query(reader, read.arguments)
+    if read.name not in ACTS and read.name != DIAGNOSE:
+        async with services.engine.connect() as db:
+            return await _looked(db, services, read, query)
+    try:
+        person = await services.people.look_up(user)
+    except Unavailable:
+        return wording.said(read.name, NO_TELLING_WHO)
+    asked = Asked(person, query, _after_the_name(text))
+    if read.name == DIAGNOSE:
+        return await acting.diagnose(services, asked, key=key)
+    async with services.engine.begin() as db:
+        return await ACTS[read.name](db, services, asked)
+
+
+def _after_the_name(text: str) -> str:
+    """What follows the first word, with its lines."""
+    return [*text.strip().split(maxsplit=1), "", ""][1]
+
+
+async def in_time(services: Services, text: str, reader: Reader, *, user: str, key: str = "") -> Card:
+    """The same, where what goes wrong is said too; its blocks keep Slack's limits, or are left out."""
+    try:
+        card = await command(services, text, reader, user=user, key=key)
+    except FAULTS as error:
+        log.warning("command_failed", command=parse_command(text).name[:40], error=type(error).__name__)
+        sentence = replies.sentence_for(error)
+        return wording.said("failed", sentence)
+    faults = validate_blocks("message", card.blocks)
+    if faults:
+        log.error("blocks_refused_before_sending", faults=faults[:5])
+        return Card(card.text, [])
+    return card
+
+
+async def clicked(services: Services, line: str, reader: Reader) -> Card:
+    """What a button of ours runs: only what looks, for the eyes of whoever clicked."""
+    read = parse_command(line)
+    if read.name not in LOOKS:
+        return wording.said("failed", replies.NOT_OURS)
+    return await in_time(services, line, reader, user="")
+
+
+# --- mentions --------------------------------------------------------------------------------------------------------
+
+
+async def on_mention(services: Services, question: Mapping[str, Any]) -> None:
+    """Answer a mention that is a command, in its thread.
+
+    A crash before the transaction repeats it; after it the answer is in the outbox, and a repeat finds it there.
+    """
+    asked = Question(**question)
+    read = typed.command_in(asked.said, in_thread=bool(asked.thread_ts))
+    if read is None:
+        return
+    reader = await reader_of(services, asked.channel, asked.user)
+    query = Query(reader, read.arguments, (asked.channel, asked.thread_ts), private=False)
+    if read.name not in ACTS and read.name != DIAGNOSE:
+        async with services.engine.connect() as db:
+            card = await _looked(db, services, read, query)
+        async with services.engine.begin() as db:
+            await cards.answer_question(db, asked, card)
+        return
+    person: Person = await services.people.look_up(asked.user)
+    if read.name == DIAGNOSE:
+        card = await acting.diagnose(services, Asked(person, query), key=asked.ts)
+        async with services.engine.begin() as db:
+            await cards.answer_question(db, asked, card)
+        return
+    async with services.engine.begin() as db:
+        if not await outbox.known(db, cards.answer_key(asked)):
+            await cards.answer_question(db, asked, await ACTS[read.name](db, services, Asked(person, query)))

@@ -26,6 +26,7 @@ from handlers import (
     hushing,
     joining,
     learning,
+    muting,
     reading,
     regrouping,
     routing,
@@ -40,6 +41,7 @@ from handlers.services import Services
 from handlers.sources import SOURCES, fields
 from knowledge import correlation, diagnosis
 from knowledge.calibration import Outcomes
+from knowledge.choices import Choice
 from knowledge.injection import injection_suspected
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
@@ -147,9 +149,7 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     candidates = await incidents.candidates(db, keys.seek, keys.hold)
     incident_id = correlation.choose_incident(keys, candidates)
     if incident_id is None:
-        if came := await baseline.was_failing(db, services, alert, chosen):
-            channel = await _channel_for(db, services, alert)
-            await baseline.note(db, services, alert, channel=channel, came=came)
+        if await _kept_back(db, services, alert, chosen):
             return None
         opened = await _open(db, services, alert)
         await incidents.add_alert(db, alert, opened.id)
@@ -166,6 +166,18 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
         held = next(one.keys for one in candidates if one.id == incident_id)
         await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
+
+
+async def _kept_back(db: AsyncConnection, services: Services, alert: Alert, chosen: Mapping[str, Choice]) -> bool:
+    """Whether an alert that belongs to no incident opens none: its service is muted, or it failed before we came."""
+    if why := await muting.holds(db, services, alert):
+        await hushing.hold(db, services, alert, why)
+        return True
+    came = await baseline.was_failing(db, services, alert, chosen)
+    if came:
+        channel = await _channel_for(db, services, alert)
+        await baseline.note(db, services, alert, channel=channel, came=came)
+    return bool(came)
 
 
 async def open_baseline(services: Services, click: Mapping[str, Any]) -> None:
@@ -260,7 +272,8 @@ async def close(db: AsyncConnection, services: Services, incident: Incident, sta
 
 async def on_question(db: AsyncConnection, services: Services, question: Question) -> None:
     """A mention for the diagnosis: look again at the incident whose thread it is in, or at what was pasted."""
-    known = await incidents.by_message(db, question.channel, question.thread_ts) if question.thread_ts else None
+    # A shortcut may be used on a card itself, or on the post that it is about.
+    known = await incidents.by_message(db, question.channel, question.thread_ts or question.ts)
     incident = await incidents.get(db, known, lock=True) if known and not question.pasted else None
     if incident and await look_again(db, services, incident, by=question.user, asked_by=question.user):
         return

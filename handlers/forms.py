@@ -205,9 +205,9 @@ async def give_feedback(services: Services, ack: Any, body: Body) -> None:
     """The thumb is stored already; after a thumb down, ask what was wrong."""
     await ack()
     thumb = decode_feedback(body["actions"][0].get("value"))
-    if thumb is None or thumb[1] > 0:
+    if thumb is None or thumb.value > 0:
         return
     async with services.engine.connect() as db:
-        incident = await incidents.get(db, thumb[0])
+        incident = await incidents.get(db, thumb.incident_id)
     if incident:
-        await open_view(services, body, modals.feedback_modal(incident))
+        await open_view(services, body, modals.feedback_modal(incident, thumb.answer_id))

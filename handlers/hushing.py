@@ -1,4 +1,4 @@
-"""Alerts that are not to be told of now: silenced in Alertmanager, or of something under maintenance.
+"""Alerts that are not to be told of now: silenced in Alertmanager, of something under maintenance, or muted here.
 
 They are stored and shown by `status`, open no card, and open one when the quiet is over and they fire still.
 """
@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import routing
+from handlers import muting, routing
 from handlers.mentions import QUESTION_SOURCE
 from handlers.services import Services
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert
 from knowledge.redaction import redact
-from knowledge.store import deliveries, held, signals
+from knowledge.store import deliveries, held, mutes, signals
 from knowledge.store.codec import to_json
 from knowledge.store.held import Held
 from remediation.maintenance import ends_at, maintained
@@ -84,6 +84,7 @@ async def tell_what_lasted(services: Services) -> None:
     """By the clock: what fires still when its quiet is over becomes a delivery like any other."""
     async with services.engine.connect() as db:
         kept = await held.listed(db)
+        muted = await mutes.in_force(db, now=services.now()) if kept else ()
     if not kept:
         return
     services.hush.ask_again_at = 0.0
@@ -93,7 +94,9 @@ async def tell_what_lasted(services: Services) -> None:
         async with services.engine.begin() as db:
             await signals.seen_there(db, seen)
     for one in kept:
-        if quiet(services, one.alert) or (not answered and _may_be_muted(services, one)):
+        if quiet(services, one.alert) or muting.held_by(muted, services, one.alert):
+            continue
+        if not answered and _may_be_muted(services, one):
             continue
         # As in a comparison: absence tells of an end only where the alert was seen. What an Alertmanager that has
         # just started does not have yet is forgotten here, so that it is news when it comes again.

@@ -27,11 +27,13 @@ from handlers import (
     replies,
     threads,
 )
+from handlers.blocks import fixes
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question
 from handlers.services import Services
+from handlers.typed import command_in
 from knowledge import telemetry
 from knowledge.errors import CodeHealerError
 from knowledge.model import Alert, RejectReason
@@ -70,7 +72,11 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
         await cards.answer_question(db, question, Card(text, [m.section("outside", [text])]))
         return set()
     await cards.seen(db, question)
-    if answering.wants_answer(question):
+    if command_in(question.said, in_thread=bool(question.thread_ts)):
+        # Who asks is looked up first, and that takes the network.
+        name = f"command:{question.channel}:{question.ts}"
+        await services.jobs.enqueue(db, "answer_command", lock=name, once=name, **delivery.body)
+    elif answering.wants_answer(question):
         await answering.ask(db, services, question)
     else:
         await flow.on_question(db, services, question)
@@ -154,6 +160,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "open_baseline": _later,
     remembering.STAGE: _later,
     "fix_told": _fix_told,
+    fixes.REMEMBER_FIX: _later,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
     heartbeat.HEARTBEAT: _heartbeat,

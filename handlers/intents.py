@@ -115,12 +115,6 @@ _PUNCTUATION = re.compile(r"[^\w\s#.:/-]|(?<!\w)[.:/-]|[.:/-](?!\w)")
 _SPACES = re.compile(r"\s+")
 _NUMBER = re.compile(r"(?:\bincident\s*(?:no\.?|number)?\s*#?|(?<![\w&])#)(\d{1,9})\b")
 _WORD = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
-# Words after a command's name that make it a sentence: "show me what happened", "status of checkout".
-_SENTENCE = frozenset(
-    {"a", "an", "all", "and", "are", "do", "does", "for", "in", "is", "it", "me", "of", "our", "that", "the", "this",
-     "to", "us", "we", "what", "why", "with"}
-)  # fmt: skip
-_MOST_COMMAND_WORDS = 8
 
 
 def words_of(said: str) -> str:
@@ -157,17 +151,6 @@ def fix_told(said: str) -> str:
 def of_now(said: str) -> bool:
     """Whether a sentence is about the present, as "why is checkout failing"."""
     return bool(_PRESENT.search(words_of(said)))
-
-
-def command_in(said: str, known: Iterable[str]) -> str:
-    """The text of a subcommand that a mention is, or "": `show 12` is one, "show me what happened" is a sentence."""
-    words = said.rstrip("?! ").split()
-    if not words or len(words) > _MOST_COMMAND_WORDS or "\n" in said:
-        return ""
-    name = words[0].lower().lstrip("/-")
-    if name not in known or (len(words) > 1 and (said.rstrip().endswith("?") or words[1].lower() in _SENTENCE)):
-        return ""
-    return " ".join(words)
 
 
 def incident_named(said: str) -> int | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, flow, taking
+from handlers import cards, flow, muting, taking
 from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import approvals, audit, incidents, personal
@@ -91,8 +91,9 @@ async def _remind(services: Services, silent: Unanswered) -> None:
     async with services.engine.connect() as db:
         approval = await approvals.get(db, silent.id)
         incident = await incidents.get(db, silent.incident_id)
-    if approval is None or incident is None or _quiet(services, incident):
-        return
+        muted = incident is not None and await muting.quiet_about(db, services, incident)
+    if approval is None or incident is None or muted or _quiet(services, incident):
+        return  # once it is no longer quiet they are reminded
     people = await awake(services, await cards.people_asked(services, approval), severity=silent.severity)
     link = await cards.link_of(services, incident.id)
     async with services.engine.begin() as db:

@@ -15,25 +15,27 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, forms, home, round_trip, routing, threads
+from handlers import flow, forms, home, responding, round_trip, routing, shortcuts, threads
 from handlers.attachments import files_of
-from handlers.blocks import baseline, grouping, modals, offers
+from handlers.blocks import baseline, fixes, grouping, modals, offers
 from handlers.blocks import home as home_blocks
 from handlers.blocks.card import (
     APPROVE,
     APPROVE_TWICE,
     DETAILS,
     FEEDBACK,
+    FEEDBACK_DOWN,
+    FEEDBACK_UP,
     GIVE_BACK,
     MORE,
     REJECT,
     TAKE,
 )
+from handlers.blocks.commands import COMMAND, RUN
 from handlers.clicks import Body, Stored, key_of, read_action, read_submission
 from handlers.feedback import thumb_of
 from handlers.intents import fix_told
 from handlers.mentions import MENTION
-from handlers.reading import reader_of
 from handlers.services import Services
 from handlers.sources import slack as slack_source
 from handlers.sources.slack_text import message_text
@@ -45,8 +47,6 @@ log = structlog.get_logger(__name__)
 
 Count = Callable[[str], None]  # told "stored", "repeated", "failed" or "unhandled"
 
-COMMAND = "/codehealer"
-DIAGNOSE_SHORTCUT = "diagnose_message"
 DIRECT = "im"
 # Kinds of conversation that not everybody of the workspace reads.
 CLOSED = frozenset({"group", "mpim", "im"})
@@ -202,9 +202,11 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
         return key_of("view", str(body["view"]["id"]), str(body["view"].get("hash", ""))), read_submission(
             body, services.now()
         )
-    if kind == "message_action" and body.get("callback_id") == DIAGNOSE_SHORTCUT:
+    if kind == "message_action" and body.get("callback_id") == shortcuts.DIAGNOSE:
         message, user = body["message"], str(body["user"]["id"])
-        asked = {**message, "user": user, "channel": body["channel"]["id"]}
+        # Of an app's post the text is often the least; what it says is in its attachments and blocks.
+        words = message_text(message, quoted=True)
+        asked = {**message, "user": user, "channel": body["channel"]["id"], "text": words}
         return key_of("shortcut", str(body.get("trigger_id", ""))), (flow.QUESTION, {"question": _question(asked)})
     return "", None
 
@@ -238,13 +240,6 @@ async def _acknowledge(ack: Any) -> None:
     await ack()
 
 
-async def _command(services: Services, ack: Any, body: Body) -> None:
-    user, channel = str(body.get("user_id") or ""), str(body.get("channel_id") or "")
-    reader = await reader_of(services, channel, user)
-    answer = await commands.command(services, str(body.get("text") or ""), reader, user=user)
-    await ack(text=answer.text, blocks=answer.blocks, response_type="ephemeral")
-
-
 def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     """Acknowledge what nobody listens to: unacknowledged, Slack would send it again and count it as a failure."""
 
@@ -265,6 +260,8 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     REJECT: forms.for_members(forms.open_reject),
     DETAILS: forms.for_members(forms.open_details),
     FEEDBACK: forms.give_feedback,
+    FEEDBACK_UP: forms.give_feedback,
+    FEEDBACK_DOWN: forms.give_feedback,
     APPROVE_TWICE: forms.for_members(forms.open_twice),
     MORE: forms.for_members(forms.open_more),
     round_trip.BUTTON: round_trip.hear,
@@ -274,13 +271,17 @@ ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
         (home_blocks.SERVICE, home_blocks.ENVIRONMENT, home_blocks.PERIOD, home_blocks.SENT),
         forms.for_members(home.choose),
     ),
+    RUN: responding.run,
 }
 STORED_ONLY = (APPROVE, TAKE, GIVE_BACK, baseline.OPEN, home_blocks.OPEN_CARD, offers.REMEMBER, offers.DECLINE)
 VIEWS = (
     modals.REJECT_REASON, modals.FEEDBACK_COMMENT, modals.CONFIRM_TWICE, modals.APPROVE_LATER, modals.SNOOZE_UNTIL,
 )  # fmt: skip
-COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: _command}
-SHORTCUTS = (DIAGNOSE_SHORTCUT,)
+COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {COMMAND: responding.command}
+SHORTCUTS: Mapping[str, Callable[..., Awaitable[None]]] = {
+    shortcuts.DIAGNOSE: shortcuts.diagnose,
+    shortcuts.REMEMBER: forms.for_members(shortcuts.open_fix),
+}
 
 
 def listen(app: AsyncApp, services: Services, count: Count) -> None:
@@ -302,8 +303,9 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
     app.view(home_blocks.QUIET_HOURS)(_bound(home.take_quiet_hours, services))
     for command, answer in COMMANDS.items():
         app.command(command)(_bound(answer, services))
-    for shortcut in SHORTCUTS:
-        app.shortcut(shortcut)(_acknowledge)
+    app.view(fixes.REMEMBER_FIX)(_bound(shortcuts.take_fix, services))
+    for shortcut, use in SHORTCUTS.items():
+        app.shortcut(shortcut)(_bound(use, services))
 
 
 async def _nothing() -> None:

@@ -1,4 +1,4 @@
-"""What people switch with /codehealer: mode, pause, resume and trust. Each is a recorded decision of a named person.
+"""What people switch with /codehealer: mode, pause, resume, trust and mute. Each is a named person's recorded decision.
 
 Anybody may pause, every full member may narrow; to widen, to resume and to grant trust takes the policy's operators.
 """
@@ -12,11 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import facts
 from handlers.blocks import commands as wording
 from handlers.blocks.card import Card
+from handlers.looking import Query, meant
 from handlers.services import Services
 from handlers.trusting import SHADOW_DAYS
-from knowledge.errors import Unavailable
-from knowledge.model import Incident
-from knowledge.store import answers, audit, incidents, switches, trust
+from knowledge.store import answers, audit, switches, trust
 from knowledge.store.under_way import told, under_way
 from remediation import modes
 from remediation.approvals import Person
@@ -28,21 +27,22 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One command: who typed it and where, and the words after its name."""
+    """One command: who typed it and what, the words after its name, and the thread of a mention (channel, ts).
+
+    `text` is what was typed after the command's name, with its lines as they were.
+    """
 
     person: Person
-    channel: str
-    words: tuple[str, ...]
+    query: Query
+    text: str = ""
 
+    @property
+    def channel(self) -> str:
+        return self.query.reader.channel
 
-async def act(services: Services, name: str, words: tuple[str, ...], *, user: str, channel: str) -> Card:
-    """Do what was typed and say so; what is refused says why. `name` is one of ACTS."""
-    try:
-        person = await services.people.look_up(user)
-    except Unavailable:
-        return wording.said(name, "Slack did not say who you are just now. Try it again.")
-    async with services.engine.begin() as db:
-        return await ACTS[name](db, services, Asked(person, channel, words))
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self.query.words
 
 
 async def _pause(db: AsyncConnection, _services: Services, asked: Asked) -> Card:
@@ -60,9 +60,11 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
     if refusal:
         return wording.said("resume", refusal)
     if asked.words:
-        incident = await _incident(db, asked.words[0])
+        incident, _ = await meant(db, services, asked.words, asked.query.reader, asked.query.thread)
         if incident is None or incident.target is None:
-            return wording.said("resume", "There is no such incident with a target. `/codehealer status` lists them.")
+            return wording.said(
+                "resume", "There is no such incident with a target; `/codehealer incidents` lists them."
+            )
         await switches.write(db, switches.RESUMED + incident.target.family, True, by=asked.person.id)
         await audit.record(db, "switch.resumed", actor=asked.person.id, incident_id=incident.id)
         return wording.said("resume", "Resumed: what was tried there before no longer counts against a fix.")
@@ -70,11 +72,6 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
     await switches.write(db, switches.BREAKER, "", by=asked.person.id)
     await audit.record(db, "switch.paused", actor=asked.person.id, value=False)
     return wording.said("resume", "▶️ *Resumed.* Fixes may run again, as far as the policy lets them.")
-
-
-async def _incident(db: AsyncConnection, number: str) -> Incident | None:
-    # Longer than any id can be, and int() would take it.
-    return await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
 
 
 async def _mode(db: AsyncConnection, services: Services, asked: Asked) -> Card:
@@ -129,11 +126,11 @@ def _unknown_place(services: Services, scope: str) -> str:
 
 async def _trust(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     """Without words the list; `grant 12` and `withdraw 12` are about the fix of that incident."""
-    verb, number = (*asked.words, "", "")[:2]
+    verb = asked.words[0].lower() if asked.words else ""
     if not verb:
         shadow = await trust.shadowed(db, since=services.now() - timedelta(days=SHADOW_DAYS))
         return wording.trust_answer(await trust.granted(db), shadow)
-    incident = await _incident(db, number)
+    incident, _ = await meant(db, services, asked.words[1:], asked.query.reader, asked.query.thread)
     planned = await answers.latest_plan(db, incident.id) if incident else None
     case = facts.case_of(incident.kind, planned.plan) if incident and planned else None
     if verb not in {"grant", "withdraw"} or incident is None or case is None:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers import streaming
-from handlers.blocks.card import Card
+from handlers.blocks.card import Card, plain_thumbs
 from handlers.blocks.limits import validate_blocks
 from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, muted, out_of_reach, with_note
 from handlers.heartbeat import HEARTBEAT
@@ -125,6 +125,7 @@ class Sender:
         self.problem: str | None = None
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
+        self._plain_thumbs = False  # since the workspace has refused Slack's feedback buttons
 
     async def run(self, wake: asyncio.Event) -> None:
         """Send until cancelled; `wake` is set when there may be something new."""
@@ -234,7 +235,7 @@ class Sender:
         if not up_to_date:
             if place.ts:
                 bucket.take()
-            await self._slack.chat_update(channel=place.channel, ts=ts, **body)
+            await self._say(self._slack.chat_update, body, channel=place.channel, ts=ts)
         link = await self._link(place.channel, ts) if place.before else ""
         async with self._engine.begin() as db:
             took_s = await outbox.sent(db, message, ts)
@@ -264,7 +265,7 @@ class Sender:
         if ts and card:
             bucket.take()
             body = self._checked({"text": card.text, "blocks": card.blocks})
-            await self._slack.chat_update(channel=message.channel, ts=ts, **body)
+            await self._say(self._slack.chat_update, body, channel=message.channel, ts=ts)
         await self._close(message, ts)
 
     async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
@@ -313,8 +314,13 @@ class Sender:
             await outbox.sending(db, message)
         bucket.take()
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
-        answer = await self._slack.chat_postMessage(
-            channel=message.channel, metadata=metadata, unfurl_links=False, unfurl_media=False, **body
+        answer = await self._say(
+            self._slack.chat_postMessage,
+            body,
+            channel=message.channel,
+            metadata=metadata,
+            unfurl_links=False,
+            unfurl_media=False,
         )
         return str(answer["ts"]), True
 
@@ -351,6 +357,23 @@ class Sender:
         page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, **window)
         return streaming.unfinished(page["messages"])
 
+    async def _say(self, method: Callable[..., Awaitable[Any]], body: Mapping[str, Any], **where: Any) -> Any:
+        """One call; with two plain buttons where the workspace refuses Slack's feedback buttons."""
+        blocks = list(body.get("blocks") or ())
+        plainer = {**body, "blocks": plain_thumbs(blocks)} if blocks else body
+        if self._plain_thumbs:
+            return await method(**where, **plainer)
+        try:
+            return await method(**where, **body)
+        except SlackApiError as error:
+            if plainer == body or _code(error) != "invalid_blocks":
+                raise
+        answer = await method(**where, **plainer)
+        # Only now it is known that it was them.
+        self._plain_thumbs = True
+        log.warning("feedback_buttons_refused")
+        return answer
+
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
         """The ts of an earlier attempt that reached Slack, or ""."""
         window: dict[str, Any] = {
@@ -378,9 +401,7 @@ class Sender:
             await outbox.sent(db, message, ts)
 
     async def _answered_no(self, message: Message, error: SlackApiError, bucket: Bucket) -> None:
-        # An answer that is no JSON comes as aiohttp's response, without data.
-        data = getattr(error.response, "data", None)
-        code = str(data.get("error", "")) if isinstance(data, dict) else ""
+        code = _code(error)
         status = getattr(error.response, "status_code", 0)
         self.problem = None  # it answers; where it does not take anything, `_try_later` says so
         if status == 429 or code == "ratelimited":
@@ -485,6 +506,13 @@ def _kept_free(message: Message, place: CardPlace | None) -> float:
     if edit or message.priority <= outbox.URGENT:
         return 0.0
     return RESERVED_FOR_PEOPLE if message.priority <= outbox.NEW else RESERVED_FOR_CARDS
+
+
+def _code(error: SlackApiError) -> str:
+    """Slack's word for what is wrong; "" where there is none."""
+    # An answer that is no JSON comes as aiohttp's response, without data.
+    data = getattr(error.response, "data", None)
+    return str(data.get("error", "")) if isinstance(data, dict) else ""
 
 
 def _without_error(ended: float | BaseException) -> float:

@@ -4,19 +4,22 @@ The file's name carries the incident and its revision, so asking again while not
 job that runs again after a crash finds what it had written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from handlers import cards, reading, uploads
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from handlers import cards, uploads
 from handlers.blocks import commands as wording
 from handlers.blocks.card import Card, title_words
+from handlers.looking import meant
+from handlers.operating import Asked
 from handlers.postmortem import draft
-from handlers.reading import Reader
 from handlers.services import Services
 from handlers.slack_calls import Refusal
 from knowledge.model import Incident
 from knowledge.redaction import redact
-from knowledge.store import audit, history, incidents, outbox
+from knowledge.store import audit, history, outbox
 from remediation.approvals import Person
 
 STAGE = "postmortem"
@@ -28,20 +31,18 @@ NOT_TAKEN = "The draft of incident {number} could not be put into its thread: {w
 ONLY_MEMBERS = "Only full members of this workspace may ask for a draft."
 
 
-async def ask(services: Services, words: Sequence[str], reader: Reader, *, user: str) -> Card:
+async def ask(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     """`/codehealer postmortem 12`: have it written, and say so."""
-    number = words[0].lstrip("#") if words else ""
-    async with services.engine.begin() as db:
-        # Longer than any id can be, and int() would take it.
-        incident = await incidents.get(db, int(number)) if number.isdecimal() and len(number) < 16 else None
-        # One that may not be told of here is answered as one that is not there.
-        if incident is None or not await reading.readable(db, services, [incident], reader):
-            return wording.said(STAGE, WHICH)
-        if not reader.member:
-            return wording.said(STAGE, ONLY_MEMBERS)
-        key = f"{STAGE}:{incident.id}:{incident.revision}:{user}"
-        click = {"user": user, "channel": reader.channel, "incident_id": incident.id, "key": key}
-        await services.jobs.enqueue(db, STAGE, lock=f"{STAGE}:{incident.id}", click=click)
+    query = asked.query
+    incident, _ = await meant(db, services, query.words, query.reader, query.thread)
+    if incident is None:
+        return wording.said(STAGE, WHICH)
+    if not _member(asked.person):
+        return wording.said(STAGE, ONLY_MEMBERS)
+    user = asked.person.id
+    key = f"{STAGE}:{incident.id}:{incident.revision}:{user}"
+    click = {"user": user, "channel": query.reader.channel, "incident_id": incident.id, "key": key}
+    await services.jobs.enqueue(db, STAGE, lock=f"{STAGE}:{incident.id}", click=click)
     return wording.said(STAGE, BEING_WRITTEN.format(number=incident.id))
 
 

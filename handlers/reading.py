@@ -6,7 +6,7 @@ and the namespaces that the policy calls private or protected.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,10 +28,11 @@ CHANNELS_KEPT_S, MOST_CHANNELS = 60.0, 999
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Where an answer will be read. `member`: by people who may read every public channel."""
+    """Where an answer will be read. `member`: by people who may read every public channel; `timezone`: whoever asks."""
 
     channel: str
     member: bool = True
+    timezone: str = field(default="UTC", compare=False)
 
 
 async def reader_of(services: Services, channel: str, user: str) -> Reader:
@@ -41,7 +42,8 @@ async def reader_of(services: Services, channel: str, user: str) -> Reader:
             person = await services.people.look_up(user)
     except (TimeoutError, Unavailable):
         return Reader(channel, member=False)
-    return Reader(channel, member=not (person.restricted or person.foreign or person.deleted))
+    member = not (person.restricted or person.foreign or person.deleted)
+    return Reader(channel, member=member, timezone=person.timezone)
 
 
 async def channels_of(services: Services, user: str) -> frozenset[str]:

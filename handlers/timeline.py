@@ -176,7 +176,8 @@ _AUDITED: dict[str, tuple[int, Callable[[str, Mapping[str, Any]], str]]] = {
     "approval.not_run": (5, lambda _, said: f"Not run at its hour: {_why(said)}"),
     "approval.reminded": (5, lambda _, __: "Nobody had answered: those who were asked were reminded"),
     "approval.paged": (5, lambda _, __: "Nobody had answered: the pager rang"),
-    "feedback": (11, lambda by, said: f"{by} voted {'👍' if _value(said) > 0 else '👎'}"),
+    # Who it was is nobody's business where a document is passed round.
+    "feedback": (11, lambda _, said: f"Somebody voted {'👍' if _value(said) > 0 else '👎'}"),
     "fix.remembered": (11, lambda by, _: f"{by} had remembered what a person said has fixed it"),
     "knowledge.corrected": (11, lambda by, said: f"{by} corrected {md.inline(_corrected(said), 200)}"),
 }

@@ -36,6 +36,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         verification=verification,
         precedents=await threads.with_text(db, answer.precedents, asked_in(services, incident)) if answer else (),
         decided_note=approval.reason if approval and approval.state is not ApprovalState.OPEN else "",
+        answer_id=answer.id if answer else 0,
         feedback_counts=(found.ups, found.opinions - found.ups),
         responsible=(incident.assigned_to,) if incident.assigned_to else on_call or _responsible(services, incident),
         on_call=() if incident.assigned_to else on_call,
@@ -84,6 +85,7 @@ async def render(db: AsyncConnection, services: Services, incident_id: int) -> C
         precedents=view.precedents,
         incident=incident,
         next_step=_next_step(view.plan),
+        answer_id=view.answer_id,
     )
 
 

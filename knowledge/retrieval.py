@@ -35,6 +35,7 @@ OUTCOME_WEIGHT = {"verified": 1.1, "resolved": 1.0, "": 0.9, "dismissed": 0.6, "
 # Said by people of an item. A wrong one stays under MIN_SCORE whatever its outcome and thumbs are.
 STATUS_WEIGHT = {"old": 0.6, "wrong": 0.15}
 PER_THUMB_UP, PER_THUMB_DOWN = 0.05, 0.25
+LEAST_THUMBS = 0.15  # reached by four more down than up
 HALF_LIFE_DAYS = 180.0
 
 # What only programs write inside a word, what begins a log line, and what only people ask or say.
@@ -78,11 +79,15 @@ def searched_for(text: str) -> str:
 def _weight(found: Found, *, kind: FailureKind | None, service: str, now: datetime) -> float:
     age_days = max(0.0, (now - found.item.occurred_at).total_seconds() / 86_400)
     decay = 0.6 + 0.4 * math.exp(-age_days * math.log(2) / HALF_LIFE_DAYS)
-    thumbs = 1 + PER_THUMB_UP * min(found.thumbs_up, 6) - PER_THUMB_DOWN * found.thumbs_down
     same = 1.0 if kind in {None, FailureKind.UNKNOWN} or found.item.kind in {None, kind} else OTHER_KIND
     here = SAME_SERVICE if service and found.item.service == service else 1.0
     said = STATUS_WEIGHT.get(found.item.status, 1.0)
-    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * max(0.15, thumbs) * same * here * said
+    return OUTCOME_WEIGHT.get(found.item.outcome, 0.9) * decay * same * here * said
+
+
+def _thumbs(found: Found) -> float:
+    """What people's thumbs do to the score: under 1 it is ranked lower."""
+    return max(LEAST_THUMBS, 1 + PER_THUMB_UP * min(found.thumbs_up, 6) - PER_THUMB_DOWN * found.thumbs_down)
 
 
 def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
@@ -97,10 +102,16 @@ def _why(found: Found, *, kind: FailureKind | None, service: str) -> str:
         reasons.append("ranked lower since its fix did not help")
     if found.item.status:
         reasons.append(f"marked {found.item.status}")
-    if found.thumbs_down:
-        people = "1 person" if found.thumbs_down == 1 else f"{found.thumbs_down} people"
-        reasons.append(f"ranked lower since {people} said it did not help")
+    thumbs = _thumbs(found)
+    if thumbs < 1:
+        reasons.append(f"ranked lower since {_people(found.thumbs_down)} said it did not help")
+    elif thumbs > 1:
+        reasons.append(f"ranked higher since {_people(found.thumbs_up)} said it helped")
     return ", ".join(reasons) or "similar evidence"
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"
 
 
 def likeness(
@@ -151,8 +162,11 @@ def rank(
             continue  # people said so, however alike it is
         if not item.same_identity and _weak(item, question=question, kind=kind):
             continue
-        score = alike * _weight(item, kind=kind, service=service, now=now)
-        if score >= MIN_SCORE or item.same_identity:
+        before = alike * _weight(item, kind=kind, service=service, now=now)
+        thumbs = _thumbs(item)
+        score = before * thumbs
+        # A few thumbs down rank it lower and are said with it; of what hardly anybody found help in nothing is shown.
+        if (before >= MIN_SCORE and thumbs > LEAST_THUMBS) or item.same_identity:
             precedent = Precedent(
                 item=item.item,
                 score=round(min(1.0, score), 4),

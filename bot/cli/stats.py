@@ -154,7 +154,11 @@ def _show_feedback(found: dict[str, Any], as_json: bool) -> None:
         plain.print(f"  {row[found['by']] or 'none':<28} {row['up']:>4} up {row['down']:>4} down", markup=False)
     for one in found["comments"]:
         sign = "+" if one["value"] > 0 else "-"
-        plain.print(f"  {sign} incident {one['incident_id']} ({one['kind']}): {one['comment']}", markup=False)
+        plain.print(f"  {sign} incident {one['incident_id']} ({one['kind']}): {_said(one)}", markup=False)
+
+
+def _said(one: dict[str, Any]) -> str:
+    return ": ".join(part for part in (one["reason"].replace("_", " "), one["comment"]) if part)
 
 
 COMMANDS: Verbs = {"stats": stats}

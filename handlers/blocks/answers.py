@@ -346,7 +346,9 @@ def _subject(incident: Incident) -> str:
 def _answer(about: About, name: str, lead: str, lines: Sequence[str]) -> Answer:
     incident = about.incident
     said = [*([_GUESSED] if about.guessed else []), *lines, _looked_at(about), f"*Next:* {_next(about)}"]
-    return Answer(f"answer-{name}-{incident.id}", lead, tuple(said), (feedback_block(incident.id),))
+    return Answer(
+        f"answer-{name}-{incident.id}", lead, tuple(said), (feedback_block(incident.id, about.view.answer_id),)
+    )
 
 
 _GUESSED = "You named no incident, so this is about the newest one."

@@ -36,6 +36,8 @@ from knowledge.model import (
 from knowledge.model.failing import CLOSED_STATES
 
 APPROVE, REJECT, DETAILS, FEEDBACK = "approve", "reject", "details", "feedback"
+# The same as plain buttons.
+FEEDBACK_UP, FEEDBACK_DOWN = "feedback_up", "feedback_down"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
 APPROVE_TWICE, MORE, TAKE, GIVE_BACK = "approve_twice", "more", "take", "give_back"
 EDIT, LATER, SNOOZE, REGROUP = "edit", "later", "snooze", "regroup"
@@ -197,6 +199,7 @@ class CardView:
     call_note: str = ""  # why these and not others
     quiet_until: str = ""  # a time of day; while it is given nobody is mentioned
     route: str = ""  # the route in words; "" where the policy has none
+    answer_id: int = 0  # of the stored diagnosis; a vote is about that one
 
     @property
     def scheduled(self) -> bool:
@@ -228,7 +231,7 @@ def render_card(view: CardView) -> Card:
         blocks.append(m.context(f"{name}-sources", small_print))
         words.append(small_print)
     if answered(view) and not view.observing:
-        blocks.append(feedback_block(view.incident.id))
+        blocks.append(feedback_block(view.incident.id, view.answer_id))
     text = "\n".join([lead(view), *(m.without_markup(line) for line in words)])
     return Card(text, blocks)
 
@@ -703,8 +706,8 @@ def _confirm(plan: Plan) -> dict[str, Any]:
     }
 
 
-def feedback_block(incident_id: int) -> dict[str, Any]:
-    """Slack's feedback buttons for one incident's answer."""
+def feedback_block(incident_id: int, answer_id: int) -> dict[str, Any]:
+    """Slack's feedback buttons for one incident's answer, which they name: it may be replaced before the click."""
     return {
         "type": "context_actions",
         "block_id": f"card-{incident_id}-feedback",
@@ -712,17 +715,39 @@ def feedback_block(incident_id: int) -> dict[str, Any]:
             {
                 "type": "feedback_buttons",
                 "action_id": FEEDBACK,
-                "positive_button": _thumb(HELPED, incident_id, 1, "This answer helped"),
-                "negative_button": _thumb(DID_NOT_HELP, incident_id, -1, "This answer did not help"),
+                "positive_button": _thumb(HELPED, Thumb(incident_id, 1, answer_id), "This answer helped"),
+                "negative_button": _thumb(DID_NOT_HELP, Thumb(incident_id, -1, answer_id), "This answer did not help"),
             }
         ],
     }
 
 
-def _thumb(label: str, incident_id: int, value: int, spoken: str) -> dict[str, Any]:
+def plain_thumbs(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same blocks with two plain buttons each for Slack's feedback buttons, which not every workspace takes."""
+    return [_two_buttons(block) if block.get("type") == "context_actions" else block for block in blocks]
+
+
+def _two_buttons(block: dict[str, Any]) -> dict[str, Any]:
+    element = block["elements"][0]
+    pairs = ((FEEDBACK_UP, element["positive_button"]), (FEEDBACK_DOWN, element["negative_button"]))
+    buttons = [{"type": "button", "action_id": action, **button} for action, button in pairs]
+    return {"type": "actions", "block_id": block["block_id"], "elements": buttons}
+
+
+@dataclass(frozen=True, slots=True)
+class Thumb:
+    """What a feedback button says: +1 or -1, of which incident's answer; `answer_id` 0 where it names none."""
+
+    incident_id: int
+    value: int
+    answer_id: int = 0
+
+
+def _thumb(label: str, thumb: Thumb, spoken: str) -> dict[str, Any]:
+    about = {"d": thumb.answer_id} if thumb.answer_id else {}
     return {
         "text": m.plain_text(label, emoji=True),
-        "value": encode(i=incident_id, v=value),
+        "value": encode(i=thumb.incident_id, v=thumb.value, **about),
         "accessibility_label": spoken,
     }
 
@@ -813,13 +838,19 @@ def decode_entry(value: object) -> str:
     return name if isinstance(name, str) and name in {*MENU, *WITHOUT_REQUEST} else ""
 
 
-def decode_feedback(value: object) -> tuple[int, int] | None:
-    """Incident id and +1 or -1 of a feedback button's value."""
+def decode_feedback(value: object) -> Thumb | None:
+    """What a feedback button's value says; None when it is none of ours."""
     fields = decode_fields(value)
     incident, thumb = decode_incident(value), fields.get("v")
     if incident is None or type(thumb) is not int or thumb not in (1, -1):
         return None
-    return incident, thumb
+    return Thumb(incident, thumb, decode_answer(value))
+
+
+def decode_answer(value: object) -> int:
+    """The answer that a value is about; 0 where it names none."""
+    number = decode_fields(value).get("d")
+    return int(str(number)) if _is_id(number) else 0
 
 
 def decode_fields(value: object) -> Mapping[str, object]:

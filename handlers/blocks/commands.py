@@ -1,12 +1,22 @@
 """What /codehealer answers, to the person alone. Wording only; who asks and what is stored is the handler's."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import STATE_WORDS, Card, CardView, place, render_card, severity_word, title_words
+from handlers.blocks.card import (
+    MOST_TEXT,
+    STATE_WORDS,
+    Card,
+    CardView,
+    decode_fields,
+    encode,
+    place,
+    render_card,
+    severity_word,
+    title_words,
+)
 from handlers.blocks.trust import case_words, shadow_words
 from knowledge.model import Alert, Approval, Incident
 from knowledge.store.analytics import Figures
@@ -14,46 +24,106 @@ from knowledge.store.held import Held
 from knowledge.store.trust import Case, Grant, Shadow
 
 COMMAND = "/codehealer"
+RUN = "run_command"
+_MOST_VALUE = 2000  # of a button
 
-# Subcommand: how it is typed, what it does. Help, suggestions and the parser read this table.
-SUBCOMMANDS: dict[str, tuple[str, str]] = {
-    "status": ("status", "open incidents, approvals that wait, mode and connection"),
-    "show": ("show 12", "the card of one incident"),
-    "stats": ("stats", "how well it went in the last 30 days; `stats 7` for the last 7"),
-    "mode": (
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One subcommand: how it is typed, what it does, and what `help` says of it alone, a line each.
+
+    `changes`: it switches or sets something, so it is never run by a click on a suggestion.
+    """
+
+    typed: str
+    does: str
+    more: tuple[str, ...] = ()
+    changes: bool = False
+
+
+WHICH = "An incident is a number (`12`, `#12`), a link to its card, or `last`."
+WHEN = "A time is `2h`, `30 min`, `until 9am`, `until tomorrow` or `until monday 8:00`, by your own clock."
+
+# Help, suggestions and the parser read this table.
+SUBCOMMANDS: dict[str, Usage] = {
+    "status": Usage("status", "open incidents, approvals that wait, what is muted, mode and connection"),
+    "incidents": Usage(
+        "incidents open",
+        "a list, newest first",
+        (
+            "Filters: `open`, `closed`, a state such as `healed`, `service checkout`, `environment prod`, `since 2d`,",
+            "`page 2`. They go together: `incidents open service checkout since 2d`.",
+        ),
+    ),
+    "show": Usage("show 12", "the card of one incident", (WHICH,)),
+    "search": Usage("search TEXT", "past incidents that resemble a text or an error line"),
+    "diagnose": Usage(
+        "diagnose TEXT",
+        "says what a pasted error means; `diagnose 12` has one looked at again",
+        ("`diagnose checkout`, with a service of the policy, looks at it and opens a card here.", WHICH),
+        changes=True,
+    ),
+    "approve-queue": Usage(
+        "approve-queue",
+        "what waits for a decision, and whose",
+        ("Decisions are clicks on the card, where everybody sees them; nothing is approved by typing.",),
+    ),
+    "history": Usage(
+        "history checkout", "a service's incidents; `history 12` what happened in one, in order", (WHICH,)
+    ),
+    "similar": Usage("similar 12", "past incidents like one, and how their fixes did; a text is taken too", (WHICH,)),
+    "policy": Usage("policy why 12", "every rule about a fix, with its limit and the actual value", (WHICH,)),
+    "mode": Usage(
         "mode service checkout approve",
         "how far I may go for a service, environment, channel or everything: observe, suggest, approve or automatic",
+        changes=True,
     ),
-    "pause": ("pause", "nothing new is carried out"),
-    "resume": ("resume", "ends a pause; `resume 12` lets a fix be tried again on that incident's target"),
-    "trust": ("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`"),
-    "postmortem": ("postmortem 12", "a draft of the postmortem, as a file in the thread of that incident's card"),
-    "help": ("help", "this list"),
+    "mute": Usage(
+        "mute checkout for 2h",
+        "no new cards and no calls about a service for a while; cards that are there go on being edited",
+        (
+            "`mute 12` mutes that incident's service. Without a time it is an hour, and at most 7 days.",
+            "What a fix of mine leaves to people is said all the same, and the pager rings as ever.",
+            WHEN,
+        ),
+        changes=True,
+    ),
+    "unmute": Usage("unmute checkout", "ends that; what fires still gets its card", changes=True),
+    "snooze": Usage(
+        "snooze 12 until 9am",
+        "puts a question off, as the card's menu does",
+        ("Those who may decide may put it off. Without a time it is an hour, and at most 7 days.", WHICH, WHEN),
+        changes=True,
+    ),
+    "pause": Usage("pause", "nothing new is carried out", changes=True),
+    "resume": Usage(
+        "resume", "ends a pause; `resume 12` lets a fix be tried again on that incident's target", changes=True
+    ),
+    "trust": Usage("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`", changes=True),
+    "stats": Usage("stats", "how well it went in the last 30 days; `stats 7` for the last 7"),
+    "feedback": Usage(
+        "feedback 12 up",
+        "whether an answer helped: `up`, `down` with a comment, or `none` to take it back",
+        ("The last word counts, and nobody is shown who said what.", WHICH),
+        changes=True,
+    ),
+    "postmortem": Usage(
+        "postmortem 12", "a draft of the postmortem, as a file in the thread of its card", (WHICH,), changes=True
+    ),
+    "help": Usage("help", "this list; `help mute` for one of them"),
 }
 
 MENTION_HELP = "Mention me with a pasted log, or in a thread, and I say what I think the cause is."
-SHORTCUT_HELP = "Or use the message shortcut *Diagnose with CodeHealer*."
+SHORTCUT_HELP = "On a message, ⋮ has *Diagnose this* and *Remember this fix*."
 NO_INCIDENTS = "No open incidents."
 NOTHING_WAITS = "No approval waits."
 _MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """A parsed command line. `name` is one of `SUBCOMMANDS`, or the unknown word as typed (foreign text)."""
-
-    name: str
-    arguments: tuple[str, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        return self.name in SUBCOMMANDS
-
-
-@dataclass(frozen=True, slots=True)
 class StatusView:
     """What `status` shows. `waiting` pairs each open approval with its incident; `connections` are one line each,
-    such as "Slack: connected"; `paused_by` is a user id or name, "" when not paused."""
+    such as "Slack: connected"; `paused_by` is a user id or name, "" when not paused; `muted` are safe lines."""
 
     now: datetime
     incidents: tuple[Incident, ...] = ()
@@ -65,13 +135,7 @@ class StatusView:
     modes: int = 0
     held: tuple[Held, ...] = ()
     informational: tuple[Alert, ...] = ()
-
-
-def parse_command(text: str) -> Command:
-    """Forgiving: case, spaces, a leading slash or dash and a number sign are ignored; nothing typed means help."""
-    words = m.clean(text[:2000]).split(" ")
-    name = words[0].lower().lstrip("/-") or "help"
-    return Command(name, tuple(word.lstrip("#") for word in words[1:] if word))
+    muted: tuple[str, ...] = ()
 
 
 def status_answer(view: StatusView) -> Card:
@@ -83,6 +147,7 @@ def status_answer(view: StatusView) -> Card:
     lines.append(f"*{m.counted(len(view.waiting), 'approval')} waiting*" if view.waiting else NOTHING_WAITS)
     lines += [_approval_line(*pair, view.now) for pair in view.waiting[:_MOST_SHOWN]]
     lines += _more(len(view.waiting))
+    lines += [f"🔕 *{m.counted(len(view.muted), 'place')} muted*", *view.muted[:_MOST_SHOWN]] if view.muted else []
     lines += _quiet_lines(view)
     if view.paused_by:
         lines.append(f"⏸️ *Paused* by {m.mention(view.paused_by)}: nothing runs until somebody resumes it.")
@@ -91,7 +156,7 @@ def status_answer(view: StatusView) -> Card:
     more = f"; {m.counted(view.modes, 'place')} set apart, see `{COMMAND} mode`" if view.modes else ""
     lines.append(f"*Mode:* {m.inline(view.mode, 60)}{more}")
     lines += [f"• {m.inline(line, 200)}" for line in view.connections[:_MOST_SHOWN]]
-    return _answer("status", lines)
+    return answer_of("status", lines)
 
 
 def incident_line(incident: Incident, now: datetime) -> str:
@@ -130,29 +195,52 @@ def _more(have: int) -> list[str]:
     return [f"({have - _MOST_SHOWN:,} more)"] if have > _MOST_SHOWN else []
 
 
-def help_answer() -> Card:
-    """What a person can type."""
+def help_answer(topic: str = "") -> Card:
+    """What a person can type; of a known `topic` all about it."""
+    usage = SUBCOMMANDS.get(topic)
+    if usage:
+        return answer_of("help", [_usage_line(usage), *usage.more])
     lines = ["*What I can do*", *_usage_lines(), MENTION_HELP, SHORTCUT_HELP]
-    return _answer("help", lines)
+    return answer_of("help", lines)
 
 
 def _usage_lines() -> list[str]:
-    return [f"• `{COMMAND} {usage}`: {does}" for usage, does in SUBCOMMANDS.values()]
+    return [_usage_line(usage) for usage in SUBCOMMANDS.values()]
 
 
-def unknown_answer(name: str) -> Card:
-    """An unknown subcommand, with the nearest known one."""
-    typed = m.clean(name[:200])
-    near = difflib.get_close_matches(typed.lower()[:40], SUBCOMMANDS, n=1, cutoff=0.5)
-    guess = f" Did you mean `{COMMAND} {SUBCOMMANDS[near[0]][0]}`?" if near else ""
-    return _answer("unknown", [f"I do not know {m.code(typed, 60)}.{guess}", *_usage_lines()])
+def _usage_line(usage: Usage) -> str:
+    return f"• `{COMMAND} {usage.typed}`: {usage.does}"
+
+
+def unknown_answer(name: str, meant: str = "", *, offered: bool = False) -> Card:
+    """An unknown subcommand; with `meant`, what could be typed instead, which a button runs where it is `offered`."""
+    if not meant:
+        return answer_of("unknown", [f"I do not know {m.code(name[:200], 60)}.", *_usage_lines()])
+    line = f"I do not know {m.code(name[:200], 60)}. Did you mean {m.code(f'{COMMAND} {meant}', 200)}?"
+    card = answer_of("unknown", [line, f"`{COMMAND} help` lists all that I know."])
+    return with_button(card, "Yes, run it", meant) if offered else card
+
+
+def with_button(card: Card, label: str, line: str) -> Card:
+    """The card with a button that runs a command line, for whoever clicks and for their eyes alone."""
+    value = encode(c=line)
+    if len(value) > _MOST_VALUE:
+        return card
+    button = {"type": "button", "action_id": RUN, "text": m.plain_text(label), "value": value}
+    return Card(card.text, [*card.blocks, {"type": "actions", "block_id": "command-run", "elements": [button]}])
+
+
+def decode_line(value: object) -> str:
+    """The command line of such a button; "" when it is none of ours."""
+    line = decode_fields(value).get("c")
+    return line if isinstance(line, str) else ""
 
 
 def stats_answer(figures: Figures, days: int) -> Card:
     """How well it went: counts, rates with what they are of, and times; an empty period says so."""
     period = m.counted(days, "day")
     if not figures.incidents:
-        return _answer("stats", [f"No incident opened in the last {period}."])
+        return answer_of("stats", [f"No incident opened in the last {period}."])
     ended = [
         (figures.agent_fixed, "fixed by itself"),
         (figures.assisted, "fixed after an approval"),
@@ -169,7 +257,7 @@ def stats_answer(figures: Figures, days: int) -> Card:
         (figures.resolve_p50_s, "from there to its end"),
     ]
     half = " · ".join(f"{m.duration(seconds)} {what}" for seconds, what in times if seconds is not None)
-    return _answer("stats", [*lines, f"• Half of them took at most {half}"] if half else lines)
+    return answer_of("stats", [*lines, f"• Half of them took at most {half}"] if half else lines)
 
 
 def _fixes_line(figures: Figures) -> str:
@@ -183,7 +271,7 @@ def _fixes_line(figures: Figures) -> str:
 
 def said(name: str, sentence: str) -> Card:
     """One sentence of our own wording."""
-    return _answer(name, [sentence])
+    return answer_of(name, [sentence])
 
 
 def modes_answer(by_file: str, found: Mapping[str, tuple[object, str]]) -> Card:
@@ -191,7 +279,7 @@ def modes_answer(by_file: str, found: Mapping[str, tuple[object, str]]) -> Card:
     lines = [f"*Mode:* {m.inline(by_file, 20)} where the policy file says nothing else"]
     for scope, (mode, by) in found.items():
         lines.append(f"• {_scope(scope)}: *{m.inline(str(mode), 20)}*, set by {m.mention(by)}")
-    return _answer("mode", [*lines, f"Change it with `{COMMAND} {SUBCOMMANDS['mode'][0]}`."])
+    return answer_of("mode", [*lines, f"Change it with `{COMMAND} {SUBCOMMANDS['mode'].typed}`."])
 
 
 def _scope(scope: str) -> str:
@@ -204,49 +292,60 @@ def mode_usage_answer() -> Card:
         f"Write `{COMMAND} mode service NAME MODE`, `mode environment NAME MODE`, `mode channel MODE` (this one) or",
         "`mode everything MODE`; a mode is observe, suggest, approve, automatic, or default to take back what was set.",
     ]
-    return _answer("mode", [" ".join(lines)])
+    return answer_of("mode", [" ".join(lines)])
 
 
 def mode_set_answer(scope: str, mode: str, before: str) -> Card:
     now = f"*{mode}*" if mode else "what the policy file says"
-    return _answer("mode", [f"Mode of {_scope(scope)}: {now} (was {m.inline(before, 20)}). It holds at once."])
+    return answer_of("mode", [f"Mode of {_scope(scope)}: {now} (was {m.inline(before, 20)}). It holds at once."])
 
 
 def trust_answer(granted: Sequence[tuple[Case, Grant]], shadow: Shadow) -> Card:
     """What may run by itself, and how what would have run by itself did."""
     told = shadow_words(shadow)
     if not granted:
-        return _answer("trust", ["No fix has been granted trust yet.", *([told] if told else [])])
+        return answer_of("trust", ["No fix has been granted trust yet.", *([told] if told else [])])
     lines = [
         f"• {case_words(case)}: {m.inline(grant.evidence, 160)}, granted by {m.mention(grant.set_by)}"
         for case, grant in granted[:20]
     ]
-    return _answer("trust", ["*Run by themselves where the mode is approve*", *lines, *([told] if told else [])])
+    return answer_of("trust", ["*Run by themselves where the mode is approve*", *lines, *([told] if told else [])])
 
 
 def trust_set_answer(case: Case, state: str, words: str) -> Card:
     then = "runs by itself from now on" if state == "granted" else "is asked for again"
-    return _answer("trust", [f"{case_words(case)} {then}. {m.inline(words.capitalize(), 200)}."])
+    return answer_of("trust", [f"{case_words(case)} {then}. {m.inline(words.capitalize(), 200)}."])
 
 
-def show_answer(view: CardView) -> Card:
+def show_answer(view: CardView, *, link: str = "") -> Card:
     """One incident's card for one person, without the buttons that decide: decisions belong where all can see them."""
     card = render_card(view)
     blocks = [block for block in card.blocks if block["type"] not in {"actions", "context_actions"}]
     if view.channel_link:
         return Card(card.text, blocks)
-    where = f"Incident {view.incident.id}; decide on its card in the channel."
+    where = f"Incident {view.incident.id}; decide on {m.link(link, 'its card')} in the channel."
     return Card(card.text, [*blocks, m.context(f"show-{view.incident.id}", where)])
 
 
-def show_unknown_answer(arguments: Sequence[str]) -> Card:
-    """`show` without a number, or with one that no incident has."""
-    asked = " ".join(arguments)[:100]
+def which_answer(name: str, asked: str) -> Card:
+    """No incident was named, or one that is not there (or may not be told of here)."""
+    usage = SUBCOMMANDS[name].typed
     if not asked.strip():
-        return _answer("show", [f"Which one? For example `{COMMAND} show 12`; `{COMMAND} status` lists the numbers."])
-    return _answer("show", [f"There is no incident {m.code(asked, 60)}; `{COMMAND} status` lists the open ones."])
+        example = usage if "12" in usage else f"{name} 12"
+        return said(name, f"Which one? For example `{COMMAND} {example}`; `{COMMAND} incidents` lists the numbers.")
+    return said(
+        name, f"There is no incident {m.code(asked[:100], 60)}; `{COMMAND} incidents open` lists the open ones."
+    )
 
 
-def _answer(name: str, lines: Sequence[str]) -> Card:
-    text = "\n".join(m.without_markup(line) for line in lines)
-    return Card(text, m.sections(f"command-{name}", lines))
+def answer_of(name: str, lines: Sequence[str]) -> Card:
+    """An answer of safe lines; its plain text ends after a whole line, within what Slack takes."""
+    words: list[str] = []
+    room = MOST_TEXT
+    for line in map(m.without_markup, lines):
+        room -= len(line) + 1
+        if room < 0:
+            words.append("[shortened]")
+            break
+        words.append(line)
+    return Card("\n".join(words), m.sections(f"command-{name}", lines))

@@ -11,6 +11,7 @@ from handlers.blocks.card import (
     REJECT_WORDS,
     CardView,
     approval_value,
+    decode_answer,
     decode_fields,
     decode_incident,
     decode_value,
@@ -29,6 +30,7 @@ from knowledge.model import (
     Auto,
     Blocked,
     Decision,
+    FeedbackReason,
     Incident,
     Plan,
     RejectReason,
@@ -282,26 +284,59 @@ def from_home(view: Mapping[str, Any]) -> bool:
     return decode_fields(view.get("private_metadata")).get("h") == 1
 
 
-def feedback_modal(incident: Incident) -> dict[str, Any]:
+FEEDBACK_WORDS: dict[FeedbackReason, str] = {
+    FeedbackReason.WRONG_CAUSE: "Wrong cause",
+    FeedbackReason.WRONG_FIX: "Right cause, wrong fix",
+    FeedbackReason.UNCLEAR: "Hard to understand",
+    FeedbackReason.UNSAFE: "Unsafe",
+    FeedbackReason.OUTDATED: "Out of date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A submitted feedback modal. `answer_id` 0 names no answer, `reason` may be "", `comment` is foreign text."""
+
+    incident_id: int
+    answer_id: int
+    reason: str
+    comment: str
+
+
+def feedback_modal(incident: Incident, answer_id: int) -> dict[str, Any]:
     """Asks, after 👎, what was wrong; the vote counts without it."""
+    options = [{"text": m.plain_text(words), "value": reason.value} for reason, words in FEEDBACK_WORDS.items()]
     return {
         "type": "modal",
         "callback_id": FEEDBACK_COMMENT,
         "title": m.plain_text("What was wrong?"),
         "submit": m.plain_text("Send"),
         "close": m.plain_text("Skip"),
-        "private_metadata": encode(i=incident.id),
+        "private_metadata": encode(i=incident.id, d=answer_id),
         "blocks": [
             m.section("what", ["Your 👎 is noted. A word on why helps the next answer.", place(incident)]),
+            {
+                "type": "input",
+                "block_id": "reason",
+                "optional": True,
+                "label": m.plain_text("What was it?"),
+                "element": {"type": "radio_buttons", "action_id": "reason", "options": options},
+            },
             _comment_input("What should it have said?"),
         ],
     }
 
 
-def read_feedback_comment(view: Mapping[str, Any]) -> tuple[int, str] | None:
-    """Incident id and comment ("" when left empty) of a submitted feedback modal."""
-    incident_id = decode_incident(view.get("private_metadata"))
-    return None if incident_id is None else (incident_id, _comment(view))
+def read_feedback(view: Mapping[str, Any]) -> Said | None:
+    """A submitted feedback modal; None when it is none of ours."""
+    metadata = view.get("private_metadata")
+    incident_id = decode_incident(metadata)
+    if incident_id is None:
+        return None
+    chosen = _submitted(view, "reason", "reason").get("selected_option")
+    value = chosen.get("value") if isinstance(chosen, Mapping) else None
+    reason = str(value) if value in set(FeedbackReason) else ""
+    return Said(incident_id, decode_answer(metadata), reason, _comment(view))
 
 
 def details_modal(view: CardView) -> dict[str, Any]:

@@ -426,10 +426,11 @@ def question_answer(
     precedents: Sequence[Precedent] = (),
     incident: Incident | None = None,
     next_step: str = "",
+    answer_id: int = 0,
 ) -> Card:
     """The answer to a mention with a pasted log: a diagnosis only. With an `incident` people can judge it.
 
-    `next_step` is one sentence on what a person could do.
+    `answer_id` is the stored diagnosis that they judge, `next_step` one sentence on what a person could do.
     """
     if isinstance(diagnosis, Diagnosis):
         first = f"*{KIND_NAMES[diagnosis.kind]}* ({percent(diagnosis.confidence)} sure)"
@@ -445,7 +446,7 @@ def question_answer(
     name = f"answer-{incident.id}" if incident else "answer"
     blocks = m.sections(name, lines)
     if incident is not None:
-        blocks.append(feedback_block(incident.id))
+        blocks.append(feedback_block(incident.id, answer_id))
     return _card("", blocks, lines)
 
 

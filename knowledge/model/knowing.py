@@ -87,15 +87,29 @@ class RejectReason(StrEnum):
     ALREADY_FIXED = "already_fixed"
 
 
+class FeedbackReason(StrEnum):
+    """What was wrong with an answer that did not help."""
+
+    WRONG_CAUSE = "wrong_cause"
+    WRONG_FIX = "wrong_fix"
+    UNCLEAR = "unclear"
+    UNSAFE = "unsafe"
+    OUTDATED = "outdated"
+
+
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One person's opinion of one incident's answer: `value` +1 or -1; a later one replaces it."""
+    """One person's opinion of one incident's answer: `value` +1 or -1; a later one replaces it.
+
+    `reason` is a FeedbackReason or "".
+    """
 
     incident_id: int
     user: str
     value: int
     comment: str
     at: datetime
+    reason: str = ""
 
 
 # Every word for how a remembered incident ended; "" is unknown.

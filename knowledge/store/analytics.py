@@ -251,10 +251,11 @@ _OF_INCIDENT = "incident-"
 _FEEDBACK = """
     FROM feedback AS f JOIN incidents AS i ON i.id = f.incident_id
     LEFT JOIN knowledge_items AS k ON k.id = 'incident-' || i.id
-    -- The answer that stood when the thumb was given.
+    -- The answer that was judged; where that was not kept, the one that stood when the thumb was given.
     LEFT JOIN LATERAL (
-        SELECT payload -> 'answered_by' ->> 'name' AS answerer FROM diagnoses
-        WHERE incident_id = i.id ORDER BY created_at <= f.at DESC, abs(EXTRACT(EPOCH FROM created_at - f.at)) LIMIT 1
+        SELECT payload -> 'answered_by' ->> 'name' AS answerer FROM diagnoses WHERE incident_id = i.id
+        ORDER BY (id = f.diagnosis_id) IS TRUE DESC, created_at <= f.at DESC,
+            abs(EXTRACT(EPOCH FROM created_at - f.at)) LIMIT 1
     ) AS d ON true
     WHERE f.at >= :since AND f.at < :until
 """
@@ -286,6 +287,7 @@ class Comment:
     value: int
     comment: str
     at: datetime
+    reason: str = ""  # a FeedbackReason
 
 
 async def opinions(db: AsyncConnection, *, since: datetime, until: datetime, by: str = "") -> Sequence[Opinions]:
@@ -301,11 +303,11 @@ async def opinions(db: AsyncConnection, *, since: datetime, until: datetime, by:
 
 
 async def comments(db: AsyncConnection, *, since: datetime, until: datetime, limit: int = 100) -> Sequence[Comment]:
-    """The newest comments of the period."""
+    """The newest comments and reasons of the period."""
     columns = ", ".join(f"{expression} AS {name}" for name, expression in _FEEDBACK_GROUPS.items())
     query = (
-        f"SELECT i.id AS incident_id, {columns}, f.value, f.comment, f.at "
-        f"{_FEEDBACK} AND f.comment <> '' ORDER BY f.at DESC LIMIT :limit"
+        f"SELECT i.id AS incident_id, {columns}, f.value, f.comment, f.at, f.reason "
+        f"{_FEEDBACK} AND f.comment || f.reason <> '' ORDER BY f.at DESC LIMIT :limit"
     )
     rows = await db.execute(text(query), {"since": since, "until": until, "limit": limit})
     return [Comment(**row) for row in rows.mappings()]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, false, func, select
+from sqlalchemy import bindparam, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import Decision, Diagnosis, Plan, Precedent, Unsure
 from knowledge.slack_threads import without_text
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import decisions, diagnoses, plans
+from knowledge.store.tables import decisions, diagnoses, feedback, plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,20 @@ _ADD_DECISION = insert(decisions)
 async def add_diagnosis(
     db: AsyncConnection, incident_id: int, answer: Diagnosis | Unsure, precedents: Sequence[Precedent]
 ) -> int:
+    """Keep an answer. What people thought of a first look, or of another cause, does not count for a final one."""
+    kind = answer.kind if isinstance(answer, Diagnosis) else None
     values = {
         "incident_id": incident_id,
-        "kind": answer.kind if isinstance(answer, Diagnosis) else None,
+        "kind": kind,
         "confidence": answer.confidence if isinstance(answer, Diagnosis) else 0.0,
-        "unsure": not isinstance(answer, Diagnosis),
+        "unsure": kind is None,
         "payload": to_json(answer),
         "precedents": [to_json(without_text(precedent)) for precedent in precedents],
     }
-    return int((await db.execute(_ADD_DIAGNOSIS, values)).scalar_one())
+    number = int((await db.execute(_ADD_DIAGNOSIS, values)).scalar_one())
+    if not answer.answered_by.provisional:
+        await db.execute(_SUPERSEDE, {"of_incident": incident_id, "its_kind": kind})
+    return number
 
 
 async def add_plan(
@@ -119,6 +124,36 @@ def plan_of(row: Mapping[Any, Any]) -> StoredPlan:
     """A row of `LATEST_PLAN`."""
     plan, decision = from_json(Plan, row["payload"]), from_json(Decision, row["decision"])
     return StoredPlan(row["id"], plan, decision, row["shadow"])
+
+
+_SUPERSEDE = (
+    update(feedback)
+    .where(
+        feedback.c.incident_id == bindparam("of_incident"),
+        feedback.c.stands,
+        feedback.c.diagnosis_id == diagnoses.c.id,
+        or_(_PROVISIONAL, diagnoses.c.kind.is_distinct_from(bindparam("its_kind", type_=diagnoses.c.kind.type))),
+    )
+    .values(stands=False)
+)
+
+
+async def judged(db: AsyncConnection, incident_id: int, diagnosis_id: int | None) -> tuple[int | None, bool]:
+    """(which answer of the incident a vote is about, whether that one stands). None: the newest, as it is shown."""
+    newest = await latest_diagnosis(db, incident_id)
+    if newest is None or diagnosis_id in {None, newest.id}:
+        return newest.id if newest else None, True
+    mine = (await db.execute(_ALL.where(diagnoses.c.id == diagnosis_id), {"of_incident": incident_id})).one_or_none()
+    if mine is None:
+        return newest.id, True
+    final = await latest_diagnosis(db, incident_id, final=True)
+    told = mine.payload.get("answered_by", {}).get("provisional") is True
+    same = final is not None and not told and (None if mine.unsure else mine.kind) == _kind_of(final.answer)
+    return int(mine.id), same
+
+
+def _kind_of(answer: Diagnosis | Unsure) -> str | None:
+    return answer.kind if isinstance(answer, Diagnosis) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,12 +212,12 @@ async def _found(
     if not ids:
         return []
     chosen = knowledge_items.c.id == any_(literal(list(ids), ARRAY(Text)))
-    ups = func.count().filter(feedback.c.value == 1)
-    downs = func.count().filter(feedback.c.value == -1)
+    ups = func.count().filter(feedback.c.value == 1, feedback.c.stands)
+    downs = func.count().filter(feedback.c.value == -1, feedback.c.stands)
+    learnt_from = select(knowledge_items.c.incident_id).where(chosen)
     opinions = (
         select(feedback.c.incident_id, ups.label("ups"), downs.label("downs"))
-        .join(knowledge_items, knowledge_items.c.incident_id == feedback.c.incident_id)
-        .where(chosen)
+        .where(feedback.c.incident_id.in_(learnt_from))
         .group_by(feedback.c.incident_id)
         .subquery()
     )
@@ -230,7 +230,11 @@ async def _found(
             func.coalesce(opinions.c.ups, 0).label("ups"),
             func.coalesce(opinions.c.downs, 0).label("downs"),
         )
-        .outerjoin(opinions, opinions.c.incident_id == knowledge_items.c.incident_id)
+        # Thumbs are about our answer, not about what a person has told of the same incident.
+        .outerjoin(
+            opinions,
+            and_(opinions.c.incident_id == knowledge_items.c.incident_id, knowledge_items.c.source == "incident"),
+        )
         .where(chosen)
     )
     return [
@@ -306,6 +310,7 @@ async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[
     denied = and_(knowledge_items.c.outcome == "rejected", knowledge_items.c.reason == "wrong_cause")
     opinion = (
         select(feedback.c.incident_id, func.sum(feedback.c.value).label("total"))
+        .where(feedback.c.stands)
         .group_by(feedback.c.incident_id)
         .subquery()
     )
@@ -330,30 +335,66 @@ async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[
     return {FailureKind(row.kind): Outcomes(row.right, row.wrong) for row in rows}
 
 
-async def put_feedback(db: AsyncConnection, incident_id: int, user: str, value: int, comment: str = "") -> None:
-    """A person's opinion; a later one replaces it, an empty comment keeps the one before."""
-    statement = insert(feedback).values(incident_id=incident_id, user=user, value=value, comment=comment)
-    kept = func.coalesce(func.nullif(statement.excluded.comment, ""), feedback.c.comment)
+async def put_feedback(
+    db: AsyncConnection,
+    incident_id: int,
+    user: str,
+    value: int,
+    comment: str = "",
+    *,
+    reason: str = "",
+    diagnosis_id: int | None = None,
+    stands: bool = True,
+) -> None:
+    """A person's opinion; a later one replaces it, an empty comment keeps the one before.
+
+    Args:
+        reason: what was wrong; an empty one keeps that of the same thumb before.
+        diagnosis_id: the answer that is judged.
+        stands: whether it is the answer that stands. An opinion of an earlier one replaces none of that.
+    """
+    statement = insert(feedback).values(
+        incident_id=incident_id,
+        user=user,
+        value=value,
+        comment=comment,
+        reason=reason,
+        diagnosis_id=diagnosis_id,
+        stands=stands,
+    )
+    new = statement.excluded
+    same = case((new.value == feedback.c.value, func.coalesce(func.nullif(new.reason, ""), feedback.c.reason)))
     await db.execute(
         statement.on_conflict_do_update(
-            index_elements=["incident_id", "user"], set_={"value": value, "comment": kept, "at": func.now()}
+            index_elements=["incident_id", "user"],
+            set_={
+                "value": new.value,
+                "comment": func.coalesce(func.nullif(new.comment, ""), feedback.c.comment),
+                "reason": func.coalesce(same, new.reason),
+                "diagnosis_id": new.diagnosis_id,
+                "stands": new.stands,
+                "at": func.now(),
+            },
+            where=or_(new.stands, not_(feedback.c.stands)),
         )
     )
 
 
-async def drop_feedback(db: AsyncConnection, incident_id: int, user: str, value: int) -> None:
-    """Take back an opinion of this value, as when a reaction is removed."""
-    await db.execute(
-        feedback.delete().where(
-            feedback.c.incident_id == incident_id, feedback.c.user == user, feedback.c.value == value
-        )
-    )
+async def drop_feedback(db: AsyncConnection, incident_id: int, user: str, value: int | None = None) -> None:
+    """Take back an opinion; of this value, as when a reaction is removed, where one is given."""
+    gone = feedback.delete().where(feedback.c.incident_id == incident_id, feedback.c.user == user)
+    await db.execute(gone if value is None else gone.where(feedback.c.value == value))
 
 
-_FEEDBACK_OF = select(feedback).where(feedback.c.incident_id == bindparam("of_incident")).order_by(feedback.c.at)
+_FEEDBACK_OF = (
+    select(*(feedback.c[name] for name in ("incident_id", "user", "value", "comment", "at", "reason")))
+    .where(feedback.c.incident_id == bindparam("of_incident"), feedback.c.stands)
+    .order_by(feedback.c.at)
+)
 
 
 async def feedback_of(db: AsyncConnection, incident_id: int) -> Sequence[Feedback]:
+    """What people think of the answer that stands."""
     rows = await db.execute(_FEEDBACK_OF, {"of_incident": incident_id})
     return [Feedback(**row) for row in rows.mappings()]
 

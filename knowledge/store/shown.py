@@ -48,7 +48,7 @@ _NEWEST: Mapping[str, Select[Any]] = {
     .limit(1),
 }
 _OPINIONS = select(func.count().label("given"), func.count().filter(feedback.c.value > 0).label("ups")).where(
-    feedback.c.incident_id == bindparam("of_incident")
+    feedback.c.incident_id == bindparam("of_incident"), feedback.c.stands
 )
 _LINKS = (
     select(incident_links.c.kind, incident_links.c.other, incident_links.c.link)

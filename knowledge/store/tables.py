@@ -501,6 +501,11 @@ feedback = Table(
     Column("user", Text, primary_key=True),
     Column("value", Integer, nullable=False),
     _text("comment"),
+    _text("reason"),
+    # The answer that was judged; NULL where an earlier version kept the vote.
+    Column("diagnosis_id", BigInteger, ForeignKey("diagnoses.id", ondelete="SET NULL"), autoincrement=False),
+    # False once another answer has taken the place of the one that was judged.
+    Column("stands", Boolean, nullable=False, server_default=text("true")),
     _moment("at", now=True),
     CheckConstraint("value IN (-1, 1)", name="value"),
 )

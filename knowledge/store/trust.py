@@ -122,7 +122,8 @@ async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = 
     """Over the decisions that would have run by themselves; what nobody decided or is not known yet counts nowhere."""
     outcome = knowledge_items.c.outcome
     asked = approvals.c.id.is_not(None)
-    thumbs = select(func.sum(feedback.c.value)).where(feedback.c.incident_id == incidents.c.id).scalar_subquery()
+    of_answer = and_(feedback.c.incident_id == incidents.c.id, feedback.c.stands)
+    thumbs = select(func.sum(feedback.c.value)).where(of_answer).scalar_subquery()
     query = (
         select(
             func.count().filter(not_(asked), thumbs > 0).label("liked"),
@@ -136,7 +137,7 @@ async def shadowed(db: AsyncConnection, *, since: datetime, case: Case | None = 
         .select_from(decisions.join(plans, plans.c.id == decisions.c.plan_id))
         .outerjoin(approvals, approvals.c.plan_id == plans.c.id)
         .join(incidents, incidents.c.id == decisions.c.incident_id)
-        .outerjoin(knowledge_items, knowledge_items.c.incident_id == incidents.c.id)
+        .outerjoin(knowledge_items, knowledge_items.c.id == func.concat("incident-", incidents.c.id))
         .where(decisions.c.shadow, decisions.c.created_at >= since, incidents.c.flagged.is_(False))
     )
     if case is not None:

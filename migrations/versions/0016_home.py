@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0016_home"
-down_revision = "0014_talk"
+down_revision = "0015_feedback"
 branch_labels = None
 depends_on = None
 

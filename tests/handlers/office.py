@@ -48,6 +48,8 @@ STAGES = (
     "answer_question",
     "decide_offer",
     "heartbeat",
+    "answer_command",
+    "remember_fix",
 )
 
 

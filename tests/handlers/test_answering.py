@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from handlers import answering, flow, inbox
+from handlers import answering, commands, flow, inbox
 from handlers.services import Services
 from knowledge.model import Ask, Decision, Incident, Precedent, RuleResult
 from knowledge.store import answers, approvals, outbox, switches, threads
@@ -53,9 +53,9 @@ class Asking:
         await flow.accept(self.services, source="slack", delivery_id=f"Ev{self.last}", event=flow.QUESTION, body=body)
         await inbox.drain(self.services)
         for stage, arguments in await jobs(self.services.engine):
-            if stage == answering.STAGE:
-                await answering.answer(self.services, **arguments)
-                await answering.answer(self.services, **arguments)  # a job may run twice
+            run = {answering.STAGE: answering.answer, "answer_command": commands.on_mention}.get(stage)
+            for _ in range(2 if run else 0):  # a job may run twice
+                await run(self.services, **arguments)
         return ts
 
     async def answer(self, text: str, **where: str) -> str:

@@ -262,7 +262,7 @@ def test_every_modal_that_the_bot_makes_fits_slacks_published_types() -> None:
     known = schema("ModalView")
     made = [
         modals.reject_modal(states.APPROVAL, states.INCIDENT, states.PLAN),
-        modals.feedback_modal(states.INCIDENT),
+        modals.feedback_modal(states.INCIDENT, 34),
         modals.details_modal(states.STATES[states.S.BLOCKED]),
         modals.notice_modal("You may not decide this one."),
     ]

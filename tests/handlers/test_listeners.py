@@ -275,8 +275,8 @@ def test_a_thumb_of_another_size_is_not_kept(value: str) -> None:
 
 
 def test_thumbs_are_kept_and_what_only_opens_a_modal_is_not() -> None:
-    assert read_action(click("feedback", encode(i=7, v=-1))) == (
-        "feedback", {"feedback": {"incident_id": 7, "user": "U1", "value": -1}},
+    assert read_action(click("feedback", encode(i=7, v=-1, d=5))) == (
+        "feedback", {"feedback": {"incident_id": 7, "user": "U1", "value": -1, "answer_id": 5}},
     )  # fmt: skip
     assert read_action(click("reject")) is None
     assert read_action(click("details", encode(i=7))) is None
@@ -343,7 +343,9 @@ def test_a_submission_that_lacks_something_is_not_kept(body: Json) -> None:
 def test_a_comment_is_kept_with_its_thumb_down_and_may_be_empty() -> None:
     for given, kept in (({"comment": {"comment": {"value": "no"}}}, "no"), ({}, "")):
         assert read_submission(submission(FEEDBACK_COMMENT, encode(i=3), **given), NOW) == (
-            "feedback", {"feedback": {"incident_id": 3, "user": "U1", "value": -1, "comment": kept}},
+            "feedback",
+            {"feedback": {"incident_id": 3, "user": "U1", "value": -1, "answer_id": None, "comment": kept,
+                          "reason": ""}},
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from handlers.blocks.commands import COMMAND, SUBCOMMANDS
+from handlers.blocks.commands import COMMAND, SHORTCUT_HELP, SUBCOMMANDS
 
 PATH = Path(__file__).parents[2] / "app_manifest.yml"
 
@@ -126,7 +126,9 @@ def test_the_command_and_the_shortcut_are_what_the_words_promise(manifest: dict[
     (command,) = manifest["features"]["slash_commands"]
     assert command["command"] == COMMAND
     assert command["should_escape"] is True
-    assert all(usage in command["usage_hint"] for usage, _ in SUBCOMMANDS.values())
-    (shortcut,) = manifest["features"]["shortcuts"]
-    assert (shortcut["name"], shortcut["type"]) == ("Diagnose with CodeHealer", "message")
-    assert shortcut["callback_id"] == "diagnose_message"
+    shown = command["usage_hint"].strip("[]").split(" | ")
+    assert set(shown) <= {usage.typed for usage in SUBCOMMANDS.values()}
+    assert shown[-1] == "help", "which tells of all the others"
+    for shortcut in manifest["features"]["shortcuts"]:
+        assert shortcut["type"] == "message"
+        assert f"*{shortcut['name']}*" in SHORTCUT_HELP

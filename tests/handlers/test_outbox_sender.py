@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bot.postgres import EmbeddedPostgres
 from bot.sandbox.server import Sandbox
-from handlers.blocks.card import Card
+from bot.sandbox.slack import blocks
+from bot.sandbox.slack.shapes import by_type
+from handlers.blocks.card import Card, feedback_block
 from handlers.outbox import Bucket, Sender
 from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows
@@ -398,3 +400,27 @@ def test_a_bucket_is_empty_for_as_long_as_slack_says(clock: list[float], seconds
     assert bucket.wait_s() == pytest.approx(0, abs=1e-6)
     bucket.take()
     assert bucket.wait_s() == pytest.approx(1)
+
+
+async def test_a_workspace_that_refuses_feedback_buttons_gets_plain_ones_from_then_on(
+    engine: AsyncEngine, slack: AsyncWebClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: check for name, check in blocks._KINDS.items() if name != "context_actions"}
+    monkeypatch.setitem(blocks._SURFACES, blocks.MESSAGE, by_type(known))
+
+    async def judged(_db: AsyncConnection, incident_id: int) -> Card | None:
+        return Card("It panics.", [feedback_block(incident_id, 7)])
+
+    sender = Sender(engine, slack, judged)
+    async with engine.begin() as db:
+        for title in ("One", "Two"):
+            incident = await an_incident(db, title=title)
+            await outbox.new_card(db, incident.id, "C0DEPLOY")
+            await outbox.put_card(db, incident.id, "C0DEPLOY", payload={}, priority=outbox.NEW)
+    await send_all(engine, sender)
+    shown = posts(sandbox)
+    assert [[one["action_id"] for one in post["blocks"][0]["elements"]] for post in shown] == [
+        ["feedback_up", "feedback_down"]
+    ] * 2
+    refused = [one for one in sandbox.slack.log.entries if "invalid_blocks" in str(one)]
+    assert len(refused) == 1

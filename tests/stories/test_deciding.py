@@ -90,13 +90,7 @@ async def choose(stage: Stage, card: Json, entry: str, *, user: str = ONCALL) ->
     """Choose an entry of the card's menu, and wait for the form that it opens."""
     option = next(one for one in element_of(card, "more")["options"] if one["text"]["text"] == entry)
     await stage.click(card, "more", user=user, selected_option=option)
-
-    async def opened() -> Json | None:
-        found: Json | None = (await stage.get("view", user=user))["view"]
-        return found
-
-    found: Json = await stage.until(opened, f"the form of {entry}")
-    return found
+    return await view_of(stage, user)
 
 
 async def test_an_edited_fix_runs_as_it_was_edited_and_the_call_says_who_decided(stage: Stage) -> None:
@@ -157,21 +151,63 @@ async def test_a_thumb_down_ranks_the_precedent_lower(stage: Stage) -> None:
     healed = await stage.card("Healed", about="checkout", deadline_s=90)
     await stage.thumb(healed, up=False)
     await stage.card("👎 1", about="checkout")
+    why = await view_of(stage, ONCALL)
+    option = next(one for one in why["blocks"][1]["element"]["options"] if one["value"] == "wrong_fix")
+    chosen = {"reason": {"reason": {"type": "radio_buttons", "selected_option": option}}}
+    await stage.do("submit", user=ONCALL, view_id=why["id"], values=chosen)
+    said = await stage.do(
+        "post", user=LEAD, channel="C0DEPLOY", text="what fixed it was pinning the ledger schema", thread_ts=first["ts"]
+    )
+    await stage.do("shortcut", user=LEAD, callback_id="remember_fix_message", channel="C0DEPLOY", ts=said["ts"])
+    form = await view_of(stage, LEAD)
+    which, fix = (block["element"] for block in form["blocks"])
+    assert "checkout" in which["initial_option"]["text"]["text"]
+    written = {
+        "incident": {"incident": {"type": "static_select", "selected_option": which["initial_option"]}},
+        "fix": {"fix": {"type": "plain_text_input", "value": fix["initial_value"]}},
+    }
+    answer = await stage.do("submit", user=LEAD, view_id=form["id"], values=written)
+    assert answer["response_action"] == "update"
     await stage.break_("release-crash-orders")
     second = await stage.card("Waiting for approval", about="orders")
     reply = await stage.thread(second, "Similar incidents")
-    assert "did not help" in text_of(reply)
+    assert "ranked lower since 1 person said it did not help" in text_of(reply)
+
+    async def found() -> bool:
+        text = "search pinning the ledger schema"
+        await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text=text)
+        seen = [text_of(one) for one in await stage.messages() if one.get("is_ephemeral")]
+        return any("Past incidents" in one and "pinning the ledger schema" in one for one in seen)
+
+    await stage.until(found, "what was told is found")
+
+
+async def view_of(stage: Stage, user: str) -> Json:
+    """Wait for the form that a person has open."""
+
+    async def opened() -> Json | None:
+        found: Json | None = (await stage.get("view", user=user))["view"]
+        return found
+
+    found: Json = await stage.until(opened, "a form is open")
+    return found
 
 
 async def test_the_command_answers_privately(stage: Stage) -> None:
     answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
     assert answer["acknowledged"]
     assert answer["response"]["response_type"] == "ephemeral"
-    assert "No open incidents" in text_of(answer["response"])
-    answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stats 7")
-    assert "in the last 7 days" in str(answer)
-    answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stauts")
-    assert "status" in text_of(answer["response"])
+    await stage.private(ONCALL, "No open incidents")
+    await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stats 7")
+    await stage.private(ONCALL, "in the last 7 days")
+    await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="stauts")
+    guess = await stage.private(ONCALL, "Did you mean")
+    await stage.click(guess, "run_command")
+
+    async def taken() -> bool:
+        return guess["ts"] not in {one["ts"] for one in await stage.messages()}
+
+    await stage.until(taken, "the answer takes its place")
 
 
 async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_to_people(stage: Stage) -> None:

@@ -72,7 +72,8 @@ COMMAND: dict[str, Any] = {
 }
 
 SHORTCUTS = (
-    {"name": "Diagnose with CodeHealer", "type": "message", "callback_id": "diagnose_message", "description": ""},
+    {"name": "Diagnose this", "type": "message", "callback_id": "diagnose_message", "description": ""},
+    {"name": "Remember this fix", "type": "message", "callback_id": "remember_fix_message", "description": ""},
 )
 
 
