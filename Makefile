@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality bench chaos histories tour demo-pictures manifests image-check clean
+.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories tour demo-pictures manifests image-check clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -76,6 +76,9 @@ train: install-dev  ## make train DATA=failures.jsonl: fit the built-in classifi
 
 quality: install-dev  ## make quality DATA=failures.jsonl: measure the diagnosis and rewrite the tables of docs/quality.md
 	@$(BIN)/python -m bot.quality_page $(DATA)
+
+harm: install-dev  ## judge whole cases again: how many are answered right, and that none gets an action that would harm
+	@$(BIN)/python -m pytest -n 0 -q -s tests/knowledge/test_diagnosis.py tests/knowledge/test_live_evidence.py
 
 bench: install  ## measure what docs/performance.md states
 	@$(BIN)/codehealer bench

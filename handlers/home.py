@@ -125,23 +125,30 @@ async def keep_current(services: Services) -> None:
         await homes.forget_older(db, than=FORGOTTEN)
         users = await homes.looked_at(db, within=KEPT, most=A_TURN)
     for user in users:
-        await publish(services, user)
+        if not await publish(services, user):
+            return  # Slack is away or busy: the next turn tries again
 
 
 # --- publishing ---------------------------------------------------------------------------------------------------
 
 
-async def publish(services: Services, user: str, *, fresh: bool = False) -> None:
+async def publish(services: Services, user: str, *, fresh: bool = False) -> bool:
     """Show a person's Home as the database has it now; where it shows that already, nothing unless `fresh`.
 
-    Where Slack does not take it, that is logged, and the next turn tries again.
+    False where Slack did not take it, which is logged; what it refuses is left until the others had their turn.
     """
     try:
         for guarded in (True, False):
             if await _published(services, user, fresh=fresh, guarded=guarded):
-                return
-    except (Unavailable, Refusal) as error:
+                break
+    except Unavailable as error:
         log.warning("home_not_published", error=str(error))
+        return False
+    except Refusal as refusal:
+        log.warning("home_not_published", error=str(refusal))
+        async with services.engine.begin() as db:
+            await homes.tended(db, user)
+    return True
 
 
 async def _published(services: Services, user: str, *, fresh: bool, guarded: bool) -> bool:

@@ -215,6 +215,16 @@ async def test_a_home_that_somebody_else_published_or_whose_note_was_lost_is_pub
     assert noted.view_hash == sandbox.slack.workspace.homes[ONCALL]["hash"]
 
 
+async def test_what_slack_does_not_take_is_tried_again_the_next_turn(services: Services, sandbox: Sandbox) -> None:
+    await look(services)
+    await waiting(services)
+    sandbox.slack.faults.update({"error_before_write_next": 1, "methods": ["views.publish"]})
+    await home.keep_current(services)
+    assert "CheckoutDown" not in shown(sandbox)
+    await home.keep_current(services)
+    assert "CheckoutDown" in shown(sandbox)
+
+
 async def test_where_slack_refuses_charts_the_figures_are_text_until_it_is_opened_again(
     services: Services, sandbox: Sandbox
 ) -> None:
