@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, flow, operating, remembering
+from handlers import cards, commands, flow, operating, remembering, steering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
@@ -24,6 +24,7 @@ from handlers.view import card_view
 from knowledge.errors import Unavailable
 from knowledge.model import Incident
 from knowledge.recall import Means, recall
+from knowledge.steering import steer_of
 from knowledge.store import grouping, history, incidents, outbox
 from knowledge.store.threads import Asked
 
@@ -52,6 +53,8 @@ def wants_answer(question: Question) -> bool:
     if not said:
         return not question.thread_ts
     if fix_told(said) and not question.files:
+        return True
+    if question.thread_ts and question.sentence and steer_of(said):
         return True
     return question.sentence and (bool(command_in(said, COMMANDS)) or intent_of(said) is not Intent.OTHER)
 
@@ -87,10 +90,13 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
         await _say(services, asked, await commands.command(services, word, reader, user=asked.user))
         return
     meant = await _meant(services, asked, reader)
+    if intent is Intent.OTHER and meant.incident and not meant.guessed and steer_of(said):
+        await steering.steer(services, meant.incident, asked)
+        return
     if intent is Intent.FIXED:
         await _take_fix(services, asked, meant)
         return
-    if meant.incident is None and await _left_to_diagnosis(services, asked, intent, meant):
+    if (meant.incident is None or intent is Intent.OTHER) and await _left_to_diagnosis(services, asked, intent, meant):
         return
     found = await _answer(services, asked, intent, meant, reader)
     await _say(services, asked, found.card, incident_id=meant.incident.id if meant.incident else None)
@@ -104,10 +110,8 @@ async def _say(services: Services, asked: Question, card: Card, *, incident_id: 
 async def _left_to_diagnosis(services: Services, asked: Question, intent: Intent, meant: Meant) -> bool:
     """Where nothing stored answers it, what fails is looked at now: people's own thread, or the service they name."""
     in_thread = bool(asked.thread_ts) and not meant.service
-    looks = (
-        intent in {Intent.WHY, Intent.WHAT} and not meant.when and (in_thread or (meant.service and not meant.found))
-    )
-    if not looks:
+    stored = intent not in {Intent.WHY, Intent.WHAT} or meant.when or not (in_thread or meant.service) or meant.found
+    if stored and intent is not Intent.OTHER:
         return False
     async with services.engine.begin() as db:
         await incidents.lock_correlation(db)
@@ -144,7 +148,8 @@ async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
         names = [row.name for row in services.policy.services]
         names += [name for one in told for name in (one.service, one.workload)]
         named = named_in(said, names)
-        if not named and (there := await _of_thread(db, services, asked, reader)):
+        there = await _of_thread(db, services, asked, reader)
+        if there and (not named or {there.service, there.workload} & {*named}):
             return Meant(there, when=when)
     found = [one for one in told if _during(one, when) and (not named or {one.service, one.workload} & {*named})]
     service = named[0] if named else ""

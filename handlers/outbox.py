@@ -303,8 +303,8 @@ class Sender:
         async with self._engine.connect() as db:
             if noted := await outbox.posted_ts(db, message.key):
                 return [noted]
-        window = {"oldest": f"{message.created_at.timestamp() - 60:.6f}", "limit": 200}
-        page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, **window)
+        oldest = f"{message.created_at.timestamp() - 60:.6f}"
+        page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, oldest=oldest, limit=200)
         return streaming.unfinished(page["messages"])
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:

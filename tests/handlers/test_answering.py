@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from handlers import answering, flow, inbox
+from handlers import answering, facts, flow, inbox, steering
 from handlers.services import Services
+from handlers.view import card_view
 from knowledge.model import Ask, Decision, Incident, Precedent, RuleResult
-from knowledge.store import answers, approvals, outbox, switches, threads
+from knowledge.store import answers, approvals, incidents, outbox, steers, switches, threads
 from tests.handlers.office import jobs, rows
 from tests.rows import APPROVERS, NOOP, NOW, S, an_incident, diagnosis, item, plan
 
@@ -149,3 +150,32 @@ async def test_a_mention_can_do_what_the_command_can_and_is_seen_at_once(service
     assert "No open incidents" in await people.answer("is anything broken?")
     first = (await rows(services.engine, "SELECT kind, payload, priority FROM outbox ORDER BY id"))[0]
     assert (first.kind, first.payload, first.priority) == ("reaction", {"ts": ts, "name": "eyes"}, outbox.URGENT)
+
+
+async def test_a_person_steers_the_diagnosis_in_the_incidents_thread_and_what_is_found_is_theirs_to_start(
+    services: Services,
+) -> None:
+    incident = await a_diagnosed_incident(services)
+    thread = "1600000000.000100"
+    async with services.engine.begin() as db:
+        await outbox.card_shown(db, incident.id, channel=CHANNEL, ts=thread, shown="x")
+    people = Asking(services)
+    said = await people.answer("ignore the network idea, look at the last deploy", thread_ts=thread)
+    assert said.startswith("I look again: not Network (DNS, TLS, policy); first what changed.")
+    async with services.engine.connect() as db:
+        again = await incidents.get(db, incident.id)
+        assert again is not None
+        view = await card_view(db, services, again)
+        decided = await facts.decide(db, services, again, diagnosis(), plan(), [])
+    assert (again.state, again.asked_by) == (S.DIAGNOSING, "U0DEV")
+    assert view.related[0][0] == "Steered by <@U0DEV>: not Network (DNS, TLS, policy); first what changed"
+    by_hand = next(rule for rule in decided.decision.rules if rule.rule == "a person's work")
+    assert (by_hand.passed, by_hand.actual) == (False, "U0DEV steered the diagnosis")
+    (audited,) = await rows(services.engine, "SELECT actor, payload FROM audit WHERE what = 'incident.steered'")
+    assert (audited.actor, audited.payload["excluded"]) == ("U0DEV", ["network"])
+    assert "cannot run again now" in await people.answer("its not memory", thread_ts=thread), "it is running"
+    async with services.engine.begin() as db:
+        await db.exec_driver_sql("UPDATE incidents SET state = 'escalated'")
+        for number in range(steering.MOST - 1):
+            await steers.add(db, incident.id, key=str(number), payload={}, by="U0DEV", most=steering.MOST)
+    assert "steered 5 times" in await people.answer("its not memory", thread_ts=thread)
