@@ -30,6 +30,7 @@ from bot.socket_mode import SocketMode
 from bot.web import Metrics
 from handlers import (
     answering,
+    assistant,
     changing,
     due,
     flow,
@@ -145,6 +146,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
     answering.STAGE: answering.answer,
+    assistant.STAGE: assistant.suggest,
     remembering.STAGE: remembering.decide,
 }
 

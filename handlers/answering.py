@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, flow, operating, remembering, steering
+from handlers import assistant, cards, commands, flow, operating, remembering, steering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
@@ -20,14 +21,19 @@ from handlers.intents import Intent, When, command_in, fix_told, incident_named,
 from handlers.mentions import QUESTION_SOURCE, Question
 from handlers.reading import Reader, closed_by, readable, reader_of
 from handlers.services import Services
+from handlers.slack_search import query_of
+from handlers.threads import look_at
 from handlers.view import card_view
-from knowledge.errors import Unavailable
+from knowledge.errors import CodeHealerError, Unavailable
 from knowledge.model import Incident
 from knowledge.recall import Means, recall
 from knowledge.steering import steer_of
-from knowledge.store import grouping, history, incidents, outbox
+from knowledge.store import grouping, history, incidents, outbox, threads
 from knowledge.store.threads import Asked
 
+log = structlog.get_logger(__name__)
+
+MOST_PLACES = 5
 # Of these the one that is meant is looked for; a question about a time looks further back.
 RECENT, MOST_LOOKED_AT = timedelta(days=30), 300
 EARLIER = timedelta(days=30)
@@ -71,13 +77,27 @@ def _plain(question: Question) -> dict[str, Any]:
     return {name: getattr(question, name) for name in Question.__slots__}
 
 
-async def answer(services: Services, question: Mapping[str, Any]) -> None:
-    """Answer a mention where it stands."""
+async def where_it_went(db: AsyncConnection, services: Services, question: Question) -> None:
+    """A question about a failure that has its incident already joins it: then the asker is told of that one."""
+    number = await incidents.by_message(db, question.channel, question.ts)
+    incident = await incidents.get(db, number) if number else None
+    if incident is not None and incident.source != QUESTION_SOURCE:
+        name = f"answer:{question.channel}:{question.ts}"
+        await services.jobs.enqueue(
+            db, STAGE, lock=name, head_start_s=flow.ASKED_HEAD_START_S, question=_plain(question), about=incident.id
+        )
+
+
+async def answer(services: Services, question: Mapping[str, Any], about: int | None = None) -> None:
+    """Answer a mention where it stands; `about` is the incident that it is about, where that is known."""
     asked = Question(**question)
     async with services.engine.connect() as db:
         if await outbox.known(db, cards.answer_key(asked)):
             return  # a command's effect is not repeated either
     reader = await reader_of(services, asked.channel, asked.user)
+    if about is not None:
+        await _tell_of(services, asked, about, reader)
+        return
     said = asked.said or "help"
     if typed := command_in(said, COMMANDS):
         await _say(services, asked, await commands.command(services, typed, reader, user=asked.user))
@@ -85,6 +105,17 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
     intent = intent_of(said)
     if intent is Intent.THANKS:
         return
+    await assistant.begin(services, asked, intent)
+    try:
+        await _answer_question(services, asked, intent, reader)
+    finally:
+        # In some clients what the bot is doing would hide the answer that it streams.
+        await assistant.end(services, asked)
+
+
+async def _answer_question(services: Services, asked: Question, intent: Intent, reader: Reader) -> None:
+    said = asked.said
+    await _look_at_places(services)
     if intent in {Intent.OVERVIEW, Intent.HELP}:
         word = "status" if intent is Intent.OVERVIEW else "help"
         await _say(services, asked, await commands.command(services, word, reader, user=asked.user))
@@ -118,7 +149,16 @@ async def _left_to_diagnosis(services: Services, asked: Question, intent: Intent
         # A job that runs again finds the question that it has made.
         if await incidents.by_message(db, asked.channel, asked.ts) is None:
             await flow.on_question(db, services, asked)
+            await where_it_went(db, services, asked)
     return True
+
+
+async def _tell_of(services: Services, asked: Question, number: int, reader: Reader) -> None:
+    await _look_at_places(services)
+    async with services.engine.connect() as db:
+        incident = await _readable(db, services, number, reader)
+    found = await _about_one(services, Intent.WHY, Meant(incident), incident) if incident else wording.NOTHING_HERE
+    await _say(services, asked, found.card, incident_id=number if incident else None)
 
 
 async def _take_fix(services: Services, asked: Question, meant: Meant) -> None:
@@ -161,6 +201,20 @@ async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
         return Meant(looked=len(told))
     newest = found[0] if found else None
     return Meant(newest, newest is not None and not named, found, len(told), service)
+
+
+async def _look_at_places(services: Services) -> None:
+    """Ask Slack who reads the channels of incidents that could be meant, where that is not known yet."""
+    async with services.engine.connect() as db:
+        recent = await incidents.listed(db, since=services.now() - RECENT, limit=MOST_LOOKED_AT)
+        known = {place.id for place in await threads.channels(db)}
+    channels = {one.channel or services.channel for one in recent}
+    unknown = sorted(one for one in channels - known if not one.startswith(threads.DIRECT_MESSAGE))
+    for channel in unknown[:MOST_PLACES]:
+        try:
+            await look_at(services, channel)
+        except CodeHealerError as error:
+            log.info("channel_not_looked_at", channel=channel, error=str(error))
 
 
 async def _zone(services: Services, user: str) -> str:
@@ -206,6 +260,8 @@ async def _answer(services: Services, asked: Question, intent: Intent, meant: Me
     number = incident_named(asked.said)
     if meant.when and len(meant.found) == 1:
         meant = replace(meant, incident=meant.found[0])
+    if intent is Intent.SIMILAR and meant.guessed and query_of(asked.said):
+        return await _alike(services, asked, reader)  # it says what it is like, and names no incident
     if meant.incident is not None:
         return await _about_one(services, intent, meant, meant.incident)
     if number:

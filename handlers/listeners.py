@@ -15,7 +15,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import commands, flow, forms, routing, threads
+from handlers import assistant, commands, flow, forms, routing, threads
 from handlers.attachments import files_of
 from handlers.blocks import baseline, grouping, modals, offers
 from handlers.blocks.card import (
@@ -169,8 +169,14 @@ def _stopped(_event: Body, _services: Services) -> Stored:
     return None
 
 
+def _opened(event: Body, _services: Services) -> Stored:
+    return assistant.read_opened(event)
+
+
 EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
     "agent_session_stopped": _stopped,
+    "app_context_changed": _opened,
+    "app_home_opened": _opened,
     "app_mention": _mention,
     "message": _message,
     "reaction_added": _reaction,

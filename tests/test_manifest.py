@@ -18,6 +18,9 @@ IN_THE_MANIFEST = {"message": {"message.channels", "message.groups", "message.im
 HISTORY = {"channels:history", "groups:history", "im:history"}
 READ = {"channels:read", "groups:read"}
 METHOD_SCOPES: dict[str, set[str]] = {
+    "assistant_threads_setStatus": {"chat:write"},
+    "assistant_threads_setSuggestedPrompts": {"assistant:write"},
+    "assistant_threads_setTitle": {"assistant:write"},
     "auth_test": set(),
     "apps_connections_open": set(),  # the app-level token's connections:write
     "chat_getPermalink": set(),
@@ -42,6 +45,8 @@ METHOD_SCOPES: dict[str, set[str]] = {
 }
 EVENT_SCOPES: dict[str, set[str]] = {
     "agent_session_stopped": {"chat:write"},
+    "app_context_changed": {"assistant:write"},
+    "app_home_opened": set(),
     "app_mention": {"app_mentions:read"},
     "message": HISTORY,
     "reaction_added": {"reactions:read"},
@@ -56,7 +61,7 @@ EVENT_SCOPES: dict[str, set[str]] = {
 }
 # Called, or handed on to be called.
 CALL = re.compile(
-    r"(?:slack|client)\.((?:auth|apps|chat|conversations|reactions|usergroups|users|views|files)_\w+)[(,]"
+    r"(?:slack|client)\.((?:assistant_threads|auth|apps|chat|conversations|reactions|usergroups|users|views|files)_\w+)[(,]"
 )
 # With a user's token, where there is one (docs.slack.dev/reference/methods).
 SEARCH_SCOPES = {"assistant.search.context": {"search:read.public"}}

@@ -46,6 +46,7 @@ STAGES = (
     "search_slack",
     "answer_question",
     "decide_offer",
+    "suggest_prompts",
 )
 
 

@@ -10,7 +10,7 @@ from handlers.view import card_view
 from knowledge.model import Ask, Decision, Incident, Precedent, RuleResult
 from knowledge.store import answers, approvals, incidents, outbox, steers, switches, threads
 from tests.handlers.office import jobs, rows
-from tests.rows import APPROVERS, NOOP, NOW, S, an_incident, diagnosis, item, plan
+from tests.rows import APPROVERS, NOOP, NOW, S, alert, an_incident, diagnosis, item, plan
 
 CHANNEL, PRIVATE, BOT = "C0DEPLOY", "G0QUIET", "<@U0CODEHEALER>"
 RULE = RuleResult("risk", "low", "high", passed=False, otherwise="ask")
@@ -54,7 +54,7 @@ class Asking:
         await flow.accept(self.services, source="slack", delivery_id=f"Ev{self.last}", event=flow.QUESTION, body=body)
         await inbox.drain(self.services)
         for stage, arguments in await jobs(self.services.engine):
-            if stage == answering.STAGE:
+            if stage == answering.STAGE and arguments["question"]["ts"] == ts:
                 await answering.answer(self.services, **arguments)
                 await answering.answer(self.services, **arguments)  # a job may run twice
         return ts
@@ -137,6 +137,22 @@ async def test_what_nothing_stored_answers_is_looked_at_now_once(services: Servi
     await people.mention("what went wrong here?", thread_ts="1600000000.000900")
     assert len(await rows(services.engine, "SELECT 1 FROM incidents")) == 2
     assert await people.answer("thanks!") == ""
+
+
+async def test_a_question_about_a_failure_that_has_its_card_elsewhere_is_told_of_it_as_far_as_may_be_told(
+    services: Services,
+) -> None:
+    async with services.engine.begin() as db:
+        await threads.put_channel(db, PRIVATE, name="quiet", audience="members", now=NOW)
+        await flow.on_alert(db, services, alert(started_at=None))
+    people = Asking(services)
+    told = await people.answer("is checkout alright?", channel="C0ALERTS")
+    assert "checkout · prod: not diagnosed yet" in told
+    async with services.engine.begin() as db:
+        await db.exec_driver_sql("UPDATE incidents SET channel = %s", (PRIVATE,))
+    told = await people.answer("is checkout alright?", channel="C0ALERTS")
+    assert told.startswith("I have nothing to tell about this here")
+    assert len(await rows(services.engine, "SELECT 1 FROM incidents")) == 1
 
 
 async def test_a_mention_can_do_what_the_command_can_and_is_seen_at_once(services: Services) -> None:
