@@ -32,6 +32,7 @@ from bot.slack_app import make_app, make_client, make_searcher, preflight
 from bot.socket_mode import SocketMode
 from handlers import (
     answering,
+    assistant,
     changing,
     commands,
     due,
@@ -155,6 +156,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
     answering.STAGE: answering.answer,
+    assistant.STAGE: assistant.suggest,
     remembering.STAGE: remembering.decide,
     "heartbeat": heartbeat.relay,
     "answer_command": commands.on_mention,

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, commands, flow, remembering
+from handlers import assistant, cards, commands, flow, remembering, steering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
@@ -20,13 +21,19 @@ from handlers.intents import Intent, When, fix_told, incident_named, intent_of, 
 from handlers.mentions import QUESTION_SOURCE, Question
 from handlers.reading import Reader, closed_by, readable, reader_of
 from handlers.services import Services
+from handlers.slack_search import query_of
+from handlers.threads import look_at
 from handlers.view import card_view
-from knowledge.errors import Unavailable
+from knowledge.errors import CodeHealerError, Unavailable
 from knowledge.model import Incident
 from knowledge.recall import Means, recall
-from knowledge.store import grouping, history, incidents, outbox
+from knowledge.steering import steer_of
+from knowledge.store import grouping, history, incidents, outbox, threads
 from knowledge.store.threads import Asked
 
+log = structlog.get_logger(__name__)
+
+MOST_PLACES = 5
 # Of these the one that is meant is looked for; a question about a time looks further back.
 RECENT, MOST_LOOKED_AT = timedelta(days=30), 300
 EARLIER = timedelta(days=30)
@@ -50,6 +57,8 @@ def wants_answer(question: Question) -> bool:
     said = question.said
     if fix_told(said) and not question.files:
         return True
+    if question.thread_ts and question.sentence and steer_of(said):
+        return True
     return bool(said) and question.sentence and intent_of(said) is not Intent.OTHER
 
 
@@ -65,17 +74,42 @@ def _plain(question: Question) -> dict[str, Any]:
     return {name: getattr(question, name) for name in Question.__slots__}
 
 
-async def answer(services: Services, question: Mapping[str, Any]) -> None:
-    """Answer a mention where it stands."""
+async def where_it_went(db: AsyncConnection, services: Services, question: Question) -> None:
+    """A question about a failure that has its incident already joins it: then the asker is told of that one."""
+    number = await incidents.by_message(db, question.channel, question.ts)
+    incident = await incidents.get(db, number) if number else None
+    if incident is not None and incident.source != QUESTION_SOURCE:
+        name = f"answer:{question.channel}:{question.ts}"
+        await services.jobs.enqueue(
+            db, STAGE, lock=name, head_start_s=flow.ASKED_HEAD_START_S, question=_plain(question), about=incident.id
+        )
+
+
+async def answer(services: Services, question: Mapping[str, Any], about: int | None = None) -> None:
+    """Answer a mention where it stands; `about` is the incident that it is about, where that is known."""
     asked = Question(**question)
     async with services.engine.connect() as db:
         if await outbox.known(db, cards.answer_key(asked)):
             return
     reader = await reader_of(services, asked.channel, asked.user)
+    if about is not None:
+        await _tell_of(services, asked, about, reader)
+        return
     said = asked.said
     intent = intent_of(said)
     if intent is Intent.THANKS:
         return
+    await assistant.begin(services, asked, intent)
+    try:
+        await _answer_question(services, asked, intent, reader)
+    finally:
+        # In some clients what the bot is doing would hide the answer that it streams.
+        await assistant.end(services, asked)
+
+
+async def _answer_question(services: Services, asked: Question, intent: Intent, reader: Reader) -> None:
+    said = asked.said
+    await _look_at_places(services)
     if intent in {Intent.OVERVIEW, Intent.HELP}:
         word = "status" if intent is Intent.OVERVIEW else "help"
         async with services.engine.connect() as db:
@@ -83,10 +117,13 @@ async def answer(services: Services, question: Mapping[str, Any]) -> None:
         await _say(services, asked, card)
         return
     meant = await _meant(services, asked, reader)
+    if intent is Intent.OTHER and meant.incident and not meant.guessed and steer_of(said):
+        await steering.steer(services, meant.incident, asked)
+        return
     if intent is Intent.FIXED:
         await _take_fix(services, asked, meant)
         return
-    if meant.incident is None and await _left_to_diagnosis(services, asked, intent, meant):
+    if (meant.incident is None or intent is Intent.OTHER) and await _left_to_diagnosis(services, asked, intent, meant):
         return
     found = await _answer(services, asked, intent, meant, reader)
     await _say(services, asked, found.card, incident_id=meant.incident.id if meant.incident else None)
@@ -100,17 +137,24 @@ async def _say(services: Services, asked: Question, card: Card, *, incident_id: 
 async def _left_to_diagnosis(services: Services, asked: Question, intent: Intent, meant: Meant) -> bool:
     """Where nothing stored answers it, what fails is looked at now: people's own thread, or the service they name."""
     in_thread = bool(asked.thread_ts) and not meant.service
-    looks = (
-        intent in {Intent.WHY, Intent.WHAT} and not meant.when and (in_thread or (meant.service and not meant.found))
-    )
-    if not looks:
+    stored = intent not in {Intent.WHY, Intent.WHAT} or meant.when or not (in_thread or meant.service) or meant.found
+    if stored and intent is not Intent.OTHER:
         return False
     async with services.engine.begin() as db:
         await incidents.lock_correlation(db)
         # A job that runs again finds the question that it has made.
         if await incidents.by_message(db, asked.channel, asked.ts) is None:
             await flow.on_question(db, services, asked)
+            await where_it_went(db, services, asked)
     return True
+
+
+async def _tell_of(services: Services, asked: Question, number: int, reader: Reader) -> None:
+    await _look_at_places(services)
+    async with services.engine.connect() as db:
+        incident = await _readable(db, services, number, reader)
+    found = await _about_one(services, Intent.WHY, Meant(incident), incident) if incident else wording.NOTHING_HERE
+    await _say(services, asked, found.card, incident_id=number if incident else None)
 
 
 async def _take_fix(services: Services, asked: Question, meant: Meant) -> None:
@@ -140,7 +184,8 @@ async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
         names = [row.name for row in services.policy.services]
         names += [name for one in told for name in (one.service, one.workload)]
         named = named_in(said, names)
-        if not named and (there := await _of_thread(db, services, asked, reader)):
+        there = await _of_thread(db, services, asked, reader)
+        if there and (not named or {there.service, there.workload} & {*named}):
             return Meant(there, when=when)
     found = [one for one in told if _during(one, when) and (not named or {one.service, one.workload} & {*named})]
     service = named[0] if named else ""
@@ -152,6 +197,20 @@ async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
         return Meant(looked=len(told))
     newest = found[0] if found else None
     return Meant(newest, newest is not None and not named, found, len(told), service)
+
+
+async def _look_at_places(services: Services) -> None:
+    """Ask Slack who reads the channels of incidents that could be meant, where that is not known yet."""
+    async with services.engine.connect() as db:
+        recent = await incidents.listed(db, since=services.now() - RECENT, limit=MOST_LOOKED_AT)
+        known = {place.id for place in await threads.channels(db)}
+    channels = {one.channel or services.channel for one in recent}
+    unknown = sorted(one for one in channels - known if not one.startswith(threads.DIRECT_MESSAGE))
+    for channel in unknown[:MOST_PLACES]:
+        try:
+            await look_at(services, channel)
+        except CodeHealerError as error:
+            log.info("channel_not_looked_at", channel=channel, error=str(error))
 
 
 async def _zone(services: Services, user: str) -> str:
@@ -197,6 +256,8 @@ async def _answer(services: Services, asked: Question, intent: Intent, meant: Me
     number = incident_named(asked.said)
     if meant.when and len(meant.found) == 1:
         meant = replace(meant, incident=meant.found[0])
+    if intent is Intent.SIMILAR and meant.guessed and query_of(asked.said):
+        return await _alike(services, asked, reader)  # it says what it is like, and names no incident
     if meant.incident is not None:
         return await _about_one(services, intent, meant, meant.incident)
     if number:

@@ -21,7 +21,7 @@ from knowledge.model import (
     Target,
     Unsure,
 )
-from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from knowledge.store import answers, audit, executions, incidents, memory, steers, switches, trust
 from knowledge.store.answers import StoredAnswer
 from knowledge.store.switches import Around, Switch
 from remediation import modes, policy, replay
@@ -126,7 +126,7 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
         fixes_last_hour=await executions.count_recent(db, target.service, hours=1) if target else 0,
         paused=set_.paused or services.stopped(),
         flagged=incident.flagged,
-        by_hand=incident.by_hand,
+        by_hand=incident.by_hand or await _steered(db, incident.id),
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
         attempts=await attempts_on(db, target, set_) if target else (),
@@ -139,6 +139,12 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
         failures_in_a_row=automatic.failures_in_a_row,
         breaker=breaker,
     )
+
+
+async def _steered(db: AsyncConnection, incident_id: int) -> str:
+    """Why a fix for what a person has led the diagnosis to is a person's to start; "" where nobody did."""
+    found = await steers.latest(db, incident_id)
+    return f"{found.set_by} steered the diagnosis" if found else ""
 
 
 def case_of(kind: FailureKind | None, plan: Plan) -> trust.Case | None:

@@ -39,7 +39,7 @@ from handlers import (
 from handlers.mentions import QUESTION_SOURCE, Question, alert_of, asked_with_text, service_named
 from handlers.services import Services
 from handlers.sources import SOURCES, fields
-from knowledge import correlation, diagnosis
+from knowledge import correlation, diagnosis, steering
 from knowledge.calibration import Outcomes
 from knowledge.choices import Choice
 from knowledge.injection import injection_suspected
@@ -68,7 +68,7 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
-from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, signals
+from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, signals, steers
 from knowledge.store.codec import to_json
 from knowledge.store.threads import Asked
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
@@ -307,6 +307,7 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
     async with services.engine.connect() as db:
         incident = await incidents.get(db, incident_id)
         alerts = await incidents.alerts_of(db, incident_id)
+        steered = await steers.latest(db, incident_id)
     if incident is None or incident.state not in {S.DETECTED, S.DIAGNOSING}:
         return
     target = await _resolve(services, incident)
@@ -326,6 +327,8 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
         current = await incidents.get(db, incident_id, lock=True)
         if current is None or current.state not in {S.DETECTED, S.DIAGNOSING}:
             return
+        if steered:
+            collected = steering.ordered(collected, steering.read(steered.payload))
         await incidents.keep_evidence(db, incident_id, collected)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
         await enqueue(db, services, "diagnose", incident_id, asked=incident.source == QUESTION_SOURCE)
@@ -411,7 +414,12 @@ async def _answer(
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     answerers, notes = first_look.who_is_asked(services, incident)
-    first = await first_look.show(services, incident, collected, answerers=answerers)
+    async with services.engine.connect() as db:
+        steered = await steers.latest(db, incident.id)
+    if steered:  # a first look would show what was ruled out
+        answerers, first = steering.without(answerers, steering.read(steered.payload)), None
+    else:
+        first = await first_look.show(services, incident, collected, answerers=answerers)
     likeness = learning.excerpt_of(collected, incident)
     # The closer look of a reranker is for what people see: a model that is asked reads all of these anyway.
     before = await recall(

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import (
     answering,
+    assistant,
     baseline,
     cards,
     decisions,
@@ -80,6 +81,7 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
         await answering.ask(db, services, question)
     else:
         await flow.on_question(db, services, question)
+        await answering.where_it_went(db, services, question)
     return set()
 
 
@@ -102,6 +104,13 @@ async def _fix_told(db: AsyncConnection, services: Services, delivery: Delivery)
     await remembering.told(db, delivery.body["fix"])
     if thread := delivery.body.get(threads.THREAD):
         await threads.on_thread(db, services, thread)
+    return set()
+
+
+async def _opened(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    person = delivery.body["person"]
+    name = f"prompts:{person['channel']}"
+    await services.jobs.enqueue(db, assistant.STAGE, lock=name, once=name, person=person)
     return set()
 
 
@@ -161,6 +170,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     remembering.STAGE: _later,
     "fix_told": _fix_told,
     fixes.REMEMBER_FIX: _later,
+    assistant.STAGE: _opened,
     threads.THREAD: _thread,
     threads.CHANNEL: _channel,
     heartbeat.HEARTBEAT: _heartbeat,

@@ -12,7 +12,7 @@ from knowledge.likeness import excerpt
 from knowledge.model import CONTEXT_KINDS, Diagnosis, Evidence, Incident, KnowledgeItem, Plan
 from knowledge.passages import passage
 from knowledge.ports import Vector
-from knowledge.store import answers, approvals, audit, executions, incidents, memory, outbox
+from knowledge.store import answers, approvals, audit, executions, incidents, memory, outbox, steers
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +31,14 @@ async def learn(services: Services, incident_id: int) -> None:
         found = await executions.latest_verification(db, current.id) if current else None
         place = await outbox.card_place(db, incident_id)
         private = incident is not None and await threads.asked_privately(db, incident)
+        steered = await steers.latest(db, incident_id)
     if incident is None or answer is None or not isinstance(answer.answer, Diagnosis) or asked_with_text(incident):
         return
     if private:
         return  # what was said there would be remembered for all
     outcome = cards.outcome_word(incident, approval, current, found)
+    if steered and outcome != "verified":
+        return  # a person led to this answer, so that its failing says nothing of ours, and nothing shows it was right
     plan = planned.plan if planned else Plan(None)
     item = KnowledgeItem(
         id=f"incident-{incident_id}",

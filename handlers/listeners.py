@@ -15,7 +15,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import flow, forms, home, responding, round_trip, routing, shortcuts, threads
+from handlers import assistant, flow, forms, home, responding, round_trip, routing, shortcuts, threads
 from handlers.attachments import files_of
 from handlers.blocks import baseline, fixes, grouping, modals, offers
 from handlers.blocks import home as home_blocks
@@ -170,8 +170,14 @@ def _stopped(_event: Body, _services: Services) -> Stored:
     return None
 
 
+def _opened(event: Body, _services: Services) -> Stored:
+    return assistant.read_opened(event)
+
+
 EVENT_READERS: Mapping[str, Callable[[Body, Services], Stored]] = {
     "agent_session_stopped": _stopped,
+    "app_context_changed": _opened,
+    "app_home_opened": _opened,
     "app_mention": _mention,
     "message": _message,
     "reaction_added": _reaction,
@@ -253,9 +259,9 @@ def _unhandled(count: Count) -> Callable[..., Awaitable[BoltResponse | None]]:
     return answer
 
 
-# Of an event that is not kept: what it asks for is drawn at once, and asked for again by looking again.
+# What an event asks for beside what is kept of it: drawn at once, and asked for again by looking again.
 EVENT_LISTENERS: Mapping[str, Callable[[Services, Body], Awaitable[None]]] = {"app_home_opened": home.opened}
-EVENTS = (*EVENT_READERS, *EVENT_LISTENERS)
+EVENTS = EVENT_READERS.keys() | EVENT_LISTENERS
 ACTIONS: Mapping[str, Callable[..., Awaitable[None]]] = {
     REJECT: forms.for_members(forms.open_reject),
     DETAILS: forms.for_members(forms.open_details),
@@ -288,10 +294,9 @@ def listen(app: AsyncApp, services: Services, count: Count) -> None:
     """Register the inbox and every listener; the manifest's test reads the same tables."""
     app.use(_renamed(inbox(services, count)))
     app.error(_unhandled(count))
-    for event in EVENT_READERS:
-        app.event(event)(_nothing)
-    for event, listener in EVENT_LISTENERS.items():
-        app.event(event)(_of_event(listener, services))
+    for event in EVENTS:
+        listener = EVENT_LISTENERS.get(event)
+        app.event(event)(_of_event(listener, services) if listener else _nothing)
     for action, open_modal in ACTIONS.items():
         app.action(action)(_bound(open_modal, services))
     for action in STORED_ONLY:

@@ -353,8 +353,8 @@ class Sender:
         async with self._engine.connect() as db:
             if noted := await outbox.posted_ts(db, message.key):
                 return [noted]
-        window: dict[str, Any] = {"oldest": f"{message.created_at.timestamp() - 60:.6f}", "limit": 200}
-        page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, **window)
+        oldest = f"{message.created_at.timestamp() - 60:.6f}"
+        page = await self._slack.conversations_replies(channel=message.channel, ts=thread_ts, oldest=oldest, limit=200)
         return streaming.unfinished(page["messages"])
 
     async def _say(self, method: Callable[..., Awaitable[Any]], body: Mapping[str, Any], **where: Any) -> Any:

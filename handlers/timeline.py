@@ -7,6 +7,7 @@ from typing import Any
 from handlers import markdown as md
 from handlers.blocks.card import percent, reason_words, title_words
 from handlers.blocks.mrkdwn import counted
+from knowledge import steering
 from knowledge.model import (
     KIND_NAMES,
     AlertStatus,
@@ -159,10 +160,15 @@ def _corrected(payload: Mapping[str, Any]) -> str:
     return ", ".join(changes) if isinstance(changes, dict) else "the incident"
 
 
+def _steer(said: Mapping[str, Any]) -> str:
+    return steering.read({name: said.get(name) or () for name in ("excluded", "first")}).words
+
+
 # Entry → (rank, words with the actor); what has rows of its own is told from those.
 _AUDITED: dict[str, tuple[int, Callable[[str, Mapping[str, Any]], str]]] = {
     "incident.opened": (0, lambda _, said: f"Incident opened, source {md.inline(str(said.get('source', '')), 40)}"),
     "incident.looked_again": (1, lambda by, _: f"{by} asked to look again"),
+    "incident.steered": (1, lambda by, said: f"{by} steered the diagnosis: {_steer(said)}"),
     "incident.left_alone": (11, lambda _, __: "Handed to people: the job that it waited for was given up"),
     "incident.by_hand": (5, lambda by, said: f"A person's work from here on ({by}): {_why(said)}"),
     "incident.handed_back": (5, lambda by, _: f"{by} handed it back"),

@@ -4,13 +4,15 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import Card, CardView, render_card
 from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
 from handlers.reading import asked_in
 from handlers.services import Services
+from knowledge import steering
 from knowledge.model import ApprovalState, Incident, Plan
-from knowledge.store import executions, grouping, incidents, shown, threads
+from knowledge.store import executions, grouping, incidents, shown, steers, threads
 from remediation import routes
 from remediation.approvers import lists_in_force
 from remediation.editing import editable
@@ -45,9 +47,18 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         route=routes.words(route) if services.policy.routes else "",
         source_link=links[0] if links else "",
         editable=bool(planned and editable(planned.plan.action, services.policy)),
-        related=tuple((RELATED[one.kind].format(one.other), one.url) for one in found.links),
+        related=(
+            *await _steered(db, incident.id),
+            *((RELATED[one.kind].format(one.other), one.url) for one in found.links),
+        ),
         times_this_week=1 + found.times_before,
     )
+
+
+async def _steered(db: AsyncConnection, incident_id: int) -> tuple[tuple[str, str], ...]:
+    """That a person steered the diagnosis, who, and how, in our own words for it."""
+    found = await steers.latest(db, incident_id)
+    return ((f"Steered by {m.mention(found.set_by)}: {steering.read(found.payload).words}", ""),) if found else ()
 
 
 # What another incident, or a message, is to this one.

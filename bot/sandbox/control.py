@@ -395,6 +395,19 @@ READS: dict[str, Callable[[Control, Json], Json]] = {
 }
 
 
+async def opened(control: Control, body: Json) -> Json:
+    """Open the conversation with the bot; with ``about`` (channel and ts of a message), look at that beside it."""
+    slack = control.slack
+    user = interactions.person(slack, str(body.get("user", "")))
+    about = body.get("about")
+    if isinstance(about, dict):
+        channel = interactions.place(slack, str(about.get("channel", "")), user)
+        events.context_changed(slack, user.id, channel.id, str(about.get("ts", "")))
+    else:
+        events.home_opened(slack, user.id, "messages")
+    return {"ok": True}
+
+
 async def stop_stream(control: Control, body: Json) -> Json:
     """Press Stop on a message that is being streamed."""
     slack = control.slack
@@ -408,6 +421,7 @@ async def stop_stream(control: Control, body: Json) -> Json:
 
 
 ACTS: dict[str, Act] = {
+    "opened": opened,
     "stop": stop_stream,
     "post": post,
     "click": click,

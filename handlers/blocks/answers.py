@@ -333,6 +333,12 @@ def nothing_meant(intent: str) -> Answer:
     return Answer(f"answer-none-{intent}", "I know of no incident that this could be about", lines)
 
 
+# An incident is known that may not be told of here: said as if there were none.
+NOTHING_HERE = Answer(
+    "answer-nothing", "I have nothing to tell about this here", ("*Next:* ask in the service's own channel.",)
+)
+
+
 def which_was_fixed() -> Answer:
     """A fix was told, and of which incident was not."""
     lines = ("*Next:* say it in the incident's thread, or with its number: “incident 12: this was fixed by …”.",)

@@ -50,6 +50,7 @@ STAGES = (
     "heartbeat",
     "answer_command",
     "remember_fix",
+    "suggest_prompts",
 )
 
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from handlers import answering, commands, flow, inbox
+from handlers import answering, commands, facts, flow, inbox, steering
 from handlers.services import Services
+from handlers.view import card_view
 from knowledge.model import Ask, Decision, Incident, Precedent, RuleResult
-from knowledge.store import answers, approvals, outbox, switches, threads
+from knowledge.store import answers, approvals, incidents, outbox, steers, switches, threads
 from tests.handlers.office import jobs, rows
-from tests.rows import APPROVERS, NOOP, NOW, S, an_incident, diagnosis, item, plan
+from tests.rows import APPROVERS, NOOP, NOW, S, alert, an_incident, diagnosis, item, plan
 
 CHANNEL, PRIVATE, BOT = "C0DEPLOY", "G0QUIET", "<@U0CODEHEALER>"
 RULE = RuleResult("risk", "low", "high", passed=False, otherwise="ask")
@@ -53,6 +54,8 @@ class Asking:
         await flow.accept(self.services, source="slack", delivery_id=f"Ev{self.last}", event=flow.QUESTION, body=body)
         await inbox.drain(self.services)
         for stage, arguments in await jobs(self.services.engine):
+            if arguments.get("question", {}).get("ts") != ts:
+                continue
             run = {answering.STAGE: answering.answer, "answer_command": commands.on_mention}.get(stage)
             for _ in range(2 if run else 0):  # a job may run twice
                 await run(self.services, **arguments)
@@ -138,6 +141,22 @@ async def test_what_nothing_stored_answers_is_looked_at_now_once(services: Servi
     assert await people.answer("thanks!") == ""
 
 
+async def test_a_question_about_a_failure_that_has_its_card_elsewhere_is_told_of_it_as_far_as_may_be_told(
+    services: Services,
+) -> None:
+    async with services.engine.begin() as db:
+        await threads.put_channel(db, PRIVATE, name="quiet", audience="members", now=NOW)
+        await flow.on_alert(db, services, alert(started_at=None))
+    people = Asking(services)
+    told = await people.answer("is checkout alright?", channel="C0ALERTS")
+    assert "checkout · prod: not diagnosed yet" in told
+    async with services.engine.begin() as db:
+        await db.exec_driver_sql("UPDATE incidents SET channel = %s", (PRIVATE,))
+    told = await people.answer("is checkout alright?", channel="C0ALERTS")
+    assert told.startswith("I have nothing to tell about this here")
+    assert len(await rows(services.engine, "SELECT 1 FROM incidents")) == 1
+
+
 async def test_a_mention_can_do_what_the_command_can_and_is_seen_at_once(services: Services) -> None:
     people = Asking(services)
     ts = await people.mention("pause")
@@ -149,3 +168,32 @@ async def test_a_mention_can_do_what_the_command_can_and_is_seen_at_once(service
     assert "No open incidents" in await people.answer("is anything broken?")
     first = (await rows(services.engine, "SELECT kind, payload, priority FROM outbox ORDER BY id"))[0]
     assert (first.kind, first.payload, first.priority) == ("reaction", {"ts": ts, "name": "eyes"}, outbox.URGENT)
+
+
+async def test_a_person_steers_the_diagnosis_in_the_incidents_thread_and_what_is_found_is_theirs_to_start(
+    services: Services,
+) -> None:
+    incident = await a_diagnosed_incident(services)
+    thread = "1600000000.000100"
+    async with services.engine.begin() as db:
+        await outbox.card_shown(db, incident.id, channel=CHANNEL, ts=thread, shown="x")
+    people = Asking(services)
+    said = await people.answer("ignore the network idea, look at the last deploy", thread_ts=thread)
+    assert said.startswith("I look again: not Network (DNS, TLS, policy); first what changed.")
+    async with services.engine.connect() as db:
+        again = await incidents.get(db, incident.id)
+        assert again is not None
+        view = await card_view(db, services, again)
+        decided = await facts.decide(db, services, again, diagnosis(), plan(), [])
+    assert (again.state, again.asked_by) == (S.DIAGNOSING, "U0DEV")
+    assert view.related[0][0] == "Steered by <@U0DEV>: not Network (DNS, TLS, policy); first what changed"
+    by_hand = next(rule for rule in decided.decision.rules if rule.rule == "a person's work")
+    assert (by_hand.passed, by_hand.actual) == (False, "U0DEV steered the diagnosis")
+    (audited,) = await rows(services.engine, "SELECT actor, payload FROM audit WHERE what = 'incident.steered'")
+    assert (audited.actor, audited.payload["excluded"]) == ("U0DEV", ["network"])
+    assert "cannot run again now" in await people.answer("its not memory", thread_ts=thread), "it is running"
+    async with services.engine.begin() as db:
+        await db.exec_driver_sql("UPDATE incidents SET state = 'escalated'")
+        for number in range(steering.MOST - 1):
+            await steers.add(db, incident.id, key=str(number), payload={}, by="U0DEV", most=steering.MOST)
+    assert "steered 5 times" in await people.answer("its not memory", thread_ts=thread)

@@ -43,6 +43,15 @@ RULES = of(
     features=of(
         (),
         app_home=of((), home_tab_enabled=FLAG, messages_tab_enabled=FLAG, messages_tab_read_only_enabled=FLAG),
+        agent_view=of(
+            ("agent_description",),
+            agent_description=text(300),
+            suggested_prompts={
+                "type": "array",
+                "maxItems": 4,
+                "items": of(("title", "message"), title=text(100), message=text(1000)),
+            },
+        ),
         bot_user=of(("display_name",), display_name=text(80), always_online=FLAG),
         shortcuts={
             "type": "array",

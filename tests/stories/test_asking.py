@@ -39,9 +39,23 @@ async def _resolved(stage: Stage, ts: str) -> bool:
     return any("Nothing is wrong" in text_of(reply) for reply in replies if reply["ts"] != ts)
 
 
-async def test_help_in_a_mention_is_answered_in_its_thread(stage: Stage) -> None:
-    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> help")
-    await stage.thread({"ts": asked["ts"]}, "/codehealer status", channel=ALERTS)
+async def test_a_question_is_answered_by_a_stream_in_its_thread_and_the_conversation_has_prompts(stage: Stage) -> None:
+    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> what can you do?")
+    answer = await stage.thread({"ts": asked["ts"]}, "/codehealer status", channel=ALERTS)
+
+    async def ended() -> bool:
+        replies = await stage.messages(ALERTS, thread_ts=asked["ts"])
+        return any(one["ts"] == answer["ts"] and one.get("streaming_state") == "completed" for one in replies)
+
+    await stage.until(ended, "the streamed answer is whole")
+    assert len(await stage.messages(ALERTS, thread_ts=asked["ts"])) == 2
+    await stage.do("opened", user=ONCALL)
+
+    async def prompted() -> bool:
+        shown = await stage.get("messages", user=ONCALL, channel="D0ONCALL")
+        return "Is anything broken?" in str(shown.get("prompts"))
+
+    await stage.until(prompted, "prompts in the direct message")
 
 
 async def test_the_alert_of_an_app_that_is_not_listed_is_none(stage: Stage) -> None:

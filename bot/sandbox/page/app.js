@@ -344,6 +344,7 @@ async function follow() {
   if (next !== state.room) {
     if (state.room) state.drafts.set(state.room, composer.text());
     state.room = next;
+    if (state.channels.find((one) => one.id === next)?.is_im) attempt(() => post("opened", { user: state.user }));
     composer.setText(state.drafts.get(next) ?? "");
   }
   const hadThread = state.thread;

@@ -220,16 +220,30 @@ def uninstalled(slack: Slack) -> None:
     emit(slack, {"type": "app_uninstalled", "event_ts": ts}, "app_uninstalled")
 
 
-def home_opened(slack: Slack, user: str) -> None:
-    """Tell the app that a person looks at its home tab."""
+def context_changed(slack: Slack, user: str, channel: str, ts: str) -> None:
+    """Tell the app what a person looks at beside their conversation with it: a message of a channel."""
+    value = {"message_ts": ts, "channel_id": channel}
+    event: Json = {
+        "type": "app_context_changed",
+        "user": user,
+        "channel": slack.workspace.direct_message(user).id,
+        "context": {"entities": [{"type": "message_context", "value": value, "team_id": TEAM_ID}]},
+        "event_ts": slack.workspace.next_ts(),
+    }
+    if slack.manifest.agent:
+        emit(slack, event, "app_context_changed")
+
+
+def home_opened(slack: Slack, user: str, tab: str = "home") -> None:
+    """Tell the app that a person looks at its home tab, or at their conversation with it (``messages``)."""
     event: Json = {
         "type": "app_home_opened",
         "user": user,
         "channel": slack.workspace.direct_message(user).id,
-        "tab": "home",
+        "tab": tab,
         "event_ts": slack.workspace.next_ts(),
     }
-    view = slack.workspace.homes.get(user)
+    view = slack.workspace.homes.get(user) if tab == "home" else None
     emit(slack, event | ({"view": view} if view else {}), "app_home_opened")
 
 

@@ -88,6 +88,7 @@ class Manifest:
     commands: tuple[dict[str, Any], ...]
     shortcuts: tuple[dict[str, str], ...]
     home_enabled: bool = True
+    agent: bool = True  # whether it has Slack's agent view
 
 
 def load_manifest(path: Path = MANIFEST) -> Manifest:
@@ -119,5 +120,6 @@ def parse_manifest(document: dict[str, Any]) -> Manifest:
         bot_events=frozenset(subscriptions.get("bot_events", ())),
         commands=tuple(features.get("slash_commands", ())),
         shortcuts=tuple(features.get("shortcuts", ())),
+        agent=bool(features.get("agent_view") or features.get("assistant_view")),
         home_enabled=bool(features.get("app_home", {}).get("home_tab_enabled", True)),
     )

@@ -191,6 +191,8 @@ async def set_status(call: Call) -> Json:
 async def set_prompts(call: Call) -> Json:
     """assistant.threads.setSuggestedPrompts."""
     channel, thread_ts = _thread(call, required=False)
+    if not call.slack.manifest.agent:
+        raise SlackError("not_agent_app")
     prompts = listing(call.args, "prompts") or []
     if not 1 <= len(prompts) <= 4 or not all(
         isinstance(p, dict) and p.get("title") and p.get("message") for p in prompts
