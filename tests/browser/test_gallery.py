@@ -12,8 +12,9 @@ from playwright.async_api import expect
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
-from handlers.blocks import commands, thread
+from handlers.blocks import commands, placing, thread
 from handlers.blocks.card import Card, render_card
+from handlers.blocks.placing import with_note
 from tests.browser.window import CHROMIUM, DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
 from tests.handlers import card_states as states
 from tests.programs import need_program
@@ -63,6 +64,12 @@ def shown() -> dict[str, Card]:
             for name, view in states.VARIANTS.items()
             if view.incident.state in thread.NEEDS_PERSON
         },
+        "card moved": with_note(render_card(waiting), placing.out_of_reach("C0PAYMENTS", "is_archived")),
+        "card merged": render_card(states.MERGED),
+        "card longest": render_card(states.LONGEST),
+        "reply needs a person in quiet hours": thread.needs_person_reply(states.QUIET),
+        "reply asked elsewhere": thread.needs_person_reply(waiting, asked_in=DEPLOYMENTS),
+        "request in the approvals channel": thread.approval_request(waiting, channel=DEPLOYMENTS),
         "reply decided": thread.decided_reply(states.REJECTED, states.NOW),
         "reply question": thread.question_answer(waiting.diagnosis, states.EVIDENCE, states.NOW),
         "answer help": commands.help_answer(),
