@@ -22,7 +22,11 @@ from tests.stories.stage import DEPLOYMENTS, Json
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-LOOKS = {"light": (DESK, LIGHT), "dark": (DESK, DARK), "phone": (PHONE, LIGHT)}
+# Tall, so that the longest card is seen whole.
+LOOKS = {
+    look: ({**size, "height": 1800}, colours)
+    for look, size, colours in (("light", DESK, LIGHT), ("dark", DESK, DARK), ("phone", PHONE, LIGHT))
+}
 
 
 @pytest_asyncio.fixture
@@ -81,6 +85,8 @@ async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seat
     # The sandbox allows one post a second in a channel, as Slack does, and says how long to wait.
     slack.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=5))
     pages = {look: await seats.open(size=size, colours=colours) for look, (size, colours) in LOOKS.items()}
+    for page in pages.values():
+        await page.add_style_tag(content="[data-testid=hint] { display: none }")  # it would lie over the pictures
     for name, message in shown().items():
         posted = await slack.chat_postMessage(channel=DEPLOYMENTS, text=message.text, blocks=message.blocks)
         for look, page in pages.items():

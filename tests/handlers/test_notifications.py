@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.doctor import CHECKS
 from bot.sandbox.server import Sandbox
 from bot.settings import load_settings
-from handlers import cards
+from handlers import cards, later
 from handlers.blocks import thread
 from handlers.outbox import Sender
 from handlers.services import Services
@@ -21,7 +21,7 @@ from handlers.view import card_view, render, render_settled
 from knowledge.model import Incident
 from knowledge.store import incidents, outbox
 from remediation.policy import parse_policy
-from tests.handlers.office import made_services, posts, sandbox_policy
+from tests.handlers.office import made_services, posts, rows, sandbox_policy
 from tests.handlers.test_outbox_sender import send_all
 from tests.rows import S, an_approval, an_incident
 
@@ -133,6 +133,21 @@ async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
     assert {(one["user"], one["why"]) for one in heard} >= {("U0ONCALL", "mention"), ("U0LEAD", "mention")}
     assert len({one["ts"] for one in heard}) == 1
     await cards.call_after_quiet(morning)
+
+
+async def test_who_has_not_answered_is_reminded_when_the_quiet_hours_are_over(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str
+) -> None:
+    def soon() -> datetime:
+        return datetime.now(UTC) + timedelta(minutes=20)
+
+    all_day = routed(engine, slack, database_url, SHOP + "quiet_hours: {}}]", now=soon)
+    await asked(all_day)
+    await later.remind(all_day)
+    reminders = "SELECT channel FROM outbox WHERE kind = 'direct'"
+    assert await rows(engine, reminders) == []
+    await later.remind(routed(engine, slack, database_url, SHOP + "}]", now=soon))
+    assert len(await rows(engine, reminders)) == 2
 
 
 async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) -> None:
