@@ -86,7 +86,8 @@ async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seat
     slack.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=5))
     pages = {look: await seats.open(size=size, colours=colours) for look, (size, colours) in LOOKS.items()}
     for page in pages.values():
-        await page.add_style_tag(content="[data-testid=hint] { display: none }")  # it would lie over the pictures
+        # It would lie over the pictures.
+        await page.get_by_test_id("hint").evaluate("hint => { hint.style.display = 'none' }")
     for name, message in shown().items():
         posted = await slack.chat_postMessage(channel=DEPLOYMENTS, text=message.text, blocks=message.blocks)
         for look, page in pages.items():
