@@ -167,7 +167,8 @@ class Settings(AwsSettings, ModelSettings):
     pagerduty_token: SecretStr = Field(
         SecretStr(""),
         alias="PAGERDUTY_TOKEN",
-        description="REST API key, to acknowledge and resolve incidents that others opened; empty: they are left alone",
+        description="REST API key, to acknowledge and resolve incidents that others opened, and to ask who is on call; "
+        "empty: they are left alone",
     )
     pagerduty_from: str = Field(
         "",

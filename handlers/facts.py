@@ -62,6 +62,7 @@ def mode_set(set_: Around, incident: Incident, target: Target | None) -> str:
         service=target.service if target else incident.service,
         environment=target.environment if target else incident.environment,
         channel=incident.channel,
+        meant_channel=incident.meant_channel,
     )
 
 

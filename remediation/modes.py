@@ -25,9 +25,15 @@ class Place:
     by_file: str
 
 
-def set_for(overrides: Mapping[str, str], *, service: str, environment: str, channel: str) -> str:
-    """The narrowest mode that people set for a place; "" where they set none."""
-    scopes = (f"service:{service}", f"environment:{environment}", f"channel:{channel}", EVERYTHING)
+def set_for(
+    overrides: Mapping[str, str], *, service: str, environment: str, channel: str, meant_channel: str = ""
+) -> str:
+    """The narrowest mode that people set for a place; "" where they set none.
+
+    A card that stands in another channel than it was meant for is bound by the modes of both.
+    """
+    places = (f"service:{service}", f"environment:{environment}", f"channel:{channel}", f"channel:{meant_channel}")
+    scopes = (*places, EVERYTHING)
     found = [overrides[scope] for scope in scopes if overrides.get(scope) in MODES]
     return min(found, key=MODES.index, default="")
 

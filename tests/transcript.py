@@ -29,6 +29,8 @@ OURS = frozenset(
 WORDS = frozenset(
     {"text", "value", "block_id", "action_id", "url", "alt_text", "accessibility_label", "private_metadata"}
 )
+# Blocks that Slack documents and its published types do not have yet.
+NEWER_THAN_SCHEMA = frozenset({"data_visualization"})
 Json = dict[str, Any]
 
 
@@ -57,7 +59,7 @@ def _of_call(call: Json, block: Draft7Validator | None, seen: set[bytes]) -> Ite
         yield from validate_message(call.get("text", ""), call.get("blocks"))
     for one in (view or call).get("blocks") or ():
         shape = hashlib.sha256(orjson.dumps(_shape(one), option=orjson.OPT_SORT_KEYS)).digest()
-        if block is not None and shape not in seen:
+        if block is not None and one.get("type") not in NEWER_THAN_SCHEMA and shape not in seen:
             seen.add(shape)
             yield from (f"{error.message[:200]} in {json.dumps(one)[:200]}" for error in block.iter_errors(one))
 

@@ -22,6 +22,7 @@ from handlers.blocks.card import (
     pretended,
     reason_words,
     responsible_people,
+    what_it_takes,
 )
 from handlers.blocks.placing import muted
 from knowledge.model import (
@@ -341,11 +342,12 @@ def check_line(check: RuleResult) -> str:
     return f"• {word}: {m.inline(check.rule, 80)}, wanted {wanted}, found {found}"
 
 
-def needs_person_reply(view: CardView, *, asked_in: str = "") -> Card:
+def needs_person_reply(view: CardView, *, asked_in: str = "", with_buttons: bool = False) -> Card:
     """The short reply, to be broadcast, in a state that needs a person; it mentions who is responsible.
 
     An edit of the card notifies nobody, so this is what people hear. Severity, service, cause and wanted decision are
-    the first 100 characters of its text. With `asked_in` people are called in that channel, and here it says so.
+    the first 100 characters of its text. With `asked_in` people are called in that channel, and here it says so;
+    `with_buttons`: it stands there itself, above the card's buttons, and says what the fix takes.
     """
     decision = decision_lines(view)
     fix = ""
@@ -353,13 +355,15 @@ def needs_person_reply(view: CardView, *, asked_in: str = "") -> Card:
         fix = m.inline(m.plain_sentences(view.plan.preview or view.plan.action.name, 160), 240)
     people = " ".join(m.mention(who) for who in responsible_people(view)[:10])
     wanted = CALLS.get(view.incident.state, WANTED[view.incident.state])
+    wanted = "please approve or reject" if with_buttons else wanted
     call = f"{people} {wanted}." if people else ""
     if view.quiet_until:
         call = f"Quiet hours until {m.inline(view.quiet_until, 60)}: nobody is mentioned until then."
     note = m.inline(view.call_note, 240) if view.call_note and people else ""
     if asked_in:
         call, note = f"Asked in <#{asked_in}>.", ""
-    detail = [line for line in (fix, *([] if fix else decision), call, note) if line]
+    takes = what_it_takes(view.plan) if with_buttons and fix and view.plan else ""
+    detail = [line for line in (fix, takes, *([] if fix else decision), call, note) if line]
     name = f"needs-{view.incident.id}-{view.incident.state.value}"
     first = lead(view)
     reply = Card(
@@ -371,7 +375,7 @@ def needs_person_reply(view: CardView, *, asked_in: str = "") -> Card:
 
 def approval_request(view: CardView, *, channel: str) -> Card:
     """What asks for an approval in a channel of its own; the card is in `channel`. Its buttons are the card's."""
-    call = needs_person_reply(view)
+    call = needs_person_reply(view, with_buttons=True)
     name = f"asks-{view.incident.id}-{view.incident.revision}"
     where = f"The card is in <#{channel}>." if _CHANNEL.fullmatch(channel) else ""
     blocks = [*call.blocks, *([m.context(f"{name}-where", where)] if where else [])]

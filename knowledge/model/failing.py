@@ -158,6 +158,7 @@ class Incident:
     assigned_to: str = ""  # who said "I'm on it": a Slack user's id
     by_hand: str = ""  # why nothing runs by itself for this incident; "" where the policy decides
     merged_into: int | None = None  # the incident that its alerts belong to since
+    meant_channel: str = ""  # where its card belongs, while that is out of reach and `channel` another
     storm_id: int | None = None  # the storm whose message tells of it, in whose thread its card is
 
     @property

@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
-from knowledge.store.tables import alerts, cards, incidents, outbox, storms
+from knowledge.store.tables import alerts, cards, incidents, outbox, slack_channels, storms
 
 CHANNEL = "codehealer_outbox"
 
@@ -483,19 +483,22 @@ async def card_shown(db: AsyncConnection, incident_id: int, *, channel: str, ts:
 async def post_anew(db: AsyncConnection, message: Message, *, error: str, before: str, note: str) -> None:
     """Post a card once more, since what stands there cannot be edited; `before` is its ts, "" where it is gone."""
     await anew(db, message, error=error)
-    changes = {"ts": "", "shown": "", "before": before, "note": note}
+    changes = {"ts": "", "shown": "", "before": before, **({"note": note} if note else {})}
     await db.execute(update(cards).where(cards.c.incident_id == message.incident_id).values(**changes))
 
 
 async def move_card(db: AsyncConnection, message: Message, channel: str, *, error: str, note: str) -> bool:
     """Give a card, and what waits to be said in its thread, another channel; False where its words must not go there.
 
-    What was posted where not everybody reads stays there.
+    What was posted where not everybody reads stays there, and so does what was to be posted there.
     """
-    closed = select(alerts.c.id).where(
+    posted_closed = select(alerts.c.id).where(
         alerts.c.incident_id == message.incident_id, alerts.c.payload["closed"].astext == "true"
     )
-    if (await db.execute(closed.limit(1))).first() is not None:
+    is_closed = select(slack_channels.c.channel).where(
+        slack_channels.c.channel == message.channel, slack_channels.c.audience == "members"
+    )
+    if await db.scalar(select(or_(posted_closed.exists(), is_closed.exists()))):
         return False
     its = outbox.c.incident_id == message.incident_id
     moved = outbox.c.payload.op("-", return_type=outbox.c.payload.type)("thread_ts").op("||")({"in_thread": True})
@@ -511,7 +514,12 @@ async def move_card(db: AsyncConnection, message: Message, channel: str, *, erro
     await db.execute(
         update(incidents)
         .where(incidents.c.id == message.incident_id)
-        .values(channel=channel, thread_ts="", storm_id=None)
+        .values(
+            channel=channel,
+            meant_channel=func.coalesce(func.nullif(incidents.c.meant_channel, ""), message.channel),
+            thread_ts="",
+            storm_id=None,
+        )
     )
     return True
 

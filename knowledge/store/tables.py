@@ -123,6 +123,7 @@ incidents = Table(
     Column("revision", Integer, nullable=False, server_default=text("1")),
     _text("assigned_to"),
     _text("by_hand"),
+    _text("meant_channel"),
     Column("merged_into", BigInteger, ForeignKey("incidents.id", ondelete="SET NULL")),
     Column("storm_id", BigInteger, ForeignKey("storms.id", ondelete="SET NULL")),
     Index("ix_incidents_storm_id", "storm_id", postgresql_where=text("storm_id IS NOT NULL")),

@@ -8,12 +8,14 @@ down_revision = "0012_grouping"
 branch_labels = None
 depends_on = None
 
+ADDED = (("cards", "before"), ("cards", "note"), ("incidents", "meant_channel"))
+
 
 def upgrade() -> None:
-    for name in ("before", "note"):
-        op.add_column("cards", sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False))
+    for table, name in ADDED:
+        op.add_column(table, sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False))
 
 
 def downgrade() -> None:
-    for name in ("note", "before"):
-        op.drop_column("cards", name)
+    for table, name in reversed(ADDED):
+        op.drop_column(table, name)

@@ -287,6 +287,7 @@ def test_a_policy_is_checked_by_line_and_a_decision_explained_by_rule(
         "noop",
         1,
     )
+    assert decided["route"].startswith("no route fits")
     assert command("policy", "explain", "77").status == 2
 
 

@@ -12,8 +12,9 @@ from playwright.async_api import Browser, expect
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
 
-from handlers.blocks import commands, thread
+from handlers.blocks import commands, placing, thread
 from handlers.blocks.card import Card, render_card
+from handlers.blocks.placing import with_note
 from tests.browser.axe import violations
 from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
 from tests.handlers import card_states as states
@@ -21,7 +22,11 @@ from tests.stories.stage import DEPLOYMENTS, Json
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
 
-LOOKS = {"light": (DESK, LIGHT), "dark": (DESK, DARK), "phone": (PHONE, LIGHT)}
+# Tall, so that the longest card is seen whole.
+LOOKS = {
+    look: ({**size, "height": 1800}, colours)
+    for look, size, colours in (("light", DESK, LIGHT), ("dark", DESK, DARK), ("phone", PHONE, LIGHT))
+}
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -63,6 +68,12 @@ def shown() -> dict[str, Card]:
             for name, view in states.VARIANTS.items()
             if view.incident.state in thread.NEEDS_PERSON
         },
+        "card moved": with_note(render_card(waiting), placing.out_of_reach("C0PAYMENTS", "is_archived")),
+        "card merged": render_card(states.MERGED),
+        "card longest": render_card(states.LONGEST),
+        "reply needs a person in quiet hours": thread.needs_person_reply(states.QUIET),
+        "reply asked elsewhere": thread.needs_person_reply(waiting, asked_in=DEPLOYMENTS),
+        "request in the approvals channel": thread.approval_request(waiting, channel=DEPLOYMENTS),
         "reply decided": thread.decided_reply(states.REJECTED, states.NOW),
         "reply question": thread.question_answer(waiting.diagnosis, states.EVIDENCE, states.NOW),
         "answer help": commands.help_answer(),
@@ -74,6 +85,9 @@ async def test_every_card_and_reply_is_drawn_within_the_page(sandbox: Json, seat
     # The sandbox allows one post a second in a channel, as Slack does, and says how long to wait.
     slack.retry_handlers.append(AsyncRateLimitErrorRetryHandler(max_retry_count=5))
     pages = {look: await seats.open(size=size, colours=colours) for look, (size, colours) in LOOKS.items()}
+    for page in pages.values():
+        # It would lie over the pictures.
+        await page.get_by_test_id("hint").evaluate("hint => { hint.style.display = 'none' }")
     for name, message in shown().items():
         posted = await slack.chat_postMessage(channel=DEPLOYMENTS, text=message.text, blocks=message.blocks)
         for look, page in pages.items():

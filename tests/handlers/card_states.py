@@ -328,6 +328,24 @@ TWICE = replace(
     plan=replace(PLAN, twice="A database migration lies between the two revisions; a rollback does not undo it."),
 )
 
+QUIET = replace(STATES[S.WAITING], quiet_until="07:00 Europe/Paris")
+MERGED = _in(replace(_NEW, incident=replace(INCIDENT, merged_into=11)), S.DISMISSED)
+LONGEST = _in(
+    replace(
+        _ANSWERED,
+        incident=replace(
+            INCIDENT,
+            title="🔥" * 40 + "מערכת התשלומים נפלה " + "x" * 255,
+            service="payments-" * 28,
+            severity="catastrophic",
+        ),
+        diagnosis=replace(DIAGNOSIS, cause="<!channel> <@U0ANNA> " + "the log goes on and on " * 2000),
+        plan=replace(PLAN, preview="roll back " + "y" * 4000, blast_radius="z" * 255, undo="w" * 255),
+        approval=APPROVAL,
+    ),
+    S.WAITING,
+)
+
 VARIANTS: dict[str, CardView] = {
     **{state.value: view for state, view in STATES.items()},
     "observe": OBSERVED,

@@ -1,10 +1,14 @@
 """Slack's limits, one fault at a time, and the same verdict from a schema made of Slack's own types."""
 
+import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from handlers.blocks import card, commands, modals, thread
@@ -232,6 +236,11 @@ def schema(definition: str) -> Draft7Validator:
     return Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": loaded["definitions"]})
 
 
+@cache
+def known_blocks() -> Draft7Validator:
+    return schema("KnownBlock")
+
+
 def products() -> list[dict[str, Any]]:
     """Every block of every message that the bot makes."""
     cards = [card.render_card(view) for view in states.VARIANTS.values()]
@@ -295,3 +304,38 @@ def test_our_table_knows_every_key_of_slacks_published_blocks_and_elements() -> 
             assert set(keys) - set(ours[kind].keys) == set(), name
             assert set(ours[kind].needed) <= set(definition.get("required", ())) | {"element"}, name
     assert len(checked) > 20
+
+
+# What a value of ours could turn into by a mistake in the program.
+WRONG: list[Any] = [None, 7, True, "", "odd", [], {}, {"type": "odd"}, {"type": "mrkdwn", "text": "x"}, [plain()]]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A block of ours in which one thing, somewhere, is missing or another."""
+    block: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(blocks)))
+    places: list[tuple[Any, Any]] = []
+    parts: list[Any] = [block]
+    while parts:
+        part = parts.pop()
+        keys: list[Any] = list(part) if isinstance(part, dict) else list(range(len(part)))
+        places += [(part, key) for key in keys]
+        parts += [part[key] for key in keys if isinstance(part[key], dict | list)]
+    part, key = draw(st.sampled_from(places))
+    if draw(st.booleans()):
+        part[key] = draw(st.sampled_from(WRONG))
+    else:
+        del part[key]
+    return block
+
+
+@pytest.mark.shared
+@settings(max_examples=300, deadline=None)
+@given(damaged([*products(), *(block for _, blocks in GOOD for block in blocks[:1])]))
+def test_our_table_refuses_whatever_slacks_published_types_refuse(block: dict[str, Any]) -> None:
+    if str(block.get("type")) in NEWER_THAN_SCHEMA:
+        return
+    surfaces: tuple[Surface, ...] = ("message", "modal", "home")
+    if any(not validate_blocks(surface, [block]) for surface in surfaces):
+        errors = [error.message[:200] for error in known_blocks().iter_errors(block)]
+        assert errors == [], "our table takes it"

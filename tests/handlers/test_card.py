@@ -239,6 +239,35 @@ def test_a_title_that_is_an_identifier_is_told_in_words(title: str, words: str) 
     assert card.title_words(title) == words
 
 
+@pytest.mark.parametrize("view", [states.QUIET, states.MERGED, states.LONGEST], ids=["quiet", "merged", "longest"])
+def test_the_rarer_cards_and_their_calls_keep_to_slacks_limits_too(view: card.CardView) -> None:
+    drawn, call = card.render_card(view), thread.needs_person_reply(view)
+    request = thread.approval_request(view, channel="C0DEPLOYS")
+    assert len(card.card_lines(drawn.blocks)) <= 12
+    assert [validate_message(one.text, one.blocks) for one in (drawn, call, request)] == [[], [], []]
+    assert "<!channel>" not in json.dumps([drawn.blocks, call.blocks, request.blocks])
+
+
+def test_a_call_in_quiet_hours_or_in_another_channel_names_nobody() -> None:
+    waiting = states.STATES[S.WAITING]
+    assert "<@U0BORIS>" in thread.needs_person_reply(waiting).text
+    quiet, elsewhere = thread.needs_person_reply(states.QUIET), thread.needs_person_reply(waiting, asked_in="C0YES")
+    assert "Quiet hours until 07:00 Europe/Paris: nobody is mentioned until then." in quiet.text
+    assert "Asked in <#C0YES>." in elsewhere.text
+    for call in (quiet, elsewhere):
+        assert "<@" not in call.text + json.dumps(call.blocks)
+
+
+def test_why_others_are_called_than_pagerduty_would_is_said_with_the_call() -> None:
+    view = replace(states.STATES[S.ESCALATED], call_note="PagerDuty does not say who is on call (PSHOP01).")
+    assert "PagerDuty does not say who is on call (PSHOP01)." in thread.needs_person_reply(view).text
+
+
+def test_the_details_name_the_route() -> None:
+    view = replace(states.STATES[S.WAITING], route="shop → C0SHOP, on call S0SHOP")
+    assert "shop → C0SHOP, on call S0SHOP" in str(modals.details_modal(view)["blocks"])
+
+
 # --- variants ----------------------------------------------------------------------------------------------------
 
 

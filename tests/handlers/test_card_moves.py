@@ -61,8 +61,9 @@ async def test_a_card_whose_channel_is_out_of_reach_stands_in_the_default_one_wi
     card, said = posts(sandbox)
     assert card["text"] == "CheckoutDown: detected\nMeant for <#C0NOWHERE>: it is not there, or I am not in it."
     assert said["thread_ts"] == card["ts"]
-    (row,) = await rows(engine, "SELECT channel FROM incidents")
+    (row,) = await rows(engine, "SELECT channel, meant_channel FROM incidents")
     assert row.channel == HOME, "what is said later goes there too"
+    assert row.meant_channel == "C0NOWHERE", "whose modes still bind it"
 
 
 async def test_of_a_closed_channels_card_the_default_channel_learns_only_that_there_is_one(

@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.doctor import CHECKS
 from bot.sandbox.server import Sandbox
 from bot.settings import load_settings
-from handlers import cards
+from handlers import cards, decisions, later
 from handlers.blocks import thread
 from handlers.outbox import Sender
 from handlers.services import Services
@@ -21,9 +21,9 @@ from handlers.view import card_view, render, render_settled
 from knowledge.model import Incident
 from knowledge.store import incidents, outbox
 from remediation.policy import parse_policy
-from tests.handlers.office import made_services, posts, sandbox_policy
+from tests.handlers.office import made_services, posts, rows, sandbox_policy, told
 from tests.handlers.test_outbox_sender import send_all
-from tests.rows import S, an_approval, an_incident
+from tests.rows import NOOP, S, an_approval, an_incident
 
 HOME, ALERTS = "C0DEPLOY", "C0ALERTS"
 NIGHT, MORNING = datetime(2026, 3, 3, 2, 0, tzinfo=UTC), datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
@@ -75,6 +75,11 @@ async def test_a_call_mentions_who_is_on_call_and_who_may_approve_and_its_edits_
     preview = sandbox.slack.workspace.notifications[-1]["text"]
     for words in ("[WARNING] checkout: ", "Crash loop", "approve or reject"):
         assert words in preview
+    # To be called gives no right.
+    click = {"user": "U0DEV", "channel": HOME, "approval_id": 1, "digest": NOOP.digest[:16], "key": "k"}
+    await decisions.approve(services, click)
+    ((_, words),) = await told(engine)
+    assert "You may not decide this one." in words
     before = len(sandbox.slack.workspace.notifications)
     async with engine.begin() as db:
         moved = await incidents.move(db, incident, S.RUNNING)
@@ -83,9 +88,6 @@ async def test_a_call_mentions_who_is_on_call_and_who_may_approve_and_its_edits_
     await said(services)
     assert "please approve" not in str([one.get("blocks") for one in posts(sandbox)])
     assert notified(sandbox, since=before) == set()
-    # To be called gives no right.
-    person = await services.people.look_up("U0DEV")
-    assert person.id not in {who for approver in services.policy.approvers.users for who in (approver,)}
 
 
 async def test_where_approvals_have_a_channel_people_are_called_and_decide_there(
@@ -132,7 +134,21 @@ async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
     heard = list(sandbox.slack.workspace.notifications)[before:]
     assert {(one["user"], one["why"]) for one in heard} >= {("U0ONCALL", "mention"), ("U0LEAD", "mention")}
     assert len({one["ts"] for one in heard}) == 1
-    await cards.call_after_quiet(morning)
+
+
+async def test_who_has_not_answered_is_reminded_when_the_quiet_hours_are_over(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str
+) -> None:
+    def soon() -> datetime:
+        return datetime.now(UTC) + timedelta(minutes=20)
+
+    all_day = routed(engine, slack, database_url, SHOP + "quiet_hours: {}}]", now=soon)
+    await asked(all_day)
+    await later.remind(all_day)
+    reminders = "SELECT channel FROM outbox WHERE kind = 'direct'"
+    assert await rows(engine, reminders) == []
+    await later.remind(routed(engine, slack, database_url, SHOP + "}]", now=soon))
+    assert len(await rows(engine, reminders)) == 2
 
 
 async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) -> None:

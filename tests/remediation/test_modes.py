@@ -23,6 +23,7 @@ def test_the_narrowest_of_what_people_set_is_in_force() -> None:
     both = {"service:api": "automatic", "environment:staging": "suggest"}
     assert set_for(both, **place) == "suggest"
     assert set_for(both | {"everything": "observe"}, **place) == "observe"
+    assert set_for({"channel:C1": "approve", "channel:C3": "observe"}, **place, meant_channel="C3") == "observe"
     assert set_for({"service:api": "root"}, **place) == ""
 
 
