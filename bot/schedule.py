@@ -10,7 +10,18 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
-from handlers import baseline, comparing, decisions, hushing, later, redelivery, tending, thread_backfill, upkeep
+from handlers import (
+    baseline,
+    comparing,
+    decisions,
+    hushing,
+    keeping,
+    later,
+    redelivery,
+    tending,
+    thread_backfill,
+    upkeep,
+)
 from handlers.services import Services
 from knowledge.embedding.upkeep import HOSTED_BATCHES, embed_missing
 from knowledge.errors import CodeHealerError
@@ -64,6 +75,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "tend remembered threads": (thread_backfill.tend, 30.0),
     "send digests": (upkeep.send_digests, 30.0),
     "follow up": (upkeep.follow_up, 60.0),
+    "delete what is old": (keeping.tend, 60.0),
 }
 
 

@@ -136,9 +136,7 @@ def test_what_cannot_be_restored_changes_nothing(command: Command, filled: str, 
     assert header.bytes == len(archive)
 
 
-def test_a_database_is_moved_by_one_command(
-    command: Command, filled: str, empty_database_url: str
-) -> None:
+def test_a_database_is_moved_by_one_command(command: Command, filled: str, empty_database_url: str) -> None:
     same = command("move", "--to", filled)
     assert (same.status, "already" in same.words) == (2, True)
     moved = command("move", "--to", make_url(empty_database_url).set(drivername="postgresql").render_as_string(False))

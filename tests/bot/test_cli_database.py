@@ -77,6 +77,12 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["stats", "--by", "nonsense"],
         ["stats", "--since", "1d", "--until", "2d"],
         ["policy", "check", "/nowhere"],
+        ["forget"],
+        ["forget", "--user", "U1AAA", "--channel", "C1AAA", "--yes"],
+        ["forget", "--user", "<@U1AAA>", "--yes"],
+        ["forget", "--channel", "general", "--yes"],
+        ["forget", "--user", "U1AAA"],
+        ["audit", "export", "--from", "the beginning"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
         ["index-slack", "--since", "soon"],
@@ -171,6 +177,22 @@ def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: s
     with psycopg.connect(conninfo) as db:
         entries = db.execute("SELECT count(*) FROM audit WHERE what = 'switch.paused'").fetchone()
     assert entries == (3,)
+
+
+def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, database: str, conninfo: str) -> None:
+    with psycopg.connect(conninfo) as db:
+        db.execute("INSERT INTO switches (name, value, set_by) VALUES ('mode:everything', '\"observe\"', 'U0GONER')")
+    assert command("forget", "--user", "U0GONER", "--dry-run", "--json").json == {
+        "dry_run": True,
+        "rows": {"switches": 1},
+    }
+    assert command("forget", "--user", "U0GONER", "--yes").out == "switches: 1 rows are gone\n"
+    assert command("forget", "--user", "U0GONER", "--yes").out == "Nothing is stored.\n"
+    lines = command("audit", "export").lines
+    assert [(one["number"], one["what"], one["payload"]["rows"]) for one in lines] == [
+        (1, "forgotten", {"switches": 1})
+    ]
+    assert command("audit", "verify", "--json").json["broken_at"] is None
 
 
 def test_the_audit_log_is_verified(command: Command, database: str) -> None:
