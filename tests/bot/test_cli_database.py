@@ -211,7 +211,8 @@ def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
     assert ended.status == 0
     assert all(set(line) == {"check", "ok", "detail", "remedy"} for line in ended.lines)
     checks = [line["check"] for line in ended.lines]
-    for name in ("database", "slack", "channel", "policy", "kubernetes", "github", "argocd", "models", "embedder"):
+    for name in ("database", "clock", "tables", "work", "slack", "channel", "policy", "kubernetes", "github", "argocd",
+                 "models", "embedder", "cache", "calls"):  # fmt: skip
         assert name in checks
     assert "✓ database: PostgreSQL" in command("doctor").out
 
@@ -223,6 +224,7 @@ def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
         ("KUBECONFIG=/nowhere/kubeconfig", "kubernetes"),
         ("CODEHEALER_POLICY=/nowhere/policy.yaml", "policy"),
         ("SLACK_BOT_TOKEN=wrong", "slack"),
+        ("REDIS_URL=redis://127.0.0.1:9/0", "cache"),
     ],
 )
 def test_doctor_names_what_is_wrong_and_what_to_do(
