@@ -1,4 +1,4 @@
-"""`make rolling FROM=REF ROUNDS=3`: two replicas are replaced one after the other while alerts, mentions and fixes flow.
+"""`make rolling FROM=REF ROUNDS=3`: two replicas are replaced in turn while alerts, mentions and fixes flow.
 
 They begin with the code of the git revision FROM (HEAD where none is given) and end with this folder's, and the tables
 become this one's in between. After it: what was acknowledged is in the database, every incident has ended, and nothing
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 REPLICAS = 2
 # How long a new replica works beside those that are left, before the next one is replaced.
 TOGETHER_S = 8.0
-STOP_S = 40.0
+STOP_S, START_S = 60.0, 240.0
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Upgrade(PathRound):
                 return True
             return False
 
-        await self.stage.until(up, "the replica is up")
+        await self.stage.until(up, "the replica is up", deadline_s=START_S)
 
     async def play(self) -> None:
         for scenario in SCENARIOS:
