@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories tour demo-pictures manifests image-check clean
+.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories rolling tour demo-pictures manifests image-check clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -88,6 +88,9 @@ histories: install-dev  ## make histories HISTORIES=1000: two processes decide a
 
 chaos: install-dev  ## make chaos KILLS=1000: kill three bots at random moments all along the path, and count what is lost or doubled (OF=approvals: one bot while fixes run)
 	@$(BIN)/python -m tests.chaos$(if $(filter approvals,$(OF)),,_path) --kills $(or $(KILLS),200)
+
+rolling: install-dev  ## make rolling FROM=REF ROUNDS=1: replace two replicas of an older revision while alerts flow, and count what is lost or doubled
+	@$(BIN)/python -m tests.rolling --from $(or $(FROM),HEAD) --rounds $(or $(ROUNDS),1)
 
 tour: install-dev tools  ## see every remediator heal its scenario on the sandbox page; pictures in artifacts/tour
 	@$(BIN)/python -m tests.tour $(STOPS)

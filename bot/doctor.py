@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 import aiohttp
 import httpx
@@ -11,6 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bot import doctor_standing
+from bot.finding import Finding
 from bot.program import open_database
 from bot.queues.opening import open_sqs
 from bot.settings import Settings
@@ -34,26 +35,18 @@ from remediation.remediators import REMEDIATORS
 DEADLINE_S = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check. `remedy` is empty where nothing is to be done."""
-
-    check: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-Check = Callable[[Settings], Awaitable[Finding]]
+# One finding, or several of one look.
+Check = Callable[[Settings], Awaitable[Finding | list[Finding]]]
 
 
 async def examine(settings: Settings, **more: Check) -> list[Finding]:
     """Run every check, and `more`, side by side; one that fails stops none of the others."""
     checks = CHECKS | more
-    return list(await asyncio.gather(*(_bounded(name, check, settings) for name, check in checks.items())))
+    found = await asyncio.gather(*(_bounded(name, check, settings) for name, check in checks.items()))
+    return [one for some in found for one in (some if isinstance(some, list) else [some])]
 
 
-async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
+async def _bounded(name: str, check: Check, settings: Settings) -> Finding | list[Finding]:
     try:
         async with asyncio.timeout(DEADLINE_S):
             return await check(settings)
@@ -67,7 +60,7 @@ async def _bounded(name: str, check: Check, settings: Settings) -> Finding:
         return Finding(name, False, f"{where}{error.strerror or error}", "Check that file, its rights and the disk.")
 
 
-async def _database(settings: Settings) -> Finding:
+async def _database(settings: Settings) -> Finding | list[Finding]:
     async with open_database(settings) as url:
         engine = open_engine(url, pool_size=0)
         try:
@@ -76,6 +69,7 @@ async def _database(settings: Settings) -> Finding:
                 query = text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
                 vector = (await db.execute(query)).scalar_one_or_none()
                 remembered = await _remembered(db)
+            standing = await doctor_standing.standing(engine, settings) if vector else []
         except DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
             return Finding("database", False, reason, "Check DATABASE_URL.")
@@ -84,7 +78,8 @@ async def _database(settings: Settings) -> Finding:
     where = "given by DATABASE_URL" if settings.database_url else f"embedded in {settings.data_dir}"
     if vector is None:
         return Finding("database", False, f"PostgreSQL {version}, without pgvector", "Run: codehealer migrate")
-    return Finding("database", True, f"PostgreSQL {version}, pgvector {vector}, {where}{remembered}")
+    answers = Finding("database", True, f"PostgreSQL {version}, pgvector {vector}, {where}{remembered}")
+    return [answers, *standing]
 
 
 async def _remembered(db: AsyncConnection) -> str:
@@ -324,4 +319,6 @@ CHECKS: dict[str, Check] = {
     "models": _models,
     "embedder": _embedder,
     "queue": _queue,
+    "cache": doctor_standing.cache,
+    "calls": doctor_standing.calls,
 }

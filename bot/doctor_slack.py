@@ -10,7 +10,8 @@ import aiohttp
 import yaml
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.doctor import Check, Finding
+from bot.doctor import Check
+from bot.finding import Finding
 from bot.settings import Settings
 from bot.slack_app import make_client
 from handlers import round_trip

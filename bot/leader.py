@@ -15,7 +15,7 @@ from knowledge.store.database import CONNECT_TIMEOUT_S, libpq_url
 
 log = structlog.get_logger(__name__)
 
-_LEADER_LOCK = 7_305_004
+LEADER_LOCK = 7_305_004
 RETRY_S = 0.5
 HEARTBEAT_S = 2.0
 
@@ -38,7 +38,7 @@ async def lead(url: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _elected(connection: psycopg.AsyncConnection) -> None:
     while True:
-        answer = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LEADER_LOCK,))
+        answer = await connection.execute("SELECT pg_try_advisory_lock(%s)", (LEADER_LOCK,))
         row = await answer.fetchone()
         if row and row[0]:
             return

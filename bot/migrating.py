@@ -83,6 +83,18 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         engine.dispose()
 
 
+def ensure_vector(url: str) -> None:
+    """Have the extension there. Raises SettingsError: it cannot be installed, or the server is too old."""
+    engine = sa.create_engine(
+        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
+    )
+    try:
+        with engine.begin() as connection:
+            _ensure_vector(connection)
+    finally:
+        engine.dispose()
+
+
 def _ensure_vector(connection: sa.Connection) -> None:
     version = int(str(connection.scalar(sa.text("SHOW server_version_num")))) // 10_000
     if version < OLDEST_POSTGRES:

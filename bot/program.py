@@ -63,7 +63,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
     read_policy(settings)  # before anything is started, and in the sandbox too
     async with contextlib.AsyncExitStack() as stack:
         if not settings.database_url:
-            stack.enter_context(hold_bot_lock(_database_folder(settings)))
+            stack.enter_context(hold_bot_lock(database_folder(settings)))
         listening = stack.enter_context(_listening_socket(settings))
         database, sandbox = await _started(settings, listening.getsockname()[1], stack)
         if sandbox:
@@ -116,11 +116,11 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
     if settings.database_url:
         yield settings.database_url
         return
-    async with EmbeddedPostgres(_database_folder(settings)) as server:
+    async with EmbeddedPostgres(database_folder(settings)) as server:
         yield server.url
 
 
-def _database_folder(settings: Settings) -> Path:
+def database_folder(settings: Settings) -> Path:
     """Of the embedded database: the sandbox's is its own, so that play never mixes with what really happened."""
     return settings.data_dir / "sandbox" if settings.in_sandbox else settings.data_dir
 

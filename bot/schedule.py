@@ -17,6 +17,7 @@ from handlers import (
     decisions,
     home,
     hushing,
+    keeping,
     later,
     redelivery,
     tending,
@@ -85,6 +86,7 @@ TICKS: dict[str, tuple[Tick, float]] = {
     "settle figures": (settle_figures, 60.0),
     "send digests": (upkeep.send_digests, 30.0),
     "follow up": (upkeep.follow_up, 60.0),
+    "delete what is old": (keeping.tend, 60.0),
 }
 
 

@@ -240,6 +240,20 @@ class Settings(AwsSettings, ModelSettings):
         le=3650,
         description="How long a Slack thread is remembered; 0: none is, and those that are go",
     )
+    delivery_retention_days: int = Field(
+        30,
+        alias="CODEHEALER_DELIVERY_RETENTION_DAYS",
+        ge=0,
+        le=3650,
+        description="How long handled deliveries, alerts and messages of no incident are kept; 0: for ever",
+    )
+    incident_retention_days: int = Field(
+        0,
+        alias="CODEHEALER_INCIDENT_RETENTION_DAYS",
+        ge=0,
+        le=3650,
+        description="How long an incident is kept after its end, with what was learnt of it; 0: for ever",
+    )
     policy: str = Field(
         "",
         alias="CODEHEALER_POLICY",

@@ -52,7 +52,7 @@ from handlers import (
 )
 from handlers.heartbeat import Heartbeat
 from handlers.people import People
-from handlers.services import Services, Timing
+from handlers.services import Keep, Services, Timing
 from handlers.sources import SOURCES
 from knowledge.cache import Cache, MemoryCache, open_cache
 from knowledge.diagnosis import Answerer, BuiltinAnswerer
@@ -212,6 +212,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             bot_user=me["user_id"],
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
+            keep=Keep(settings.delivery_retention_days, settings.incident_retention_days),
             halted=lambda: paused_by(settings.pause_file),
             timing=_timing(settings),
             threads=thread_rules(settings),

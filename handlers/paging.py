@@ -8,7 +8,7 @@ from handlers.services import Services
 from handlers.taking import pager_key
 from knowledge.errors import CodeHealerError
 from knowledge.model import IncidentState
-from knowledge.store import answers, approvals, executions, incidents, outbox
+from knowledge.store import answers, approvals, audit, executions, incidents, outbox
 from remediation import policy
 from remediation.approvals import CRITICAL as SEVERE
 
@@ -42,6 +42,8 @@ async def page(services: Services, incident_id: int) -> None:
         link=await cards.permalink(services, place),
         details=known,
     )
+    async with services.engine.begin() as db:
+        await audit.record(db, "page.sent", incident_id=incident_id, why=known.get("why", ""))
 
 
 async def stand_down(services: Services, incident_id: int) -> None:

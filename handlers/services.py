@@ -43,6 +43,14 @@ class Timing:
     storm_after: int = 10  # incidents within five minutes in one channel; 0: there are no storms
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many days things are kept after they are done; 0: for ever."""
+
+    deliveries_days: int = 30
+    incidents_days: int = 0
+
+
 @dataclass(slots=True)
 class Hush:
     """What Alertmanager said last of its silences, by the alert's fingerprint."""
@@ -85,6 +93,7 @@ class Services:
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
     kept: Kept = field(default_factory=Kept)
+    keep: Keep = field(default_factory=Keep)
     # Why nothing may start on this machine's word (CODEHEALER_PAUSE_FILE), "" while it may.
     halted: Callable[[], str] = str
     accepting: Accepting = field(init=False)

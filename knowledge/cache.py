@@ -136,6 +136,24 @@ async def open_cache(redis_url: str, ttl_s: float = TTL_S) -> AsyncIterator[Cach
         await client.aclose()
 
 
+async def reach_redis(redis_url: str) -> str:
+    """What is wrong with Redis, "" where it answers."""
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415  an optional extra
+        from redis.exceptions import RedisError  # noqa: PLC0415
+    except ImportError:
+        return "codehealer[redis] is not installed: answers are cached in memory"
+    client = Redis.from_url(redis_url, socket_timeout=_REDIS_DEADLINE_S, socket_connect_timeout=_REDIS_DEADLINE_S)
+    try:
+        async with asyncio.timeout(2 * _REDIS_DEADLINE_S):
+            await client.ping()
+    except (RedisError, OSError, TimeoutError) as error:
+        return f"Redis does not answer ({type(error).__name__}): answers are cached in memory meanwhile"
+    finally:
+        await client.aclose()
+    return ""
+
+
 class OneFlight:
     """At most one run of the same work at a time: who comes second waits for the first one's result."""
 

@@ -20,6 +20,10 @@ MODULES = {
     "search": "database",
     "pause": "database",
     "resume": "database",
+    "backup": "recovery",
+    "restore": "recovery",
+    "move": "recovery",
+    "forget": "forgetting",
     "import": "importing",
     "index-slack": "slack_index",
     "stats": "stats",
@@ -31,7 +35,10 @@ GROUPS = {
     "incidents": ("Past and present incidents.", [("incidents", "COMMANDS"), ("postmortem", "COMMANDS")]),
     "knowledge": ("What is remembered, as files that people review.", [("knowledge", "COMMANDS")]),
     "policy": ("What may run, and why a fix was allowed or not.", [("policy", "COMMANDS")]),
-    "audit": ("The append-only log of all that was decided and done.", [("database", "AUDIT")]),
+    "audit": (
+        "The append-only log of what was decided and done.",
+        [("database", "AUDIT"), ("forgetting", "AUDIT")],
+    ),
     "dead": ("Jobs that were given up.", [("database", "DEAD")]),
 }
 

@@ -7,7 +7,7 @@ import typer
 
 from bot import doctor, doctor_slack
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
-from bot.doctor import Finding
+from bot.finding import Finding
 from bot.settings import Settings, load_settings
 
 ButtonOption = Annotated[bool, typer.Option("--button", help="Also post a button in Slack, and wait for its press.")]

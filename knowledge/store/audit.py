@@ -8,7 +8,7 @@ hash of the last sealed row are kept in a table of their own as well, so that ro
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -144,6 +144,33 @@ async def sealed_after(db: AsyncConnection, number: int, *, limit: int = 1000) -
     """Sealed rows with greater numbers, in order."""
     rows = await db.execute(_AFTER, {"after": number, "most": limit})
     return [Entry(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows: from a time on, until before one, of an incident; None: all."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    incident_id: int | None = None
+
+
+async def exported(db: AsyncConnection, wanted: Wanted) -> AsyncIterator[dict[str, Any]]:
+    """Sealed rows, oldest first, with all that it takes to check the chain elsewhere: see docs/operations.md."""
+    query = select(audit).where(audit.c.number.is_not(None))
+    if wanted.since:
+        query = query.where(audit.c.at >= wanted.since)
+    if wanted.until:
+        query = query.where(audit.c.at < wanted.until)
+    if wanted.incident_id is not None:
+        query = query.where(audit.c.incident_id == wanted.incident_id)
+    rows = await db.stream(query.order_by(audit.c.number))
+    async for row in rows:
+        yield {
+            "number": row.number, "at": row.at.isoformat(), "what": row.what, "actor": row.actor,
+            "incident": row.incident_id, "payload": row.payload, "erased": row.payload is None,
+            "salt": row.salt.hex(), "digest": row.digest.hex(), "chain": row.chain.hex(),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

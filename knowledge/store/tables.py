@@ -78,6 +78,7 @@ deliveries = Table(
     UniqueConstraint("source", "delivery_id"),
     CheckConstraint("state IN ('new', 'done', 'failed')", name="state"),
     Index("ix_deliveries_new", "id", postgresql_where=text("state = 'new'")),
+    Index("ix_deliveries_done", "received_at", postgresql_where=text("state = 'done'")),
     Index("ix_deliveries_people", "id", postgresql_where=text("state = 'new' AND event <> 'alerts'")),
 )
 
@@ -131,6 +132,7 @@ incidents = Table(
     Index("ix_incidents_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
     Index("ix_incidents_identity", "identity", "opened_at"),
     Index("ix_incidents_open", "last_alert_at", postgresql_where=text("resolved_at IS NULL")),
+    Index("ix_incidents_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
     Index("ix_incidents_service_opened_at", "service", "opened_at"),
 )
 
@@ -193,6 +195,8 @@ alerts = Table(
     Index("ix_alerts_incident_id", "incident_id"),
     Index("ix_alerts_message", "channel", "message_ts"),
     Index("ix_alerts_held", "id", postgresql_where=text("held <> ''")),
+    Index("ix_alerts_alone_received_at", "received_at", postgresql_where=text("incident_id IS NULL")),
+    Index("ix_alerts_alone_identity", "identity", postgresql_where=text("incident_id IS NULL")),
 )
 
 evidence = Table(
@@ -371,6 +375,7 @@ outbox = Table(
     CheckConstraint("kind IN ('card', 'post', 'edit', 'direct', 'ephemeral', 'reaction')", name="kind"),
     CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
+    Index("ix_outbox_sent", "sent_at", postgresql_where=text("state = 'sent' AND incident_id IS NULL")),
     Index("ix_outbox_calls", "incident_id", postgresql_where=text("kind = 'post' AND key LIKE 'call:%'")),
 )
 

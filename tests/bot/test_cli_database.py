@@ -77,6 +77,12 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["stats", "--by", "nonsense"],
         ["stats", "--since", "1d", "--until", "2d"],
         ["policy", "check", "/nowhere"],
+        ["forget"],
+        ["forget", "--user", "U1AAA", "--channel", "C1AAA", "--yes"],
+        ["forget", "--user", "<@U1AAA>", "--yes"],
+        ["forget", "--channel", "general", "--yes"],
+        ["forget", "--user", "U1AAA"],
+        ["audit", "export", "--from", "the beginning"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
         ["index-slack", "--since", "soon"],
@@ -173,6 +179,22 @@ def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: s
     assert entries == (3,)
 
 
+def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, database: str, conninfo: str) -> None:
+    with psycopg.connect(conninfo) as db:
+        db.execute("INSERT INTO switches (name, value, set_by) VALUES ('mode:everything', '\"observe\"', 'U0GONER')")
+    assert command("forget", "--user", "U0GONER", "--dry-run", "--json").json == {
+        "dry_run": True,
+        "rows": {"switches": 1},
+    }
+    assert command("forget", "--user", "U0GONER", "--yes").out == "switches: 1 rows are gone\n"
+    assert command("forget", "--user", "U0GONER", "--yes").out == "Nothing is stored.\n"
+    lines = command("audit", "export").lines
+    assert [(one["number"], one["what"], one["payload"]["rows"]) for one in lines] == [
+        (1, "forgotten", {"switches": 1})
+    ]
+    assert command("audit", "verify", "--json").json["broken_at"] is None
+
+
 def test_the_audit_log_is_verified(command: Command, database: str) -> None:
     command("pause")
     ended = command("audit", "verify", "--json")
@@ -189,7 +211,8 @@ def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
     assert ended.status == 0
     assert all(set(line) == {"check", "ok", "detail", "remedy"} for line in ended.lines)
     checks = [line["check"] for line in ended.lines]
-    for name in ("database", "slack", "channel", "policy", "kubernetes", "github", "argocd", "models", "embedder"):
+    for name in ("database", "clock", "tables", "work", "slack", "channel", "policy", "kubernetes", "github", "argocd",
+                 "models", "embedder", "cache", "calls"):  # fmt: skip
         assert name in checks
     assert checks[-1] == "button", "last, since a person has to press it"
     assert "✓ database: PostgreSQL" in command("doctor").out
@@ -202,6 +225,7 @@ def test_doctor_has_a_line_a_check(command: Command, database: str) -> None:
         ("KUBECONFIG=/nowhere/kubeconfig", "kubernetes"),
         ("CODEHEALER_POLICY=/nowhere/policy.yaml", "policy"),
         ("SLACK_BOT_TOKEN=wrong", "slack"),
+        ("REDIS_URL=redis://127.0.0.1:9/0", "cache"),
     ],
 )
 def test_doctor_names_what_is_wrong_and_what_to_do(

@@ -1,13 +1,16 @@
 """What /readyz says of a database, its tables, and what waits there."""
 
 from dataclasses import fields, replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot.doctor_standing import _clock, _work
 from bot.migrating import script
 from bot.readiness import INTAKE, behind, readiness, stuck
+from bot.settings import load_settings
 from knowledge.store.measures import Measures
 from tests.database import REVISIONS
 from tests.handlers.conftest import engine
@@ -51,3 +54,25 @@ async def test_each_part_is_told_of_and_the_database_first_of_all(engine: AsyncE
         found = await readiness(gone, {})()
     assert set(found) == {"database"}
     assert found["database"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "ok", "words"),
+    [
+        ({}, True, "nothing waits"),
+        ({"jobs_oldest_s": 400.0}, False, "jobs: "),
+        ({"leader_seen_s": 4000.0}, True, "nothing waits"),
+        ({"jobs_dead": 2}, False, "2 jobs were given up"),
+        ({"paused": True}, True, "paused by codehealer pause"),
+    ],
+)
+def test_doctor_tells_of_work_that_hangs(changes: dict[str, float], words: str, *, ok: bool) -> None:
+    found = _work(load_settings(), replace(QUIET, **changes))  # type: ignore[arg-type]
+    assert (found.ok, words in found.detail) == (ok, True)
+    assert found.remedy or ok
+
+
+def test_doctor_tells_of_a_clock_that_is_off() -> None:
+    assert _clock(timedelta(seconds=2)).ok
+    off = _clock(timedelta(seconds=-40))
+    assert (off.ok, off.detail) == (False, "40.0 s behind the database's")

@@ -15,6 +15,7 @@ from knowledge.store import executions, incidents
 from remediation.pager import PagerDuty
 from remediation.pager_incidents import PagerDutyIncidents
 from remediation.ports import Clients
+from tests.handlers.office import rows
 from tests.rows import S, an_execution, an_incident, ended
 from tests.rows import alert as row
 
@@ -37,6 +38,8 @@ async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incid
         assert (alert["status"], alert["payload"]["severity"]) == ("triggered", "critical")
         assert alert["payload"]["summary"] == "checkout (prod): Crash loop - needs a person"
         told = alert["payload"]["custom_details"]
+        (sent,) = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'page.sent'")
+        assert sent.payload == {"why": told["why"]}
         assert told["why"] == "the fix is not verified: 1 of 4 pods is ready"
         assert told["tried"] == "Nothing is changed. Scaled from 2 to 4 replicas."
         assert "97% sure: It panics." in told["cause"]
