@@ -56,6 +56,7 @@ from knowledge.language_models.hosted import HostedAnswerer, Options
 from knowledge.language_models.nvidia import NVIDIA
 from knowledge.language_models.openai import OPENAI
 from knowledge.language_models.wire import Wire
+from knowledge.network import certificates
 from knowledge.periods import parse_period
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
@@ -148,6 +149,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
 @asynccontextmanager
 async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Program]:
     """Open every client on one stack; what was opened is closed, in reverse."""
+    certificates()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         slack = make_client(settings, session)

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 from knowledge.errors import SettingsError
+from knowledge.network import certificates
 
 SOCKET_DEADLINE_S = 10
 
@@ -91,4 +92,6 @@ def _requester(base_url: str, auth: Any) -> Any:
         retry=None,  # reads are tried again by us; a write never is
         seconds_between_requests=None,
         seconds_between_writes=None,
+        # The library below it has a variable of its own for this, and does not look at SSL_CERT_FILE.
+        verify=certificates() or True,
     ).requester
