@@ -20,7 +20,8 @@ Made from `requirements/runtime.txt` by `python -m tests.licences`; a test lets 
 """
 ALLOWED = (
     "MIT", "MIT-0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "3-Clause BSD", "0BSD", "ISC", "ISCL", "Apache-2.0",
-    "Apache 2.0", "Apache Software", "PSF-2.0", "Python Software Foundation", "Zlib", "CC0-1.0", "MPL-2.0", "Mozilla Public License 2.0 (MPL 2.0)",
+    "Apache 2.0", "Apache Software", "PSF-2.0", "Python Software Foundation", "Zlib", "CC0-1.0", "MPL-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)",
     "LGPL-3.0-only", "GNU Library or Lesser General Public",
 )  # fmt: skip
 _FILLING = re.compile(r"\b(?:AND|OR)\b|[()]|\bLicen[cs]e\b|\bLGPL\b(?!-)", re.IGNORECASE)
