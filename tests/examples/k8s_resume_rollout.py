@@ -1,7 +1,5 @@
 """Go on with a rollout that somebody paused and forgot: the example of docs/extending.md."""
 
-
-
 from collections.abc import Mapping
 from typing import Any
 
