@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories rolling tour demo-pictures manifests image-check clean
+.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories rolling tour demo-pictures manifests image-check sbom audit clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -104,6 +104,21 @@ manifests: install-dev  ## write the chart's roles and deploy/kubernetes anew
 
 image-check: install-dev  ## replay the Dockerfile's build steps in a folder of their own, and start what they installed
 	@$(BIN)/python -m tests.image
+
+# Tools of their own environment, as they are of no use to the tests.
+$(VENV)/.audit: $(VENV)/bin/python
+	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit
+	@touch $@
+
+sbom: $(VENV)/.audit  ## write what is in the image, from the lock, as CycloneDX JSON
+	@mkdir -p artifacts && $(VENV)/audit/bin/cyclonedx-py requirements --of JSON -o artifacts/codehealer.cdx.json requirements/runtime.txt
+	@echo "artifacts/codehealer.cdx.json"
+
+audit: $(VENV)/.audit  ## ask OSV for known weaknesses of the locked packages (needs the network)
+	@$(VENV)/audit/bin/pip-audit --requirement requirements/runtime.txt --disable-pip --require-hashes --vulnerability-service osv > $(VENV)/audit.log 2>&1; \
+	answered=$$?; \
+	if grep -q -E 'ConnectionError|NameResolution|Timeout' $(VENV)/audit.log; then echo "Not audited: api.osv.dev cannot be reached from here." >&2; exit 2; fi; \
+	cat $(VENV)/audit.log; exit $$answered
 
 clean:
 	rm -rf $(VENV) artifacts build dist .mypy_cache .ruff_cache .pytest_cache

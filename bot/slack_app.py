@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from bot.settings import Settings
 from handlers.listeners import listen
 from handlers.services import Services
 from knowledge.errors import SettingsError
+from knowledge.network import certificates, proxy_for
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +44,7 @@ APP_TOKEN_HELP = "It begins with xapp-, has connections:write, and is under Basi
 
 
 def make_client(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebClient:
-    return AsyncWebClient(
+    client = AsyncWebClient(
         token=settings.slack_bot_token.get_secret_value(),
         base_url=settings.slack_base_url,
         session=session,
@@ -51,6 +53,7 @@ def make_client(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebC
         # A write that failed may have happened, so the outbox decides about repeats; only a refused connection is safe.
         retry_handlers=[AsyncConnectionErrorRetryHandler(max_retry_count=1)],
     )
+    return _connected(client)
 
 
 def make_searcher(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebClient | None:
@@ -58,9 +61,19 @@ def make_searcher(settings: Settings, session: aiohttp.ClientSession) -> AsyncWe
     token = settings.slack_user_token.get_secret_value()
     if not token:
         return None
-    return AsyncWebClient(
-        token=token, base_url=settings.slack_base_url, session=session, timeout=SEARCH_TIMEOUT_S, retry_handlers=[]
+    return _connected(
+        AsyncWebClient(
+            token=token, base_url=settings.slack_base_url, session=session, timeout=SEARCH_TIMEOUT_S, retry_handlers=[]
+        )
     )
+
+
+def _connected(client: AsyncWebClient) -> AsyncWebClient:
+    """The library takes HTTPS_PROXY for every address, whatever NO_PROXY says, and knows no SSL_CERT_FILE."""
+    client.proxy = proxy_for(client.base_url)
+    if trusted := certificates():
+        client.ssl = ssl.create_default_context(cafile=trusted)
+    return client
 
 
 async def preflight(settings: Settings, client: AsyncWebClient) -> dict[str, str]:

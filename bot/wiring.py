@@ -66,6 +66,7 @@ from knowledge.language_models.hosted import HostedAnswerer, Options
 from knowledge.language_models.nvidia import NVIDIA
 from knowledge.language_models.openai import OPENAI
 from knowledge.language_models.wire import Wire
+from knowledge.network import certificates
 from knowledge.periods import parse_period
 from knowledge.ports import Embedder, Reranker
 from knowledge.recall import Means
@@ -78,9 +79,10 @@ from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
+from remediation.argocd_servers import ArgoCdServers
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
-from remediation.github_auth import AppKey
+from remediation.github_auth import AppKey, SignIn
 from remediation.pager import PagerDuty
 from remediation.pager_incidents import BASE_URL as PAGERDUTY_API
 from remediation.pager_incidents import PagerDutyIncidents
@@ -167,6 +169,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
 @asynccontextmanager
 async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Program]:
     """Open every client on one stack; what was opened is closed, in reverse."""
+    certificates()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         slack = make_client(settings, session)
@@ -306,7 +309,7 @@ def renew_clients(
     services: Services, again: Settings, http: httpx.AsyncClient, embedder: Embedder, cache: Cache
 ) -> None:
     """Make anew what has a token. Raises SettingsError, and then all of it is as it was."""
-    clients = replace(services.clients, **clients_with_tokens(again, http))
+    clients = replace(services.clients, **clients_with_tokens(again, http, services.policy))
     answerers = make_answerers(again, http, embedder, cache)
     hosted, reranker = make_hosted_embedder(again, http), make_reranker(again, http)
     services.clients, services.answerers, services.reranker = clients, answerers, reranker
@@ -342,7 +345,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
     access = cluster_access(settings, policy)
     return Clients(
         cluster=KubernetesCluster(access) if access else None,
-        **clients_with_tokens(settings, http),
+        **clients_with_tokens(settings, http, policy),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
         secret_sources=PolicySources(policy),
         webhooks=WebhookSender(http, environment()),
@@ -350,16 +353,19 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
     )
 
 
-def clients_with_tokens(settings: Settings, http: httpx.AsyncClient) -> dict[str, Any]:
+def clients_with_tokens(settings: Settings, http: httpx.AsyncClient, policy: Policy) -> dict[str, Any]:
     """Those clients, by their field in Clients, that have a token which may be rotated."""
     argocd: ArgoCd | None = None
+    usual: ArgoCdServer | None = None
     code_host: CodeHost | None = None
     pager: Pager | None = None
     if settings.argocd_server:
-        argocd = ArgoCdServer(http, settings.argocd_server, settings.argocd_token.get_secret_value())
+        argocd = usual = ArgoCdServer(http, settings.argocd_server, settings.argocd_token.get_secret_value())
+    if policy.argocd_servers:
+        argocd = ArgoCdServers(usual, _further_argocd(policy, http))
     app, token = _github_app(settings), settings.github_token.get_secret_value()
-    if app or token:
-        code_host = GitHubHost(token, http, settings.github_base_url, app)
+    if app or token or policy.github_hosts:
+        code_host = GitHubHost(token, http, settings.github_base_url, app, _further_github(policy))
     if key := settings.pagerduty_routing_key.get_secret_value():
         pager = PagerDuty(http, key, settings.pagerduty_base_url)
     rest = _pager_incidents(settings, http)
@@ -372,6 +378,33 @@ def clients_with_tokens(settings: Settings, http: httpx.AsyncClient) -> dict[str
         "metrics": _metrics(settings, http),
         "silences": _silences(settings, http),
     }
+
+
+def _further_argocd(policy: Policy, http: httpx.AsyncClient) -> dict[str, ArgoCdServer]:
+    """Application → its server of the policy. Raises SettingsError for a token that is not set."""
+    made = {name: ArgoCdServer(http, one.url, _token_of(one.token_env)) for name, one in policy.argocd_servers.items()}
+    return {app: made[name] for name, one in policy.argocd_servers.items() for app in one.applications}
+
+
+def _further_github(policy: Policy) -> dict[str, SignIn]:
+    """Owner in lower case → who we are on its host of the policy. Raises SettingsError for a token that is not set."""
+    made = {name: SignIn(one.url, _token_of(one.token_env)) for name, one in policy.github_hosts.items()}
+    return {owner.lower(): made[name] for name, one in policy.github_hosts.items() for owner in one.owners}
+
+
+def _token_of(variable: str) -> str:
+    """The value of a variable that the policy names, or of the file that it names with _FILE appended."""
+    variables = environment()
+    token = variables.get(variable, "")
+    if not token and (path := variables.get(f"{variable}_FILE", "")):
+        try:
+            token = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            text = f"{variable}_FILE names {path}, which cannot be read ({type(error).__name__})."
+            raise SettingsError(text) from None
+    if not token.strip():
+        raise SettingsError(f"The policy names the variable {variable} as a token_env, which is not set. Set it.")
+    return token.strip()
 
 
 def _github_app(settings: Settings) -> AppKey | None:

@@ -21,6 +21,7 @@ import structlog
 import yaml
 
 from knowledge.errors import Refused, SettingsError, Unavailable
+from knowledge.network import proxy_for
 from remediation import kube
 from remediation.cluster_errors import error_of
 from remediation.ports import FIELD_MANAGER, Json
@@ -425,6 +426,7 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
     except (TypeError, AttributeError) as error:  # the loader does not look at what it reads
         message = f"Cluster {name}: {access.kubeconfig} is no kubeconfig. Set KUBECONFIG right."
         raise SettingsError(message) from error
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     client = ApiClient(configuration)
     client.user_agent = "codehealer"
     return client

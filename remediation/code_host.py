@@ -33,10 +33,12 @@ class GitHubHost:
     http: httpx.AsyncClient
     base_url: str = BASE_URL
     app: AppKey | None = None
+    # Owner in lower case → who we are on another host, where that owner's repositories are.
+    others: Mapping[str, SignIn] = field(default_factory=dict)
     _calls: GitHubCalls = field(init=False)
 
     def __post_init__(self) -> None:
-        self._calls = GitHubCalls(SignIn(self.base_url, self.token, self.app))
+        self._calls = GitHubCalls(SignIn(self.base_url, self.token, self.app, self.others))
 
     async def read(self, repository: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
         return await self._calls.read(repository, f"{at(repository)}{path}", query)

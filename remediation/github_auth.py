@@ -4,11 +4,13 @@ An App's token belongs to one installation, which is one owner; so there is one 
 installation's token until twenty seconds before it expires.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from knowledge.errors import SettingsError
+from knowledge.errors import Refused, SettingsError
+from knowledge.network import certificates
 
 SOCKET_DEADLINE_S = 10
 
@@ -28,6 +30,8 @@ class SignIn:
     base_url: str
     token: str = field(default="", repr=False)
     app: AppKey | None = None
+    # Of the policy's further hosts, by owner in lower case.
+    others: Mapping[str, "SignIn"] = field(default_factory=dict)
     _by_owner: dict[str, Any] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -41,16 +45,25 @@ class SignIn:
 
         Blocks, and for an App may ask GitHub. Raises PyGithub's exceptions, and SettingsError for a key that is none.
         """
+        owner = repository.partition("/")[0].lower()
+        if owner in self.others:
+            return self.others[owner].requester(repository)
+        if not self.token and not self.app:
+            raise Refused(f"No GitHub host has the owner '{owner}': set GITHUB_TOKEN, or list it under github_hosts.")
         with self._lock:
-            key = repository.partition("/")[0].lower() if self.app else ""
+            key = owner if self.app else ""
             if key not in self._by_owner:
                 self._by_owner[key] = self._installation(repository) if key else self._ours()
             return self._by_owner[key]
 
     def forget(self, repository: str) -> None:
         """GitHub does not accept the token any more: the next request gets a new one."""
+        owner = repository.partition("/")[0].lower()
+        if owner in self.others:
+            self.others[owner].forget(repository)
+            return
         with self._lock:
-            self._by_owner.pop(repository.partition("/")[0].lower() if self.app else "", None)
+            self._by_owner.pop(owner if self.app else "", None)
 
     def _ours(self) -> Any:
         from github import Auth  # noqa: PLC0415  at first use, for start-up time
@@ -91,4 +104,6 @@ def _requester(base_url: str, auth: Any) -> Any:
         retry=None,  # reads are tried again by us; a write never is
         seconds_between_requests=None,
         seconds_between_writes=None,
+        # The library below it has a variable of its own for this, and does not look at SSL_CERT_FILE.
+        verify=certificates() or True,
     ).requester

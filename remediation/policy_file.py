@@ -21,6 +21,7 @@ from pydantic import (
 from knowledge.errors import SettingsError
 from knowledge.model import FailureKind
 from remediation.policy_routes import OnCall, QuietHours, Route, RouteMatch
+from remediation.policy_servers import ArgoCdAddress, GitHubAddress, ServerName, twice
 from remediation.policy_times import DAY_MINUTES, DAYS, Day, TimeOfDay, TimeZone
 from remediation.policy_workflows import (
     Build,
@@ -273,6 +274,8 @@ class Policy(_Part):
     # By name: "default" reads what is posted to /webhooks/generic, NAME what is posted to /webhooks/generic/NAME.
     webhooks: Annotated[dict[LabelName, WebhookMapping], Field(max_length=50)] = {}
     clusters: dict[str, ClusterAccess] = {}
+    argocd_servers: Annotated[dict[ServerName, ArgoCdAddress], Field(max_length=50)] = {}
+    github_hosts: Annotated[dict[ServerName, GitHubAddress], Field(max_length=50)] = {}
     limits: Limits = Limits()
     blacklist: tuple[Forbidden, ...] = ()
     protected_namespaces: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease")
@@ -303,6 +306,9 @@ class Policy(_Part):
                 raise ValueError(f"service '{service.name}' names the cluster '{service.cluster}', which is not listed")
         if again := _repeated([(route.name,) for route in self.routes]):
             raise ValueError(f"two routes are named '{again[0]}'")
+        for servers in (self.argocd_servers, self.github_hosts):
+            if again := twice(servers):
+                raise ValueError(f"two of argocd_servers or github_hosts list '{again}'; list it once")
         names = [workflow.name for workflow in self.workflows]
         for name in names:
             if names.count(name) > 1:
@@ -421,6 +427,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     "parameters": WorkflowParameter,
     "slack": Slack,
     "clusters": ClusterAccess,
+    "argocd_servers": ArgoCdAddress,
+    "github_hosts": GitHubAddress,
     "limits": Limits,
     "actions": ActionRule,
     "blacklist": Forbidden,

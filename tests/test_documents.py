@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Settings
+from bot.web import Metrics
 from remediation.policy_file import load_policy
+from remediation.remediators import REMEDIATORS
 from tests import pictures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +39,28 @@ def test_the_policy_samples_of_the_installation_are_valid(tmp_path: Path) -> Non
         path = tmp_path / f"{number}.yaml"
         path.write_text(f"version: 1\n{sample}")
         assert load_policy(path).version == 1
+
+
+def test_the_recipes_of_the_policy_are_valid(tmp_path: Path) -> None:
+    recipes = (ROOT / "docs/policy.md").read_text().partition("## Recipes")[2]
+    found = samples(recipes)
+    assert len(found) == 4
+    for number, recipe in enumerate(found):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(f"version: 1\n{recipe}")
+        assert load_policy(path).version == 1
+
+
+def test_every_metric_is_documented() -> None:
+    names = {family.name for family in Metrics.make().registry.collect()}
+    text = "\n".join(document.read_text() for document in DOCUMENTS)
+    assert len(names) > 3
+    assert {name for name in names if name not in text} == set()
+
+
+def test_every_action_is_documented() -> None:
+    text = (ROOT / "docs/remediators.md").read_text()
+    assert [name for name in REMEDIATORS if f"`{name}`" not in text and not name.startswith("workflow_")] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -22,6 +22,7 @@ from bot.wiring import renew_clients, webhook_secrets
 from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws import AwsClient, CredentialChain, region_of
 from remediation.aws.signing import Keys, signed_headers
+from remediation.policy import default_policy
 from remediation.ports import Clients
 from remediation.secret_sources import AwsSecret, SecretSource, new_value
 from tests.aws import ACCESS, PACKAGES
@@ -201,7 +202,8 @@ async def test_a_file_that_is_read_while_it_is_written_takes_no_secret_away(
 
 
 async def test_clients_are_made_anew_all_or_none(http: httpx.AsyncClient) -> None:
-    services: Any = SimpleNamespace(clients=Clients(), answerers=("old",), hosted_embedder=None, reranker=None)
+    old = {"clients": Clients(), "answerers": ("old",), "hosted_embedder": None, "reranker": None}
+    services: Any = SimpleNamespace(policy=default_policy(), **old)
     rotated: dict[str, Any] = {"GITHUB_TOKEN": "two", "CODEHEALER_EMBEDDING_MODEL": "a-model"}
     with pytest.raises(SettingsError, match="NVIDIA_API_KEY"):
         renew_clients(services, load_settings(**rotated), http, cast(Any, None), cast(Any, None))
