@@ -29,7 +29,7 @@ from bot.slack_events import add_slack_events
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import baseline, first_look, inbox, summaries
+from handlers import baseline, first_look, inbox, missed, summaries
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import render, render_settled
@@ -281,7 +281,8 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         lambda db, number: render_settled(db, services, number),
         lambda db, key: summaries.render(db, services, key),
     )
-    await baseline.arrive(services)
+    if last := await baseline.arrive(services):
+        await missed.ask(services, (services.now() - last).total_seconds())
     async with asyncio.TaskGroup() as group:
         group.create_task(sender.run(wake), name="outbox")
         group.create_task(run_schedule(services), name="schedule")

@@ -34,6 +34,7 @@ from handlers import (
     flow,
     inbox,
     learning,
+    missed,
     paging,
     regrouping,
     slack_search,
@@ -142,6 +143,8 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "look_at_channel": thread_backfill.look_at_channel,
     "index_channel": thread_backfill.index_channel,
     "search_slack": slack_search.answer,
+    "find_missed": missed.find,
+    "find_missed_in": missed.find_in,
 }
 
 
@@ -202,7 +205,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
         link = None
         if app_token := settings.slack_app_token.get_secret_value():
-            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"])
+            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"],
+                              returned=lambda away_s: missed.ask(services, away_s))  # fmt: skip
         # In HTTP mode it is Slack that connects: there is nothing here that could be down.
         health.checks["Slack"] = lambda: link.problem if link else None
         intake: QueueIntake | None = None
