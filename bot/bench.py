@@ -323,6 +323,7 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "beside": beside,
     "ramp": ramp,
     "search": bench_search.search,
+    "growth": bench_search.growth,
 }
 
 
@@ -375,9 +376,10 @@ async def measure(
     minutes: float = bench_links.MINUTES,
     scale: float = 1.0,
 ) -> AsyncIterator[tuple[str, Figures]]:
-    """`incidents` is for the search, `minutes` for the links, `scale` for the flood."""
+    """`incidents` is for the search and its growth, `minutes` for the links, `scale` for the flood."""
     sized: dict[str, Callable[[], Awaitable[Figures]]] = {
         "search": lambda: bench_search.search(incidents),
+        "growth": lambda: bench_search.growth(incidents),
         "links": lambda: links(minutes),
         "flood": lambda: flood(scale),
     }
