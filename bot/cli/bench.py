@@ -25,7 +25,7 @@ def bench(
     incidents: Annotated[
         int, typer.Option(min=1_000, help="How many the search is measured over, at most.")
     ] = INCIDENTS,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled.")] = MINUTES,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled, and the soak lasts.")] = MINUTES,
     scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
