@@ -110,8 +110,8 @@ def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
             for number, vector in enumerate(vectors):
                 copy.write_row((f"item-{number}", MODEL, DIMENSION, HalfVector(vector), now))
         memory_mb = INDEX_MB + count * INDEX_BYTES_A_ROW // 1_000_000
-        connection.execute(f"SET maintenance_work_mem = '{memory_mb}MB'")  # type: ignore[call-overload]
-        connection.execute(f"SET max_parallel_maintenance_workers = {(os.cpu_count() or 2) - 1}")  # type: ignore[call-overload]
+        connection.execute(f"SET maintenance_work_mem = '{memory_mb}MB'")
+        connection.execute(f"SET max_parallel_maintenance_workers = {(os.cpu_count() or 2) - 1}")
         began = time.perf_counter()
         for _, definition in definitions:
             connection.execute(definition)
