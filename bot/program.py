@@ -36,7 +36,7 @@ from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox, queued_jobs
-from knowledge.store.baseline import note_alive
+from knowledge.store.baseline import last_alive, note_alive
 from knowledge.store.database import listen
 
 log = structlog.get_logger(__name__)
@@ -281,8 +281,11 @@ async def _lead(services: Services, settings: Settings, wake: asyncio.Event) -> 
         lambda db, number: render_settled(db, services, number),
         lambda db, key: summaries.render(db, services, key),
     )
-    if last := await baseline.arrive(services):
+    async with services.engine.connect() as db:
+        last = await last_alive(db)
+    if last:  # asked before it is noted that we are here: who is killed in between asks twice, which harms nothing
         await missed.ask(services, (services.now() - last).total_seconds())
+    await baseline.arrive(services)
     async with asyncio.TaskGroup() as group:
         group.create_task(sender.run(wake), name="outbox")
         group.create_task(run_schedule(services), name="schedule")

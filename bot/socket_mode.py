@@ -171,6 +171,7 @@ class SocketMode:
         try:
             await self._returned(away_s)
         except (SQLAlchemyError, TimeoutError) as error:
+            self._gap_from = time.monotonic() - away_s  # told with the next link
             log.warning("missed_mentions_not_looked_for", error=type(error).__name__)
 
     async def _open(self, session: aiohttp.ClientSession) -> Link:

@@ -31,14 +31,13 @@ _TELL_THE_START = frozenset({"alertmanager", "grafana", "argocd"})
 PREFIX = "baseline:"
 
 
-async def arrive(services: Services) -> datetime | None:
-    """At the start of the leading process: whether it comes to what it has not watched. When one was last here."""
+async def arrive(services: Services) -> None:
+    """At the start of the leading process: whether it comes to what it has not watched."""
     async with services.engine.begin() as db:
         last = await baseline.last_alive(db)
         if last is None or services.now() - last > AWAY:
             await baseline.note_coming(db, "first start" if last is None else "was away")
         await baseline.note_alive(db)
-    return last
 
 
 async def keep_alive(services: Services) -> None:
