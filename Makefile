@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality harm bench chaos histories rolling tour demo-pictures manifests image-check sbom audit clean
+.PHONY: help install install-dev run test tools lint types check lock train quality harm bench soak chaos histories rolling tour demo-pictures manifests image-check sbom audit clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -82,6 +82,9 @@ harm: install-dev  ## judge whole cases again: how many are answered right, and 
 
 bench: install  ## measure what docs/performance.md states
 	@$(BIN)/codehealer bench
+
+soak: install  ## make soak MINUTES=60: a hundred alerts a second, and what the bot's memory grows by
+	@$(BIN)/codehealer bench soak --minutes $(or $(MINUTES),60)
 
 histories: install-dev  ## make histories HISTORIES=1000: two processes decide about the same requests, and each history is checked
 	@HISTORIES=$(or $(HISTORIES),1000) $(BIN)/python -m pytest -q tests/handlers/test_histories_of_approvals.py

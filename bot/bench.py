@@ -34,6 +34,8 @@ Figures = dict[str, Any]
 STORM_S, ALERTS_PER_S, INCIDENTS = 60, 50, 30
 RAMP_PER_S, RAMP_STEP_S = (0.5, 1.0, 2.0, 4.0), 12
 CARD_BAR_S = 1.0
+# Caches and pools are full after five minutes of this; of the open incidents the newest twenty go on firing.
+SOAK_PER_S, SOAK_OPENS_EVERY_S, SOAK_OPEN, SOAK_WARM_S = 100, 10.0, 20, 300.0
 ASKER, CHANNEL, OTHER_CHANNEL = "U0ONCALL", "C0DEPLOY", "C0ALERTS"
 
 
@@ -192,6 +194,37 @@ def _acknowledgements(taken: Mapping[str, Sequence[float]]) -> Figures:
     return {"envelopes": len(every), "acknowledged p50 ms": p(every, 50), "acknowledged p99 ms": p(every, 99)} | by_kind
 
 
+async def soak(minutes: float = bench_links.MINUTES) -> Figures:
+    """100 alerts a second, a new incident every ten seconds: what the bot's memory grows by once it is warm."""
+    async with _rig() as rig:
+        began = time.monotonic()
+        lasts_s, errors, sent = 60 * minutes, 0, 0
+        warm_mb = most_mb = 0
+        while (passed_s := time.monotonic() - began) < lasts_s:
+            newest = int(passed_s // SOAK_OPENS_EVERY_S)
+            some = [f"s{max(0, newest - number % SOAK_OPEN)}" for number in range(SOAK_PER_S)]
+            posted = (rig.alert(one, sent + number) for number, one in enumerate(some))
+            answers = await asyncio.gather(*posted, return_exceptions=True)
+            errors += sum(isinstance(one, httpx.HTTPError) for one in answers)
+            sent += SOAK_PER_S
+            now_mb = pss_mb(rig.bot.pid)
+            most_mb = max(most_mb, now_mb)
+            if not warm_mb and passed_s >= min(SOAK_WARM_S, lasts_s / 4):
+                warm_mb = now_mb
+            await asyncio.sleep(max(0.0, began + sent / SOAK_PER_S - time.monotonic()))
+        end_mb = pss_mb(rig.bot.pid)
+        return {
+            "minutes": minutes,
+            "alerts": sent,
+            "alerts a second": round(sent / (time.monotonic() - began), 1),
+            "not accepted": errors,
+            "PSS when warm MB": warm_mb,
+            "PSS at the end MB": end_mb,
+            "PSS at most MB": most_mb,
+            "growth since it was warm %": round(100 * (end_mb - warm_mb) / warm_mb, 1) if warm_mb else None,
+        }
+
+
 async def ramp() -> Figures:
     """Incidents a second at which the first card takes longer than a second at p95; all go to one channel."""
     figures: Figures = {}
@@ -322,7 +355,9 @@ BENCHES: dict[str, Callable[[], Awaitable[Figures]]] = {
     "flood": flood,
     "beside": beside,
     "ramp": ramp,
+    "soak": soak,
     "search": bench_search.search,
+    "growth": bench_search.growth,
 }
 
 
@@ -375,10 +410,12 @@ async def measure(
     minutes: float = bench_links.MINUTES,
     scale: float = 1.0,
 ) -> AsyncIterator[tuple[str, Figures]]:
-    """`incidents` is for the search, `minutes` for the links, `scale` for the flood."""
+    """`incidents` is for the search and its growth, `minutes` for the links and the soak, `scale` for the flood."""
     sized: dict[str, Callable[[], Awaitable[Figures]]] = {
         "search": lambda: bench_search.search(incidents),
+        "growth": lambda: bench_search.growth(incidents),
         "links": lambda: links(minutes),
+        "soak": lambda: soak(minutes),
         "flood": lambda: flood(scale),
     }
     yield "machine", machine()

@@ -67,7 +67,7 @@ async def measured(
         **{f"of them {name}": number for name, number in played.faults.items()},
         "mentions": played.posted,
         "given up by Slack, each of whose tries met a fault": given_up,
-        "other mentions not handled": max(0, played.posted - stored - given_up),
+        "mentions not handled, those given up included": max(0, played.posted - stored),
         "answered twice": len(keys) - len(set(keys)),
         "back after s, at most": round(max(played.returned_s, default=0.0), 1),
     }

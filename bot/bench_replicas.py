@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.program import run_sandbox
+from bot.settings import Settings
 from knowledge.errors import SettingsError
 from knowledge.store.database import open_engine
 
@@ -26,6 +27,9 @@ Figures = dict[str, Any]
 REPLICAS = (1, 2, 4)
 INCIDENTS = 48
 SLOW_MS = 200
+# Jobs at a time in each replica. What bounds one replica is then that it waits for the slow outside, as where each has
+# a machine of its own, and not the processor that all of them share here.
+JOBS = 2
 DEADLINE_S = 180.0
 SYSTEMS = ("slack", "k8s", "github", "argocd", "prometheus", "alertmanager", "status")
 DECIDED = text("SELECT count(DISTINCT incident_id) FROM decisions")
@@ -43,6 +47,8 @@ async def measured(url: str, replicas: int, *, slow_ms: int) -> Figures:
     """One run on an empty, migrated database: {"per_s", "cpu_s", "twice", "leaders"}."""
     async with run_sandbox(0) as sandbox, httpx.AsyncClient(timeout=60) as http:
         env = {**os.environ, **sandbox["env"], "DATABASE_URL": url, "CODEHEALER_LOG_LEVEL": "ERROR"}
+        if slow_ms:
+            env["CODEHEALER_JOBS"] = str(JOBS)
         env["CODEHEALER_POLICY"] = str(_policy(Path(env["CODEHEALER_POLICY"])))
         control = f"{sandbox['url']}sandbox/api"
         async with _bots(env, replicas) as (pids, ports):
@@ -171,10 +177,15 @@ def _children(pid: int) -> list[int]:
 def summary(slow: Mapping[int, Figures], fast: Mapping[int, Figures]) -> Figures:
     """The figures beside each other; growth against one replica."""
     one = slow[1]["per_s"]
-    figures: Figures = {"incidents": INCIDENTS, "outside calls slowed by ms": SLOW_MS}
+    figures: Figures = {
+        "incidents": INCIDENTS,
+        "outside calls slowed by ms": SLOW_MS,
+        "jobs at a time in each replica, slowed and unslowed": [JOBS, Settings.model_fields["jobs"].default],
+    }
     for number, found in slow.items():
         figures[f"incidents/s with {number}"] = round(found["per_s"], 2)
         figures[f"growth with {number}"] = round(found["per_s"] / one, 2)
+        figures[f"CPU s an incident with {number}"] = round(found["cpu_s"], 3)
     for number, found in fast.items():
         figures[f"CPU s an incident with {number}, unslowed"] = round(found["cpu_s"], 3)
     runs = [*slow.values(), *fast.values()]

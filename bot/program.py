@@ -31,14 +31,14 @@ from bot.slack_events import add_slack_events
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services, read_policy, webhook_secrets
-from handlers import baseline, first_look, inbox, summaries
+from handlers import baseline, first_look, inbox, missed, summaries
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox, queued_jobs
-from knowledge.store.baseline import note_alive
+from knowledge.store.baseline import last_alive, note_alive
 from knowledge.store.database import listen
 
 log = structlog.get_logger(__name__)
@@ -298,6 +298,10 @@ async def _lead(program: Program, settings: Settings, wake: asyncio.Event) -> No
         count_refused=services.count_refused,
         beat=lambda message: program.heartbeat.send(services, message),
     )
+    async with services.engine.connect() as db:
+        last = await last_alive(db)
+    if last:  # asked before it is noted that we are here: who is killed in between asks twice, which harms nothing
+        await missed.ask(services, (services.now() - last).total_seconds())
     await baseline.arrive(services)
     ticks: dict[str, tuple[Tick, float]] = {**TICKS, "count outcomes": (Outcomes().tick, 5.0)}
     ways = [program.health.checks["Slack"], lambda: sender.problem]

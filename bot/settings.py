@@ -83,6 +83,13 @@ class Settings(AwsSettings, ModelSettings):
         alias="CODEHEALER_DB_POOL",
         description="Connections of `run`: on (5 kept, 10 more), off (none, as behind a pooler), or sizes like 8+4",
     )
+    jobs: int = Field(
+        8,
+        alias="CODEHEALER_JOBS",
+        ge=1,
+        le=64,
+        description="Jobs (evidence, diagnoses, fixes, checks) that one process runs at a time",
+    )
     slack_bot_token: SecretStr = Field(
         SecretStr(""), alias="SLACK_BOT_TOKEN", description="Bot token (xoxb-), from OAuth & Permissions"
     )

@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -22,6 +22,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +85,7 @@ class SocketMode:
     Args:
         count: told the name of what happened ("opened", "lost", "replaced", "refused"), for /metrics.
         address: of the first link, where Slack was asked for one already; one that is refused is not tried again.
+        returned: told, when a link is open again after one was lost, how many seconds ago the lost one was surely good.
     """
 
     def __init__(
@@ -93,16 +95,20 @@ class SocketMode:
         timing: LinkTiming | None = None,
         count: Callable[[str], None] = lambda _what: None,
         address: str = "",
+        *,
+        returned: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._app = app
         self._token = app_token
         self._timing = timing or LinkTiming()
         self._count = count
         self._address = address
+        self._returned = returned
         self._links: list[Link] = []
         self._working: set[asyncio.Task[None]] = set()
         self._trouble = "not connected"
         self._lasting = False
+        self._gap_from: float | None = None
 
     @property
     def problem(self) -> str | None:
@@ -138,10 +144,14 @@ class SocketMode:
             for former in self._links:
                 group.create_task(self._leave(former, self._timing.overlap))
             self._links = [link, *self._links]
+            if self._gap_from is not None:
+                group.create_task(self._tell_of_gap(time.monotonic() - self._gap_from), name="missed mentions")
+                self._gap_from = None
             why = await self._lived(link)
             log.info("socket_mode_link_ended", why=why)
             self._count("replaced" if why in REPLACED else "lost")
             if why not in REPLACED:
+                self._note_gap(link)
                 await self._close(link)
             if why in LASTING or why == TOO_MANY:
                 back_off_s = self._refused(LinkRefused(why), back_off_s)
@@ -149,6 +159,20 @@ class SocketMode:
                 back_off_s = 0.0
             else:
                 back_off_s = self._longer(back_off_s)
+
+    def _note_gap(self, link: Link) -> None:
+        """A link was lost: for as long as a dead one is not noticed it may have brought nothing."""
+        good = max(link.opened_at, time.monotonic() - 2 * self._timing.heartbeat)
+        self._gap_from = good if self._gap_from is None else min(self._gap_from, good)
+
+    async def _tell_of_gap(self, away_s: float) -> None:
+        if self._returned is None:
+            return
+        try:
+            await self._returned(away_s)
+        except (SQLAlchemyError, TimeoutError) as error:
+            self._gap_from = time.monotonic() - away_s  # told with the next link
+            log.warning("missed_mentions_not_looked_for", error=type(error).__name__)
 
     async def _open(self, session: aiohttp.ClientSession) -> Link:
         """A link that has said hello."""

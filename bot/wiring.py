@@ -40,6 +40,7 @@ from handlers import (
     heartbeat,
     inbox,
     learning,
+    missed,
     paging,
     postmortems,
     regrouping,
@@ -163,6 +164,8 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "heartbeat": heartbeat.relay,
     "answer_command": commands.on_mention,
     "remember_fix": shortcuts.remember,
+    "find_missed": missed.find,
+    "find_missed_in": missed.find_in,
 }
 
 
@@ -231,7 +234,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
         link = None
         if app_token := settings.slack_app_token.get_secret_value():
-            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"])
+            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"],
+                              returned=lambda away_s: missed.ask(services, away_s))  # fmt: skip
         # In HTTP mode it is Slack that connects: there is nothing here that could be down.
         health.checks["Slack"] = lambda: link.problem if link else None
         intake: QueueIntake | None = None

@@ -22,8 +22,10 @@ class Sizes(NamedTuple):
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
-    incidents: Annotated[int, typer.Option(min=1_000, help="How many the search is measured over.")] = INCIDENTS,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled.")] = MINUTES,
+    incidents: Annotated[
+        int, typer.Option(min=1_000, help="How many the search is measured over, at most.")
+    ] = INCIDENTS,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled, and the soak lasts.")] = MINUTES,
     scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:

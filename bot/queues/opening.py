@@ -30,7 +30,7 @@ def make_jobs(
 ) -> DurableJobs | QueuedJobs:
     """The queue that is set."""
     if sqs is not None:
-        return QueuedJobs(sqs, stages)
+        return QueuedJobs(sqs, stages, settings.jobs)
     if settings.queue == "memory":
-        return QueuedJobs(MemoryQueue(), stages)
-    return DurableJobs(libpq_url(database_url), stages)
+        return QueuedJobs(MemoryQueue(), stages, settings.jobs)
+    return DurableJobs(libpq_url(database_url), stages, settings.jobs)

@@ -65,7 +65,10 @@ def surely_clean(document: bytes, max_depth: int = MAX_DEPTH) -> bool:
 
     With no more brackets than levels are allowed it cannot be nested too deeply.
     """
-    return document.count(b"{") + document.count(b"[") <= max_depth and not _UNCLEAN.search(document)
+    if document.count(b"{") + document.count(b"[") > max_depth:
+        return False
+    plain = document.isascii() and b"\\" not in document and b"\x7f" not in document
+    return plain or not _UNCLEAN.search(document)
 
 
 def cleaned(value: dict[str, Any]) -> dict[str, Any]:
@@ -121,12 +124,15 @@ def labels(value: object) -> dict[str, str]:
     return {key: item for key, item in pairs if key and item}
 
 
+_NO_URL = frozenset(" <>|\n\"'")
+
+
 def links(pairs: Iterable[tuple[str, object]]) -> tuple[Link, ...]:
     """The pairs (title, url) whose url is http or https: what a card may link to."""
     found = []
     for caption, value in pairs:
         url = text(value, _MAX_URL)
-        if url.startswith(("https://", "http://")) and not any(char in url for char in " <>|\n\"'"):
+        if url.startswith(("https://", "http://")) and _NO_URL.isdisjoint(url):
             found.append(Link(caption, url))
     return tuple(found)
 

@@ -22,20 +22,21 @@ def redact_value(value: Any) -> Any:
 def _redact_value(value: Any, key: str, seen: dict[str, str]) -> Any:
     """`seen` is what texts of this value became: an alert says the same name in many places."""
     kind = type(value)
-    if kind is str:
-        return _redact_named(key, value, seen)
     if value is None or kind in _PLAIN:
         return value
     if isinstance(value, str):
         return _redact_named(key, value, seen)
     if isinstance(value, Mapping):
         secret_data = value.get("kind") == "Secret"
-        return {
-            name: _hide_all(item)
-            if secret_data and name in {"data", "stringData"}
-            else _redact_value(item, str(name), seen)
-            for name, item in value.items()
-        }
+        redacted: dict[Any, Any] = {}
+        for name, item in value.items():
+            if secret_data and name in {"data", "stringData"}:
+                redacted[name] = _hide_all(item)
+            elif item is None or (type(item) is str and item in _harmless and not _telling(str(name))):
+                redacted[name] = item  # as most of what comes: without a call for each
+            else:
+                redacted[name] = _redact_value(item, str(name), seen)
+        return redacted
     if isinstance(value, list | tuple):
         return [_redact_value(item, key, seen) for item in value]
     return value

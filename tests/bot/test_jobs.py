@@ -644,3 +644,43 @@ async def test_migrations_go_down_and_up_again(empty_database_url: str) -> None:
         assert await connection.scalar(text("SELECT to_regnamespace('procrastinate') IS NULL"))
     await engine.dispose()
     await asyncio.to_thread(run_migrations, empty_database_url)
+
+
+async def test_another_replicas_news_is_one_look_a_moment_later_and_our_own_is_one_at_once() -> None:
+    wakeups = jobs_module._Wakeups()
+    wakeups.told(own=False)
+    wakeups.told(own=False)
+    assert not wakeups.is_set(), "who told of the job looks first"
+    async with asyncio.timeout(DEADLINE_S):
+        await wakeups.wait()
+    wakeups.looking()
+    wakeups.looked(found=False)
+    wakeups.clear()
+    assert not wakeups.is_set(), "both news were one look"
+    wakeups.told(own=False)
+    wakeups.told(own=True)
+    assert wakeups.is_set()
+
+
+async def test_a_job_is_taken_by_another_replica_where_its_own_has_no_hand_free(
+    engine: AsyncEngine, conninfo: str
+) -> None:
+    busy, done = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        busy.set()
+        await done.wait()
+
+    async def finish() -> None:
+        done.set()
+
+    first = DurableJobs(conninfo, {"hold": hold}, concurrency=1)
+    second = DurableJobs(conninfo, {"finish": finish, "hold": hold}, concurrency=1)
+    async with working(first):
+        async with engine.begin() as db:
+            await first.enqueue(db, "hold", lock="a")
+        await asyncio.wait_for(busy.wait(), DEADLINE_S)
+        async with working(second):
+            async with engine.begin() as db:
+                await first.enqueue(db, "finish", lock="b")
+            await first.wait_idle(DEADLINE_S)

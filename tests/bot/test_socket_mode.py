@@ -12,10 +12,12 @@ import pytest_asyncio
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Options, Sandbox, running
+from bot.sandbox.slack import posting
 from bot.slack_app import make_app
 from bot.socket_mode import LinkTiming, SocketMode
+from handlers import missed
 from handlers.services import Services
-from tests.handlers.office import BOT, made_services, rows
+from tests.handlers.office import BOT, jobs, made_services, rows
 from tests.rows import opened
 from tests.sandbox.people import Person, until
 
@@ -73,7 +75,10 @@ async def bot(database_url: str, request: pytest.FixtureRequest) -> AsyncIterato
         def count(what: str) -> None:
             happened[what] += 1
 
-        link = SocketMode(make_app(services, count), sandbox.env["SLACK_APP_TOKEN"], timing, count)
+        link = SocketMode(
+            make_app(services, count), sandbox.env["SLACK_APP_TOKEN"], timing, count,
+            returned=lambda away_s: missed.ask(services, away_s),
+        )  # fmt: skip
         async with link.connected():
             connected = Connected(sandbox, services, link, happened, Person(http, sandbox.url, "U0ONCALL"))
             await connected.is_back()
@@ -111,6 +116,39 @@ async def test_it_comes_back_by_itself_and_every_event_is_stored_once(bot: Conne
     await bot.mention()
     await bot.all_stored()
     assert await bot.stored() == bot.posted
+
+
+async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bot: Connected) -> None:
+    sockets = bot.sandbox.slack.sockets
+    sockets.timing = replace(sockets.timing, retries=())  # as where each of the four tries met a fault
+    await bot.mention()
+    await bot.all_stored()
+    before = bot.happened["opened"]
+    await bot.riley.act("faults", slack={"black_hole": True})
+    workspace = bot.sandbox.slack.workspace
+    channel, riley = workspace.channels["C0DEPLOY"], workspace.users[bot.riley.user]
+    asked = posting.post_as_person(bot.sandbox.slack, channel, riley, f"<@{BOT}> and 2?")
+    posting.post_as_person(bot.sandbox.slack, channel, riley, f"<@{BOT}> and 3?", thread_ts=str(asked["ts"]))
+    posting.post_as_person(bot.sandbox.slack, channel, riley, "I don't know, ask the bot")
+    tried = [sockets.acknowledged, sockets.given_up]
+    await until(lambda: sum(kind == "app_mention" for ended in tried for _, kind in ended) == 3, PATIENCE_S)
+    await until(lambda: bot.link.problem, PATIENCE_S)
+    assert await bot.stored() == 1, "nobody told us"
+    await bot.riley.act("faults", slack={"black_hole": False})
+    await until(lambda: bot.happened["opened"] > before, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await jobs(bot.services.engine):  # noqa: ASYNC110  a row in a database has no event
+            await asyncio.sleep(0.02)
+
+    for _ in range(2):
+        (first, *_) = [given for stage, given in await jobs(bot.services.engine) if stage == "find_missed"]
+        await missed.find(bot.services, **first)
+        for stage, given in await jobs(bot.services.engine):
+            if stage == "find_missed_in":
+                await missed.find_in(bot.services, **given)
+    questions = "SELECT body->'question'->>'text' AS said FROM deliveries WHERE event = 'question' ORDER BY id"
+    said = [row.said.removeprefix(f"<@{BOT}> ") for row in await rows(bot.services.engine, questions)]
+    assert said == ["why? 1", "and 2?", "and 3?"]
 
 
 @pytest.mark.parametrize("bot", [CALM], indirect=True, ids=["calm"])

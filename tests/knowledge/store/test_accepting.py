@@ -7,6 +7,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from knowledge.store.accepting import Accepting
+from knowledge.store.database import listen
+from knowledge.store.deliveries import CHANNEL
 from tests.handlers.office import rows
 from tests.rows import opened
 
@@ -85,3 +87,26 @@ async def test_who_gives_up_waiting_loses_nothing(database_url: str) -> None:
         async with asyncio.timeout(60):
             while sorted(await _stored(engine)) != ["1", "2"]:  # noqa: ASYNC110  a row in a database has no event
                 await asyncio.sleep(0.01)
+
+
+async def test_news_wakes_who_brought_it_and_everybody_else(database_url: str) -> None:
+    async with opened(database_url) as engine:
+        ours, theirs = {CHANNEL: asyncio.Event()}, {CHANNEL: asyncio.Event()}
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(listen(database_url, ours, own="a")),
+                group.create_task(listen(database_url, theirs, own="b")),
+            ]
+            async with asyncio.timeout(30):
+                # Both are woken once they listen.
+                for event in (ours[CHANNEL], theirs[CHANNEL]):
+                    await event.wait()
+                    event.clear()
+                for name in ("a", "b", ""):
+                    accepting = Accepting(engine, name=name)
+                    await accepting.add(source="slack", delivery_id=name, event="alerts", body={})
+                    for event in (ours[CHANNEL], theirs[CHANNEL]):
+                        await event.wait()
+                        event.clear()
+            for task in tasks:
+                task.cancel()
