@@ -307,8 +307,8 @@ class Policy(_Part):
         if again := _repeated([(route.name,) for route in self.routes]):
             raise ValueError(f"two routes are named '{again[0]}'")
         for servers in (self.argocd_servers, self.github_hosts):
-            if again := twice(servers):
-                raise ValueError(f"two of argocd_servers or github_hosts list '{again}'; list it once")
+            if name := twice(servers):
+                raise ValueError(f"two of argocd_servers or github_hosts list '{name}'; list it once")
         names = [workflow.name for workflow in self.workflows]
         for name in names:
             if names.count(name) > 1:
