@@ -1,7 +1,7 @@
 """Pure: the follow-up of an incident that went quiet, and a channel's digest."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -44,7 +44,8 @@ def digest(found: Digest, oldest: Sequence[Incident], *, since: datetime, now: d
 
 
 def _days_chart(found: Digest, zone: ZoneInfo) -> dict[str, Any]:
-    points = [(f"{day.day.astimezone(zone):%a %d}", day) for day in found.days]
+    # Named after their middle: where summer time ends within the week, two would begin on the same day.
+    points = [(f"{(day.day + timedelta(hours=12)).astimezone(zone):%a %d}", day) for day in found.days]
     series = [
         {"name": name, "data": [{"label": label, "value": getattr(day, what)} for label, day in points]}
         for name, what in (("Opened", "opened"), ("Ended", "ended"))
