@@ -172,6 +172,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
 @asynccontextmanager
 async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Program]:
     """Open every client on one stack; what was opened is closed, in reverse."""
+    # The clients below would tell of a wrong file by an error that does not name it.
     certificates()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
