@@ -99,8 +99,9 @@ async def test_what_can_not_be_read_harms_nothing_else_and_ends_as_failed_with_i
 
 
 async def test_a_batch_that_is_killed_before_it_commits_is_handled_whole_and_once_afterwards(
-    services: Services, database_url: str
+    services: Services, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inbox, "TURN_S", 60.0)  # however slow the machine, it is one batch
     await alerts_came(services, "a", "b", "c")
     async with await psycopg.AsyncConnection.connect(libpq_conninfo(database_url), autocommit=True) as admin:
         await admin.execute("SELECT pg_advisory_lock(%s)", (HOLD,))
