@@ -38,6 +38,8 @@ MOST_PLACES = 5
 RECENT, MOST_LOOKED_AT = timedelta(days=30), 300
 EARLIER = timedelta(days=30)
 STAGE = "answer_question"
+# What is said in a thread about its own incident, whatever else it names.
+OF_THE_THREAD = frozenset({Intent.FIXED, Intent.OTHER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ async def where_it_went(db: AsyncConnection, services: Services, question: Quest
     """A question about a failure that has its incident already joins it: then the asker is told of that one."""
     number = await incidents.by_message(db, question.channel, question.ts)
     incident = await incidents.get(db, number) if number else None
-    if incident is not None and incident.source != QUESTION_SOURCE:
+    if incident is None or incident.source == QUESTION_SOURCE:
+        return
+    joined = await incidents.alerts_of(db, incident.id, source=QUESTION_SOURCE)
+    if any(one.message_ts == question.ts for one in joined):
         name = f"answer:{question.channel}:{question.ts}"
         await services.jobs.enqueue(
             db, STAGE, lock=name, head_start_s=flow.ASKED_HEAD_START_S, question=_plain(question), about=incident.id
@@ -116,7 +121,7 @@ async def _answer_question(services: Services, asked: Question, intent: Intent, 
             card = await commands.answer(db, services, word, reader)
         await _say(services, asked, card)
         return
-    meant = await _meant(services, asked, reader)
+    meant = await _meant(services, asked, reader, thread_first=intent in OF_THE_THREAD)
     if intent is Intent.OTHER and meant.incident and not meant.guessed and steer_of(said):
         await steering.steer(services, meant.incident, asked)
         return
@@ -158,8 +163,8 @@ async def _tell_of(services: Services, asked: Question, number: int, reader: Rea
 
 
 async def _take_fix(services: Services, asked: Question, meant: Meant) -> None:
-    """Offer to remember what a person says has fixed it; of which incident must be said."""
-    if meant.incident is None or meant.guessed:
+    """Offer to remember what a person says has fixed it; a service in their words does not say of which incident."""
+    if meant.incident is None or meant.guessed or meant.service:
         await _say(services, asked, wording.which_was_fixed().card)
         return
     async with services.engine.begin() as db:
@@ -172,10 +177,13 @@ async def _take_fix(services: Services, asked: Question, meant: Meant) -> None:
 # --- what is meant ------------------------------------------------------------------------------------------------
 
 
-async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
+async def _meant(services: Services, asked: Question, reader: Reader, *, thread_first: bool = False) -> Meant:
     said, now = asked.said, services.now()
     when = when_in(said, now, await _zone(services, asked.user))
     async with services.engine.connect() as db:
+        there = await _of_thread(db, services, asked, reader)
+        if there and thread_first:
+            return Meant(there)
         if number := incident_named(said):
             return Meant(await _readable(db, services, number, reader), when=when)
         since = min(when.since, now - RECENT) if when else now - RECENT
@@ -184,7 +192,6 @@ async def _meant(services: Services, asked: Question, reader: Reader) -> Meant:
         names = [row.name for row in services.policy.services]
         names += [name for one in told for name in (one.service, one.workload)]
         named = named_in(said, names)
-        there = await _of_thread(db, services, asked, reader)
         if there and (not named or {there.service, there.workload} & {*named}):
             return Meant(there, when=when)
     found = [one for one in told if _during(one, when) and (not named or {one.service, one.workload} & {*named})]

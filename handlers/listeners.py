@@ -89,7 +89,7 @@ def _question(event: Body) -> dict[str, Any]:
         "thread_ts": str(event.get("thread_ts") or ""),
         "text": (str(event.get("text") or "") or message_text(event, quoted=True))[:MAX_QUESTION_CHARS],
         "outside": event.get("is_ext_shared_channel") is True,
-        "files": len(files_of(event)),
+        **({"files": len(files)} if (files := files_of(event)) else {}),
     }
 
 

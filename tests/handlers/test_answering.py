@@ -111,6 +111,10 @@ async def test_what_is_meant_is_the_thread_the_number_the_service_or_said_to_be_
     assert "You named no incident" in guessed
     asked = await people.mention("why did checkout fail?")
     assert f"Incident {first.id}," in await people.answer("and who approved it?", thread_ts=asked)
+    assert "which incident that fixed" in await people.answer("this was fixed by restarting orders")
+    assert await people.answer("this was fixed by restarting orders, see #4", thread_ts="1600000000.000100") == ""
+    (offer,) = await rows(services.engine, "SELECT incident_id, text FROM fix_offers")
+    assert (offer.incident_id, offer.text) == (first.id, "restarting orders, see #4")
     assert "There is no incident 999999" in await people.answer("what happened in incident 999999?")
     today = await people.answer("what happened today?")
     assert "2 incidents today" in today
