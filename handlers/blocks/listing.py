@@ -30,8 +30,9 @@ def incidents_answer(
 
 
 def _line(incident: Incident, now: datetime) -> str:
-    kind = f" · {KIND_NAMES[incident.kind]}" if incident.kind else ""
-    return f"{incident_line(incident, now)}{kind}"
+    kind = KIND_NAMES[incident.kind] if incident.kind else ""
+    line = incident_line(incident, now)
+    return f"{line} · {kind}" if kind and kind not in line else line
 
 
 def queue_answer(
@@ -94,14 +95,24 @@ def policy_answer(incident: Incident, plan: Plan, decision: Decision, now: datet
 
 def steps_answer(incident: Incident, steps: Sequence[str]) -> Card:
     """What happened in an incident, oldest first; `steps` are lines of Markdown with UTC times."""
-    lines = [_BACKSLASH.sub(r"\1", step.removeprefix("- ")) for step in steps]
+    lines = _with_one_date_a_day([_BACKSLASH.sub(r"\1", step.removeprefix("- ")) for step in steps])
     left_out = len(lines) - MOST_STEPS
     # Of a long story the end tells more than the middle.
     shown = [*lines[:10], f"({left_out} steps left out)", *lines[-(MOST_STEPS - 10) :]] if left_out > 0 else lines
     title = m.inline(title_words(incident.title), 120)
     return answer_of(
-        "history", [f"*Incident {incident.id}:* {title} (UTC)", *(f"• {m.inline(one, 300)}" for one in shown)]
+        "history", [f"*Incident {incident.id}:* {title} (UTC)", *(f"• {m.inline(one, 200)}" for one in shown)]
     )
+
+
+def _with_one_date_a_day(lines: Sequence[str]) -> list[str]:
+    """A line begins with its date and time; on a phone the same date again is only in the way."""
+    before, shown = "", []
+    for line in lines:
+        date, _, rest = line.partition(" ")
+        shown.append(rest if date == before else line)
+        before = date
+    return shown
 
 
 # --- muting and putting off -----------------------------------------------------------------------------------------
