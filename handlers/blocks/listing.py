@@ -118,9 +118,12 @@ def _with_one_date_a_day(lines: Sequence[str]) -> list[str]:
 # --- muting and putting off -----------------------------------------------------------------------------------------
 
 
-def mute_lines(found: Sequence[Mute], now: datetime) -> list[str]:
-    """A line for each thing that is muted."""
-    return [f"• {scope_words(one.scope)} until {m.date(one.until, now)}, by {m.mention(one.by)}" for one in found]
+def mute_lines(found: Sequence[Mute], now: datetime, *, private: bool) -> list[str]:
+    """A line for each thing that is muted. Only a `private` answer says by whom: others would ping."""
+    return [
+        f"• {scope_words(one.scope)} until {m.date(one.until, now)}{f', by {m.mention(one.by)}' if private else ''}"
+        for one in found
+    ]
 
 
 def scope_words(scope: str) -> str:
@@ -129,10 +132,13 @@ def scope_words(scope: str) -> str:
     return f"incident {m.inline(scope.removeprefix(INCIDENT), 20)}"
 
 
-def mutes_answer(found: Sequence[Mute], now: datetime) -> Card:
+def mutes_answer(found: Sequence[Mute], now: datetime, *, private: bool) -> Card:
+    """All that is muted."""
     if not found:
         return said("mute", f"Nothing is muted. `{COMMAND} mute checkout for 2h` mutes a service.")
-    return answer_of("mute", ["*Muted*", *mute_lines(found, now), f"`{COMMAND} unmute NAME` ends one."])
+    return answer_of(
+        "mute", ["*Muted*", *mute_lines(found, now, private=private), f"`{COMMAND} unmute NAME` ends one."]
+    )
 
 
 def muted_answer(scope: str, until: datetime, now: datetime) -> Card:

@@ -585,7 +585,7 @@ ANSWERS: dict[str, Callable[[card.CardView, st.DataObject], card.Card]] = {
     ),
     "steps": lambda view, data: listing.steps_answer(view.incident, [f"- {data.draw(foreign)}"] * 60),
     "mutes": lambda view, data: listing.mutes_answer(
-        [Mute(f"service:{data.draw(foreign)}", view.now, data.draw(ids))], view.now
+        [Mute(f"service:{data.draw(foreign)}", view.now, data.draw(ids))], view.now, private=True
     ),
 }  # fmt: skip
 THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | None]] = {
