@@ -45,7 +45,7 @@ async def _mute(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     if words and words[-1].lower() in {"off", "none"}:
         return await _unmute(db, services, replace(asked, query=replace(query, words=words[:-1])))
     if not words and not query.thread[1]:
-        return listing.mutes_answer(await muted_for(db, services, query.reader), now)
+        return listing.mutes_answer(await muted_for(db, services, query.reader), now, private=query.private)
     refusal = modes.may_narrow(asked.person)
     scope, problem = ("", refusal) if refusal else await _scope(db, services, asked, words)
     until = until or now + AN_HOUR
@@ -62,7 +62,7 @@ async def _unmute(db: AsyncConnection, services: Services, asked: Asked) -> Card
     query = asked.query
     found = await muted_for(db, services, query.reader)
     if not query.words and not query.thread[1]:
-        return listing.mutes_answer(found, services.now())
+        return listing.mutes_answer(found, services.now(), private=query.private)
     refusal = modes.may_narrow(asked.person)
     scope, problem = ("", refusal) if refusal else await _scope(db, services, asked, query.words)
     if not problem and scope not in {one.scope for one in found}:

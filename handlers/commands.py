@@ -71,12 +71,13 @@ def _after_the_name(text: str) -> str:
     return [*text.strip().split(maxsplit=1), "", ""][1]
 
 
-async def in_time(services: Services, text: str, reader: Reader, *, user: str, key: str = "") -> Card:
+async def private_answer(services: Services, text: str, reader: Reader, *, user: str, key: str = "") -> Card:
     """The same, where what goes wrong is said too; its blocks keep Slack's limits, or are left out."""
     try:
         card = await command(services, text, reader, user=user, key=key)
     except FAULTS as error:
-        log.warning("command_failed", command=parse_command(text).name[:40], error=type(error).__name__)
+        read = parse_command(text)  # what is no subcommand may be anything, a secret too
+        log.warning("command_failed", command=read.name if read.known else "", error=type(error).__name__)
         sentence = replies.sentence_for(error)
         return wording.said("failed", sentence)
     faults = validate_blocks("message", card.blocks)
@@ -91,7 +92,7 @@ async def clicked(services: Services, line: str, reader: Reader) -> Card:
     read = parse_command(line)
     if read.name not in LOOKS:
         return wording.said("failed", replies.NOT_OURS)
-    return await in_time(services, line, reader, user="")
+    return await private_answer(services, line, reader, user="")
 
 
 # --- mentions --------------------------------------------------------------------------------------------------------

@@ -107,7 +107,9 @@ async def _status(db: AsyncConnection, services: Services, query: Query) -> Card
             connections=tuple(services.connections()),
             held=tuple(kept),
             informational=tuple(known),
-            muted=tuple(listing.mute_lines(await muted_for(db, services, query.reader), services.now())),
+            muted=tuple(
+                listing.mute_lines(await muted_for(db, services, query.reader), services.now(), private=query.private)
+            ),
         )
     )
 

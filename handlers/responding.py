@@ -36,7 +36,7 @@ async def command(services: Services, ack: Any, body: Body) -> None:
     reader = await reader_of(services, channel, user)
     key = key_of("command", str(body.get("trigger_id") or ""), user)
     text = str(body.get("text") or "")
-    asked = asyncio.ensure_future(commands.in_time(services, text, reader, user=user, key=key))
+    asked = asyncio.ensure_future(commands.private_answer(services, text, reader, user=user, key=key))
     done, _ = await asyncio.wait([asked], timeout=ANSWER_S - (time.monotonic() - began))
     if done:
         await ack(**_shown(asked.result()))

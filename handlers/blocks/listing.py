@@ -30,8 +30,9 @@ def incidents_answer(
 
 
 def _line(incident: Incident, now: datetime) -> str:
-    kind = f" · {KIND_NAMES[incident.kind]}" if incident.kind else ""
-    return f"{incident_line(incident, now)}{kind}"
+    kind = KIND_NAMES[incident.kind] if incident.kind else ""
+    line = incident_line(incident, now)
+    return f"{line} · {kind}" if kind and kind not in line else line
 
 
 def queue_answer(
@@ -94,22 +95,35 @@ def policy_answer(incident: Incident, plan: Plan, decision: Decision, now: datet
 
 def steps_answer(incident: Incident, steps: Sequence[str]) -> Card:
     """What happened in an incident, oldest first; `steps` are lines of Markdown with UTC times."""
-    lines = [_BACKSLASH.sub(r"\1", step.removeprefix("- ")) for step in steps]
+    lines = _with_one_date_a_day([_BACKSLASH.sub(r"\1", step.removeprefix("- ")) for step in steps])
     left_out = len(lines) - MOST_STEPS
     # Of a long story the end tells more than the middle.
     shown = [*lines[:10], f"({left_out} steps left out)", *lines[-(MOST_STEPS - 10) :]] if left_out > 0 else lines
     title = m.inline(title_words(incident.title), 120)
     return answer_of(
-        "history", [f"*Incident {incident.id}:* {title} (UTC)", *(f"• {m.inline(one, 300)}" for one in shown)]
+        "history", [f"*Incident {incident.id}:* {title} (UTC)", *(f"• {m.inline(one, 200)}" for one in shown)]
     )
+
+
+def _with_one_date_a_day(lines: Sequence[str]) -> list[str]:
+    """A line begins with its date and time; on a phone the same date again is only in the way."""
+    before, shown = "", []
+    for line in lines:
+        date, _, rest = line.partition(" ")
+        shown.append(rest if date == before else line)
+        before = date
+    return shown
 
 
 # --- muting and putting off -----------------------------------------------------------------------------------------
 
 
-def mute_lines(found: Sequence[Mute], now: datetime) -> list[str]:
-    """A line for each thing that is muted."""
-    return [f"• {scope_words(one.scope)} until {m.date(one.until, now)}, by {m.mention(one.by)}" for one in found]
+def mute_lines(found: Sequence[Mute], now: datetime, *, private: bool) -> list[str]:
+    """A line for each thing that is muted. Only a `private` answer says by whom: others would ping."""
+    return [
+        f"• {scope_words(one.scope)} until {m.date(one.until, now)}{f', by {m.mention(one.by)}' if private else ''}"
+        for one in found
+    ]
 
 
 def scope_words(scope: str) -> str:
@@ -118,10 +132,13 @@ def scope_words(scope: str) -> str:
     return f"incident {m.inline(scope.removeprefix(INCIDENT), 20)}"
 
 
-def mutes_answer(found: Sequence[Mute], now: datetime) -> Card:
+def mutes_answer(found: Sequence[Mute], now: datetime, *, private: bool) -> Card:
+    """All that is muted."""
     if not found:
         return said("mute", f"Nothing is muted. `{COMMAND} mute checkout for 2h` mutes a service.")
-    return answer_of("mute", ["*Muted*", *mute_lines(found, now), f"`{COMMAND} unmute NAME` ends one."])
+    return answer_of(
+        "mute", ["*Muted*", *mute_lines(found, now, private=private), f"`{COMMAND} unmute NAME` ends one."]
+    )
 
 
 def muted_answer(scope: str, until: datetime, now: datetime) -> Card:

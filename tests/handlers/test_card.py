@@ -601,6 +601,26 @@ def test_no_text_from_outside_breaks_a_card_or_pings_anybody(view: card.CardView
     assert first.endswith(card.SCHEDULED_WANTED if view.scheduled else card.WANTED[view.incident.state])
 
 
+ANSWERS: dict[str, Callable[[card.CardView, st.DataObject], card.Card]] = {
+    "suggestion": lambda _, data: commands.unknown_answer(data.draw(foreign), data.draw(foreign), offered=True),
+    "which": lambda _, data: commands.which_answer("show", data.draw(foreign)),
+    "list": lambda view, data: listing.incidents_answer(
+        (view.incident,) * 10, view.now, title="Incidents", more=f"incidents {data.draw(foreign)}", empty="None."
+    ),
+    "queue": lambda view, data: listing.queue_answer(
+        ((states.APPROVAL, view.incident, data.draw(foreign)),) * 10, view.now, left_out=2, note="", private=True
+    ),
+    "precedents": lambda view, data: listing.precedents_answer(
+        "search", "Like that", view.precedents, view.now, note=data.draw(foreign)
+    ),
+    "policy": lambda view, _: listing.policy_answer(
+        view.incident, view.plan or states.PLAN, view.decision or states.BLOCKED, view.now
+    ),
+    "steps": lambda view, data: listing.steps_answer(view.incident, [f"- {data.draw(foreign)}"] * 60),
+    "mutes": lambda view, data: listing.mutes_answer(
+        [Mute(f"service:{data.draw(foreign)}", view.now, data.draw(ids))], view.now, private=True
+    ),
+}  # fmt: skip
 THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | None]] = {
     "evidence": lambda view, data: thread.evidence_reply(view, scrambled(data.draw, states.EVIDENCE * 4)),
     "progress": lambda view, data: thread.progress_reply(view, scrambled(data.draw, states.ACTED)),
@@ -623,24 +643,7 @@ THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | N
     ),
     "show": lambda view, _: commands.show_answer(view),
     "unknown": lambda _, data: commands.unknown_answer(data.draw(foreign)),
-    "suggestion": lambda _, data: commands.unknown_answer(data.draw(foreign), data.draw(foreign), offered=True),
-    "which": lambda _, data: commands.which_answer("show", data.draw(foreign)),
-    "list": lambda view, data: listing.incidents_answer(
-        (view.incident,) * 10, view.now, title="Incidents", more=f"incidents {data.draw(foreign)}", empty="None."
-    ),
-    "queue": lambda view, data: listing.queue_answer(
-        ((states.APPROVAL, view.incident, data.draw(foreign)),) * 10, view.now, left_out=2, note="", private=True
-    ),
-    "precedents": lambda view, data: listing.precedents_answer(
-        "search", "Like that", view.precedents, view.now, note=data.draw(foreign)
-    ),
-    "policy": lambda view, _: listing.policy_answer(
-        view.incident, view.plan or states.PLAN, view.decision or states.BLOCKED, view.now
-    ),
-    "steps": lambda view, data: listing.steps_answer(view.incident, [f"- {data.draw(foreign)}"] * 60),
-    "mutes": lambda view, data: listing.mutes_answer(
-        [Mute(f"service:{data.draw(foreign)}", view.now, data.draw(ids))], view.now
-    ),
+    "answer to a command": lambda view, data: ANSWERS[data.draw(st.sampled_from(sorted(ANSWERS)))](view, data),
 }  # fmt: skip
 
 

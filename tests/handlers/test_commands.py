@@ -18,7 +18,7 @@ HERE = "C0DEPLOY"
 
 
 async def typed(services: Services, text: str, user: str = "U0ONCALL", **reader: Any) -> Card:
-    return await commands.in_time(services, text, Reader(HERE, **reader), user=user, key="click")
+    return await commands.private_answer(services, text, Reader(HERE, **reader), user=user, key="click")
 
 
 async def said(services: Services, text: str, user: str = "U0ONCALL") -> str:
@@ -110,7 +110,7 @@ async def test_search_and_similar_say_why_something_is_ranked_lower(services: Se
     assert "ranked lower since 3 people said it did not help" in found
     assert "<@U1>" not in found
     guest = Reader("C0ALERTS", member=False)
-    assert "none known" in (await commands.in_time(services, "search ledger replay", guest, user="U0GUEST")).text
+    assert "none known" in (await commands.private_answer(services, "search ledger replay", guest, user="U0GUEST")).text
     async with services.engine.begin() as db:
         await memory.put_feedback(db, past.id, "U1", 1)
         await memory.put_feedback(db, past.id, "U2", 1)
