@@ -42,13 +42,13 @@ from handlers import (
     learning,
     missed,
     paging,
-    postmortems,
     regrouping,
     remembering,
     shortcuts,
     slack_search,
     taking,
     thread_backfill,
+    thread_files,
     threads,
 )
 from handlers.heartbeat import Heartbeat
@@ -149,7 +149,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "take": taking.take,
     "give_back": taking.give_back,
     "regroup": regrouping.regroup,
-    postmortems.STAGE: postmortems.write,
+    **{name: thread_files.writer(name) for name in thread_files.KINDS},
     "open_baseline": flow.open_baseline,
     "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
