@@ -488,7 +488,8 @@ class Sender:
             self.problem = f"Slack's API: {error}"
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
-            last = message.attempts + 1 >= MAX_ATTEMPTS
+            # A heartbeat that is late says nothing any more, and ends by itself.
+            last = message.attempts + 1 >= MAX_ATTEMPTS and message.channel != HEARTBEAT
             if last:
                 await outbox.gave_up(db, message, error)
             else:
