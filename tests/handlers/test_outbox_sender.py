@@ -305,12 +305,12 @@ async def test_slack_away_for_a_moment_delays_and_loses_nothing(
     (row,) = await rows(engine, "SELECT state, attempts, error FROM outbox")
     assert (row.state, row.attempts) == ("queued", 1)
     async with engine.begin() as db:  # as after minutes without an answer
-        await db.exec_driver_sql("UPDATE outbox SET attempts = 50, due_at = now()")
+        await db.exec_driver_sql("UPDATE outbox SET attempts = 50, not_before = now()")
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts FROM outbox")
     assert (row.state, row.attempts) == ("queued", 51)
     async with engine.begin() as db:
-        await db.exec_driver_sql("UPDATE outbox SET due_at = now()")
+        await db.exec_driver_sql("UPDATE outbox SET not_before = now()")
     sandbox.slack.faults.update({"refuse_connections": False})
     await send_all(engine, sender)
     assert texts(sandbox) == ["hello"]
