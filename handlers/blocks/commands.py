@@ -203,12 +203,21 @@ def help_answer(topic: str = "") -> Card:
     usage = SUBCOMMANDS.get(topic)
     if usage:
         return answer_of("help", [_usage_line(usage), *usage.more])
-    lines = ["*What I can do*", *_usage_lines(), MENTION_HELP, SHORTCUT_HELP]
+    looks = _typed([usage for usage in SUBCOMMANDS.values() if not usage.changes])
+    acts = _typed([usage for usage in SUBCOMMANDS.values() if usage.changes])
+    lines = [
+        f"*Type after `{COMMAND}`, or in a mention:*",
+        f"*To look:* {looks}",
+        f"*To do something:* {acts}",
+        f"`{COMMAND} help mute` tells all about one of them.",
+        MENTION_HELP,
+        SHORTCUT_HELP,
+    ]
     return answer_of("help", lines)
 
 
-def _usage_lines() -> list[str]:
-    return [_usage_line(usage) for usage in SUBCOMMANDS.values()]
+def _typed(usages: Sequence[Usage]) -> str:
+    return " · ".join(f"`{usage.typed}`" for usage in usages)
 
 
 def _usage_line(usage: Usage) -> str:
@@ -218,7 +227,9 @@ def _usage_line(usage: Usage) -> str:
 def unknown_answer(name: str, meant: str = "", *, offered: bool = False) -> Card:
     """An unknown subcommand; with `meant`, what could be typed instead, which a button runs where it is `offered`."""
     if not meant:
-        return answer_of("unknown", [f"I do not know {m.code(name[:200], 60)}.", *_usage_lines()])
+        return answer_of(
+            "unknown", [f"I do not know {m.code(name[:200], 60)}.", f"`{COMMAND} help` lists all that I know."]
+        )
     line = f"I do not know {m.code(name[:200], 60)}. Did you mean {m.code(f'{COMMAND} {meant}', 200)}?"
     card = answer_of("unknown", [line, f"`{COMMAND} help` lists all that I know."])
     return with_button(card, "Yes, run it", meant) if offered else card

@@ -172,7 +172,7 @@ function toolbar(message, ctx) {
     }, glyph(name, { decorative: true }))),
     (ctx.shortcuts ?? []).map((one) => h("button", {
       type: "button", title: one.name, "aria-label": one.name, data: { shortcut: one.callback_id }, on: { click: () => ctx.onShortcut(message, one) },
-    }, glyph("stethoscope", { decorative: true }))),
+    }, glyph(one.callback_id.startsWith("diagnose") ? "stethoscope" : "bulb", { decorative: true }))),
     !ctx.inThread && h("button", { type: "button", "aria-label": "Reply in thread", title: "Reply in thread", data: { testid: "reply-in-thread" }, on: { click: () => ctx.onThread(message) } }, glyph("speech_balloon", { decorative: true })));
 }
 
