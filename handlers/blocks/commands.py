@@ -224,14 +224,15 @@ def _usage_line(usage: Usage) -> str:
     return f"• `{COMMAND} {usage.typed}`: {usage.does}"
 
 
+_ALL = f"`{COMMAND} help` lists all that I know."
+
+
 def unknown_answer(name: str, meant: str = "", *, offered: bool = False) -> Card:
     """An unknown subcommand; with `meant`, what could be typed instead, which a button runs where it is `offered`."""
     if not meant:
-        return answer_of(
-            "unknown", [f"I do not know {m.code(name[:200], 60)}.", f"`{COMMAND} help` lists all that I know."]
-        )
+        return answer_of("unknown", [f"I do not know {m.code(name[:200], 60)}.", _ALL])
     line = f"I do not know {m.code(name[:200], 60)}. Did you mean {m.code(f'{COMMAND} {meant}', 200)}?"
-    card = answer_of("unknown", [line, f"`{COMMAND} help` lists all that I know."])
+    card = answer_of("unknown", [line, _ALL])
     return with_button(card, "Yes, run it", meant) if offered else card
 
 

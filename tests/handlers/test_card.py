@@ -849,7 +849,8 @@ def test_details_show_the_change_every_rule_and_what_was_left_out() -> None:
 
 def test_help_lists_every_subcommand() -> None:
     text = commands.help_answer().text
-    assert all(f"/codehealer {one.typed}" in text for one in commands.SUBCOMMANDS.values())
+    assert len(text.splitlines()) <= 8
+    assert all(one.typed in text for one in commands.SUBCOMMANDS.values())
     for name, usage in commands.SUBCOMMANDS.items():
         assert usage.does in commands.help_answer(name).text
 
