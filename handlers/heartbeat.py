@@ -44,6 +44,8 @@ class Heartbeat:
     # The address of our own web server, once it is known.
     own_address: str = ""
     withheld: int = 0
+    # Whether there is a page of ours; None: a process that led before may have left one.
+    paged: bool | None = None
 
     async def tick(self, services: Services) -> None:
         """Begin one, unless the last one is still on its way: then say where it hangs, and call after some time."""
@@ -57,10 +59,12 @@ class Heartbeat:
         self.withheld += 1
         self.count("withheld")
         log.error("heartbeat_withheld", why=why, in_a_row=self.withheld)
-        if self.withheld == CALL_AFTER and services.clients.pager is not None:
+        if self.withheld >= CALL_AFTER and not self.paged and services.clients.pager is not None:
+            # Where PagerDuty does not answer it is told with the next one.
             await services.clients.pager.trigger(
                 PAGE_KEY, f"CodeHealer itself does not work: {why}", severity="critical"
             )
+            self.paged = True
 
     async def _hangs(self, services: Services) -> str:
         """Where the last heartbeat is, or what keeps the next from beginning; "" where all is well."""
@@ -88,12 +92,21 @@ class Heartbeat:
             if self.url:
                 await self._post()
             self.count("sent")
-            if self.withheld >= CALL_AFTER and services.clients.pager is not None:
-                await services.clients.pager.resolve(PAGE_KEY)
             self.withheld = 0
+            await self._end_page(services)
         async with services.engine.begin() as db:
             await outbox.forget(db, message)
             await deliveries.forget_done(db, source=HEARTBEAT)
+
+    async def _end_page(self, services: Services) -> None:
+        if self.paged is False or services.clients.pager is None:
+            return
+        try:
+            await services.clients.pager.resolve(PAGE_KEY)
+        except CodeHealerError as error:  # the heartbeat has left; the next one ends the page
+            log.warning("heartbeat_page_not_ended", error=str(error))
+        else:
+            self.paged = False
 
     async def _post(self) -> None:
         # The path is the secret of most services of this kind.

@@ -202,7 +202,8 @@ class Sender:
         try:
             if message.channel == HEARTBEAT:
                 await self._beat(message)
-            elif message.kind == "card":
+                return  # by another way: it says nothing of Slack's
+            if message.kind == "card":
                 await self._send_card(message, place, bucket)
             elif message.kind == "edit":
                 await self._send_edit(message, bucket)
@@ -484,16 +485,18 @@ class Sender:
         return body
 
     async def _try_later(self, message: Message, error: str) -> None:
+        log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+        last = message.attempts + 1 >= MAX_ATTEMPTS
         if message.channel != HEARTBEAT:
             self.problem = f"Slack's API: {error}"
-        log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+            _count(message, "refused" if last else "later")
         async with self._engine.begin() as db:
-            last = message.attempts + 1 >= MAX_ATTEMPTS
-            if last:
+            if last and message.channel == HEARTBEAT:
+                await outbox.forget(db, message)  # the next one begins, and nobody has to look at this one
+            elif last:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
-        _count(message, "refused" if last else "later")
 
 
 def _count(message: Message, result: str) -> None:
