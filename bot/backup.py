@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -161,13 +161,21 @@ async def restore(url: str, file: Path, *, replace: bool = False) -> Header:
     async with connection:
         if await _one(connection, _IN_USE) and not replace:
             raise Conflict("The database has tables already. Give --replace to have them replaced by the backup.")
-        # The leader holds this while it works; so no bot begins to lead on half a database either.
-        if not await _one(connection, f"SELECT pg_try_advisory_lock({LEADER_LOCK})"):
-            raise Conflict("A bot is working on this database. Stop all its replicas first.")
+    async with without_bot(url):
         await asyncio.to_thread(ensure_vector, url)
         await _restored(url, file)
         await asyncio.to_thread(migrate, url)
     return header
+
+
+@asynccontextmanager
+async def without_bot(url: str) -> AsyncIterator[None]:
+    """No bot leads on the database meanwhile, and none begins to. Raises Conflict: one does."""
+    connection = await _connected(url)
+    async with connection:
+        if not await _one(connection, f"SELECT pg_try_advisory_lock({LEADER_LOCK})"):
+            raise Conflict("A bot is working on this database. Stop all its replicas first.")
+        yield
 
 
 async def _restored(url: str, file: Path) -> None:

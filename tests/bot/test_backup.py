@@ -160,6 +160,11 @@ def test_half_of_an_archive_is_never_committed(
 def test_a_database_is_moved_by_one_command(command: Command, filled: str, empty_database_url: str) -> None:
     same = command("move", "--to", filled)
     assert (same.status, "already" in same.words) == (2, True)
-    moved = command("move", "--to", make_url(empty_database_url).set(drivername="postgresql").render_as_string(False))
+    to = make_url(empty_database_url).set(drivername="postgresql").render_as_string(False)
+    with psycopg.connect(libpq_conninfo(filled), autocommit=True) as leader:
+        leader.execute(f"SELECT pg_advisory_lock({LEADER_LOCK})")
+        left = command("move", "--to", to)
+        assert (left.status, "Stop all its replicas" in left.words) == (1, True)
+    moved = command("move", "--to", to)
     assert moved.status == 0, moved.words
     assert counts(empty_database_url) == counts(filled)
