@@ -36,48 +36,54 @@ STALE_AFTER = timedelta(minutes=5)
 
 @dataclass
 class Heartbeat:
-    """Begins heartbeats and sends them. `count` hears "sent" or "withheld"."""
+    """Begins heartbeats and sends them: `own` asks our own web server, `http` the address outside.
+
+    `count` hears "sent" or "withheld". `called` is whether the pager has been, None where an earlier leader may have.
+    """
 
     http: httpx.AsyncClient
+    own: httpx.AsyncClient
     url: str
     count: Callable[[str], None]
     # The address of our own web server, once it is known.
     own_address: str = ""
     withheld: int = 0
-    # Whether there is a page of ours; None: a process that led before may have left one.
-    paged: bool | None = None
+    called: bool | None = None
 
     async def tick(self, services: Services) -> None:
         """Begin one, unless the last one is still on its way: then say where it hangs, and call after some time."""
-        why = await self._hangs(services)
+        why = await self._hangs(services) or await self._begin(services)
         if not why:
-            await flow.accept(
-                services, source=HEARTBEAT, delivery_id=services.now().isoformat(), event=HEARTBEAT,
-                body={"at": services.now().isoformat()},
-            )  # fmt: skip
             return
         self.withheld += 1
         self.count("withheld")
         log.error("heartbeat_withheld", why=why, in_a_row=self.withheld)
-        if self.withheld >= CALL_AFTER and not self.paged and services.clients.pager is not None:
-            # Where PagerDuty does not answer it is told with the next one.
-            await services.clients.pager.trigger(
-                PAGE_KEY, f"CodeHealer itself does not work: {why}", severity="critical"
-            )
-            self.paged = True
+        if self.withheld >= CALL_AFTER and not self.called and services.clients.pager is not None:
+            words = f"CodeHealer itself does not work: {why}"
+            await services.clients.pager.trigger(PAGE_KEY, words, severity="critical")
+            self.called = True
+
+    async def _begin(self, services: Services) -> str:
+        """Why none could be begun, "" where it was."""
+        at = services.now().isoformat()
+        try:
+            await flow.accept(services, source=HEARTBEAT, delivery_id=at, event=HEARTBEAT, body={"at": at})
+        except SQLAlchemyError as error:
+            return f"no delivery can be stored ({type(error).__name__})"
+        return ""
 
     async def _hangs(self, services: Services) -> str:
         """Where the last heartbeat is, or what keeps the next from beginning; "" where all is well."""
         try:
             if self.own_address:
-                answer = await self.http.get(f"{self.own_address}/readyz/intake", timeout=DEADLINE_S)
+                answer = await self.own.get(f"{self.own_address}/readyz/intake", timeout=DEADLINE_S)
                 if answer.status_code != httpx.codes.OK:
                     return "no deliveries can be taken, see /readyz/intake"
             async with services.engine.connect() as db:
                 if (await deliveries.waiting(db, source=HEARTBEAT)).source:
                     return "the inbox does not handle deliveries"
                 if await outbox.waits(db, HEARTBEAT):
-                    return "the outbox does not send"
+                    return "the outbox does not send, or the heartbeat's address does not answer"
             if await services.jobs.busy([HEARTBEAT]):
                 return "jobs are not carried out"
         except httpx.HTTPError as error:
@@ -93,20 +99,20 @@ class Heartbeat:
                 await self._post()
             self.count("sent")
             self.withheld = 0
-            await self._end_page(services)
+            await self._end_call(services)
         async with services.engine.begin() as db:
             await outbox.forget(db, message)
             await deliveries.forget_done(db, source=HEARTBEAT)
 
-    async def _end_page(self, services: Services) -> None:
-        if self.paged is False or services.clients.pager is None:
+    async def _end_call(self, services: Services) -> None:
+        if self.called is False or services.clients.pager is None:
             return
         try:
             await services.clients.pager.resolve(PAGE_KEY)
-        except CodeHealerError as error:  # the heartbeat has left; the next one ends the page
-            log.warning("heartbeat_page_not_ended", error=str(error))
+        except CodeHealerError as error:  # this heartbeat has left; the next one ends the call
+            log.warning("heartbeat_call_not_ended", error=str(error))
         else:
-            self.paged = False
+            self.called = False
 
     async def _post(self) -> None:
         # The path is the secret of most services of this kind.

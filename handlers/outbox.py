@@ -486,14 +486,13 @@ class Sender:
 
     async def _try_later(self, message: Message, error: str) -> None:
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
-        last = message.attempts + 1 >= MAX_ATTEMPTS
+        # A heartbeat that is late says nothing any more, and ends by itself.
+        last = message.attempts + 1 >= MAX_ATTEMPTS and message.channel != HEARTBEAT
         if message.channel != HEARTBEAT:
             self.problem = f"Slack's API: {error}"
             _count(message, "refused" if last else "later")
         async with self._engine.begin() as db:
-            if last and message.channel == HEARTBEAT:
-                await outbox.forget(db, message)  # the next one begins, and nobody has to look at this one
-            elif last:
+            if last:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
