@@ -66,7 +66,7 @@ def test_every_metric_is_drawn_or_watched() -> None:
     used = {re.sub("_(bucket|sum|count)$", "", name) for name in used}
     not_drawn = {name for name, *_ in described()} - used
     assert not_drawn == {
-        "codehealer_figures_known", "codehealer_leader_seen_seconds", "codehealer_heartbeats_total",
+        "codehealer_figures_known", "codehealer_leader_seen_seconds",
         "codehealer_incident_outcomes_total", "codehealer_jobs_total", "codehealer_model_call_seconds",
         "codehealer_model_tokens_total", "codehealer_remembered_items",
     }  # fmt: skip
