@@ -36,6 +36,15 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
+# Slack that is away, or no longer knows us, says nothing about a message: it waits for a day, tried every half minute.
+# Not by its age: a card has one row for as long as its incident is open.
+AWAY_ATTEMPTS = 2880
+AWAY = frozenset(
+    {
+        "internal_error", "fatal_error", "service_unavailable", "request_timeout",
+        "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired",
+    }
+)  # fmt: skip
 DATABASE_RETRY_S = 0.5
 # chat.postMessage: one a second a channel with short bursts; chat.update: 50 a minute (facts of Slack's platform).
 POST_BURST, POSTS_PER_S = 4.0, 1.0
@@ -214,7 +223,7 @@ class Sender:
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
-            await self._try_later(message, redact(str(error)) or type(error).__name__)
+            await self._try_later(message, redact(str(error)) or type(error).__name__, away=True)
 
     async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         incident_id = message.incident_id or 0
@@ -425,7 +434,7 @@ class Sender:
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
-            await self._try_later(message, code or f"HTTP {status}")
+            await self._try_later(message, code or f"HTTP {status}", away=code in AWAY or status >= 500)
 
     async def _post_anew(self, message: Message, code: str) -> None:
         """A card that cannot be edited goes on in a new post; where the old one still stands, each links the other."""
@@ -484,10 +493,11 @@ class Sender:
             return {"text": body["text"]}
         return body
 
-    async def _try_later(self, message: Message, error: str) -> None:
+    async def _try_later(self, message: Message, error: str, *, away: bool) -> None:
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+        tried = message.attempts + 1 >= (AWAY_ATTEMPTS if away else MAX_ATTEMPTS)
         # A heartbeat that is late says nothing any more, and ends by itself.
-        last = message.attempts + 1 >= MAX_ATTEMPTS and message.channel != HEARTBEAT
+        last = tried and message.channel != HEARTBEAT
         if message.channel != HEARTBEAT:
             self.problem = f"Slack's API: {error}"
             _count(message, "refused" if last else "later")
@@ -495,7 +505,7 @@ class Sender:
             if last:
                 await outbox.gave_up(db, message, error)
             else:
-                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2 ** min(message.attempts, 6)), error=error)
 
 
 def _count(message: Message, result: str) -> None:
