@@ -219,7 +219,6 @@ class Sender:
             else:
                 await self._send_message(message, place, bucket)
             _count(message, "sent")
-            self.problem = None
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -264,6 +263,7 @@ class Sender:
         if ts := str(message.payload.get("ts") or ""):
             bucket.take()
             await self._slack.chat_update(channel=message.channel, ts=ts, text=message.payload["text"], blocks=[])
+            self.problem = None
             await self._close(message, ts)
             return
         async with self._engine.connect() as db:
@@ -302,6 +302,7 @@ class Sender:
             )
         else:
             await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
+        self.problem = None
         await self._close(message, ts)
 
     async def _body(self, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -371,17 +372,16 @@ class Sender:
         """One call; with two plain buttons where the workspace refuses Slack's feedback buttons."""
         blocks = list(body.get("blocks") or ())
         plainer = {**body, "blocks": plain_thumbs(blocks)} if blocks else body
-        if self._plain_thumbs:
-            return await method(**where, **plainer)
         try:
-            return await method(**where, **body)
+            answer = await method(**where, **(plainer if self._plain_thumbs else body))
         except SlackApiError as error:
-            if plainer == body or _code(error) != "invalid_blocks":
+            if self._plain_thumbs or plainer == body or _code(error) != "invalid_blocks":
                 raise
-        answer = await method(**where, **plainer)
-        # Only now it is known that it was them.
-        self._plain_thumbs = True
-        log.warning("feedback_buttons_refused")
+            answer = await method(**where, **plainer)
+            # Only now it is known that it was them.
+            self._plain_thumbs = True
+            log.warning("feedback_buttons_refused")
+        self.problem = None
         return answer
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
