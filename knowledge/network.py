@@ -7,10 +7,7 @@ not at all of them.
 import os
 import ssl
 from urllib.parse import urlsplit
-from urllib.request import (
-    getproxies_environment,
-    proxy_bypass_environment,  # type: ignore[attr-defined]  on every platform, and not in the stubs
-)
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from knowledge.errors import SettingsError
 
