@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -161,20 +161,32 @@ async def restore(url: str, file: Path, *, replace: bool = False) -> Header:
     async with connection:
         if await _one(connection, _IN_USE) and not replace:
             raise Conflict("The database has tables already. Give --replace to have them replaced by the backup.")
-        # The leader holds this while it works; so no bot begins to lead on half a database either.
-        if not await _one(connection, f"SELECT pg_try_advisory_lock({LEADER_LOCK})"):
-            raise Conflict("A bot is working on this database. Stop all its replicas first.")
+    async with without_bot(url):
         await asyncio.to_thread(ensure_vector, url)
         await _restored(url, file)
         await asyncio.to_thread(migrate, url)
     return header
 
 
+@asynccontextmanager
+async def without_bot(url: str) -> AsyncIterator[None]:
+    """No bot leads on the database meanwhile, and none begins to. Raises Conflict: one does."""
+    connection = await _connected(url)
+    async with connection:
+        if not await _one(connection, f"SELECT pg_try_advisory_lock({LEADER_LOCK})"):
+            raise Conflict("A bot is working on this database. Stop all its replicas first.")
+        yield
+
+
 async def _restored(url: str, file: Path) -> None:
-    """What is ours goes, pg_restore writes the archive as SQL, and psql runs both in one transaction."""
+    """What is ours goes, pg_restore writes the archive as SQL, and psql runs both in one transaction.
+
+    Its COMMIT is written here, and only when pg_restore has ended well: psql takes the end of its input for the end of
+    the transaction, and cannot know that half of it is missing.
+    """
     reading, writing = os.pipe()
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as before, file.open("rb") as data:
-        before.write(_DROP_OURS)
+        before.write(f"BEGIN;\n{_DROP_OURS}\n")
         before.flush()
         read_header(data, file)
         # From a pipe, since it would look for the archive's parts from the file's beginning.
@@ -182,13 +194,20 @@ async def _restored(url: str, file: Path) -> None:
             packaged_binaries() / "pg_restore", "--file=-", "--no-owner", "--no-privileges",
             stdin=asyncio.subprocess.PIPE, stdout=writing, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        os.close(writing)
+
+        async def unpacked() -> None:
+            try:
+                await _fed(to_sql, data)
+                await asyncio.to_thread(_commit, writing)
+            finally:
+                os.close(writing)
+
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_fed(to_sql, data))
+                group.create_task(unpacked())
                 group.create_task(
-                    _run("psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
-                         f"--file={before.name}", "--file=-", url=url, stdin=reading)
+                    _run("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={before.name}",
+                         "--file=-", url=url, stdin=reading)
                 )  # fmt: skip
         except* SettingsError as group:
             raise group.exceptions[0] from None
@@ -198,6 +217,11 @@ async def _restored(url: str, file: Path) -> None:
                 with suppress(ProcessLookupError):
                     to_sql.kill()
                 await to_sql.wait()
+
+
+def _commit(writing: int) -> None:
+    with suppress(BrokenPipeError):  # psql has ended, and says why itself
+        os.write(writing, b"\nCOMMIT;\n")
 
 
 async def _fed(process: asyncio.subprocess.Process, data: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from handlers.services import Services
 from knowledge.errors import SettingsError
 from knowledge.store import audit
-from remediation.policy import load_policy
+from remediation.policy import Policy, load_policy
 
 log = structlog.get_logger(__name__)
 
@@ -24,12 +24,14 @@ LOOK_EVERY_S = 5.0
 class PolicyWatch:
     """The policy's file, as it was last read. `problem` says what is wrong with it; the last good one is in force.
 
-    `on_hup` are told of a SIGHUP as well.
+    `on_hup` are told of a SIGHUP as well. `connect` makes anew what has its address in the policy, before that is in
+    force; it raises SettingsError where it cannot.
     """
 
     path: Path | None
     problem: str = ""
     on_hup: list[Callable[[], None]] = field(default_factory=list)
+    connect: Callable[[Policy], None] | None = None
     _digest: str = ""
 
     async def run(self, services: Services) -> None:
@@ -61,6 +63,8 @@ class PolicyWatch:
         first, self._digest = not self._digest, digest
         try:
             policy = await asyncio.to_thread(load_policy, self.path)
+            if self.connect and _places(policy) != _places(services.policy):
+                self.connect(policy)
         except SettingsError as error:
             self.problem = str(error)
             log.warning("policy_kept", problem=self.problem[:2000])
@@ -80,6 +84,10 @@ class PolicyWatch:
         """For people who ask for the status; nothing while all is well."""
         first = self.problem.splitlines()[0] if self.problem else ""
         return [f"policy: the last good one is in force; {first}"] if first else []
+
+
+def _places(policy: Policy) -> tuple[object, object]:
+    return policy.argocd_servers, policy.github_hosts
 
 
 def _digest_of(path: Path) -> str:

@@ -30,7 +30,7 @@ from bot.settings import Settings, load_settings, split_secrets
 from bot.slack_events import add_slack_events
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
-from bot.wiring import Program, open_services, read_policy, webhook_secrets
+from bot.wiring import Program, open_services, policy_tokens, read_policy, webhook_secrets
 from handlers import baseline, first_look, inbox, missed, summaries
 from handlers.outbox import Sender
 from handlers.services import Services
@@ -268,7 +268,7 @@ async def _serve(
                 ),
             ]
             if rotate:
-                watch = SecretWatch(settings, secrets, program.renew)
+                watch = SecretWatch(settings, secrets, program.renew, more=lambda: policy_tokens(services.policy))
                 program.policy_watch.on_hup.append(watch.wake.set)
                 program.health.notes.append(watch.lines)
                 tasks.append(group.create_task(watch.run(), name="secrets"))

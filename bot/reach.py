@@ -12,6 +12,8 @@ log = structlog.get_logger(__name__)
 
 # Links are replaced in less, and one failed message says nothing.
 AWAY_AFTER_S = 15.0
+# Who has just begun to lead knows of no trouble yet; the outbox waits up to 30 s between two tries.
+SURE_AFTER_S = 40.0
 EVERY_S = 2.0
 
 
@@ -23,6 +25,7 @@ class Reach:
         self._clock = clock
         self._since: float | None = None
         self._told: str | None = None
+        self._began: float | None = None
 
     async def tick(self, services: Services) -> None:
         """Write the switch when it changes."""
@@ -34,8 +37,12 @@ class Reach:
         away = why if self._since is not None and self._clock() - self._since >= AWAY_AFTER_S else ""
         if away == self._told or (away and self._told):
             return
+        if self._began is None:
+            self._began = self._clock()
         async with services.engine.begin() as db:
             known = await switches.read(db, switches.SLACK_AWAY)
+            if known and known.value and not away and self._told is None and self._clock() - self._began < SURE_AFTER_S:
+                return  # so said the one that led before
             if bool(known and known.value) != bool(away):
                 await switches.write(db, switches.SLACK_AWAY, away, by="codehealer")
                 await audit.record(db, "switch.slack_away", value=away)

@@ -25,13 +25,21 @@ NEED_A_RESTART = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_USER_TOKEN")
 
 @dataclass
 class SecretWatch:
-    """`secrets` are the webhooks', which change in place; `renew` makes the clients anew that have a token."""
+    """`secrets` are the webhooks', which change in place; `renew` makes the clients anew that have a token.
+
+    `more` reads the secrets that the settings do not name, by their variables; it raises SettingsError.
+    """
 
     settings: Settings
     secrets: dict[str, tuple[str, ...]]
     renew: Callable[[Settings], None]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     problem: str = ""
+    more: Callable[[], Mapping[str, str]] = dict
+    _others: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._others = self.more()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -49,7 +57,8 @@ class SecretWatch:
         """Obey the secrets as they are now; where they cannot be read, those in force stay."""
         try:
             found = await self._read()
-            changed = _changed(_secrets(self.settings), _secrets(found))
+            others = await asyncio.to_thread(self.more)
+            changed = _changed({**self._others, **_secrets(self.settings)}, {**others, **_secrets(found)})
             if changed:
                 self.renew(found)
         except SettingsError as error:
@@ -61,7 +70,7 @@ class SecretWatch:
         # In one step of the loop: no request sees half of it.
         self.secrets.clear()
         self.secrets.update(valid)
-        self.settings = found
+        self.settings, self._others = found, others
         if changed:
             log.info("secrets_read", changed=changed)
         if waiting := [name for name in changed if name in NEED_A_RESTART]:

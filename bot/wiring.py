@@ -250,12 +250,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         own = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=HTTP_TIMEOUT_S))
         beat = Heartbeat(http, own, url, metrics.beat)
 
-        def renew(again: Settings) -> None:
-            renew_clients(services, again, http, embedder, cache)
-
+        renewal = Renewal(services, settings, http, embedder, cache)
+        watch.connect = renewal.connect
         yield Program(
-            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renew, beat, intake,
-            jobs_wake,
+            services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew, beat,
+            intake, jobs_wake,
         )  # fmt: skip
 
 
@@ -321,6 +320,27 @@ def renew_clients(
     hosted, reranker = make_hosted_embedder(again, http), make_reranker(again, http)
     services.clients, services.answerers, services.reranker = clients, answerers, reranker
     services.hosted_embedder = CachedEmbedder(hosted, cache) if hosted else None
+
+
+@dataclass
+class Renewal:
+    """Makes clients anew while the program runs, for other secrets and for another policy."""
+
+    services: Services
+    settings: Settings
+    http: httpx.AsyncClient
+    embedder: Embedder
+    cache: Cache
+
+    def renew(self, again: Settings) -> None:
+        """Raises SettingsError, and then all of it is as it was."""
+        renew_clients(self.services, again, self.http, self.embedder, self.cache)
+        self.settings = again
+
+    def connect(self, policy: Policy) -> None:
+        """Raises SettingsError for a token of the policy's that is not set."""
+        made = clients_with_tokens(self.settings, self.http, policy)
+        self.services.clients = replace(self.services.clients, **made)
 
 
 def thread_rules(settings: Settings) -> ThreadRules:
@@ -397,6 +417,12 @@ def _further_github(policy: Policy) -> dict[str, SignIn]:
     """Owner in lower case → who we are on its host of the policy. Raises SettingsError for a token that is not set."""
     made = {name: SignIn(one.url, _token_of(one.token_env)) for name, one in policy.github_hosts.items()}
     return {owner.lower(): made[name] for name, one in policy.github_hosts.items() for owner in one.owners}
+
+
+def policy_tokens(policy: Policy) -> dict[str, str]:
+    """The tokens of its servers and hosts as they are now, by their variables. Raises SettingsError: one is not set."""
+    servers = (*policy.argocd_servers.values(), *policy.github_hosts.values())
+    return {one.token_env: _token_of(one.token_env) for one in servers}
 
 
 def _token_of(variable: str) -> str:

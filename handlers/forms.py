@@ -151,7 +151,7 @@ async def _refusal(services: Services, found: _Asked, value: object, user: str) 
     except (TimeoutError, Unavailable):
         return "Slack did not say who you are just now. Please try again."
     async with services.engine.connect() as db:
-        paused = await switches.paused(db) or not services.actions
+        paused = await switches.paused(db) or services.stopped()
     verdict = check_click(
         found.approval,
         person,

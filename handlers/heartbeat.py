@@ -98,12 +98,21 @@ class Heartbeat:
             if self.url:
                 await self._post()
             self.count("sent")
-            if self.called is not False and services.clients.pager is not None:
-                await services.clients.pager.resolve(PAGE_KEY)
-            self.withheld, self.called = 0, False
+            self.withheld = 0
+            await self._end_call(services)
         async with services.engine.begin() as db:
             await outbox.forget(db, message)
             await deliveries.forget_done(db, source=HEARTBEAT)
+
+    async def _end_call(self, services: Services) -> None:
+        if self.called is False or services.clients.pager is None:
+            return
+        try:
+            await services.clients.pager.resolve(PAGE_KEY)
+        except CodeHealerError as error:  # this heartbeat has left; the next one ends the call
+            log.warning("heartbeat_call_not_ended", error=str(error))
+        else:
+            self.called = False
 
     async def _post(self) -> None:
         # The path is the secret of most services of this kind.

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -37,8 +36,9 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
-# Slack that is away, or no longer knows us, says nothing about a message: it waits for that long.
-AWAY_FOR = timedelta(days=1)
+# Slack that is away, or no longer knows us, says nothing about a message: it waits for a day, tried every half minute.
+# Not by its age: a card has one row for as long as its incident is open.
+AWAY_ATTEMPTS = 2880
 AWAY = frozenset(
     {
         "internal_error", "fatal_error", "service_unavailable", "request_timeout",
@@ -211,14 +211,14 @@ class Sender:
         try:
             if message.channel == HEARTBEAT:
                 await self._beat(message)
-            elif message.kind == "card":
+                return  # by another way: it says nothing of Slack's
+            if message.kind == "card":
                 await self._send_card(message, place, bucket)
             elif message.kind == "edit":
                 await self._send_edit(message, bucket)
             else:
                 await self._send_message(message, place, bucket)
             _count(message, "sent")
-            self.problem = None
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -263,6 +263,7 @@ class Sender:
         if ts := str(message.payload.get("ts") or ""):
             bucket.take()
             await self._slack.chat_update(channel=message.channel, ts=ts, text=message.payload["text"], blocks=[])
+            self.problem = None
             await self._close(message, ts)
             return
         async with self._engine.connect() as db:
@@ -301,6 +302,7 @@ class Sender:
             )
         else:
             await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
+        self.problem = None
         await self._close(message, ts)
 
     async def _body(self, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -370,17 +372,16 @@ class Sender:
         """One call; with two plain buttons where the workspace refuses Slack's feedback buttons."""
         blocks = list(body.get("blocks") or ())
         plainer = {**body, "blocks": plain_thumbs(blocks)} if blocks else body
-        if self._plain_thumbs:
-            return await method(**where, **plainer)
         try:
-            return await method(**where, **body)
+            answer = await method(**where, **(plainer if self._plain_thumbs else body))
         except SlackApiError as error:
-            if plainer == body or _code(error) != "invalid_blocks":
+            if self._plain_thumbs or plainer == body or _code(error) != "invalid_blocks":
                 raise
-        answer = await method(**where, **plainer)
-        # Only now it is known that it was them.
-        self._plain_thumbs = True
-        log.warning("feedback_buttons_refused")
+            answer = await method(**where, **plainer)
+            # Only now it is known that it was them.
+            self._plain_thumbs = True
+            log.warning("feedback_buttons_refused")
+        self.problem = None
         return answer
 
     async def _posted_before(self, message: Message, thread_ts: str | None) -> str:
@@ -493,18 +494,18 @@ class Sender:
         return body
 
     async def _try_later(self, message: Message, error: str, *, away: bool) -> None:
+        log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+        tried = message.attempts + 1 >= (AWAY_ATTEMPTS if away else MAX_ATTEMPTS)
+        # A heartbeat that is late says nothing any more, and ends by itself.
+        last = tried and message.channel != HEARTBEAT
         if message.channel != HEARTBEAT:
             self.problem = f"Slack's API: {error}"
-        log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
+            _count(message, "refused" if last else "later")
         async with self._engine.begin() as db:
-            old = datetime.now(UTC) - message.created_at > AWAY_FOR if away else message.attempts + 1 >= MAX_ATTEMPTS
-            # A heartbeat that is late says nothing any more, and ends by itself.
-            last = old and message.channel != HEARTBEAT
             if last:
                 await outbox.gave_up(db, message, error)
             else:
                 await outbox.again(db, message, in_s=min(30.0, 0.5 * 2 ** min(message.attempts, 6)), error=error)
-        _count(message, "refused" if last else "later")
 
 
 def _count(message: Message, result: str) -> None:

@@ -7,7 +7,7 @@ not at all of them.
 import os
 import ssl
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from knowledge.errors import SettingsError
 
@@ -17,7 +17,8 @@ CERTIFICATES = "SSL_CERT_FILE"
 def proxy_for(url: str) -> str | None:
     """The proxy for an address, None where it is reached directly."""
     parts, proxies = urlsplit(url), getproxies_environment()
-    if not parts.hostname or proxy_bypass(parts.netloc.rpartition("@")[2], proxies):
+    # Not proxy_bypass: on macOS it takes one argument, and asks the system.
+    if not parts.hostname or proxy_bypass_environment(parts.netloc.rpartition("@")[2], proxies):
         return None
     return proxies.get({"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)) or None
 

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.cli.incidents import find
+from bot.cli.incidents import DELETED, find
 from bot.cli.opening import YesOption, confirm, in_database, moment, short_engine, who, with_url
 from bot.cli.printing import JsonOption, Verbs, plain, put
 from knowledge.errors import BadInput, Conflict
 from knowledge.lifecycle import UNDER_WAY
-from knowledge.store import audit, forgetting
+from knowledge.store import audit, forgetting, outbox
 
 _USER, _CHANNEL = re.compile(r"[UW][A-Z0-9]{2,20}"), re.compile(r"[CGD][A-Z0-9]{2,20}")
 
@@ -54,8 +54,11 @@ def _work(
         elif channel:
             rows = await forgetting.channel(db, channel, dry_run=dry_run)
         else:
-            if (await find(db, incident, lock=True)).state in UNDER_WAY:
+            found = await find(db, incident, lock=True)
+            if found.state in UNDER_WAY:
                 raise Conflict(f"A fix of incident {incident} is under way. Forget it when that has ended.")
+            if found.open and not dry_run:  # else its card would go on asking for what nobody can decide
+                await outbox.bid_farewell(db, incident, DELETED.format(incident))
             rows = await forgetting.incident(db, incident, dry_run=dry_run)
         if not dry_run:
             about = {"incident_id": incident} if incident else {}

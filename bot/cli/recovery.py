@@ -66,9 +66,10 @@ def move(
     async def work() -> backups.Header:
         with tempfile.TemporaryDirectory(prefix="codehealer-move-") as folder:
             file = Path(folder) / "backup"
-            async with open_database(settings) as url:
+            # What a bot did after the backup would be left behind.
+            async with open_database(settings) as url, backups.without_bot(url):
                 await backups.backup(url, file)
-            return await backups.restore(to, file, replace=replace)
+                return await backups.restore(to, file, replace=replace)
 
     with _alone(settings):
         header = asyncio.run(work())

@@ -9,6 +9,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger
 
+from knowledge.store import outbox
+
 # Counting stops here: how many more there are would change nothing that anybody does.
 MOST = 100_000
 # Waiting jobs are looked through oldest first; a lock may hold back the very first.
@@ -61,9 +63,6 @@ _OLDEST_JOB = f"""
 _OLDEST_QUEUED = """
     SELECT max(EXTRACT(EPOCH FROM now() - due_at)) FROM queued_jobs WHERE state = 'todo' AND due_at <= now()
 """
-# Replies whose card is not there, and what waits for Slack's limit, are late through nobody's fault.
-_TO_SAY = "outbox WHERE state IN ('queued', 'sending') AND not_before <= now()"
-
 _MEASURE = text(f"""
     SELECT
         {_count("deliveries WHERE state = 'new'")} AS inbox,
@@ -75,8 +74,6 @@ _MEASURE = text(f"""
         {_count(f"{_JOBS} WHERE status = 'doing'")} + {_count("queued_jobs WHERE state = 'doing'")} AS jobs_running,
         {_count("procrastinate.dead_letters")} + {_count("queued_jobs WHERE state = 'dead'")} AS jobs_dead,
         GREATEST(COALESCE(({_OLDEST_JOB}), 0), COALESCE(({_OLDEST_QUEUED}), 0)) AS jobs_oldest_s,
-        {_count(_TO_SAY)} AS outbox,
-        COALESCE((SELECT max(EXTRACT(EPOCH FROM now() - not_before)) FROM {_TO_SAY}), 0) AS outbox_oldest_s,
         {_count("incidents WHERE resolved_at IS NULL")} AS incidents_open,
         {_count("approvals WHERE state = 'open'")} AS approvals_open,
         {_count("approvals WHERE state = 'scheduled'")} AS approvals_scheduled,
@@ -89,8 +86,9 @@ _MEASURE = text(f"""
 
 
 async def measure(db: AsyncConnection) -> Measures:
-    """All of it in one statement."""
-    row = (await db.execute(_MEASURE)).mappings().one()
+    """All of it in two statements."""
+    to_say, oldest_s = await outbox.backlog(db, most=MOST)
+    row = {**(await db.execute(_MEASURE)).mappings().one(), "outbox": to_say, "outbox_oldest_s": oldest_s}
     figures: dict[str, Any] = {name: float(one) if name.endswith("_s") else one for name, one in row.items()}
     return Measures(**figures)
 

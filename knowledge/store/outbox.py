@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Integer,
     Interval,
     Select,
     Text,
@@ -339,6 +340,23 @@ async def next_due_s(db: AsyncConnection) -> float | None:
     value = await db.execute(_NEXT_DUE)
     seconds = value.scalar_one_or_none()
     return max(0.0, float(seconds)) if seconds is not None else None
+
+
+_BACKLOG = (
+    select(outbox.c.not_before)
+    .where(_waits(), outbox.c.not_before <= func.now())
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+_OVERDUE = select(
+    func.count(), func.coalesce(func.max(func.extract("epoch", func.now() - _BACKLOG.c.not_before)), 0)
+).select_from(_BACKLOG)
+
+
+async def backlog(db: AsyncConnection, *, most: int) -> tuple[int, float]:
+    """How many messages may be sent now, `most` at most, and how long the oldest of them has been due, in seconds."""
+    count, oldest_s = (await db.execute(_OVERDUE, {"most": most})).one()
+    return count, float(oldest_s)
 
 
 _SENDING = update(outbox).where(outbox.c.id == bindparam("its_id")).values(state="sending")

@@ -154,6 +154,14 @@ async def test_what_is_rotated_is_in_force_without_a_restart_and_a_mistake_chang
     watch = SecretWatch(settings, secrets, lambda found: renewed.append(found.github_token.get_secret_value()))
     await watch.look()
     assert renewed == [], "nothing was rotated"
+    of_policy = {"ARGOCD_TOKEN_EU": "one"}
+    rotated: list[Settings] = []
+    of_policys = SecretWatch(settings, dict(secrets), rotated.append, more=of_policy.copy)
+    await of_policys.look()
+    of_policy["ARGOCD_TOKEN_EU"] = "two"
+    await of_policys.look()
+    await of_policys.look()
+    assert len(rotated) == 1
     file.write_text("GITHUB_TOKEN=two\nCODEHEALER_WEBHOOK_TOKEN_GRAFANA=one,two\nSLACK_BOT_TOKEN=xoxb-1\n")
     watching = asyncio.create_task(watch.run())
     watch.wake.set()  # as SIGHUP does

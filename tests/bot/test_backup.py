@@ -11,8 +11,10 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from bot.backup import LEADER_LOCK, checked
+from bot.backup import LEADER_LOCK, checked, restore
 from bot.postgres import libpq_conninfo
+from bot.postgres.places import packaged_binaries
+from knowledge.errors import SettingsError
 from knowledge.store import audit, memory
 from tests.bot.conftest import Command
 from tests.rows import an_execution, an_incident, item, opened
@@ -136,9 +138,33 @@ def test_what_cannot_be_restored_changes_nothing(command: Command, filled: str, 
     assert header.bytes == len(archive)
 
 
+def test_half_of_an_archive_is_never_committed(
+    command: Command, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, rows = tmp_path / "backup", counts(filled)
+    assert command("backup", file).status == 0
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "psql").symlink_to(packaged_binaries() / "psql")
+    # It is killed, as where memory is short: psql sees the end of its input some time before that is known.
+    (programs / "pg_restore").write_text(
+        "#!/bin/sh\necho 'CREATE TABLE half (id int);'\nexec 1>&-\nsleep 1\nkill -9 $$\n"
+    )
+    (programs / "pg_restore").chmod(0o700)
+    monkeypatch.setattr("bot.backup.packaged_binaries", lambda: programs)
+    with pytest.raises(SettingsError, match="cannot be unpacked"):
+        asyncio.run(restore(filled, file, replace=True))
+    assert counts(filled) == rows
+
+
 def test_a_database_is_moved_by_one_command(command: Command, filled: str, empty_database_url: str) -> None:
     same = command("move", "--to", filled)
     assert (same.status, "already" in same.words) == (2, True)
-    moved = command("move", "--to", make_url(empty_database_url).set(drivername="postgresql").render_as_string(False))
+    to = make_url(empty_database_url).set(drivername="postgresql").render_as_string(False)
+    with psycopg.connect(libpq_conninfo(filled), autocommit=True) as leader:
+        leader.execute(f"SELECT pg_advisory_lock({LEADER_LOCK})")
+        left = command("move", "--to", to)
+        assert (left.status, "Stop all its replicas" in left.words) == (1, True)
+    moved = command("move", "--to", to)
     assert moved.status == 0, moved.words
     assert counts(empty_database_url) == counts(filled)

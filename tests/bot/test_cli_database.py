@@ -8,6 +8,7 @@ import pytest
 import typer.main
 
 from bot.cli import app
+from bot.cli.incidents import DELETED
 from tests.bot.conftest import Command
 from tests.bot.edge import ROOT, codehealer
 from tests.database import REVISIONS
@@ -44,7 +45,8 @@ def test_every_command_has_help_json_and_a_place_on_the_page(command: Command, w
 
 
 def test_every_command_of_the_page_exists() -> None:
-    rows = [line.split("|")[1] for line in PAGE.replace("\\|", "¦").splitlines() if line.startswith("| `")]
+    of_program = PAGE.partition("\n## In Slack\n")[0].replace("\\|", "¦")
+    rows = [line.split("|")[1] for line in of_program.splitlines() if line.startswith("| `")]
     named = {quoted.split()[0] for row in rows for quoted in row.split("`")[1::2]}
     assert named == {words[0] for words in commands()}
 
@@ -193,6 +195,24 @@ def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, da
         (1, "forgotten", {"switches": 1})
     ]
     assert command("audit", "verify", "--json").json["broken_at"] is None
+
+
+def test_the_card_of_an_open_incident_that_is_forgotten_asks_for_nothing(
+    command: Command, database: str, conninfo: str
+) -> None:
+    with psycopg.connect(conninfo) as db:
+        db.execute(
+            "INSERT INTO incidents (id, identity, title, state, source, trusted, last_alert_at, opened_at, resolved_at)"
+            " SELECT n, 'i' || n, 't', CASE n WHEN 1 THEN 'waiting' ELSE 'resolved' END, 'alertmanager', true, now(),"
+            " now(), CASE n WHEN 1 THEN NULL ELSE now() END FROM generate_series(1, 2) AS n"
+        )
+        db.execute("INSERT INTO cards (incident_id, channel, ts) SELECT n, 'C1', n FROM generate_series(1, 2) AS n")
+    assert command("forget", "--incident", "1", "--dry-run").status == 0
+    for number in ("1", "2"):
+        assert command("forget", "--incident", number, "--yes").status == 0
+    with psycopg.connect(conninfo) as db:
+        edits = db.execute("SELECT kind, channel, payload ->> 'ts', payload ->> 'text' FROM outbox").fetchall()
+    assert edits == [("edit", "C1", "1", DELETED.format(1))]
 
 
 def test_the_audit_log_is_verified(command: Command, database: str) -> None:

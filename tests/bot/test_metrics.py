@@ -66,7 +66,7 @@ def test_every_metric_is_drawn_or_watched() -> None:
     used = {re.sub("_(bucket|sum|count)$", "", name) for name in used}
     not_drawn = {name for name, *_ in described()} - used
     assert not_drawn == {
-        "codehealer_figures_known", "codehealer_leader_seen_seconds", "codehealer_heartbeats_total",
+        "codehealer_figures_known", "codehealer_leader_seen_seconds",
         "codehealer_incident_outcomes_total", "codehealer_jobs_total", "codehealer_model_call_seconds",
         "codehealer_model_tokens_total", "codehealer_remembered_items",
     }  # fmt: skip
@@ -94,13 +94,19 @@ async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_
         await switches.write(db, switches.PAUSED, True, by="U1")
         await switches.write(db, switches.BREAKER, "", by="U1")
         await audit.record(db, "something")
-        await an_incident(db)
+        incident = await an_incident(db)
+        # Its card was refused, so what was to stand below it waits for ever; an edit of what is gone does as well.
+        await outbox.put(db, kind="post", key="below", channel="C1", payload={"in_thread": True, "text": "x"},
+                         incident_id=incident.id)  # fmt: skip
+        await outbox.show_summary(db, "gone", "C1", in_s=0)
+        await db.execute(text("UPDATE outbox SET not_before = now() - interval '1 day' WHERE key <> 'k'"))
     async with engine.begin() as db:
         await db.execute(text("UPDATE procrastinate.procrastinate_events SET at = at - interval '40 s'"))
         found = await measures.measure(db)
     assert (found.inbox, found.jobs_due, found.jobs_later, found.outbox, found.audit_unsealed) == (2, 1, 1, 1, 1)
     assert (found.paused, found.breaker, found.incidents_open) == (True, False, 1)
     assert 50 <= found.inbox_oldest_s < 110
+    assert found.outbox_oldest_s < 60
     assert 40 <= found.jobs_oldest_s < 100
     metrics = Metrics.make()
     shown = (await exposition(engine, metrics)).decode()

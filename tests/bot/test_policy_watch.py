@@ -6,7 +6,8 @@ from typing import Any
 
 from bot.policy_watch import PolicyWatch
 from handlers.services import Services
-from remediation.policy import load_policy
+from knowledge.errors import SettingsError
+from remediation.policy import Policy, load_policy
 from remediation.remediators import REMEDIATORS
 from tests.handlers.office import made_services
 from tests.rows import opened
@@ -45,3 +46,33 @@ async def test_a_changed_policy_is_obeyed_and_a_broken_one_leaves_the_last_good_
         await watch.look(services)
         assert (services.policy.mode, watch.lines()) == ("suggest", [])
         assert "workflow_drain" not in set(REMEDIATORS)
+
+
+async def test_where_applications_are_asked_for_changes_with_the_policy_or_neither_does(
+    database_url: str, tmp_path: Path
+) -> None:
+    path, made = tmp_path / "policy.yaml", list[Policy]()
+
+    def connect(policy: Policy) -> None:
+        if policy.github_hosts:
+            raise SettingsError("GHE_TOKEN is not set")
+        made.append(policy)
+
+    path.write_text("mode: observe\n")
+    async with opened(database_url) as engine:
+        slack: Any = SimpleNamespace()
+        services: Services = made_services(engine, slack, database_url, policy=load_policy(path))
+        watch = PolicyWatch(path, connect=connect)
+        await watch.look(services)
+        path.write_text("mode: suggest\n")
+        await watch.look(services)
+        assert made == [], "what is as it was is not made anew"
+        servers = "argocd_servers: {eu: {url: 'https://eu.example', token_env: EU_TOKEN, applications: [shop]}}\n"
+        path.write_text(f"mode: suggest\n{servers}")
+        await watch.look(services)
+        assert made == [services.policy]
+        hosts = "github_hosts: {ghe: {url: 'https://ghe.example/api/v3', token_env: GHE_TOKEN, owners: [a]}}\n"
+        path.write_text(f"mode: approve\n{hosts}")
+        await watch.look(services)
+        assert (services.policy.mode, made) == ("suggest", [services.policy])
+        assert "GHE_TOKEN" in watch.problem

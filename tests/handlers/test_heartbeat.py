@@ -14,6 +14,7 @@ from handlers import heartbeat, inbox
 from handlers.heartbeat import Heartbeat
 from handlers.outbox import Sender
 from handlers.services import Services
+from knowledge.errors import Unavailable
 from remediation.pager import PagerDuty
 from remediation.ports import Clients
 from tests.handlers.office import rows
@@ -127,6 +128,40 @@ async def test_an_address_that_refuses_it_is_asked_again_and_never_named(
     failed = await rows(site.services.engine, "SELECT error FROM outbox")
     assert "answered 500" in failed[0].error
     assert "secret-path" not in failed[0].error + capsys.readouterr().out
+
+
+async def test_one_that_leaves_does_not_say_that_slack_is_back(site: Site) -> None:
+    site.sender.problem = "Slack's API: TimeoutError"
+    await site.turn()
+    assert site.told == ["sent"]
+    assert site.sender.problem == "Slack's API: TimeoutError"
+
+
+async def test_the_pager_is_told_even_when_it_was_away_at_first_and_by_the_next_leader(
+    site: Site, sandbox: Sandbox
+) -> None:
+    pager = site.services.clients.pager
+    assert isinstance(pager, PagerDuty)
+    away = replace(pager, base_url="http://127.0.0.1:1")
+    site.services.clients = Clients(pager=away)
+    for _ in range(heartbeat.CALL_AFTER):
+        await site.turn(without="inbox")
+    with pytest.raises(Unavailable):
+        await site.turn(without="inbox")
+    site.services.clients = Clients(pager=pager)
+    await site.turn(without="inbox")
+    (page,) = sandbox.world.pagerduty.alerts.values()
+    assert page["status"] == "triggered"
+    # Another process leads now, and knows nothing of the page. It leaves though PagerDuty is away.
+    site.beat.called, site.beat.withheld = None, 0
+    site.services.clients = Clients(pager=away)
+    await site.turn()
+    await site.turn()
+    assert await left(site.services) == 0
+    assert len(site.posts) >= 1
+    site.services.clients = Clients(pager=pager)
+    await site.turn()
+    assert page["status"] == "resolved"
 
 
 async def test_one_that_was_held_up_for_long_tells_nothing(site: Site) -> None:

@@ -109,10 +109,15 @@ async def test_a_card_is_posted_once_and_edited_in_place(engine: AsyncEngine, sa
 async def test_an_edit_that_shows_the_same_is_not_sent(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
     incident_id = await put_card(engine)
     await send_all(engine, sender)
+    sender.problem = "Slack's API: TimeoutError"
     async with engine.begin() as db:
         await outbox.put_card(db, incident_id, "C0DEPLOY", payload={})
     await send_all(engine, sender)
     assert [call["method"] for call in sandbox.slack.log.since(0)].count("chat.update") == 0
+    assert sender.problem, "nothing was asked of Slack, so nothing says that it is back"
+    await put(engine, "news")
+    await send_all(engine, sender)
+    assert sender.problem is None
 
 
 async def test_a_reply_waits_for_its_card(engine: AsyncEngine, sandbox: Sandbox, sender: Sender) -> None:
@@ -304,8 +309,9 @@ async def test_slack_away_for_a_moment_delays_and_loses_nothing(
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts, error FROM outbox")
     assert (row.state, row.attempts) == ("queued", 1)
-    async with engine.begin() as db:  # as after minutes without an answer
+    async with engine.begin() as db:  # as of an old incident's card, after minutes without an answer
         await db.exec_driver_sql("UPDATE outbox SET attempts = 50, not_before = now()")
+        await db.exec_driver_sql("UPDATE outbox SET created_at = now() - interval '2 days'")
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts FROM outbox")
     assert (row.state, row.attempts) == ("queued", 51)

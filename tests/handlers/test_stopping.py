@@ -10,7 +10,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
 from bot.pause_file import paused_by
-from bot.reach import AWAY_AFTER_S, Reach
+from bot.reach import AWAY_AFTER_S, SURE_AFTER_S, Reach
 from bot.sandbox.server import Sandbox
 from handlers import facts, flow, paging
 from handlers.services import Services
@@ -140,7 +140,13 @@ async def test_the_leader_tells_all_when_slack_has_been_away_and_when_it_is_back
     await reach.tick(services)
     assert await slack_away(services) == "not connected"
     link.problem = None
-    await Reach(link.says, clock=lambda: link.now).tick(services)  # another leader
+    another = Reach(link.says, clock=lambda: link.now)  # another leader, which has sent nothing yet
+    await another.tick(services)
+    link.now += SURE_AFTER_S - 1
+    await another.tick(services)
+    assert await slack_away(services) == "not connected"
+    link.now += 1
+    await another.tick(services)
     assert await slack_away(services) == ""
     told_of = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'switch.slack_away' ORDER BY id")
     assert [row.payload["value"] for row in told_of] == ["not connected", ""]
