@@ -300,7 +300,7 @@ async def answer_question(
 ) -> None:
     """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow.
 
-    With the asker's `team` it is streamed, where Slack does that.
+    With the asker's `team` it is streamed, where Slack does that. Who is named in it is not called by it.
     """
     reader = {"reader": {"user": question.user, "team": team}} if team else {}
     await outbox.put(
@@ -312,6 +312,7 @@ async def answer_question(
             "text": answer.text,
             "blocks": answer.blocks,
             "thread_ts": question.thread_ts or question.ts,
+            "calls": False,
             **reader,
         },
         incident_id=incident_id,

@@ -14,7 +14,10 @@ from bot.doctor import CHECKS
 from bot.sandbox.server import Sandbox
 from bot.settings import load_settings
 from handlers import cards, decisions, later
+from handlers.blocks import mrkdwn as m
 from handlers.blocks import thread
+from handlers.blocks.card import Card
+from handlers.mentions import Question
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import card_view, render, render_settled
@@ -160,6 +163,21 @@ async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) 
     await said(services)
     assert ("U0ONCALL", "mention", HOME) in notified(sandbox)
     assert "override or fix by hand" in sandbox.slack.workspace.notifications[-1]["text"]
+
+
+@pytest.mark.parametrize("team", ["", "T0SANDBOX"], ids=["posted", "streamed"])
+async def test_an_answer_that_names_people_calls_none_of_them(
+    services: Services, sandbox: Sandbox, slack: AsyncWebClient, team: str
+) -> None:
+    asked_at = str((await slack.chat_postMessage(channel=HOME, text="who has to approve it?"))["ts"])
+    question = Question("U0DEV", HOME, asked_at, "", "who has to approve it?")
+    words = "It waits for <@U0ONCALL> and <@U0LEAD>."
+    async with services.engine.begin() as db:
+        await cards.answer_question(db, question, Card(words, [m.section("who", [words])]), team=team)
+    await said(services)
+    (answer,) = [one for one in posts(sandbox) if one["ts"] != asked_at]
+    assert "<@U0LEAD>" in str(answer["blocks"])
+    assert notified(sandbox) == set()
 
 
 PINGS = "<!channel> <!here> <@U0DEV> <!subteam^S0ONCALL> <https://evil.example|Approve> @channel"
