@@ -22,7 +22,7 @@ from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import card_view, render, render_settled
 from knowledge.model import Incident
-from knowledge.store import incidents, outbox
+from knowledge.store import incidents, mutes, outbox
 from remediation.policy import parse_policy
 from tests.handlers.office import made_services, posts, rows, sandbox_policy, told
 from tests.handlers.test_outbox_sender import send_all
@@ -137,6 +137,29 @@ async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
     heard = list(sandbox.slack.workspace.notifications)[before:]
     assert {(one["user"], one["why"]) for one in heard} >= {("U0ONCALL", "mention"), ("U0LEAD", "mention")}
     assert len({one["ts"] for one in heard}) == 1
+
+
+async def test_after_quiet_hours_people_are_called_where_they_approve_and_not_about_what_is_muted(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
+) -> None:
+    table = QUIET.replace("quiet_hours", f"approvals: {ALERTS}, quiet_hours")
+    night = routed(engine, slack, database_url, table, now=lambda: NIGHT)
+    incident = await asked(night)
+    await said(night)
+    morning = routed(engine, slack, database_url, table, now=lambda: MORNING)
+    async with engine.begin() as db:
+        await mutes.put(db, f"service:{incident.service}", until=MORNING + timedelta(hours=1), by="U0DEV")
+    await cards.call_after_quiet(morning)
+    await said(morning)
+    assert notified(sandbox) == set()
+    async with engine.begin() as db:
+        await mutes.end(db, f"service:{incident.service}")
+    for _ in range(2):
+        await cards.call_after_quiet(morning)
+    await said(morning)
+    assert {(why, channel) for _, why, channel in notified(sandbox)} == {("mention", ALERTS)}
+    _, request = posts(sandbox, ALERTS)
+    assert "approve" in str(request["blocks"])
 
 
 async def test_who_has_not_answered_is_reminded_when_the_quiet_hours_are_over(
