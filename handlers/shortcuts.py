@@ -7,6 +7,7 @@ from handlers import cards, flow, remembering, replies, responding, slack_calls,
 from handlers.blocks import commands as wording
 from handlers.blocks import fixes, modals
 from handlers.looking import recent
+from handlers.opening import open_view
 from handlers.reading import Reader, readable, reader_of
 from handlers.services import Services
 from handlers.sources.slack_text import message_text
@@ -64,7 +65,7 @@ async def open_fix(services: Services, ack: Any, body: Body) -> None:
         view = await _form(services, reader, message)
     else:
         view = modals.notice_modal(fixes.MEMBERS_ONLY)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def _form(services: Services, reader: Reader, message: Body) -> dict[str, Any]:
