@@ -42,13 +42,13 @@ from handlers import (
     learning,
     missed,
     paging,
-    postmortems,
     regrouping,
     remembering,
     shortcuts,
     slack_search,
     taking,
     thread_backfill,
+    thread_files,
     threads,
 )
 from handlers.heartbeat import Heartbeat
@@ -149,7 +149,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     "take": taking.take,
     "give_back": taking.give_back,
     "regroup": regrouping.regroup,
-    postmortems.STAGE: postmortems.write,
+    **{name: thread_files.writer(name) for name in thread_files.KINDS},
     "open_baseline": flow.open_baseline,
     "link_cards": regrouping.link_cards,
     "run_scheduled": due.run_scheduled,
@@ -194,8 +194,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         jobs_wake = asyncio.Event()
         job_queue = SqsJobQueue(engine, sqs, jobs_wake) if sqs and settings.queue == "sqs" else None
         stages = {name: _bound(stage, lambda: services) for name, stage in STAGES.items()}
-        stages["learn"] = _told_as_over(stages["learn"], engine)
         if settings.otlp_endpoint:
+            stages["learn"] = _told_as_over(stages["learn"], engine)
             tracing.start(settings.otlp_endpoint, await _installation(engine))
             stack.push_async_callback(tracing.stop)
         jobs = make_jobs(settings, database_url, stages, job_queue)
@@ -247,7 +247,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             health.checks["SQS"] = lambda: received.problem
 
         url = settings.heartbeat_url.get_secret_value()
-        beat = Heartbeat(http, url, metrics.beat)
+        # Past any proxy: it is this very process that is asked.
+        own = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=HTTP_TIMEOUT_S))
+        beat = Heartbeat(http, own, url, metrics.beat)
 
         def renew(again: Settings) -> None:
             renew_clients(services, again, http, embedder, cache)

@@ -8,6 +8,7 @@ from typing import Any
 from handlers.blocks import baseline, fixes, grouping, modals, offers
 from handlers.blocks.card import (
     APPROVE,
+    EVIDENCE,
     FEEDBACK,
     FEEDBACK_DOWN,
     FEEDBACK_UP,
@@ -46,7 +47,9 @@ def read_action(body: Body) -> Stored:
         }
     chosen = (action.get("selected_option") or {}).get("value") if action.get("action_id") == MORE else None
     pressed = decode_entry(chosen) or action.get("action_id")
-    if pressed in {TAKE, GIVE_BACK, POSTMORTEM} and (incident_id := decode_incident(chosen or action.get("value"))):
+    if pressed in {TAKE, GIVE_BACK, POSTMORTEM, EVIDENCE} and (
+        incident_id := decode_incident(chosen or action.get("value"))
+    ):
         key = key_of(str(body.get("trigger_id")), user)
         return str(pressed), {"click": {"user": user, "channel": channel, "incident_id": incident_id, "key": key}}
     if action.get("action_id") == baseline.OPEN and (

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import acting, cards, operating, postmortems, replies, typed
+from handlers import acting, cards, operating, replies, thread_files, typed
 from handlers.blocks import commands as wording
 from handlers.blocks.card import Card
 from handlers.blocks.limits import validate_blocks
@@ -28,7 +28,7 @@ from remediation.approvals import Person
 
 log = structlog.get_logger(__name__)
 
-ACTS = {**operating.ACTS, **acting.ACTS, postmortems.STAGE: postmortems.ask}
+ACTS = {**operating.ACTS, **acting.ACTS, **{name: thread_files.asked_for(name) for name in thread_files.KINDS}}
 DIAGNOSE, PAUSE = "diagnose", "pause"
 NO_TELLING_WHO = "Slack did not say who you are just now. Try it again."
 FAULTS = (CodeHealerError, SQLAlchemyError, TimeoutError)

@@ -9,6 +9,7 @@ from handlers import regrouping, replies
 from handlers.blocks import grouping, modals
 from handlers.blocks.card import (
     EDIT,
+    EVIDENCE,
     GIVE_BACK,
     LATER,
     POSTMORTEM,
@@ -75,7 +76,7 @@ async def open_more(services: Services, ack: Any, body: Body) -> None:
     await ack()
     value = (body["actions"][0].get("selected_option") or {}).get("value")
     entry = decode_entry(value)
-    if entry in {TAKE, GIVE_BACK, POSTMORTEM}:
+    if entry in {TAKE, GIVE_BACK, POSTMORTEM, EVIDENCE}:
         return
     if entry == REGROUP:
         await _open_regroup(services, body, value)

@@ -36,44 +36,54 @@ STALE_AFTER = timedelta(minutes=5)
 
 @dataclass
 class Heartbeat:
-    """Begins heartbeats and sends them. `count` hears "sent" or "withheld"."""
+    """Begins heartbeats and sends them: `own` asks our own web server, `http` the address outside.
+
+    `count` hears "sent" or "withheld". `called` is whether the pager has been, None where an earlier leader may have.
+    """
 
     http: httpx.AsyncClient
+    own: httpx.AsyncClient
     url: str
     count: Callable[[str], None]
     # The address of our own web server, once it is known.
     own_address: str = ""
     withheld: int = 0
+    called: bool | None = None
 
     async def tick(self, services: Services) -> None:
         """Begin one, unless the last one is still on its way: then say where it hangs, and call after some time."""
-        why = await self._hangs(services)
+        why = await self._hangs(services) or await self._begin(services)
         if not why:
-            await flow.accept(
-                services, source=HEARTBEAT, delivery_id=services.now().isoformat(), event=HEARTBEAT,
-                body={"at": services.now().isoformat()},
-            )  # fmt: skip
             return
         self.withheld += 1
         self.count("withheld")
         log.error("heartbeat_withheld", why=why, in_a_row=self.withheld)
-        if self.withheld == CALL_AFTER and services.clients.pager is not None:
-            await services.clients.pager.trigger(
-                PAGE_KEY, f"CodeHealer itself does not work: {why}", severity="critical"
-            )
+        if self.withheld >= CALL_AFTER and not self.called and services.clients.pager is not None:
+            words = f"CodeHealer itself does not work: {why}"
+            await services.clients.pager.trigger(PAGE_KEY, words, severity="critical")
+            self.called = True
+
+    async def _begin(self, services: Services) -> str:
+        """Why none could be begun, "" where it was."""
+        at = services.now().isoformat()
+        try:
+            await flow.accept(services, source=HEARTBEAT, delivery_id=at, event=HEARTBEAT, body={"at": at})
+        except SQLAlchemyError as error:
+            return f"no delivery can be stored ({type(error).__name__})"
+        return ""
 
     async def _hangs(self, services: Services) -> str:
         """Where the last heartbeat is, or what keeps the next from beginning; "" where all is well."""
         try:
             if self.own_address:
-                answer = await self.http.get(f"{self.own_address}/readyz/intake", timeout=DEADLINE_S)
+                answer = await self.own.get(f"{self.own_address}/readyz/intake", timeout=DEADLINE_S)
                 if answer.status_code != httpx.codes.OK:
                     return "no deliveries can be taken, see /readyz/intake"
             async with services.engine.connect() as db:
                 if (await deliveries.waiting(db, source=HEARTBEAT)).source:
                     return "the inbox does not handle deliveries"
                 if await outbox.waits(db, HEARTBEAT):
-                    return "the outbox does not send"
+                    return "the outbox does not send, or the heartbeat's address does not answer"
             if await services.jobs.busy([HEARTBEAT]):
                 return "jobs are not carried out"
         except httpx.HTTPError as error:
@@ -88,9 +98,9 @@ class Heartbeat:
             if self.url:
                 await self._post()
             self.count("sent")
-            if self.withheld >= CALL_AFTER and services.clients.pager is not None:
+            if self.called is not False and services.clients.pager is not None:
                 await services.clients.pager.resolve(PAGE_KEY)
-            self.withheld = 0
+            self.withheld, self.called = 0, False
         async with services.engine.begin() as db:
             await outbox.forget(db, message)
             await deliveries.forget_done(db, source=HEARTBEAT)

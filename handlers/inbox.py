@@ -174,6 +174,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     "give_back": _later,
     "regroup": _later,
     "postmortem": _later,
+    "evidence": _later,
     "open_baseline": _later,
     remembering.STAGE: _later,
     "fix_told": _fix_told,

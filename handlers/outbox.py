@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -36,6 +37,14 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
+# Slack that is away, or no longer knows us, says nothing about a message: it waits for that long.
+AWAY_FOR = timedelta(days=1)
+AWAY = frozenset(
+    {
+        "internal_error", "fatal_error", "service_unavailable", "request_timeout",
+        "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired",
+    }
+)  # fmt: skip
 DATABASE_RETRY_S = 0.5
 # chat.postMessage: one a second a channel with short bursts; chat.update: 50 a minute (facts of Slack's platform).
 POST_BURST, POSTS_PER_S = 4.0, 1.0
@@ -213,7 +222,7 @@ class Sender:
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
-            await self._try_later(message, redact(str(error)) or type(error).__name__)
+            await self._try_later(message, redact(str(error)) or type(error).__name__, away=True)
 
     async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         incident_id = message.incident_id or 0
@@ -432,7 +441,7 @@ class Sender:
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
-            await self._try_later(message, code or f"HTTP {status}")
+            await self._try_later(message, code or f"HTTP {status}", away=code in AWAY or status >= 500)
 
     async def _post_anew(self, message: Message, code: str) -> None:
         """A card that cannot be edited goes on in a new post; where the old one still stands, each links the other."""
@@ -495,16 +504,18 @@ class Sender:
             return {"text": body["text"]}
         return body
 
-    async def _try_later(self, message: Message, error: str) -> None:
+    async def _try_later(self, message: Message, error: str, *, away: bool) -> None:
         if message.channel != HEARTBEAT:
             self.problem = f"Slack's API: {error}"
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
-            last = message.attempts + 1 >= MAX_ATTEMPTS
+            old = datetime.now(UTC) - message.created_at > AWAY_FOR if away else message.attempts + 1 >= MAX_ATTEMPTS
+            # A heartbeat that is late says nothing any more, and ends by itself.
+            last = old and message.channel != HEARTBEAT
             if last:
                 await outbox.gave_up(db, message, error)
             else:
-                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2**message.attempts), error=error)
+                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2 ** min(message.attempts, 6)), error=error)
         _count(message, "refused" if last else "later")
 
 

@@ -436,6 +436,7 @@ FITS: Mapping[str, Callable[[tuple[str, ...]], bool]] = {
     "stats": lambda words: days(words, 1) is not None,
     "feedback": lambda words: reference(words)[0] is not None,
     "trust": _some(2),
+    "evidence": lambda words: not words or _an_incident(words),
     "postmortem": lambda words: not words or _an_incident(words),
     "help": _some(1),
 }

@@ -68,7 +68,7 @@ _AT = re.compile(
     r"|concentrate on|rather look at|have a look at)\b"
 )
 SURE_AT_MOST = 0.6
-WORTH_SAYING = 0.35
+WORTH_SAYING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +158,11 @@ class _Steered:
             why = f"It looks like “{KIND_NAMES[answer.kind]}”, which a person has ruled out; nothing else stands out."
             return replace(answer, candidates=left, unsure_because=why, found=(), ruled_out=(ruled_out,))
         kind, share = left[0]
+        # No line was quoted for it, so nothing more can be claimed.
+        cause = f"Without “{KIND_NAMES[answer.kind]}”, the next likely is “{KIND_NAMES[kind]}”."
         return replace(
             answer, kind=kind, confidence=min(SURE_AT_MOST, share), candidates=left, found=(), unsure_because="",
-            cause="", summary="", fixability=None, preferred_action="", samples=0, ruled_out=(ruled_out,),
+            cause=cause, summary=cause, fixability=None, preferred_action="", samples=0, ruled_out=(ruled_out,),
         )  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def test_the_recipes_of_the_policy_are_valid(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    names = {family.name for family in Metrics.make().registry.collect()}
+    collected = {family.name for family in Metrics.make().registry.collect()}
+    names = {name for name in collected if name.startswith("codehealer_")}  # the others are every process's
     text = "\n".join(document.read_text() for document in DOCUMENTS)
     assert len(names) > 3
     assert {name for name in names if name not in text} == set()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from jsonschema import Draft7Validator
 
 from handlers.blocks.limits import validate_message, validate_view
@@ -32,6 +33,11 @@ WORDS = frozenset(
 # Blocks that Slack documents and its published types do not have yet.
 NEWER_THAN_SCHEMA = frozenset({"data_visualization"})
 Json = dict[str, Any]
+
+
+def unrecorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test in which a stricter Slack refuses what the bot says first."""
+    monkeypatch.delenv("SANDBOX_TRANSCRIPT", raising=False)
 
 
 def faults(path: Path) -> list[str]:

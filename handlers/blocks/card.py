@@ -41,7 +41,7 @@ FEEDBACK_UP, FEEDBACK_DOWN = "feedback_up", "feedback_down"
 # Approve where a person is asked a second time; the menu of what else can be done; its entries.
 APPROVE_TWICE, MORE, TAKE, GIVE_BACK = "approve_twice", "more", "take", "give_back"
 EDIT, LATER, SNOOZE, REGROUP = "edit", "later", "snooze", "regroup"
-POSTMORTEM = "postmortem"
+POSTMORTEM, EVIDENCE = "postmortem", "evidence"
 MENU: dict[str, str] = {
     EDIT: "Edit…",
     LATER: "Approve for later…",
@@ -51,7 +51,9 @@ MENU: dict[str, str] = {
     REGROUP: "Split or merge…",  # Slack takes five entries: who is on it hands it back, and nobody else can
 }
 # The entries of an incident's menu where nothing is asked.
-WITHOUT_REQUEST: dict[str, str] = {REGROUP: MENU[REGROUP], POSTMORTEM: "Draft a postmortem"}
+WITHOUT_REQUEST: dict[str, str] = {
+    REGROUP: MENU[REGROUP], POSTMORTEM: "Draft a postmortem", EVIDENCE: "Show all evidence",
+}  # fmt: skip
 MOST_TEXT = 3000  # chat.update takes 4,000
 MOST_RELATED = 6
 
@@ -613,18 +615,18 @@ def _buttons(view: CardView) -> list[dict[str, Any]]:
     if view.observing or not answered(view):
         return []
     if state in CLOSED_STATES:
-        return [] if state is S.DISMISSED else [_menu_of_incident(view, POSTMORTEM)]
+        return [] if state is S.DISMISSED else [_menu_of_incident(view, EVIDENCE, POSTMORTEM)]
     details = _button(DETAILS, "Details", encode(i=view.incident.id), f"Details of incident {view.incident.id}")
     on_it = _on_it(view.incident)
     approval = view.approval
     if state is not S.WAITING or approval is None:
-        return [details, on_it, _menu_of_incident(view, REGROUP, POSTMORTEM)]
+        return [details, on_it, _menu_of_incident(view, EVIDENCE, REGROUP, POSTMORTEM)]
     value = approval_value(approval)
     if view.scheduled:
         cancel = _button(REJECT, "Cancel…", value, "Cancel the approved fix and say why")
-        return [cancel, details, on_it, _menu_of_incident(view, REGROUP)]
+        return [cancel, details, on_it, _menu_of_incident(view, EVIDENCE, REGROUP)]
     if approval.state is not ApprovalState.OPEN:
-        return [details, on_it, _menu_of_incident(view, REGROUP)]
+        return [details, on_it, _menu_of_incident(view, EVIDENCE, REGROUP)]
     reject = _button(REJECT, "Reject…", value, "Reject the fix and say why")
     return [_approve(view, value), reject, details, _menu(view, approval)]
 

@@ -107,6 +107,9 @@ SUBCOMMANDS: dict[str, Usage] = {
         ("The last word counts, and nobody is shown who said what.", WHICH),
         changes=True,
     ),
+    "evidence": Usage(
+        "evidence 12", "all that was collected, as a file in the thread of its card", (WHICH,), changes=True
+    ),
     "postmortem": Usage(
         "postmortem 12", "a draft of the postmortem, as a file in the thread of its card", (WHICH,), changes=True
     ),

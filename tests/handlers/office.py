@@ -37,6 +37,7 @@ STAGES = (
     "give_back",
     "regroup",
     "postmortem",
+    "evidence",
     "open_baseline",
     "link_cards",
     "run_scheduled",

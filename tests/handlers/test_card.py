@@ -418,7 +418,7 @@ def test_the_menu_offers_editing_only_where_something_can_be_edited() -> None:
     always = ["Approve for later…", "Snooze…", "I'm on it", "Split or merge…"]
     assert entries(view) == always
     assert entries(replace(view, editable=True)) == ["Edit…", *always]
-    assert entries(states.STATES[S.BLOCKED]) == ["Split or merge…", "Draft a postmortem"]
+    assert entries(states.STATES[S.BLOCKED]) == ["Show all evidence", "Split or merge…", "Draft a postmortem"]
 
 
 def test_an_answered_call_says_what_came_of_it_and_asks_for_nothing() -> None:

@@ -64,7 +64,7 @@ async def site(services: Services, sandbox: Sandbox) -> AsyncIterator[Site]:
         pager = PagerDuty(http, sandbox.env["PAGERDUTY_ROUTING_KEY"], sandbox.env["PAGERDUTY_BASE_URL"])
         services = replace(services, clients=Clients(pager=pager))
         told: list[str] = []
-        beat = Heartbeat(http, f"{address}/ping/secret-path", told.append, own_address=address)
+        beat = Heartbeat(http, http, f"{address}/ping/secret-path", told.append, own_address=address)
         sender = Sender(services.engine, services.slack, no_card, beat=lambda message: beat.send(services, message))
         found = Site(services, beat, sender, told)
         yield found

@@ -23,6 +23,7 @@ from knowledge.store.personal import Personal
 from tests.handlers import card_states as states
 from tests.handlers.office import rows
 from tests.rows import S, an_approval, an_incident
+from tests.transcript import unrecorded
 
 ONCALL, LEAD, DEV, GUEST = "U0ONCALL", "U0LEAD", "U0DEV", "U0GUEST"
 Json = dict[str, Any]
@@ -226,8 +227,9 @@ async def test_what_slack_does_not_take_is_tried_again_the_next_turn(services: S
 
 
 async def test_where_slack_refuses_charts_the_figures_are_text_until_it_is_opened_again(
-    services: Services, sandbox: Sandbox
+    services: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unrecorded(monkeypatch)
     await waiting(services)
     sandbox.slack.faults.home_charts_refused = True
     await look(services)

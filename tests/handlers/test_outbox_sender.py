@@ -21,6 +21,7 @@ from handlers.outbox import Bucket, Sender
 from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows
 from tests.rows import S, an_incident
+from tests.transcript import unrecorded
 
 WAITING = "SELECT key FROM outbox WHERE state IN ('queued', 'sending')"
 STATE = "SELECT state, error FROM outbox WHERE key = :key"
@@ -303,6 +304,13 @@ async def test_slack_away_for_a_moment_delays_and_loses_nothing(
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts, error FROM outbox")
     assert (row.state, row.attempts) == ("queued", 1)
+    async with engine.begin() as db:  # as after minutes without an answer
+        await db.exec_driver_sql("UPDATE outbox SET attempts = 50, not_before = now()")
+    await sender.send_due()
+    (row,) = await rows(engine, "SELECT state, attempts FROM outbox")
+    assert (row.state, row.attempts) == ("queued", 51)
+    async with engine.begin() as db:
+        await db.exec_driver_sql("UPDATE outbox SET not_before = now()")
     sandbox.slack.faults.update({"refuse_connections": False})
     await send_all(engine, sender)
     assert texts(sandbox) == ["hello"]
@@ -405,6 +413,7 @@ def test_a_bucket_is_empty_for_as_long_as_slack_says(clock: list[float], seconds
 async def test_a_workspace_that_refuses_feedback_buttons_gets_plain_ones_from_then_on(
     engine: AsyncEngine, slack: AsyncWebClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unrecorded(monkeypatch)
     known = {name: check for name, check in blocks._KINDS.items() if name != "context_actions"}
     monkeypatch.setitem(blocks._SURFACES, blocks.MESSAGE, by_type(known))
 

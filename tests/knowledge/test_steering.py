@@ -69,6 +69,7 @@ async def test_a_kind_that_was_ruled_out_is_no_answer_and_the_next_one_is_never_
     found = await diagnose("", EVIDENCE, answerers=without([Says(SURE)], steer))
     assert isinstance(found, Diagnosis)
     assert (found.kind, found.confidence <= 0.6) == (K.CONFIG_ERROR, True)
+    assert found.cause == "Without “Network (DNS, TLS, policy)”, the next likely is “Configuration error”."
     assert "a person has ruled it out" in found.ruled_out[0]
     assert K.NETWORK not in dict(found.candidates)
 

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 REACTION = re.compile(r"[a-z0-9_+'-]{1,100}(::skin-tone-[2-6])?")
 MAX_SNIPPET = 1_000_000
+MAX_ALT = 1_000
 MAX_FILE = 16_000_000
 MAX_FILES = 1000
 STATUS_SECONDS = 120
@@ -77,6 +78,7 @@ def file_json(slack: Slack, file: File) -> Json:
         "user": file.user,
         "size": len(content),
         "mode": "snippet" if file.snippet_type else "hosted",
+        **({"alt_txt": file.alt_txt} if file.alt_txt else {}),
         "is_external": False,
         "url_private": address,
         "url_private_download": address,
@@ -112,6 +114,7 @@ async def upload_url(call: Call) -> Json:
         length,
         BOT_USER,
         snippet,
+        alt_txt=text(call.args, "alt_txt")[:MAX_ALT],
         created=int(time.time()),
     )
     keep_file(call.slack, file)

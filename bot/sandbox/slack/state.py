@@ -100,6 +100,7 @@ class File:
     user: str
     snippet_type: str = ""
     title: str = ""
+    alt_txt: str = ""
     content: bytes | None = None
     shared: bool = False
     created: int = 0

@@ -1,4 +1,4 @@
-"""A postmortem's draft in the thread of its card: who may ask, once, and whatever happens on the way."""
+"""Files in the thread of a card: who may ask for them, once, and whatever happens on the way."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,16 +6,21 @@ from typing import Any
 import pytest
 
 from bot.sandbox.server import Sandbox
-from handlers import postmortems, uploads
+from handlers import thread_files, uploads
+from handlers.blocks.card import EVIDENCE, POSTMORTEM
 from handlers.clicks import read_action
 from handlers.inbox import EVENTS
+from handlers.looking import Query
+from handlers.operating import Asked
 from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.errors import Unavailable
+from knowledge.model import Evidence, EvidenceKind
 from knowledge.store import incidents, outbox, threads
 from tests.handlers.office import jobs, rows, told
 from tests.rows import S, a_plan, an_incident
 
+write, write_evidence = thread_files.writer(POSTMORTEM), thread_files.writer(EVIDENCE)
 TOKEN = "xoxb-" + "1234567890-" * 2 + "a1B2c3D4e5F6g7H8i9J0"
 
 
@@ -47,18 +52,26 @@ def click(incident_id: int, user: str = "U0DEV") -> dict[str, Any]:
     return {"user": user, "channel": "C0DEPLOY", "incident_id": incident_id, "key": f"{user}:{incident_id}"}
 
 
+async def asked_for(services: Services, words: str, reader: Reader, *, user: str = "U0DEV") -> str:
+    """What `/codehealer postmortem WORDS` answers."""
+    person = await services.people.look_up(user)
+    async with services.engine.begin() as db:
+        ask = thread_files.asked_for(POSTMORTEM)
+        return (await ask(db, services, Asked(person, Query(reader, tuple(words.split()))))).text
+
+
 async def test_a_draft_is_asked_for_by_command_or_menu_and_stands_once_in_the_thread(
     services: Services, sandbox: Sandbox
 ) -> None:
     number = await healed(services, log=f"could not log in with {TOKEN}")
     member = Reader("C0ALERTS")
-    assert "is being written" in (await postmortems.ask(services, [f"#{number}"], member, user="U0DEV")).text
+    assert "is being written" in await asked_for(services, f"#{number}", member)
     ((stage, asked),) = await jobs(services.engine)
-    assert stage == postmortems.STAGE
-    await postmortems.write(services, **asked)
+    assert stage == POSTMORTEM
+    await write(services, **asked)
     (draft,) = drafts(sandbox)
     assert draft["thread_ts"] != draft["ts"]
-    assert postmortems.COMMENT in draft["text"]
+    assert thread_files.KINDS[POSTMORTEM].comment in draft["text"]
     assert draft["file"]["name"] == f"postmortem-{number}-3.md"
     text = content(sandbox, draft["file"])
     assert text.startswith(f"# Postmortem of incident {number}: ")
@@ -70,9 +83,25 @@ async def test_a_draft_is_asked_for_by_command_or_menu_and_stands_once_in_the_th
     stored = read_action(body)
     assert stored is not None
     assert stored[0] in EVENTS
-    await postmortems.write(services, **stored[1])
+    await write(services, **stored[1])
     assert len(drafts(sandbox)) == 1, "nothing has changed since"
     assert await told(services.engine) == []
+
+
+async def test_all_evidence_is_a_file_with_the_numbers_that_quotes_have(services: Services, sandbox: Sandbox) -> None:
+    number = await healed(services)
+    log = f"starting\ncould not log in with {TOKEN}\npanic: no config"
+    async with services.engine.begin() as db:
+        await incidents.keep_evidence(db, number, [Evidence(EvidenceKind.LOGS, "checkout-7d", log)])
+    await write_evidence(services, click(number))
+    (shared,) = drafts(sandbox)
+    assert shared["file"]["name"] == f"evidence-{number}-3.txt"
+    lines = content(sandbox, shared["file"]).splitlines()
+    assert "3  panic: no config" in lines
+    assert not any(TOKEN in line for line in lines)
+    assert "numbered lines" in shared["file"]["alt_txt"]
+    await write_evidence(services, click(number))
+    assert len(drafts(sandbox)) == 1
 
 
 @pytest.mark.parametrize("fault", ["error_before_write_next", "error_after_write_next"])
@@ -82,8 +111,8 @@ async def test_an_upload_whose_answer_is_lost_is_looked_for_before_it_is_repeate
     number = await healed(services)
     sandbox.slack.faults.update({fault: 1, "methods": ["files.completeUploadExternal"]})
     with pytest.raises(Unavailable):
-        await postmortems.write(services, click(number))
-    await postmortems.write(services, click(number))
+        await write(services, click(number))
+    await write(services, click(number))
     assert len(drafts(sandbox)) == 1
 
 
@@ -92,18 +121,18 @@ async def test_whoever_may_not_ask_or_asks_for_what_is_not_there_is_told_so(
 ) -> None:
     number = await healed(services)
     elsewhere = Reader("C0ALERTS", member=False)
-    for words, reader in (([], Reader("C0ALERTS")), (["99"], Reader("C0ALERTS")), ([str(number)], elsewhere)):
-        assert (await postmortems.ask(services, words, reader, user="U0DEV")).text == postmortems.WHICH
+    for words, reader in (("", Reader("C0ALERTS")), ("99", Reader("C0ALERTS")), (str(number), elsewhere)):
+        assert await asked_for(services, words, reader) == thread_files.WHICH.format(name=POSTMORTEM)
     guest = Reader("C0DEPLOY", member=False)
-    assert (await postmortems.ask(services, [str(number)], guest, user="U0GUEST")).text == postmortems.ONLY_MEMBERS
+    assert await asked_for(services, str(number), guest, user="U0GUEST") == thread_files.ONLY_MEMBERS
     assert await jobs(services.engine) == []
-    await postmortems.write(services, click(number, "U0GUEST"))
+    await write(services, click(number, "U0GUEST"))
     sandbox.slack.faults.without_scopes = ["files:write"]
-    await postmortems.write(services, click(number))
-    await postmortems.write(services, click(999))
+    await write(services, click(number))
+    await write(services, click(999))
     said = await told(services.engine)
     assert [user for user, _ in said] == ["U0GUEST", "U0DEV", "U0DEV"]
-    assert said[0][1] == postmortems.ONLY_MEMBERS
+    assert said[0][1] == thread_files.ONLY_MEMBERS
     assert "files:write" in said[1][1], "what to do about it"
     assert "no card" in said[2][1]
     assert drafts(sandbox) == []
