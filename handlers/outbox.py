@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -37,8 +36,9 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
-# Slack that is away, or no longer knows us, says nothing about a message: it waits for that long.
-AWAY_FOR = timedelta(days=1)
+# Slack that is away, or no longer knows us, says nothing about a message: for a day it is tried every half minute.
+# Its age would not do: a card's row is as old as its incident.
+LONGEST_WAIT_S, AWAY_ATTEMPTS = 30.0, 24 * 60 * 2
 AWAY = frozenset(
     {
         "internal_error", "fatal_error", "service_unavailable", "request_timeout",
@@ -509,13 +509,15 @@ class Sender:
             self.problem = f"Slack's API: {error}"
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         async with self._engine.begin() as db:
-            old = datetime.now(UTC) - message.created_at > AWAY_FOR if away else message.attempts + 1 >= MAX_ATTEMPTS
+            enough = message.attempts + 1 >= (AWAY_ATTEMPTS if away else MAX_ATTEMPTS)
             # A heartbeat that is late says nothing any more, and ends by itself.
-            last = old and message.channel != HEARTBEAT
+            last = enough and message.channel != HEARTBEAT
             if last:
                 await outbox.gave_up(db, message, error)
             else:
-                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2 ** min(message.attempts, 6)), error=error)
+                await outbox.again(
+                    db, message, in_s=min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6)), error=error
+                )
         _count(message, "refused" if last else "later")
 
 
