@@ -163,6 +163,7 @@ STAGES: Mapping[str, Callable[..., Awaitable[object]]] = {
     remembering.STAGE: remembering.decide,
     "heartbeat": heartbeat.relay,
     "answer_command": commands.on_mention,
+    shortcuts.DIAGNOSE: shortcuts.take_up,
     "remember_fix": shortcuts.remember,
     "find_missed": missed.find,
     "find_missed_in": missed.find_in,

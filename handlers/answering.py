@@ -13,23 +13,21 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import assistant, cards, commands, flow, remembering, steering
+from handlers import assistant, cards, commands, flow, looking, remembering, steering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
 from handlers.blocks.card import Card
 from handlers.intents import Intent, When, fix_told, incident_named, intent_of, named_in, of_now, when_in
 from handlers.mentions import QUESTION_SOURCE, Question
-from handlers.reading import Reader, closed_by, readable, reader_of
+from handlers.reading import Reader, readable, reader_of
 from handlers.services import Services
 from handlers.slack_search import query_of
 from handlers.threads import look_at
 from handlers.view import card_view
 from knowledge.errors import CodeHealerError, Unavailable
 from knowledge.model import Incident
-from knowledge.recall import Means, recall
 from knowledge.steering import steer_of
 from knowledge.store import grouping, history, incidents, outbox, threads
-from knowledge.store.threads import Asked
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +120,9 @@ async def _answer_question(services: Services, asked: Question, intent: Intent, 
         await _say(services, asked, card)
         return
     meant = await _meant(services, asked, reader, thread_first=intent in OF_THE_THREAD)
-    if intent is Intent.OTHER and meant.incident and not meant.guessed and steer_of(said):
+    # A service that is named elsewhere is looked at now; its last incident's diagnosis is another's.
+    named = meant.guessed or meant.service
+    if intent is Intent.OTHER and meant.incident and not named and steer_of(said):
         await steering.steer(services, meant.incident, asked)
         return
     if intent is Intent.FIXED:
@@ -292,7 +292,7 @@ async def _about_one(services: Services, intent: Intent, meant: Meant, incident:
 
 
 async def _alike(services: Services, asked: Question, reader: Reader) -> Answer:
-    """What is remembered that is like the sentence itself; by the built-in model alone."""
-    where = Asked(channel=reader.channel if reader.member else "", closed=closed_by(services.policy))
-    found = await recall(services.engine, asked.said, means=Means(services.embedder), now=services.now(), asked=where)
-    return wording.found_alike(found.precedents, services.now(), found.note)
+    """What is remembered that is like the sentence itself, as `search` finds it for this reader."""
+    async with services.engine.connect() as db:
+        found = await looking.recalled(db, services, reader, asked.said)
+    return wording.found_alike(found.precedents[: wording.MOST_ALIKE], services.now(), found.note)

@@ -158,21 +158,24 @@ async def call_people(
         await _call(db, services, view, loud=not again)
 
 
-async def _call(db: AsyncConnection, services: Services, view: CardView, *, loud: bool) -> None:
-    """Call people in the card's thread, or where its route has approvals asked for."""
+async def _call(db: AsyncConnection, services: Services, view: CardView, *, loud: bool, suffix: str = "") -> None:
+    """Call people in the card's thread, or where its route has approvals asked for. With `suffix` once more."""
     incident, key = view.incident, f"call:{view.incident.revision}"
     here = incident.channel or services.channel
     loud = loud and not view.quiet_until
     elsewhere = await _asked_in(db, services, view, here)
     reply = thread.needs_person_reply(view, asked_in=elsewhere)
-    await _reply(db, services, incident, key, reply, broadcast=loud and not elsewhere, quiet=bool(view.quiet_until))
+    await _reply(
+        db, services, incident, key, reply, broadcast=loud and not elsewhere, suffix=suffix,
+        quiet=bool(view.quiet_until),
+    )  # fmt: skip
     if elsewhere:
         asked, call = thread.approval_request(view, channel=here), thread.needs_person_reply(view)
         said = {"text": call.text, "blocks": call.blocks, "in_thread": True, "broadcast": loud}
         await outbox.put(
             db,
             kind="post",
-            key=f"{key}:{incident.id}:approvals",
+            key=f"{key}:{incident.id}:approvals{suffix}",
             channel=elsewhere,
             payload={
                 "text": asked.text, "blocks": asked.blocks, "otherwise": {"channel": here, "payload": said},
@@ -202,11 +205,11 @@ async def call_after_quiet(services: Services) -> None:
             incident = await incidents.get(db, incident_id, lock=True)
             if incident is None or incident.state not in thread.NEEDS_PERSON:
                 continue
+            if await muting.quiet_about(db, services, incident):
+                continue  # once it is muted no more
             view = await card_view(db, services, incident)
             if not view.quiet_until and not view.observing:
-                call = thread.needs_person_reply(view)
-                key = f"call:{incident.revision}"
-                await _reply(db, services, incident, key, call, broadcast=True, suffix=outbox.AFTER_QUIET)
+                await _call(db, services, view, loud=True, suffix=outbox.AFTER_QUIET)
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
@@ -300,7 +303,7 @@ async def answer_question(
 ) -> None:
     """Answer a mention in its thread; `incident_id` is what the answer is about, for questions that follow.
 
-    With the asker's `team` it is streamed, where Slack does that.
+    With the asker's `team` it is streamed, where Slack does that. Who is named in it is not called by it.
     """
     reader = {"reader": {"user": question.user, "team": team}} if team else {}
     await outbox.put(
@@ -312,6 +315,7 @@ async def answer_question(
             "text": answer.text,
             "blocks": answer.blocks,
             "thread_ts": question.thread_ts or question.ts,
+            "calls": False,
             **reader,
         },
         incident_id=incident_id,

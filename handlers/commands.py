@@ -4,6 +4,7 @@ A look changes nothing and may be run by a click on a suggestion or on "More". A
 answer of a mention in it, so a mention that is handled again does nothing twice.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from handlers.blocks.limits import validate_blocks
 from handlers.looking import LOOKS, Query
 from handlers.mentions import Question
 from handlers.operating import Asked
-from handlers.reading import Reader, reader_of
+from handlers.reading import LOOK_UP_S, Reader, reader_of
 from handlers.services import Services
 from handlers.typed import Command, parse_command
 from knowledge.errors import CodeHealerError, Unavailable
@@ -28,7 +29,7 @@ from remediation.approvals import Person
 log = structlog.get_logger(__name__)
 
 ACTS = {**operating.ACTS, **acting.ACTS, **{name: thread_files.asked_for(name) for name in thread_files.KINDS}}
-DIAGNOSE = "diagnose"
+DIAGNOSE, PAUSE = "diagnose", "pause"
 NO_TELLING_WHO = "Slack did not say who you are just now. Try it again."
 FAULTS = (CodeHealerError, SQLAlchemyError, TimeoutError)
 
@@ -56,7 +57,7 @@ async def command(services: Services, text: str, reader: Reader, *, user: str, k
         async with services.engine.connect() as db:
             return await _looked(db, services, read, query)
     try:
-        person = await services.people.look_up(user)
+        person = await _person(services, user, read)
     except Unavailable:
         return wording.said(read.name, NO_TELLING_WHO)
     asked = Asked(person, query, _after_the_name(text))
@@ -64,6 +65,21 @@ async def command(services: Services, text: str, reader: Reader, *, user: str, k
         return await acting.diagnose(services, asked, key=key)
     async with services.engine.begin() as db:
         return await ACTS[read.name](db, services, asked)
+
+
+async def _person(services: Services, user: str, command: Command) -> Person:
+    """Whoever typed it. Anybody may pause, so a pause does not wait for Slack to say who that is.
+
+    Raises:
+        Unavailable: Slack does not say.
+    """
+    if command.name != PAUSE:
+        return await services.people.look_up(user)
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            return await services.people.look_up(user)
+    except (TimeoutError, Unavailable):
+        return Person(user)
 
 
 def _after_the_name(text: str) -> str:
@@ -115,7 +131,7 @@ async def on_mention(services: Services, question: Mapping[str, Any]) -> None:
         async with services.engine.begin() as db:
             await cards.answer_question(db, asked, card)
         return
-    person: Person = await services.people.look_up(asked.user)
+    person = await _person(services, asked.user, read)
     if read.name == DIAGNOSE:
         card = await acting.diagnose(services, Asked(person, query), key=asked.ts)
         async with services.engine.begin() as db:

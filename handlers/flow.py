@@ -68,11 +68,11 @@ from knowledge.model import (
 from knowledge.passages import passage
 from knowledge.recall import recall
 from knowledge.redaction import redact, redact_value
+from knowledge.severity import CRITICAL as SEVERE
 from knowledge.store import answers, approvals, audit, deliveries, executions, held, incidents, memory, signals, steers
 from knowledge.store.codec import to_json
 from knowledge.store.threads import Asked
 from remediation import context, evidence, execution, planning, policy, recovery, sighting, targets, verification
-from remediation.approvals import CRITICAL as SEVERE
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)

@@ -139,7 +139,7 @@ async def open_decision(services: Services, ack: Any, body: Body) -> None:
         view = (
             modals.notice_modal(refusal) if refusal else modals.decide_modal(found.approval, found.incident, found.plan)
         )
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def _refusal(services: Services, found: _Asked, value: object, user: str) -> str:

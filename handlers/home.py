@@ -21,6 +21,7 @@ from handlers.blocks.card import CardView, decode_fields
 from handlers.blocks.home import HomeView, Open, Waiting, Week
 from handlers.blocks.limits import validate_view
 from handlers.decisions import planned_of
+from handlers.opening import open_view
 from handlers.reading import Reader
 from handlers.services import Services
 from handlers.slack_calls import Refusal
@@ -98,7 +99,7 @@ async def open_quiet_hours(services: Services, ack: Any, body: Body) -> None:
             zone = (await services.people.look_up(user)).timezone
     except (TimeoutError, Unavailable):
         zone = found.timezone
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=wording.quiet_modal(found, zone))
+    await open_view(services, body, wording.quiet_modal(found, zone))
 
 
 async def take_quiet_hours(services: Services, ack: Any, body: Body) -> None:

@@ -26,6 +26,7 @@ from handlers import (
     queued,
     remembering,
     replies,
+    shortcuts,
     threads,
 )
 from handlers.blocks import fixes
@@ -82,6 +83,12 @@ async def _question(db: AsyncConnection, services: Services, delivery: Delivery)
     else:
         await flow.on_question(db, services, question)
         await answering.where_it_went(db, services, question)
+    return set()
+
+
+async def _shortcut(db: AsyncConnection, services: Services, delivery: Delivery) -> Counted:
+    name = f"shortcut:{delivery.body['key']}"
+    await services.jobs.enqueue(db, shortcuts.DIAGNOSE, lock=name, once=name, **delivery.body)
     return set()
 
 
@@ -156,6 +163,7 @@ EVENTS: Mapping[str, Callable[[AsyncConnection, Services, Delivery], Awaitable[C
     flow.ALERTS: _alerts,
     flow.MESSAGE: _message,
     flow.QUESTION: _question,
+    shortcuts.DIAGNOSE: _shortcut,
     "feedback": _feedback,
     "reaction": _reaction,
     "approve": _later,

@@ -11,8 +11,8 @@ from knowledge import correlation
 from knowledge.choices import Choice, Verdict, guided, naming
 from knowledge.correlation import AlertKeys, OpenIncident
 from knowledge.model import Alert
+from knowledge.severity import CRITICAL
 from knowledge.store import baseline, grouping, incidents
-from remediation.approvals import CRITICAL
 
 # Senders that name a service and nothing of the cluster: a name that is one row of the policy's is that row's.
 _BY_SERVICE = frozenset({"pagerduty", "cloudwatch", "generic", "grafana"})

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, flow, muting, taking
 from handlers.services import Services
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
+from knowledge.severity import CRITICAL
 from knowledge.store import approvals, audit, incidents, personal
 from knowledge.store.approvals import Unanswered
 from knowledge.store.personal import Personal
 from remediation import routes
-from remediation.approvals import CRITICAL, unanswered
+from remediation.approvals import unanswered
 
 log = structlog.get_logger(__name__)
 

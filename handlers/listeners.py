@@ -227,7 +227,8 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
         # Of an app's post the text is often the least; what it says is in its attachments and blocks.
         words = message_text(message, quoted=True)
         asked = {**message, "user": user, "channel": body["channel"]["id"], "text": words}
-        return key_of("shortcut", str(body.get("trigger_id", ""))), (flow.QUESTION, {"question": _question(asked)})
+        key = key_of("shortcut", str(body.get("trigger_id", "")))
+        return key, (shortcuts.DIAGNOSE, {"question": _question(asked), "key": key})
     return "", None
 
 

@@ -36,9 +36,9 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
-# Slack that is away, or no longer knows us, says nothing about a message: it waits for a day, tried every half minute.
-# Not by its age: a card has one row for as long as its incident is open.
-AWAY_ATTEMPTS = 2880
+# Slack that is away, or no longer knows us, says nothing about a message: for a day it is tried every half minute.
+# Its age would not do: a card's row is as old as its incident.
+LONGEST_WAIT_S, AWAY_ATTEMPTS = 30.0, 24 * 60 * 2
 AWAY = frozenset(
     {
         "internal_error", "fatal_error", "service_unavailable", "request_timeout",
@@ -236,7 +236,7 @@ class Sender:
         ts, up_to_date = place.ts, place.shown == _digest(body)
         # Who is named on a new card is not called by it: the reply that calls people does that, where it is wanted. So
         # the names come with the first edit.
-        unnamed = body if ts else self._checked(asdict(muted(Card(body["text"], body.get("blocks", [])))))
+        unnamed = body if ts else self._unnamed(body)
         if not ts:
             thread = {"thread_ts": place.root} if place.root else _thread(message.payload)
             ts, up_to_date = await self._post_once(message, {**unnamed, **thread}, bucket)
@@ -262,7 +262,8 @@ class Sender:
         """Say in a message of ours what has become of what it asked. Sending it twice changes nothing."""
         if ts := str(message.payload.get("ts") or ""):
             bucket.take()
-            await self._slack.chat_update(channel=message.channel, ts=ts, text=message.payload["text"], blocks=[])
+            body = {"text": message.payload["text"], "blocks": message.payload.get("blocks") or []}
+            await self._say(self._slack.chat_update, body, channel=message.channel, ts=ts)
             self.problem = None
             await self._close(message, ts)
             return
@@ -281,8 +282,11 @@ class Sender:
     async def _send_message(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         payload = message.payload
         ts = ""
+        named: dict[str, Any] = {}
         if message.kind == "post":
             body = await self._body(payload)
+            if payload.get("calls") is False and (unnamed := self._unnamed(body)) != body:
+                body, named = unnamed, body
             in_card = payload.get("in_thread") and place
             thread: dict[str, Any] = {"thread_ts": place.root or place.ts} if in_card and place else _thread(payload)
             if payload.get("broadcast"):
@@ -303,7 +307,11 @@ class Sender:
         else:
             await self._slack.reactions_add(channel=message.channel, timestamp=payload["ts"], name=payload["name"])
         self.problem = None
-        await self._close(message, ts)
+        async with self._engine.begin() as db:
+            await outbox.sent(db, message, ts)
+            if named:
+                edit = {**named, "ts": ts}
+                await outbox.put(db, kind="edit", key=f"named:{message.key}", channel=message.channel, payload=edit)
 
     async def _body(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """What a post says; a summary is drawn when it is sent, as a card is."""
@@ -481,6 +489,10 @@ class Sender:
             log.warning("no_permalink", channel=channel, error=type(error).__name__)
             return ""
 
+    def _unnamed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same without mentions, as it is posted first: an edit that puts them in notifies nobody."""
+        return self._checked(asdict(muted(Card(body["text"], body.get("blocks", [])))))
+
     def _checked(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body without blocks that Slack would refuse: then the plain text goes out, and the fault is counted."""
         blocks = body.get("blocks")
@@ -505,7 +517,8 @@ class Sender:
             if last:
                 await outbox.gave_up(db, message, error)
             else:
-                await outbox.again(db, message, in_s=min(30.0, 0.5 * 2 ** min(message.attempts, 6)), error=error)
+                wait_s = min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6))
+                await outbox.again(db, message, in_s=wait_s, error=error)
 
 
 def _count(message: Message, result: str) -> None:

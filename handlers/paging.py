@@ -8,9 +8,9 @@ from handlers.services import Services
 from handlers.taking import pager_key
 from knowledge.errors import CodeHealerError
 from knowledge.model import IncidentState
+from knowledge.severity import CRITICAL as SEVERE
 from knowledge.store import answers, approvals, audit, executions, incidents, outbox
 from remediation import policy
-from remediation.approvals import CRITICAL as SEVERE
 
 S = IncidentState
 

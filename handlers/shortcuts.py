@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from handlers import cards, remembering, responding, threads
+from handlers import cards, flow, remembering, replies, responding, slack_calls, threads
 from handlers.blocks import commands as wording
 from handlers.blocks import fixes, modals
 from handlers.looking import recent
+from handlers.opening import open_view
 from handlers.reading import Reader, readable, reader_of
 from handlers.services import Services
 from handlers.sources.slack_text import message_text
 from knowledge.redaction import clean, redact
-from knowledge.store import audit, incidents
+from knowledge.store import audit, deliveries, incidents
+from knowledge.store.threads import DIRECT_MESSAGE, Audience
 from remediation.modes import may_narrow
 
 Body = Mapping[str, Any]
@@ -20,11 +22,38 @@ NOT_HERE = "I am not in this conversation, so I cannot answer in it. Invite me a
 
 
 async def diagnose(services: Services, ack: Any, body: Body) -> None:
-    """The message is stored already, and the answer comes in its thread, where the bot is a member."""
+    """The message is stored already, and the answer comes in its thread; where it may not, that is said at once."""
     await ack()
-    if await threads.look_at(services, str(body["channel"]["id"])) is None:
+    audience = await _audience(services, str(body["channel"]["id"]))
+    words = replies.OUTSIDE if audience == "outside" else ""
+    if audience is None:
         words = NOT_HERE.format(f"{wording.COMMAND} {wording.SUBCOMMANDS['diagnose'].typed}")
+    if words:
         await responding.send(str(body.get("response_url") or ""), wording.said("diagnose", words))
+
+
+async def take_up(services: Services, question: Body, key: str) -> None:
+    """A message of the shortcut becomes a question, unless it stands where the bot is not, or others read along.
+
+    Slack offers the shortcut in every conversation, and does not say whose it is: so that is asked first. What is said
+    where the bot is not would find its card's channel out of reach.
+    """
+    if await _audience(services, str(question["channel"])) in {"all", "members"}:
+        async with services.engine.begin() as db:
+            await deliveries.add(
+                db, source="slack", delivery_id=f"asked:{key}", event=flow.QUESTION, body={"question": dict(question)}
+            )
+
+
+async def _audience(services: Services, channel: str) -> Audience | None:
+    """Who reads a conversation, as Slack says now; None where the bot is not in it."""
+    if not channel.startswith(DIRECT_MESSAGE):
+        return await threads.look_at(services, channel)
+    try:
+        await slack_calls.read(services.slack.conversations_info, channel=channel)
+    except slack_calls.Refusal:
+        return None
+    return "members"
 
 
 async def open_fix(services: Services, ack: Any, body: Body) -> None:
@@ -36,7 +65,7 @@ async def open_fix(services: Services, ack: Any, body: Body) -> None:
         view = await _form(services, reader, message)
     else:
         view = modals.notice_modal(fixes.MEMBERS_ONLY)
-    await services.slack.views_open(trigger_id=body["trigger_id"], view=view)
+    await open_view(services, body, view)
 
 
 async def _form(services: Services, reader: Reader, message: Body) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from handlers.blocks.storm import storm_card
 from handlers.mentions import QUESTION_SOURCE
 from handlers.services import Services
 from knowledge.model import Alert, Incident
+from knowledge.severity import CRITICAL
 from knowledge.store import grouping, outbox, storms
-from remediation.approvals import CRITICAL
 
 EDIT_EVERY_S = 5.0
 # How often the same failure opens within a day before it is no news any more.

@@ -73,7 +73,7 @@ class Command:
 def parse_command(text: str) -> Command:
     """Case, spaces, a leading slash or dash and a number sign are ignored; nothing typed means help."""
     words = m.clean(text[:2000]).split(" ")[:MOST_WORDS]
-    first = words[0].lower().lstrip("/-") or ("help" if not words[0].strip("/-") else words[0].lower())
+    first = _name(words[0]) or ("help" if not words[0].strip("/-") else words[0].lower())
     rest = tuple(word.lstrip("#") for word in words[1:] if word)
     if _reference_at((words[0], *rest), 0)[0] is not None:
         return Command("show", (words[0].lstrip("#"), *rest))
@@ -83,6 +83,11 @@ def parse_command(text: str) -> Command:
     if first in {"open", "closed"} and not rest:
         return Command("incidents", (first,))
     return Command(ALSO.get(first, first), rest)
+
+
+def _name(word: str) -> str:
+    """A subcommand as people write it: "/Pause!" is pause."""
+    return word.lower().lstrip("/-").rstrip("!.,")
 
 
 def suggestion(command: Command) -> Command | None:
@@ -373,6 +378,8 @@ def days(words: tuple[str, ...], otherwise: int) -> int | None:
 
 MOST_SENTENCE = 240
 _POLITE = frozenset({"please", "pls", "thanks", "now"})
+_PLEASE = re.compile(r"^(?:please|pls)[ ,]+", re.IGNORECASE)
+_EVERYTHING = frozenset({"everything", "all"})
 
 
 def _none(words: tuple[str, ...]) -> bool:
@@ -422,7 +429,8 @@ FITS: Mapping[str, Callable[[tuple[str, ...]], bool]] = {
     "mute": _timed,
     "unmute": _one_or_an_incident,
     "snooze": _timed,
-    "pause": _none,
+    # Anybody may pause, and one pause too many is better than none.
+    "pause": lambda words: {word.lower().strip(".,!") for word in words} <= _EVERYTHING,
     "resume": lambda words: not words or _an_incident(words),
     "policy": _an_incident,
     "stats": lambda words: days(words, 1) is not None,
@@ -436,7 +444,8 @@ FITS: Mapping[str, Callable[[tuple[str, ...]], bool]] = {
 
 def command_in(said: str, *, in_thread: bool) -> Command | None:
     """The command that a mention is, without the mention itself; None for a question. Empty outside a thread: help."""
-    if not said.strip():
+    said = _PLEASE.sub("", said.strip())
+    if not said:
         return None if in_thread else Command("help")
     if len(said) > MOST_SENTENCE or "\n" in said or "```" in said:
         return None
@@ -450,5 +459,5 @@ def command_in(said: str, *, in_thread: bool) -> Command | None:
     if fits is None or not fits(words) or (asked and SUBCOMMANDS[command.name].changes):
         return None
     # Without a name of ours at its front, a number or an address alone is talk.
-    first = m.clean(said).split(" ")[0].lower().lstrip("/-").rstrip("?")
+    first = _name(m.clean(said).split(" ")[0].rstrip("?"))
     return command if first in SUBCOMMANDS or first in ALSO else None

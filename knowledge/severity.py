@@ -15,6 +15,9 @@ RANKS: dict[str, int] = {
     ),
 }
 
+# Words for what nobody may sleep through.
+CRITICAL = frozenset(word for word, one in RANKS.items() if one == max(RANKS.values()))
+
 
 def rank(word: str) -> int:
     """From 0 (nothing is said) to 5 (critical)."""

@@ -6,14 +6,13 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from knowledge.model import Action, Approval, ApprovalState, Target
+from knowledge.severity import CRITICAL
 from remediation.approvers import ids, lists_in_force
 from remediation.policy import environment_of
 from remediation.policy_file import Approvers, Environment, Limits, Policy
 
 # What still waits: for people, or for its hour.
 STILL_ASKED = frozenset({ApprovalState.OPEN, ApprovalState.SCHEDULED})
-# Severities of which nobody may sleep through a request, whatever the sender calls them.
-CRITICAL = frozenset({"critical", "page", "p1", "sev1", "emergency"})
 
 
 @dataclass(frozen=True, slots=True)

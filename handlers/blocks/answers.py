@@ -41,6 +41,7 @@ from knowledge.store.history import History
 from remediation.remediators import REMEDIATORS
 
 _MOST_SHOWN, _MOST_STEPS = 8, 14
+MOST_ALIKE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,7 @@ def similar(about: About, *, earlier: int) -> Answer:
 
 
 def precedent_lines(precedents: Sequence[Precedent], now: datetime) -> list[str]:
-    return [precedent_line(one, now) for one in precedents[:5]]
+    return [precedent_line(one, now) for one in precedents[:MOST_ALIKE]]
 
 
 def found_alike(precedents: Sequence[Precedent], now: datetime, note: str) -> Answer:

@@ -508,15 +508,17 @@ async def post_anew(db: AsyncConnection, message: Message, *, error: str, before
 async def move_card(db: AsyncConnection, message: Message, channel: str, *, error: str, note: str) -> bool:
     """Give a card, and what waits to be said in its thread, another channel; False where its words must not go there.
 
-    What was posted where not everybody reads stays there, and so does what was to be posted there.
+    What was posted where not everybody reads stays there, and so do what was to be posted there and what was asked: of
+    a conversation that the bot is not in (any more), nobody knows who reads it.
     """
+    asked = select(incidents.c.id).where(incidents.c.id == message.incident_id, incidents.c.source == "question")
     posted_closed = select(alerts.c.id).where(
         alerts.c.incident_id == message.incident_id, alerts.c.payload["closed"].astext == "true"
     )
     is_closed = select(slack_channels.c.channel).where(
         slack_channels.c.channel == message.channel, slack_channels.c.audience == "members"
     )
-    if await db.scalar(select(or_(posted_closed.exists(), is_closed.exists()))):
+    if await db.scalar(select(or_(asked.exists(), posted_closed.exists(), is_closed.exists()))):
         return False
     its = outbox.c.incident_id == message.incident_id
     moved = outbox.c.payload.op("-", return_type=outbox.c.payload.type)("thread_ts").op("||")({"in_thread": True})

@@ -50,6 +50,7 @@ STAGES = (
     "decide_offer",
     "heartbeat",
     "answer_command",
+    "diagnose_message",
     "remember_fix",
     "suggest_prompts",
 )

@@ -8,7 +8,7 @@ from handlers import answering, commands, facts, flow, inbox, steering
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import Ask, Decision, Incident, Precedent, RuleResult
-from knowledge.store import answers, approvals, incidents, outbox, steers, switches, threads
+from knowledge.store import answers, approvals, incidents, memory, outbox, steers, switches, threads
 from tests.handlers.office import jobs, rows
 from tests.rows import APPROVERS, NOOP, NOW, S, alert, an_incident, diagnosis, item, plan
 
@@ -45,11 +45,13 @@ class Asking:
         self.services = services
         self.last = 0
 
-    async def mention(self, text: str, *, channel: str = CHANNEL, thread_ts: str = "", ts: str = "") -> str:
+    async def mention(
+        self, text: str, *, channel: str = CHANNEL, thread_ts: str = "", ts: str = "", user: str = "U0DEV"
+    ) -> str:
         """Ask, let everything that was asked for be answered; the question's ts."""
         self.last += 1
         ts = ts or f"17{self.last:08d}.000100"
-        question = {"user": "U0DEV", "channel": channel, "ts": ts, "thread_ts": thread_ts, "text": f"{BOT} {text}"}
+        question = {"user": user, "channel": channel, "ts": ts, "thread_ts": thread_ts, "text": f"{BOT} {text}"}
         body = {"question": question}
         await flow.accept(self.services, source="slack", delivery_id=f"Ev{self.last}", event=flow.QUESTION, body=body)
         await inbox.drain(self.services)
@@ -135,6 +137,17 @@ async def test_nothing_of_a_private_channel_is_told_elsewhere(services: Services
     assert "panics" in await people.answer("why did checkout fail?", channel=PRIVATE)
 
 
+async def test_a_guest_is_told_of_nothing_alike_that_happened_elsewhere(services: Services) -> None:
+    past = await a_diagnosed_incident(services)
+    lesson = item(f"incident-{past.id}", incident_id=past.id, excerpt="payments panic: nil map in ledger replay")
+    async with services.engine.begin() as db:
+        await memory.remember(db, lesson, vector=None, vector_model="")
+        await threads.put_channel(db, "C0ALERTS", name="alerts", audience="all", now=NOW)
+    people, asked = Asking(services), "have we seen a nil map panic in ledger replay before?"
+    assert "1 similar case" in await people.answer(asked, channel="C0ALERTS")
+    assert "nothing like that" in await people.answer(asked, channel="C0ALERTS", user="U0GUEST")
+
+
 async def test_what_nothing_stored_answers_is_looked_at_now_once(services: Services) -> None:
     people = Asking(services)
     await people.mention("why is catalog failing?")
@@ -201,3 +214,14 @@ async def test_a_person_steers_the_diagnosis_in_the_incidents_thread_and_what_is
         for number in range(steering.MOST - 1):
             await steers.add(db, incident.id, key=str(number), payload={}, by="U0DEV", most=steering.MOST)
     assert "steered 5 times" in await people.answer("its not memory", thread_ts=thread)
+
+
+async def test_words_in_another_thread_steer_no_incident_of_the_service_they_name(services: Services) -> None:
+    incident = await a_diagnosed_incident(services)
+    people = Asking(services)
+    await people.mention("check the checkout logs", thread_ts="1600000000.000900")
+    async with services.engine.connect() as db:
+        assert await steers.latest(db, incident.id) is None
+    assert await people.answer(f"incident {incident.id}: its not memory", thread_ts="1600000000.000900") != ""
+    async with services.engine.connect() as db:
+        assert await steers.latest(db, incident.id) is not None

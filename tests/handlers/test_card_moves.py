@@ -13,7 +13,7 @@ from knowledge.store import incidents, outbox, storms
 from tests.handlers.office import posts, rows
 from tests.handlers.test_outbox_sender import change_card as changed
 from tests.handlers.test_outbox_sender import draw, put, put_card, send_all, texts
-from tests.rows import alert
+from tests.rows import alert, an_incident
 
 HOME, OTHER = "C0DEPLOY", "C0ALERTS"
 
@@ -76,6 +76,17 @@ async def test_of_a_closed_channels_card_the_default_channel_learns_only_that_th
     (told,) = texts(sandbox)
     assert f"codehealer incidents show {incident_id}" in told
     assert "CheckoutDown" not in told
+
+
+async def test_what_somebody_asked_is_not_answered_in_another_channel(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    async with engine.begin() as db:
+        incident = await an_incident(db, title="The salaries", source="question", channel="D0THEIRS", thread_ts="1.1")
+        await outbox.new_card(db, incident.id, "D0THEIRS")
+        await outbox.put_card(db, incident.id, "D0THEIRS", payload={"thread_ts": "1.1"})
+    await send_all(engine, sender)
+    assert "salaries" not in str(texts(sandbox))
 
 
 async def test_a_storm_whose_message_reaches_nobody_leaves_each_incident_a_card_of_its_own(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from bot.sandbox.server import Sandbox
 from handlers import cards, commands, feedback, flow, hushing, inbox, later
 from handlers.blocks.card import Card
 from handlers.reading import Reader
@@ -274,6 +275,13 @@ async def test_diagnose_looks_again_looks_at_a_service_here_or_answers_privately
 
 
 # --- mentions --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pause_does_not_wait_for_slack_to_say_who_wants_it(services: Services, sandbox: Sandbox) -> None:
+    sandbox.slack.faults.update({"rate_limit_next": 9, "methods": ["users.info"]})
+    assert "did not say who you are" in await said(services, "mode everything observe")
+    assert "Paused" in await said(services, "pause!")
+    assert await recorded(services) == [("switch.paused", "U0ONCALL")]
 
 
 async def test_a_mention_that_is_a_command_acts_once_and_is_answered_in_its_thread(services: Services) -> None:

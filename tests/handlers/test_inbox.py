@@ -177,7 +177,7 @@ async def test_help_in_a_mention_is_answered_without_an_incident(services: Servi
     assert await opened(services) == []
     (seen,) = await rows(services.engine, "SELECT key FROM outbox")
     assert seen.key == "seen:C1:1.1"
-    assert [stage for stage, _ in await jobs(services.engine)] == ["answer_question"]
+    assert [stage for stage, _ in await jobs(services.engine)] == ["answer_command"]
 
 
 # --- thumbs as reactions ---------------------------------------------------------------------------------------------

@@ -14,12 +14,15 @@ from bot.doctor import CHECKS
 from bot.sandbox.server import Sandbox
 from bot.settings import load_settings
 from handlers import cards, decisions, later
+from handlers.blocks import mrkdwn as m
 from handlers.blocks import thread
+from handlers.blocks.card import Card
+from handlers.mentions import Question
 from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import card_view, render, render_settled
 from knowledge.model import Incident
-from knowledge.store import incidents, outbox
+from knowledge.store import incidents, mutes, outbox
 from remediation.policy import parse_policy
 from tests.handlers.office import made_services, posts, rows, sandbox_policy, told
 from tests.handlers.test_outbox_sender import send_all
@@ -136,6 +139,29 @@ async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
     assert len({one["ts"] for one in heard}) == 1
 
 
+async def test_after_quiet_hours_people_are_called_where_they_approve_and_not_about_what_is_muted(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
+) -> None:
+    table = QUIET.replace("quiet_hours", f"approvals: {ALERTS}, quiet_hours")
+    night = routed(engine, slack, database_url, table, now=lambda: NIGHT)
+    incident = await asked(night)
+    await said(night)
+    morning = routed(engine, slack, database_url, table, now=lambda: MORNING)
+    async with engine.begin() as db:
+        await mutes.put(db, f"service:{incident.service}", until=MORNING + timedelta(hours=1), by="U0DEV")
+    await cards.call_after_quiet(morning)
+    await said(morning)
+    assert notified(sandbox) == set()
+    async with engine.begin() as db:
+        await mutes.end(db, f"service:{incident.service}")
+    for _ in range(2):
+        await cards.call_after_quiet(morning)
+    await said(morning)
+    assert {(why, channel) for _, why, channel in notified(sandbox)} == {("mention", ALERTS)}
+    _, request = posts(sandbox, ALERTS)
+    assert "approve" in str(request["blocks"])
+
+
 async def test_who_has_not_answered_is_reminded_when_the_quiet_hours_are_over(
     engine: AsyncEngine, slack: AsyncWebClient, database_url: str
 ) -> None:
@@ -160,6 +186,21 @@ async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) 
     await said(services)
     assert ("U0ONCALL", "mention", HOME) in notified(sandbox)
     assert "override or fix by hand" in sandbox.slack.workspace.notifications[-1]["text"]
+
+
+@pytest.mark.parametrize("team", ["", "T0SANDBOX"], ids=["posted", "streamed"])
+async def test_an_answer_that_names_people_calls_none_of_them(
+    services: Services, sandbox: Sandbox, slack: AsyncWebClient, team: str
+) -> None:
+    asked_at = str((await slack.chat_postMessage(channel=HOME, text="who has to approve it?"))["ts"])
+    question = Question("U0DEV", HOME, asked_at, "", "who has to approve it?")
+    words = "It waits for <@U0ONCALL> and <@U0LEAD>."
+    async with services.engine.begin() as db:
+        await cards.answer_question(db, question, Card(words, [m.section("who", [words])]), team=team)
+    await said(services)
+    (answer,) = [one for one in posts(sandbox) if one["ts"] != asked_at]
+    assert "<@U0LEAD>" in str(answer["blocks"])
+    assert notified(sandbox) == set()
 
 
 PINGS = "<!channel> <!here> <@U0DEV> <!subteam^S0ONCALL> <https://evil.example|Approve> @channel"

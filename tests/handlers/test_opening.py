@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bot.sandbox.server import Sandbox
-from handlers import replies
+from handlers import forms, home, replies, shortcuts
 from handlers.blocks import modals
 from handlers.opening import open_view
 from handlers.services import Services
@@ -34,3 +34,16 @@ async def test_a_click_whose_time_is_over_is_answered_where_it_can_be(services: 
         services.engine, "SELECT channel, payload->>'text' AS words FROM outbox WHERE kind = 'direct'"
     )
     assert (direct.channel, direct.words) == ("U0DEV", replies.TOO_LATE)
+
+
+async def test_what_opens_from_home_or_a_message_too_late_is_said_so_too(services: Services) -> None:
+    async def ack() -> None:
+        pass
+
+    body = {**clicked("long.ago", channel=""), "actions": [{"value": ""}]}
+    await home.open_quiet_hours(services, ack, body)
+    await forms.open_decision(services, ack, {**body, "trigger_id": "long.ago.too"})
+    message = {"ts": "1.1", "text": "fixed by a bigger disk"}
+    await shortcuts.open_fix(services, ack, {**clicked("and.this"), "message": message})
+    found = await rows(services.engine, "SELECT payload->>'text' AS words FROM outbox")
+    assert [row.words for row in found] == [replies.TOO_LATE] * 3

@@ -309,9 +309,10 @@ async def test_slack_away_for_a_moment_delays_and_loses_nothing(
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts, error FROM outbox")
     assert (row.state, row.attempts) == ("queued", 1)
-    async with engine.begin() as db:  # as of an old incident's card, after minutes without an answer
-        await db.exec_driver_sql("UPDATE outbox SET attempts = 50, not_before = now()")
-        await db.exec_driver_sql("UPDATE outbox SET created_at = now() - interval '2 days'")
+    async with engine.begin() as db:  # as after minutes without an answer
+        await db.exec_driver_sql(
+            "UPDATE outbox SET attempts = 50, not_before = now(), created_at = now() - interval '9 days'"
+        )
     await sender.send_due()
     (row,) = await rows(engine, "SELECT state, attempts FROM outbox")
     assert (row.state, row.attempts) == ("queued", 51)

@@ -7,7 +7,7 @@ import pytest
 
 from bot.sandbox.server import Sandbox
 from bot.sandbox.slack import views
-from handlers import responding, shortcuts
+from handlers import flow, inbox, responding, shortcuts
 from handlers.blocks import fixes
 from handlers.blocks.card import encode
 from handlers.clicks import read_submission
@@ -15,7 +15,7 @@ from handlers.services import Services
 from knowledge.ports import Embedder
 from knowledge.recall import Embedded
 from knowledge.store import casebook, memory, outbox
-from tests.handlers.office import rows, told
+from tests.handlers.office import jobs, rows, told
 from tests.rows import NOW, S, an_incident, item
 
 HERE, PERSON = "C0DEPLOY", "U0ONCALL"
@@ -116,3 +116,24 @@ async def test_the_form_has_the_threads_incident_and_the_messages_words(services
     assert [option["value"] for option in which["options"]] == [str(older.id), str(newer.id)]
     assert which["initial_option"]["value"] == str(older.id)
     assert fix["initial_value"] == "fixed by a bigger disk"
+
+
+@pytest.mark.parametrize(("channel", "answered"), [(HERE, True), ("C0SHARED", False), ("D0THEIRS", False)])
+async def test_a_message_is_diagnosed_where_the_bot_is_and_no_other_company_reads(
+    services: Services, sandbox: Sandbox, channel: str, answered: bool
+) -> None:
+    """Slack offers the shortcut everywhere, in talk between two people too."""
+    workspace = sandbox.slack.workspace
+    if channel == "C0SHARED":
+        channel = "C0ALERTS"
+        workspace.users["U0DEV"].team_id = "T0PARTNER"
+    question = {"user": PERSON, "channel": channel, "ts": "1700000000.000100", "thread_ts": "", "text": "it panics"}
+    kept = {"question": question, "key": "k"}
+    await flow.accept(services, source="slack", delivery_id="k", event=shortcuts.DIAGNOSE, body=kept)
+    await inbox.drain(services)
+    ((stage, arguments),) = await jobs(services.engine)
+    assert stage == shortcuts.DIAGNOSE
+    for _ in range(2):  # a job may run twice
+        await shortcuts.take_up(services, **arguments)
+        await inbox.drain(services)
+    assert len(await rows(services.engine, "SELECT 1 FROM incidents")) == answered

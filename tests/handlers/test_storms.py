@@ -111,7 +111,7 @@ async def test_what_comes_back_the_fourth_time_is_counted_and_stands_under_its_f
 async def test_people_overtake_alerts_in_the_inbox_the_jobs_and_the_outbox(services: Services) -> None:
     for number in range(inbox.BATCH + 5):
         await flow.accept(services, source="x", delivery_id=f"{number}", event=flow.ALERTS, body={"alerts": []})
-    question = {"user": "U1", "channel": "C0DEPLOY", "ts": "1.1", "thread_ts": "", "text": "why is a down?"}
+    question = {"user": "U1", "channel": "C0DEPLOY", "ts": "1.1", "thread_ts": "", "text": "error: a is down\nexit 1"}
     await flow.accept(services, source="slack", delivery_id="q", event=flow.QUESTION, body={"question": question})
     async with services.engine.begin() as db:
         batch = await deliveries.claim(db, limit=inbox.BATCH)

@@ -181,6 +181,7 @@ def test_days_are_read_or_refused(text: str, number: int | None) -> None:
         ("incidents open service checkout", "incidents open service checkout"),
         ("mute checkout for 2h", "mute checkout for 2h"),
         ("pause", "pause"), ("policy why #12", "policy 12"), ("why 12?", "policy 12"), ("pause?", ""),
+        ("PAUSE!", "pause"), ("please pause now!", "pause"), ("pause everything!", "pause everything!"),
         ("feedback 12 down it lies", "feedback 12 down it lies"),
         ("pause the rollout of checkout", ""), ("status of the checkout service", ""), ("why did checkout fail?", ""),
         ("show me why it fails", ""), ("mute is what I need for checkout and orders", ""), ("12", ""), ("why?", ""),

@@ -140,6 +140,8 @@ def test_how_long_a_request_goes_unanswered_depends_on_its_severity() -> None:
     ).limits
     assert [minutes_for(limits.remind_minutes, one) for one in ("critical", "p1", "warning", "")] == [2, 2, 10, 10]
     assert [minutes_for(limits.page_minutes, one) for one in ("sev1", "sev2", "warning")] == [5, 9, None]
+    # What is as severe in quiet hours and for routes is so for the pager too.
+    assert {minutes_for(limits.page_minutes, one) for one in ("p0", "sev0", "fatal", "blocker", "disaster")} == {5}
     ago = {minutes: NOW - timedelta(minutes=minutes) for minutes in (1, 2, 5, 600)}
     assert [unanswered(at, "page", limits, NOW) for at in ago.values()] == [
         (False, False), (True, False), (True, True), (True, True),

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.store import audit, deliveries, forgetting, incidents, outbox, switches
+from knowledge.choices import Choice, Verdict
+from knowledge.store import audit, deliveries, forgetting, grouping, incidents, outbox, switches
 from knowledge.store.tables import metadata
 from tests.rows import S, alert, an_approval, an_incident
 
@@ -140,7 +141,12 @@ async def test_what_is_old_goes_in_batches_and_nothing_else(
                  "VALUES ('generic', :id, '{}', :state, now() - make_interval(days => :days))"),
             {"id": str(number), "state": state, "days": days},
         )  # fmt: skip
-    await incidents.add_alert(db, alert("alone"), None)
+    for name in ("alone", "failed before"):
+        await incidents.add_alert(db, alert(name), None)
+    await grouping.choose(db, ["identity:id:failed before"], Choice(Verdict.BASELINE, "baseline:C1"), by="codehealer")
+    await outbox.put_summary(db, "storm:1", "C1")
+    await outbox.put(db, kind="post", key="digest", channel="C1", payload={"text": "digest"})
+    await db.execute(text("UPDATE outbox SET state = 'sent', ts = '1.1', sent_at = now() - interval '31 days'"))
     await db.execute(text("UPDATE alerts SET received_at = now() - interval '31 days'"))
     await incidents.add_alert(db, alert("new and alone"), None)
     while await forgetting.old_deliveries(db, days=30):
@@ -148,7 +154,9 @@ async def test_what_is_old_goes_in_batches_and_nothing_else(
     left = (await db.execute(text("SELECT delivery_id FROM deliveries ORDER BY 1"))).scalars().all()
     assert left == ["2", "3", "4"]
     told = (await db.execute(text("SELECT identity FROM alerts ORDER BY id"))).scalars().all()
-    assert told == ["id:CheckoutDown", "id:new and alone"], "an incident keeps its alerts"
+    assert told == ["id:CheckoutDown", "id:failed before", "id:new and alone"], "an incident keeps its alerts"
+    said = (await db.execute(text("SELECT key FROM outbox"))).scalars().all()
+    assert said == ["storm:1"], "cards of the storm are still put under it"
     assert await forgetting.old_incidents(db, days=30) == []
     await db.execute(text("UPDATE incidents SET state = 'resolved', resolved_at = now() - interval '31 days'"))
     assert await forgetting.old_incidents(db, days=30) == [incident.id]
