@@ -30,7 +30,7 @@ TEMPLATE = "codehealer_template"
 SERVER_DEADLINE_S = 60
 # A database a test is four hundred files made and removed. On ext4 each new file looks at those removed just before,
 # which takes ten times what memory does, so the servers keep their files there where it is large enough for a few.
-MEMORY, MEMORY_NEEDED = Path("/dev/shm"), 4 << 30  # noqa: S108  folders of their own names, as in any temporary place
+MEMORY, MEMORY_NEEDED = Path("/dev/shm"), 4 << 30
 
 # The caller's settings
 
