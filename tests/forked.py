@@ -6,28 +6,36 @@ do it is tested beside, in tests/bot/test_start.py.
 """
 
 import asyncio
+import importlib
 import io
+import json
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Self
+from typing import Any, Self
 
 from bot import cli
 
 CONTEXT = multiprocessing.get_context("forkserver")
+BOT, SANDBOX = "bot.__main__", "bot.sandbox.__main__"
 CONTEXT.set_forkserver_preload(
-    ["tests.forked", "tests.warm", "bot.__main__", *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__))]
+    # The last: it keeps what has been read by then as it is.
+    ["tests.forked", BOT, SANDBOX, *(f"bot.cli.{one.name}" for one in iter_modules(cli.__path__)), "tests.warm"]
 )
+
+# Slower than the slowest machine that has to pass.
+GREETING_S = 60.0
 
 
 def _run(  # noqa: PLR0917  a process takes them by position
-    arguments: Sequence[str], env: Mapping[str, str], folder: str, given: str, out: str, words: str
+    program: str, arguments: Sequence[str], env: Mapping[str, str], folder: str, given: str, out: str, words: str
 ) -> None:
-    """In the child: become `codehealer ARGUMENTS`. Reads from the file `given`, appends to the files `out`, `words`."""
+    """In the child: become `python -m PROGRAM ARGUMENTS`. Reads the file `given`, appends to `out` and to `words`."""
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
@@ -47,10 +55,9 @@ def _run(  # noqa: PLR0917  a process takes them by position
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["codehealer", *arguments]
-    from bot.__main__ import main  # noqa: PLC0415  loaded in the process that this one is forked from
-
+    main = importlib.import_module(program).main  # loaded in the process that this one is forked from
     try:
-        main()
+        sys.exit(main())
     finally:
         sys.stdout.flush()
 
@@ -66,9 +73,10 @@ class Forked:
         out: Path,
         words: Path,
         given: Path = Path(os.devnull),
+        program: str = BOT,
     ) -> None:
         self._process = CONTEXT.Process(
-            target=_run, args=(arguments, dict(env), str(folder), str(given), str(out), str(words))
+            target=_run, args=(program, arguments, dict(env), str(folder), str(given), str(out), str(words))
         )
         self._process.start()
 
@@ -76,6 +84,19 @@ class Forked:
     async def start(cls, *arguments: str, env: Mapping[str, str], folder: Path, log: Path) -> Self:
         """Without holding up the caller's loop; all output goes to `log`."""
         return await asyncio.to_thread(cls, *arguments, env=env, folder=folder, out=log, words=log)
+
+    @classmethod
+    def sandbox(cls, *arguments: str, log: Path) -> tuple[Self, dict[str, Any]]:
+        """A sandbox on the caller's settings, and what it says first; it runs beside `log`, where its words go."""
+        out = log.with_suffix(".greeting")
+        started = cls(*arguments, env=os.environ, folder=log.parent, out=out, words=log, program=SANDBOX)
+        deadline = time.monotonic() + GREETING_S
+        while not (out.exists() and (said := out.read_text()).endswith("\n")):
+            if started.returncode is not None or time.monotonic() > deadline:
+                started.kill()
+                raise RuntimeError(f"the sandbox did not start: {log.read_text()}")
+            time.sleep(0.01)
+        return started, json.loads(said)
 
     @property
     def returncode(self) -> int | None:

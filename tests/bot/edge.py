@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,16 +56,13 @@ def codehealer(*arguments: str | Path, given: bytes = b"", env: Mapping[str, str
 @contextmanager
 def sandbox_process() -> Iterator[dict[str, Any]]:
     """A sandbox of its own; what it prints first."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bot.sandbox", "--with-parent"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-    )  # fmt: skip
-    with process:
+    with tempfile.TemporaryDirectory() as folder:
+        process, greeting = Forked.sandbox(log=Path(folder) / "sandbox.log")
         try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
+            yield greeting
         finally:
             process.terminate()
+            process.join(COMMAND_S)
 
 
 async def count(conninfo: str, table: str) -> int:

@@ -1,11 +1,9 @@
 """The card in every state as the page draws it, without a bot: bright, dark and on a phone."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import orjson
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
@@ -17,6 +15,7 @@ from handlers.blocks.card import Card, render_card
 from handlers.blocks.placing import with_note
 from tests.browser.axe import violations
 from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows
+from tests.forked import Forked
 from tests.handlers import card_states as states
 from tests.stories.stage import DEPLOYMENTS, Json
 
@@ -32,13 +31,9 @@ LOOKS = {
 @pytest_asyncio.fixture(loop_scope="module")
 async def sandbox(tmp_path: Path) -> AsyncIterator[Json]:
     """The greeting of a sandbox that no bot is connected to."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot.sandbox", "--port", "0", "--with-parent",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
+    process, greeting = await asyncio.to_thread(Forked.sandbox, log=tmp_path / "sandbox.log")
     try:
-        yield orjson.loads(await process.stdout.readline())
+        yield greeting
     finally:
         process.terminate()
         await process.wait()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from tests.forked import Forked
 ONCALL, LEAD, DEVELOPER, GUEST = "U0ONCALL", "U0LEAD", "U0DEV", "U0GUEST"
 BOT = "U0CODEHEALER"
 DEPLOYMENTS, ALERTS = "C0DEPLOY", "C0ALERTS"
-START_S = 60.0
 PATIENCE_S = 60.0
 Json = dict[str, Any]
 
@@ -39,7 +37,7 @@ class Stage:
     env: dict[str, str] = field(default_factory=dict)
     sandbox_options: tuple[str, ...] = ()
     url: str = ""
-    _sandbox: asyncio.subprocess.Process | None = None
+    _sandbox: Forked | None = None
     _bot: Forked | None = None
     _http: httpx.AsyncClient | None = None
 
@@ -51,15 +49,9 @@ class Stage:
 
     async def open_sandbox(self) -> None:
         self._http = httpx.AsyncClient(timeout=20)
-        with (self.logs / "sandbox.log").open("ab") as log:
-            self._sandbox = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot.sandbox", "--with-parent", "--time-scale", str(self.time_scale),
-                *self.sandbox_options,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
-        assert self._sandbox.stdout is not None
-        async with asyncio.timeout(START_S):
-            greeting = json.loads(await self._sandbox.stdout.readline())
+        self._sandbox, greeting = await asyncio.to_thread(
+            Forked.sandbox, "--time-scale", str(self.time_scale), *self.sandbox_options, log=self.logs / "sandbox.log"
+        )
         self.url, self.env = greeting["url"], greeting["env"]
         self.env["CODEHEALER_POLICY"] = str(self._hurried(Path(self.env["CODEHEALER_POLICY"])))
 

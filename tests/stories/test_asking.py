@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 import yaml
 from aiohttp import web
@@ -154,13 +153,12 @@ async def test_a_models_invented_quote_is_dropped_and_its_action_is_not_taken(
     assert "Roll" in text_of(card), "the plan comes from the table and the live system"
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\x00\x07", "x" * 10_000])
-async def test_odd_mentions_are_answered_and_nothing_breaks(stage: Stage, text: str) -> None:
-    asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> {text}")
+async def test_odd_mentions_are_answered_and_nothing_breaks(stage: Stage) -> None:
+    for text in ("", "   ", "\x00\x07", "x" * 10_000):
+        asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> {text}")
 
-    async def answered() -> bool:
-        replies = await stage.messages(ALERTS, thread_ts=asked["ts"])
-        return len(replies) > 1
+        async def answered(thread_ts: str = asked["ts"]) -> bool:
+            return len(await stage.messages(ALERTS, thread_ts=thread_ts)) > 1
 
-    await stage.until(answered, "some answer")
+        await stage.until(answered, f"some answer to {text[:10]!r}")
     assert (await stage.get("state", user=ONCALL))["bot_connected"]
