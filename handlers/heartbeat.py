@@ -80,7 +80,7 @@ class Heartbeat:
                 if answer.status_code != httpx.codes.OK:
                     return "no deliveries can be taken, see /readyz/intake"
             async with services.engine.connect() as db:
-                if (await deliveries.waiting(db, source=HEARTBEAT)).source:
+                if (await deliveries.waiting(db, source=HEARTBEAT, known=[HEARTBEAT])).source:
                     return "the inbox does not handle deliveries"
                 if await outbox.waits(db, HEARTBEAT):
                     return "the outbox does not send, or the heartbeat's address does not answer"

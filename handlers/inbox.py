@@ -193,7 +193,7 @@ FAULTS = (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError)
 async def drain(services: Services) -> int:
     """Handle one batch; how many deliveries were taken. One that fails harms no other."""
     async with services.engine.connect() as db:
-        waiting = await deliveries.waiting(db, source=hushing.ALERTMANAGER)
+        waiting = await deliveries.waiting(db, source=hushing.ALERTMANAGER, known=EVENTS)
     if not waiting.any:
         return 0
     if waiting.source:
@@ -213,7 +213,7 @@ def _database_in_trouble(error: Exception) -> bool:
 async def _drain_together(services: Services, *, people: bool) -> int:
     """The whole batch in one transaction, without a savepoint each: they cost as much as the work."""
     async with services.engine.begin() as db:
-        batch = await deliveries.claim(db, limit=BATCH, people=people)
+        batch = await deliveries.claim(db, limit=BATCH, people=people, known=EVENTS)
         if not batch:
             return 0
         await incidents.lock_correlation(db)
@@ -235,7 +235,7 @@ async def _drain_apart(services: Services) -> int:
     handled: list[int] = []
     counted: Counted = set()
     async with services.engine.begin() as db:
-        batch = await deliveries.claim(db, limit=BATCH)
+        batch = await deliveries.claim(db, limit=BATCH, known=EVENTS)
         await incidents.lock_correlation(db)
         for delivery in batch:
             try:

@@ -1,11 +1,25 @@
 """The inbox: what came in, once, until its effects are committed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, any_, bindparam, delete, exists, literal_column, not_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -98,16 +112,22 @@ async def retry(db: AsyncConnection, number: int) -> bool:
 # The wording of ix_deliveries_people's condition, so that a question is found behind any number of alerts.
 _NEW = deliveries.c.state == literal_column("'new'")
 _OF_PEOPLE = deliveries.c.event != literal_column("'alerts'")
+# An event of another version is left to its replicas, while two run; what nobody takes up fails after that.
+OTHERS_TIME = timedelta(minutes=10)
+_OURS = or_(
+    deliveries.c.event == any_(bindparam("known", type_=ARRAY(Text))),
+    deliveries.c.received_at < func.now() - OTHERS_TIME,
+)
 _WAITING = select(
-    exists().where(_NEW, _OF_PEOPLE).label("people"),
-    exists().where(_NEW).label("any"),
+    exists().where(_NEW, _OF_PEOPLE, _OURS).label("people"),
+    exists().where(_NEW, _OURS).label("any"),
     exists().where(_NEW, deliveries.c.source == bindparam("of_source")).label("source"),
 )
 _CLAIMED = (deliveries.c.id, deliveries.c.source, deliveries.c.event, deliveries.c.body, deliveries.c.attempts,
             deliveries.c.received_at)  # fmt: skip
 _CLAIM = (
     select(*_CLAIMED)
-    .where(_NEW)
+    .where(_NEW, _OURS)
     .order_by(deliveries.c.id)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -126,19 +146,20 @@ class Waiting:
     source: bool
 
 
-async def waiting(db: AsyncConnection, *, source: str) -> Waiting:
-    """One look, without a lock, at what waits."""
-    row = (await db.execute(_WAITING, {"of_source": source})).one()
+async def waiting(db: AsyncConnection, *, source: str, known: Collection[str]) -> Waiting:
+    """One look, without a lock, at what waits; `known` are the events that this version handles."""
+    row = (await db.execute(_WAITING, {"of_source": source, "known": list(known)})).one()
     return Waiting(any=row.any, people=row.people, source=row.source)
 
 
-async def claim(db: AsyncConnection, *, limit: int, people: bool = True) -> Sequence[Delivery]:
+async def claim(db: AsyncConnection, *, limit: int, known: Collection[str], people: bool = True) -> Sequence[Delivery]:
     """New deliveries, locked for this transaction: what people said where there is any, else the oldest alerts.
 
-    Those that another process has locked are skipped. Without `people` only alerts are looked for.
+    Those that another process has locked are skipped, and so are events that are not `known`. Without `people` only
+    alerts are looked for.
     """
     for query in (_CLAIM_PEOPLE, _CLAIM_ALERTS) if people else (_CLAIM_ALERTS,):
-        rows = await db.execute(query, {"most": limit})
+        rows = await db.execute(query, {"most": limit, "known": list(known)})
         if found := [Delivery(**row) for row in rows.mappings()]:
             return found
     return []

@@ -87,6 +87,10 @@ async def test_what_can_not_be_read_harms_nothing_else_and_ends_as_failed_with_i
     await alerts_came(services, "a")
     for name, (event, body) in POISONS.items():
         await came(services, name, event, body)
+    async with services.engine.begin() as db:  # what another version would know it has not taken up
+        await db.exec_driver_sql(
+            "UPDATE deliveries SET received_at = now() - interval '1 hour' WHERE event = 'nonsense'"
+        )
     await alerts_came(services, "b")
     await drained(services)
     assert await opened(services) == ["a", "b"]
@@ -96,6 +100,13 @@ async def test_what_can_not_be_read_harms_nothing_else_and_ends_as_failed_with_i
     assert all(row.error and row.attempts == 5 for row in errors)
     assert await opened(services) == ["a", "b"], "the good ones took effect once"
     assert await inbox.drain(services) == 0
+
+
+async def test_an_event_of_another_version_is_left_to_its_replicas(services: Services) -> None:
+    await came(services, "newer", "of_the_next_version", {})
+    await alerts_came(services, "checkout")
+    assert await drained(services) == 1
+    assert await states(services) == {"newer": "new", "alert checkout": "done"}
 
 
 async def test_a_batch_that_is_killed_before_it_commits_is_handled_whole_and_once_afterwards(
