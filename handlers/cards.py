@@ -191,8 +191,8 @@ async def _asked_in(db: AsyncConnection, services: Services, view: CardView, her
     channel = route.approvals if route and view.incident.state is IncidentState.WAITING else ""
     if not channel or channel == here or view.incident.source == QUESTION_SOURCE:
         return ""
-    if await reading.is_closed(db, here) and not await reading.is_closed(db, channel):
-        return ""
+    if not await reading.is_open(db, here) and not await reading.is_closed(db, channel):
+        return ""  # what is not known yet may be closed
     return channel
 
 

@@ -339,6 +339,8 @@ async def _stats(db: AsyncConnection, services: Services, query: Query) -> Card:
     number = typed.days(query.words, STATS_DAYS)
     if number is None:
         return wording.said("stats", "days: give a number from 1 to 999, such as `stats 7`, or `stats 2 weeks`.")
+    if not query.reader.member:
+        return wording.said("stats", "The figures are over all channels, so they are for full members.")
     now = services.now()
     (found,) = await analytics.figures(db, since=now - timedelta(days=number), until=now)
     return wording.stats_answer(found, number)

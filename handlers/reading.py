@@ -75,6 +75,12 @@ async def is_closed(db: AsyncConnection, channel: str) -> bool:
     return place is not None and place.audience == "members"
 
 
+async def is_open(db: AsyncConnection, channel: str) -> bool:
+    """Whether every full member is known to read a channel."""
+    place = await threads.channel(db, channel)
+    return place is not None and place.audience == "all"
+
+
 async def readable(
     db: AsyncConnection, services: Services, incidents: Sequence[Incident], reader: Reader
 ) -> list[Incident]:

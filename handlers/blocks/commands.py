@@ -83,7 +83,7 @@ SUBCOMMANDS: dict[str, Usage] = {
         "no new cards and no calls about a service for a while; cards that are there go on being edited",
         (
             "`mute 12` mutes that incident's service. Without a time it is an hour, and at most 7 days.",
-            "What a fix of mine leaves to people is said all the same, and the pager rings as ever.",
+            "What is critical is never muted, and what a fix of mine leaves to people is said all the same.",
             WHEN,
         ),
         changes=True,

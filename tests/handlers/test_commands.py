@@ -139,12 +139,13 @@ async def calls(services: Services) -> int:
 
 async def test_a_muted_service_gets_no_card_and_no_call_until_it_is_unmuted(services: Services) -> None:
     services = replace(services, policy=sandbox_policy())
-    await came(services, "First")
+    await came(services, "First", severity="warning")
     (first,) = await opened(services)
     told = await said(services, "mute Checkout for 2h", user="U0DEV")
     assert "muted until" in told
-    await came(services, "Second", namespace="shop", identity="id:second", owner="other", workload="other")
-    await came(services, "First", fingerprint="fp:again", started_at=first.opened_at)
+    other = {"namespace": "shop", "owner": "other", "workload": "other"}
+    await came(services, "Second", identity="id:second", severity="warning", **other)
+    await came(services, "First", fingerprint="fp:again", severity="warning", started_at=first.opened_at)
     assert [one.title for one in await opened(services)] == ["First"]
     status = await said(services, "status")
     assert "1 place muted" in status
@@ -168,6 +169,13 @@ async def test_a_muted_service_gets_no_card_and_no_call_until_it_is_unmuted(serv
     assert [one for one in await recorded(services) if "mute" in one[0]] == [
         ("mute.set", "U0DEV"), ("mute.ended", "U0ONCALL"),
     ]  # fmt: skip
+
+
+async def test_what_is_critical_is_never_muted(services: Services) -> None:
+    services = replace(services, policy=sandbox_policy())
+    await said(services, "mute checkout for 2h", user="U0DEV")
+    await came(services, "Down", severity="critical")
+    assert [one.title for one in await opened(services)] == ["Down"]
 
 
 async def test_a_mute_never_hides_what_a_fix_leaves_and_ends_by_itself(services: Services) -> None:

@@ -22,7 +22,7 @@ from handlers.outbox import Sender
 from handlers.services import Services
 from handlers.view import card_view, render, render_settled
 from knowledge.model import Incident
-from knowledge.store import incidents, mutes, outbox
+from knowledge.store import incidents, mutes, outbox, threads
 from remediation.policy import parse_policy
 from tests.handlers.office import made_services, posts, rows, sandbox_policy, told
 from tests.handlers.test_outbox_sender import send_all
@@ -42,6 +42,7 @@ def routed(engine: AsyncEngine, slack: AsyncWebClient, url: str, text: str, **ch
 async def asked(services: Services, *, severity: str = "warning", **more: Any) -> Incident:
     """An incident whose fix waits for an approval, with its card and the call for people."""
     async with services.engine.begin() as db:
+        await threads.put_channel(db, HOME, name="deployments", audience="all", now=services.now())
         incident = await an_incident(db, state=S.WAITING, severity=severity, channel=HOME, **more)
         await an_approval(db, incident)
         await cards.show(db, services, incident, first=True)
