@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev run test tools lint types check lock train quality harm bench soak chaos histories rolling tour demo-pictures manifests image-check sbom audit clean
+.PHONY: help install install-dev installed run test tools lint types check lock train quality harm bench soak chaos histories rolling tour gallery demo-pictures manifests image-check sbom audit clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,13 +43,18 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 install: $(VENV)/.runtime  ## make the environment and nothing else
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 
-install-dev: install $(VENV)/.dev $(VENV)/.moto $(VENV)/.bolt-js  ## the environment with test tools
+installed: install $(VENV)/.dev $(VENV)/.moto $(VENV)/.bolt-js
+
+# Side by side, as each waits for the network or the disk at times; no two of them write to the same folder.
+install-dev:  ## the environment with test tools
+	@$(MAKE) -s --no-print-directory -j 4 installed
 
 run: install  ## start CodeHealer: without Slack tokens with its sandbox; prints the address
 	@exec $(BIN)/codehealer run
 
 # The checks go on beside the tests, which wait more than they compute; what they say comes last.
-test: install-dev tools  ## everything, browser tests included
+test:  ## everything, browser tests included
+	@$(MAKE) -s --no-print-directory -j 4 installed tools
 	@$(MAKE) -s check > $(VENV)/check.log 2>&1 & checking=$$!; \
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS); tested=$$?; \
 	wait $$checking; checked=$$?; cat $(VENV)/check.log; [ $$tested$$checked = 00 ]
@@ -97,6 +102,9 @@ rolling: install-dev  ## make rolling FROM=REF ROUNDS=1: replace two replicas of
 
 tour: install-dev tools  ## see every remediator heal its scenario on the sandbox page; pictures in artifacts/tour
 	@$(BIN)/python -m tests.tour $(STOPS)
+
+gallery: install-dev tools  ## a picture of every card and reply, light, dark and on a phone, in artifacts
+	@GALLERY=1 $(BIN)/python -m pytest -n 0 -q tests/browser/test_gallery.py
 
 demo-pictures: install-dev  ## redraw the pictures of the README from the sandbox page
 	@$(BIN)/python -m tests.pictures
