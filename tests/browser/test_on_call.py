@@ -122,6 +122,7 @@ async def test_a_night_on_call(stage: Stage, seats: Windows) -> None:
     await page.get_by_test_id("composer-file").set_input_files(
         {"name": "pod.log", "mimeType": "text/plain", "buffer": log}
     )
+    await expect(page.locator(".chosen:visible")).to_contain_text("pod.log")
     await page.keyboard.press("Enter")
     asked = page.get_by_test_id("messages").locator("[data-message-user=U0ONCALL]").last
     await expect(asked).to_contain_text("nil pointer dereference")
