@@ -233,7 +233,8 @@ async def _history(db: AsyncConnection, services: Services, query: Query) -> Car
     incident, _ = await meant(db, services, query.words, query.reader, query.thread)
     if incident is not None:
         told = await history.of_incident(db, incident.id)
-        return listing.steps_answer(incident, timeline(told) if told else [])
+        people = {one.value.actor for one in told.audit} if told else set()
+        return listing.steps_answer(incident, timeline(told) if told else [], people)
     words = tuple(word for word in query.words if word.lower() not in {"of", "for", "service", "the"})
     if len(words) != 1 or typed.reference(words)[0] is not None:
         return wording.which_answer("history", " ".join(query.words))

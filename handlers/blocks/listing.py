@@ -1,7 +1,7 @@
 """What /codehealer answers about several incidents, and of one besides its card: lists, precedents, rules, steps."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
@@ -15,6 +15,7 @@ from knowledge.store.mutes import INCIDENT, SERVICE, Mute
 NO_TYPING = "Nothing is approved or rejected by typing: decide on the card, where everybody sees it."
 MOST_STEPS = 40
 _BACKSLASH = re.compile(r"\\(.)")
+_PERSON = re.compile(r"\b[UW][A-Z0-9]{5,30}\b")
 
 
 def incidents_answer(
@@ -93,16 +94,22 @@ def policy_answer(incident: Incident, plan: Plan, decision: Decision, now: datet
     return answer_of("policy", [head, *(rule_line(rule) for rule in rules[:60])])
 
 
-def steps_answer(incident: Incident, steps: Sequence[str]) -> Card:
-    """What happened in an incident, oldest first; `steps` are lines of Markdown with UTC times."""
+def steps_answer(incident: Incident, steps: Sequence[str], people: Collection[str] = ()) -> Card:
+    """What happened in an incident, oldest first; `steps` are lines of Markdown with UTC times.
+
+    `people` are the ids of those who did something in it: they are shown by their names.
+    """
     lines = _with_one_date_a_day([_BACKSLASH.sub(r"\1", step.removeprefix("- ")) for step in steps])
     left_out = len(lines) - MOST_STEPS
     # Of a long story the end tells more than the middle.
     shown = [*lines[:10], f"({left_out} steps left out)", *lines[-(MOST_STEPS - 10) :]] if left_out > 0 else lines
     title = m.inline(title_words(incident.title), 120)
-    return answer_of(
-        "history", [f"*Incident {incident.id}:* {title} (UTC)", *(f"• {m.inline(one, 200)}" for one in shown)]
-    )
+    named = [_named(f"• {m.inline(one, 200)}", people) for one in shown]
+    return answer_of("history", [f"*Incident {incident.id}:* {title} (UTC)", *named])
+
+
+def _named(line: str, people: Collection[str]) -> str:
+    return _PERSON.sub(lambda word: m.mention(word[0]) if word[0] in people else word[0], line)
 
 
 def _with_one_date_a_day(lines: Sequence[str]) -> list[str]:

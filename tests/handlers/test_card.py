@@ -847,6 +847,13 @@ def test_details_show_the_change_every_rule_and_what_was_left_out() -> None:
     assert "submit" not in modal
 
 
+def test_a_history_names_those_who_acted_and_nobody_whom_a_text_names() -> None:
+    incident = states.STATES[S.WAITING].incident
+    step = "- 2026-11-28 09:00 U0ONCALL approved: ask U0BOSS"
+    text = listing.steps_answer(incident, [step], {"U0ONCALL"}).blocks[0]["text"]["text"]
+    assert "<@U0ONCALL> approved: ask U0BOSS" in text
+
+
 def test_help_lists_every_subcommand() -> None:
     text = commands.help_answer().text
     assert len(text.splitlines()) <= 8
