@@ -165,7 +165,7 @@ async def test_a_fix_is_rejected_with_a_reason(stage: Stage, seats: Windows) -> 
 async def test_commands_are_typed_and_answered_privately(stage: Stage, seats: Windows) -> None:
     page = await seats.open()
     await say(page, "/codehealer help")
-    await expect(private(page, "What I can do")).to_contain_text("/codehealer status")
+    await expect(private(page, "Type after")).to_contain_text("incidents open")
     await break_(page, "release-crash-checkout")
     await expect(card(page, WAITS, "checkout")).to_be_visible()
     await say(page, "/codehealer status")

@@ -40,7 +40,7 @@ async def _resolved(stage: Stage, ts: str) -> bool:
 
 async def test_a_question_is_answered_by_a_stream_in_its_thread_and_the_conversation_has_prompts(stage: Stage) -> None:
     asked = await stage.do("post", user=ONCALL, channel=ALERTS, text=f"<@{BOT}> what can you do?")
-    answer = await stage.thread({"ts": asked["ts"]}, "/codehealer status", channel=ALERTS)
+    answer = await stage.thread({"ts": asked["ts"]}, "incidents open", channel=ALERTS)
 
     async def ended() -> bool:
         replies = await stage.messages(ALERTS, thread_ts=asked["ts"])

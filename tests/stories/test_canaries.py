@@ -151,8 +151,9 @@ async def plant(stage: Stage, queue: Any) -> str:
     pods = f"{server}/api/v1/namespaces/shop/pods"
     listed = (await stage.http.get(pods, headers=bearer)).json()["items"]
     names = [pod["metadata"]["name"] for pod in listed if pod["metadata"]["name"].startswith("orders-")]
-    logs = [(await stage.http.get(f"{pods}/{name}/log", headers=bearer)).text for name in names]
-    return "\n".join(logs)
+    # A container that starts again has said nothing yet; the one before it has.
+    addresses = [f"{pods}/{name}/log{query}" for name in names for query in ("", "?previous=true")]
+    return "\n".join([(await stage.http.get(address, headers=bearer)).text for address in addresses])
 
 
 async def database(stage: Stage) -> str:

@@ -33,7 +33,7 @@ async def test_without_socket_mode_it_heals_by_approval_and_answers(stage: Stage
 
     told = await stage.do("command", user=ONCALL, channel=ALERTS, command="/codehealer", text="help")
     assert told["acknowledged"]
-    assert "What I can do" in text_of(told["response"])
-    await stage.thread({"ts": asked["ts"]}, "What I can do", channel=ALERTS)
+    assert "Type after" in text_of(told["response"])
+    await stage.thread({"ts": asked["ts"]}, "Type after", channel=ALERTS)
     replies = [one for one in await stage.messages(ALERTS, thread_ts=asked["ts"]) if one["ts"] != asked["ts"]]
     assert len(replies) == 1
