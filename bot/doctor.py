@@ -171,15 +171,30 @@ async def _github(settings: Settings) -> Finding:
     async with _clients(settings, read_policy(settings)) as clients:
         if clients.code_host is None:
             return Finding("github", True, "not set up", "Set GITHUB_TOKEN to read failed runs and re-run them.")
-        what = "App" if settings.github_app_id else "token of"
-        return Finding("github", True, f"{what} {await clients.code_host.login()}")
+        login, granted = await clients.code_host.login(), await clients.code_host.granted()
+        if granted is None:
+            return Finding("github", True, f"token of {login}; GitHub does not tell what it may do")
+        lacking = permissions.missing_of_app(granted, read_policy(settings), REMEDIATORS)
+        if lacking:
+            remedy = "Give the App these permissions in its settings, and accept them where it is installed."
+            return Finding("github", False, f"App {login} lacks {'; '.join(lacking)}", remedy)
+        return Finding("github", True, f"App {login}, with all that the policy lists")
 
 
 async def _argocd(settings: Settings) -> Finding:
     async with _clients(settings, read_policy(settings)) as clients:
         if clients.argocd is None:
             return Finding("argocd", True, "not set up", "Set ARGOCD_SERVER and ARGOCD_TOKEN to ask about self-heal.")
-        return Finding("argocd", True, await clients.argocd.version())
+        version, policy = await clients.argocd.version(), read_policy(settings)
+        named, synced = permissions.applications(policy)
+        rows = {str((one.get("metadata") or {}).get("name", "")): one for one in await clients.argocd.applications()}
+        wrong = [f"{name} is not to be seen" for name in sorted(named - rows.keys())]
+        may = {name: await clients.argocd.may("sync", rows[name]) for name in sorted(synced & rows.keys())}
+        wrong += [f"{name} may not be synced" for name, allowed in may.items() if not allowed]
+        if wrong:
+            remedy = "See docs/permissions.md for the lines of argocd-rbac-cm, or correct argocd_app in the policy."
+            return Finding("argocd", False, f"{version}: {'; '.join(wrong)}", remedy)
+        return Finding("argocd", True, f"{version}, {len(named)} applications of the policy")
 
 
 async def _prometheus(settings: Settings) -> Finding:

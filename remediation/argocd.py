@@ -78,6 +78,13 @@ class ArgoCdServer:
             raise _named(error, name) from error
         return found if isinstance(found, dict) else {}
 
+    async def may(self, action: str, application: Json) -> bool:
+        """Whether the token may do this to an application as it is listed."""
+        project = str((application.get("spec") or {}).get("project") or "default")
+        name = str((application.get("metadata") or {}).get("name", ""))
+        path = f"/api/v1/account/can-i/applications/{_part(action)}/{_part(project)}/{_part(name)}"
+        return (await self._object(path)).get("value") == "yes"
+
     async def version(self) -> str:
         return str((await self._object("/api/version")).get("Version", ""))
 

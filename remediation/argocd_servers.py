@@ -44,6 +44,9 @@ class ArgoCdServers:
     async def rollback(self, name: str, deployed_id: int, *, dry_run: bool = False) -> Json:
         return await self._of(name).rollback(name, deployed_id, dry_run=dry_run)
 
+    async def may(self, action: str, application: Json) -> bool:
+        return await self._of(_name(application)).may(action, application)
+
     async def version(self) -> str:
         """Of each of them, so that one that does not answer is noticed."""
         return ", ".join([await server.version() for server in self._servers()])

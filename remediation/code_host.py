@@ -142,6 +142,13 @@ class GitHubHost:
     async def cancel(self, repository: str, run_id: int) -> None:
         await self.write("POST", repository, f"/actions/runs/{int(run_id)}/cancel", needs="actions: write")
 
+    async def granted(self) -> Mapping[str, str] | None:
+        """An App's permissions by GitHub's names ("actions": "write"); None for a token, which does not tell."""
+        if not self.app:
+            return None
+        found: Json = await self._calls.read("", "/app")
+        return {str(name): str(level) for name, level in (found.get("permissions") or {}).items()}
+
     async def login(self) -> str:
         found: Json = await self._calls.read("", "/app" if self.app else "/user")
         return str(found.get("slug" if self.app else "login", ""))

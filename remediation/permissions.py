@@ -86,6 +86,50 @@ def missing(
     return lines
 
 
+# What evidence reads on GitHub, and an App's permissions by the words of the catalogue.
+LOOKING_ON_GITHUB = ("actions: read", "checks: read", "contents: read")
+OF_AN_APP = {
+    "actions": "actions", "checks": "checks", "contents": "contents", "pull requests": "pull_requests",
+    "repository secrets": "secrets", "environments": "environments", "organization secrets": "organization_secrets",
+}  # fmt: skip
+LEVELS = ("", "read", "write", "admin")
+
+
+def missing_of_app(granted: Mapping[str, str], policy: Policy, catalogue: Mapping[str, Remediator]) -> list[str]:
+    """What an App lacks for looking and for what the policy lists, such as "contents: write (github_revert_pr)"."""
+    rows = [row for row in policy.services if row.repository]
+    wanted: dict[str, list[str]] = {text: [] for text in LOOKING_ON_GITHUB} if rows else {}
+    for name, entry in catalogue.items():
+        of_it = [row for row in rows if {name, "*"} & {*_actions(policy, row.environment)}]
+        for text in entry.permissions if of_it else ():
+            if text.partition(": ")[0] in _places_of_secrets(of_it):
+                wanted.setdefault(text, []).append(name)
+    return [
+        f"{text} ({', '.join(names)})" if names else text
+        for text, names in wanted.items()
+        if LEVELS.index(granted.get(OF_AN_APP[text.partition(": ")[0]], "")) < LEVELS.index(text.partition(": ")[2])
+    ]
+
+
+def applications(policy: Policy) -> tuple[set[str], set[str]]:
+    """The applications of Argo CD that the policy names, and those of them that it lets the bot sync."""
+    rows = [row for row in policy.services if row.argocd_app]
+    syncs = {"argocd_sync", "argocd_rollback", "*"}
+    synced = {row.argocd_app for row in rows if syncs & {*_actions(policy, row.environment)}}
+    return {row.argocd_app for row in rows}, synced
+
+
+def _places_of_secrets(rows: Sequence[Service]) -> set[str]:
+    """The permissions that matter for these rows: of secrets only those of the places that they are in."""
+    secrets = [one for row in rows for one in row.github_secrets]
+    kept = {
+        "repository secrets": any(not one.environment and not one.organization for one in secrets),
+        "environments": any(one.environment for one in secrets),
+        "organization secrets": any(one.organization for one in secrets),
+    }
+    return {word for word in OF_AN_APP if kept.get(word, True)}
+
+
 def _actions(policy: Policy, environment: str) -> Collection[str]:
     rules = policy.environments.get(environment) or policy.environments.get("prod")
     return rules.actions if rules else ()

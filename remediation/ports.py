@@ -130,6 +130,10 @@ class CodeHost(Protocol):
         """A POST of the App itself, as `write`."""
         ...
 
+    async def granted(self) -> Mapping[str, str] | None:
+        """An App's permissions by GitHub's names; None for a token, which does not tell."""
+        ...
+
     async def login(self) -> str:
         """Who we are there, a user or an App; for `doctor`."""
         ...
@@ -166,6 +170,10 @@ class ArgoCd(Protocol):
 
     async def rollback(self, name: str, deployed_id: int, *, dry_run: bool = False) -> Json:
         """Starts a rollback to a row of the application's history. Refused under auto-sync."""
+        ...
+
+    async def may(self, action: str, application: Json) -> bool:
+        """Whether the token may do this ("get", "sync") to an application as `applications` lists it."""
         ...
 
     async def version(self) -> str: ...

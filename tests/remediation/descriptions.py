@@ -37,8 +37,8 @@ def _patterns(name: str) -> list[tuple[int, str, re.Pattern[str]]]:
 
 
 def _expression(template: str) -> str:
-    """Paths of files and names of branches have slashes of their own."""
-    long = {"{path}"} | ({"{ref}"} if "/git/ref" in template else set())
+    """Paths of files and names of branches have slashes of their own, and so has Argo CD's project/application."""
+    long = {"{path}", "{subresource}"} | ({"{ref}"} if "/git/ref" in template else set())
     parts = re.split(r"(\{[^}]+\})", template)
     return "".join((".+" if p in long else "[^/]+") if p.startswith("{") else re.escape(p) for p in parts)
 

@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bot.settings import Settings
 from bot.wiring import make_clients
 from knowledge.errors import NotFound, Refused, SettingsError
+from remediation import permissions
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey
+from remediation.remediators import REMEDIATORS
 from tests.remediation.site import Site, site_policy
 
 
@@ -66,6 +68,18 @@ async def test_an_app_asks_for_its_installations_token_once_and_again_when_it_en
     assert await host.run("acme/catalog", run.id)
     assert len([path for path in asked(site) if path.endswith("/access_tokens")]) == 3
     await host.aclose()
+
+
+async def test_what_an_app_may_not_do_is_named_with_what_needs_it(site: Site, as_app: Any) -> None:
+    host = as_app()
+    granted = await host.granted()
+    assert permissions.missing_of_app(granted, site_policy(), REMEDIATORS) == []
+    site.world.github.apps.permissions |= {"contents": "read", "checks": ""}
+    granted = await host.granted()
+    lacking = permissions.missing_of_app(granted, site_policy(), REMEDIATORS)
+    assert lacking == ["checks: read", "contents: write (github_revert_pr)"]
+    await host.aclose()
+    assert await site.clients.code_host.granted() is None, "a token does not tell"
 
 
 async def test_a_wrong_key_and_a_repository_without_the_app_say_what_to_do(site: Site, as_app: Any) -> None:

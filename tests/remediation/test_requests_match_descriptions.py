@@ -210,13 +210,15 @@ async def test_argocd_requests_are_described(site: Site) -> None:
     assert [e.kind for e in found] == ["argocd", "changes"]
     assert "Deployment/checkout is OutOfSync" in found[0].text
     await argocd.revision("checkout", application["status"]["sync"]["revision"])
+    assert await argocd.may("sync", application)
+    assert not await argocd.may("delete", application)
     for dry_run in (True, False):
         await argocd.sync("reports", revision="HEAD", dry_run=dry_run, infos={"codehealer.dev/execution": "7"})
         await site.until(lambda: not running(site, "reports"), "the sync ended")
         await argocd.rollback("reports", 0, dry_run=dry_run)
         await site.until(lambda: not running(site, "reports"), "the rollback ended")
     seen = {template.rsplit("/", 1)[-1] for _, template in descriptions.check_argocd(site.world.requests)}
-    assert seen == {"{name}", "managed-resources", "resource-tree", "metadata", "sync", "rollback"}
+    assert seen == {"{name}", "{subresource}", "managed-resources", "resource-tree", "metadata", "sync", "rollback"}
 
 
 def running(site: Site, name: str) -> bool:

@@ -4,7 +4,7 @@ import copy
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -57,6 +57,8 @@ class ArgoApi:
     cluster: Cluster
     token: str
     clock: Callable[[], float]
+    # What the account's role allows to be done to applications.
+    allowed: set[str] = field(default_factory=lambda: {"get", "sync"})
 
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answers one request; `path` is what follows the prefix."""
@@ -86,6 +88,9 @@ class ArgoApi:
         if path == "api/v1/applications" and request.method == "GET":
             rows = [self.application(a) for a in self.store.apps.values()]
             return {"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationList", "metadata": {}, "items": rows}
+        asked = re.match(r"api/v1/account/can-i/applications/(\w+)/[^/]+/[^/]+\Z", path)
+        if asked and request.method == "GET":
+            return {"value": "yes" if asked[1] in self.allowed else "no"}
         found = re.match(r"api/v1/applications/([^/]+)(?:/(.*))?\Z", path)
         if not found:
             raise ArgoError(404, 5, "Not Found")
