@@ -401,10 +401,15 @@ def reminder(view: CardView, *, link: str, closed: bool) -> Card:
     return _card("", [m.section(f"reminder-{view.incident.id}", lines)], lines)
 
 
+ASKED_ANEW = "I looked again: what I ask for now stands below."
+
+
 def settled_reply(view: CardView) -> Card:
     """What stands in place of a call once it is answered: who decided, and what came of it; it asks for nothing."""
-    first = lead(view)
-    lines = decision_lines(view)
+    first, lines = lead(view), decision_lines(view)
+    if view.incident.state is IncidentState.WAITING and not view.scheduled:
+        # Asked anew since: two messages that ask for the same would be one too many.
+        first, lines = f"{first.rpartition(' - ')[0]} - asked anew", [ASKED_ANEW]
     name = f"settled-{view.incident.id}-{view.incident.revision}"
     return Card(
         "\n".join([first, *(m.without_markup(line) for line in lines)]),

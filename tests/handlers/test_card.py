@@ -426,6 +426,9 @@ def test_an_answered_call_says_what_came_of_it_and_asks_for_nothing() -> None:
         text = thread.settled_reply(states.STATES[state]).text
         assert words in text
         assert "please" not in text
+    anew = thread.settled_reply(states.STATES[S.WAITING]).text
+    assert "asked anew" in anew
+    assert "approve or reject" not in anew
 
 
 def test_a_reminder_of_a_closed_channels_card_says_only_where_it_is() -> None:
