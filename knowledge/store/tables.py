@@ -447,6 +447,7 @@ knowledge_items = Table(
     Index("ix_knowledge_items_outcome", "outcome"),
     Index("ix_knowledge_items_source", "source"),
     Index("ix_knowledge_items_updated_at", "updated_at"),
+    Index("ix_knowledge_items_incident_id", "incident_id", postgresql_where=text("incident_id IS NOT NULL")),
     Index("ix_knowledge_items_threads", "channel", "occurred_at", postgresql_where=text("channel IS NOT NULL")),
 )
 
@@ -514,6 +515,7 @@ feedback = Table(
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     _moment("at", now=True),
     CheckConstraint("value IN (-1, 1)", name="value"),
+    Index("ix_feedback_diagnosis_id", "diagnosis_id", postgresql_where=text("diagnosis_id IS NOT NULL")),
 )
 
 # One row a call of a hosted model; "reserved" until its cost is known, and it counts as reserved until then.

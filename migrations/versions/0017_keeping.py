@@ -17,6 +17,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_outbox_sent", "outbox", ["sent_at"], postgresql_where=sa.text("state = 'sent' AND incident_id IS NULL")
     )
+    for table, column in (("knowledge_items", "incident_id"), ("feedback", "diagnosis_id")):
+        there = sa.text(f"{column} IS NOT NULL")
+        op.create_index(f"ix_{table}_{column}", table, [column], postgresql_where=there)
     op.create_index(
         "ix_incidents_resolved_at", "incidents", ["resolved_at"], postgresql_where=sa.text("resolved_at IS NOT NULL")
     )
@@ -25,6 +28,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table, name in (
         ("incidents", "ix_incidents_resolved_at"),
+        ("feedback", "ix_feedback_diagnosis_id"),
+        ("knowledge_items", "ix_knowledge_items_incident_id"),
         ("outbox", "ix_outbox_sent"),
         ("alerts", "ix_alerts_alone_identity"),
         ("alerts", "ix_alerts_alone_received_at"),
