@@ -86,7 +86,7 @@ def span(stage: str, ids: Mapping[str, Any]) -> Iterator[None]:
     ) as current:
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # a cancelled stage has failed too; it is told and raised on
             tracing_sdk.failed(current, type(error).__name__)
             raise
 

@@ -234,10 +234,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             count_refused=lambda surface: metrics.refused_blocks.labels(surface).inc(),
         )
         app = make_app(services, lambda result: metrics.envelopes.labels(result).inc(), me)
-        link = None
-        if app_token := settings.slack_app_token.get_secret_value():
-            link = SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), me["link"],
-                              returned=lambda away_s: missed.ask(services, away_s))  # fmt: skip
+        link = _link(settings, services, app, metrics, me["link"])
         # In HTTP mode it is Slack that connects: there is nothing here that could be down.
         health.checks["Slack"] = lambda: link.problem if link else None
         intake: QueueIntake | None = None
@@ -257,6 +254,15 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew, beat,
             intake, jobs_wake,
         )  # fmt: skip
+
+
+def _link(settings: Settings, services: Services, app: AsyncApp, metrics: Metrics, first: str) -> SocketMode | None:
+    """The link to Slack, or None in HTTP mode; `first` is the address that the preflight was given."""
+    app_token = settings.slack_app_token.get_secret_value()
+    if not app_token:
+        return None
+    return SocketMode(app, app_token, None, lambda what: metrics.links.labels(what).inc(), first,
+                      returned=lambda away_s: missed.ask(services, away_s))  # fmt: skip
 
 
 def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Services]) -> Callable[..., Awaitable[None]]:

@@ -7,6 +7,7 @@ from typing import Any
 from handlers import markdown as md
 from handlers.blocks.card import percent, reason_words, title_words
 from handlers.blocks.mrkdwn import counted
+from handlers.blocks.thread import RUN_WORDS
 from knowledge import steering
 from knowledge.model import (
     KIND_NAMES,
@@ -27,14 +28,6 @@ from knowledge.store.history import Entry, History, Planned
 Step = tuple[datetime, int, str]
 MOST_ALERTS = 10
 
-RUN_WORDS: dict[ExecutionState, str] = {
-    ExecutionState.QUEUED: "Waits for its turn",
-    ExecutionState.STARTED: "Under way",
-    ExecutionState.ACTED: "Carried out",
-    ExecutionState.FAILED: "Failed",
-    ExecutionState.REFUSED: "Not carried out",
-    ExecutionState.UNDONE: "Undone",
-}
 VERDICT_WORDS: dict[str, str] = {
     "verified": "Verified, the failure is gone",
     "not_verified": "Not verified, nothing proves that the fix helped",

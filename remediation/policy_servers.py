@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from remediation.policy_workflows import LOCAL, Variable
+from remediation.policy_workflows import Address, Variable
 
 ServerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 
@@ -16,16 +15,8 @@ class _Server(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: Annotated[str, StringConstraints(max_length=1000)]
+    url: Annotated[Address, AfterValidator(lambda value: value.rstrip("/"))]
     token_env: Variable
-
-    @field_validator("url")
-    @classmethod
-    def _safe(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)) or parts.username:
-            raise ValueError("must be an https address without a user in it")
-        return value.rstrip("/")
 
 
 class ArgoCdAddress(_Server):

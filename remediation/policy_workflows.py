@@ -5,7 +5,7 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from knowledge.model import FailureKind, Risk
 from remediation.secret_sources import SecretSource
@@ -18,6 +18,16 @@ Value = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,100}$")]
 NOT_OURS = frozenset({FailureKind.HEALTHY, FailureKind.UNKNOWN})
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _safe_address(value: str) -> str:
+    parts = urlsplit(value)
+    if not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)) or parts.username:
+        raise ValueError("must be an https address without a user in it")
+    return value
+
+
+Address = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_safe_address)]
 
 
 class _Part(BaseModel):
@@ -112,17 +122,9 @@ class WorkflowHook(_Part):
     `idempotent`: the receiver honours the header Idempotency-Key, so that after a crash it may be sent again.
     """
 
-    url: Annotated[str, StringConstraints(max_length=1000)]
+    url: Address
     token_env: Variable | None = None
     idempotent: bool = False
-
-    @field_validator("url")
-    @classmethod
-    def _safe(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if not (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)) or parts.username:
-            raise ValueError("must be an https address without a user in it")
-        return value
 
 
 class Workflow(_Part):

@@ -21,7 +21,7 @@ from handlers.blocks.card import (
     title_words,
 )
 from handlers.blocks.commands import incident_line
-from handlers.blocks.thread import EVIDENCE_NAMES, SURROUNDINGS, precedent_line
+from handlers.blocks.thread import EVIDENCE_NAMES, RUN_WORDS, SURROUNDINGS, precedent_line
 from knowledge.model import (
     KIND_NAMES,
     Approval,
@@ -31,7 +31,6 @@ from knowledge.model import (
     Diagnosis,
     Evidence,
     Execution,
-    ExecutionState,
     Incident,
     IncidentState,
     Precedent,
@@ -150,23 +149,13 @@ def _steps(history: History) -> list[tuple[datetime, str]]:
             steps.append((run.started_at, f"Started: {_title(run)}"))
         if run.finished_at is not None:
             detail = m.inline(run.outcome.detail, 200, "") if run.outcome else ""
-            steps.append((run.finished_at, f"{_RUN_WORDS[run.state]}{f': {detail}' if detail else ''}"))
+            steps.append((run.finished_at, f"{RUN_WORDS[run.state]}{f': {detail}' if detail else ''}"))
     steps += [
         (one.at, f"Checked: {m.inline(one.value.detail or one.value.verdict, 200)}") for one in history.verifications
     ]
     if incident.resolved_at is not None:
         steps.append((incident.resolved_at, f"Ended: {incident.state.value.replace('_', ' ')}"))
     return steps
-
-
-_RUN_WORDS: dict[ExecutionState, str] = {
-    ExecutionState.QUEUED: "Waits for its turn",
-    ExecutionState.STARTED: "Under way",
-    ExecutionState.ACTED: "Carried out",
-    ExecutionState.FAILED: "Failed",
-    ExecutionState.REFUSED: "Not carried out",
-    ExecutionState.UNDONE: "Undone",
-}
 
 
 def _title(run: Execution) -> str:
@@ -268,7 +257,7 @@ def done(about: About) -> Answer:
         lead = f"{_subject(incident)}: I have changed nothing"
         return _answer(about, "done", lead, [f"*Proposed:* {proposed}"] if proposed else [])
     lead = f"{_subject(incident)}: {STATE_WORDS[incident.state][1].lower()}"
-    lines = [f"• {_RUN_WORDS[one.state]}: {_title(one)}" for one in about.history.executions[-_MOST_SHOWN:]]
+    lines = [f"• {RUN_WORDS[one.state]}: {_title(one)}" for one in about.history.executions[-_MOST_SHOWN:]]
     if run.outcome:
         lines.append(f"*Outcome:* {m.inline(run.outcome.detail, 240)}")
     if view.verification:

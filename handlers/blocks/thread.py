@@ -86,6 +86,14 @@ SURROUNDINGS: dict[str, str] = {
     "status_page": "Providers",
 }
 
+RUN_WORDS: dict[ExecutionState, str] = {
+    ExecutionState.QUEUED: "Waits for its turn",
+    ExecutionState.STARTED: "Under way",
+    ExecutionState.ACTED: "Carried out",
+    ExecutionState.FAILED: "Failed",
+    ExecutionState.REFUSED: "Not carried out",
+    ExecutionState.UNDONE: "Undone",
+}
 OUTCOMES: dict[str, str] = {
     "verified": "worked, verified",
     "not_verified": "not verified",

@@ -1,12 +1,9 @@
 """A newcomer's job on the real page with the real bot: break, watch, read, approve, see it healed, give a thumb."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.browser.window import (
     DARK,
@@ -21,7 +18,6 @@ from tests.browser.window import (
     say,
     sticks_out,
     thread_of,
-    windows,
 )
 from tests.stories.stage import DEVELOPER, Stage
 from tests.stories.test_healing import healthy, writes
@@ -29,24 +25,6 @@ from tests.stories.test_healing import healthy, writes
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
 
 WAITS, HEALED, PERSON = "Waiting for approval", "Healed", "Needs a person"
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def stage(browser: Browser, database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    opened = Stage(database_url, tmp_path)
-    try:
-        await opened.open()
-        yield opened
-    finally:
-        await opened.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def seats(browser: Browser, stage: Stage) -> AsyncIterator[Windows]:
-    """Where people sit; a page that complains fails the test."""
-    async with windows(browser, stage.url) as opened:
-        yield opened
-    assert opened.complaints == []
 
 
 async def heal_checkout(page: Page) -> None:

@@ -1,14 +1,10 @@
 """A night on call on the real page with the real bot: by keyboard alone, a changed fix, a snooze, 👎, a log."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.browser.axe import violations
-from tests.browser.window import Windows, break_, card, picture, windows
+from tests.browser.window import Windows, break_, card, picture
 from tests.stories.stage import Stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser, pytest.mark.timeout(300)]
@@ -21,23 +17,6 @@ FOCUS = """() => {
   return {name: here.dataset.testid ?? here.dataset.actionId ?? "", seen: ringed(here.closest(".composer") ?? here)};
 }"""  # noqa: E501 - the page's language
 MOST_STOPS = 80
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def stage(browser: Browser, database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
-    opened = Stage(database_url, tmp_path)
-    try:
-        await opened.open()
-        yield opened
-    finally:
-        await opened.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def seats(browser: Browser, stage: Stage) -> AsyncIterator[Windows]:
-    async with windows(browser, stage.url) as opened:
-        yield opened
-    assert opened.complaints == []
 
 
 async def tab_to(page: Page, name: str) -> None:
