@@ -15,7 +15,7 @@ from bot.finding import Finding
 from bot.settings import Settings
 from bot.slack_app import make_client
 from handlers import round_trip
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.slack_calls import Refusal, read
 from knowledge.errors import Unavailable
 

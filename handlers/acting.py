@@ -14,7 +14,7 @@ from handlers import changing, decisions, feedback, flow, replies, routing, thre
 from handlers.blocks import commands as wording
 from handlers.blocks import listing, thread
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.looking import PAGE, meant, muted_for, recalled
 from handlers.mentions import Question, alert_of
 from handlers.operating import Asked

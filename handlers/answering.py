@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import assistant, cards, commands, flow, looking, remembering, steering
 from handlers.blocks import answers as wording
 from handlers.blocks.answers import About, Answer
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.intents import Intent, When, fix_told, incident_named, intent_of, named_in, of_now, when_in
 from handlers.mentions import QUESTION_SOURCE, Question
 from handlers.reading import Reader, readable, reader_of

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, reading, replies
 from handlers.blocks.baseline import baseline_card, greeting_card
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.services import Services
 from knowledge.choices import Choice, Verdict
 from knowledge.model import Alert

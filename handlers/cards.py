@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import muting, reading, storms
 from handlers.attachments import files_of, read_files
 from handlers.blocks import thread, trust
-from handlers.blocks.card import Card, CardView
+from handlers.blocks.card_view import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
 from handlers.services import Services
 from handlers.sources.slack_text import message_text

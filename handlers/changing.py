@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, decisions, facts, flow, replies
-from handlers.blocks.card import rule_words
+from handlers.blocks.card_decision import rule_words
 from handlers.services import Services
 from knowledge.model import (
     Action,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handlers.blocks import baseline, fixes, grouping, modals, offers
-from handlers.blocks.card import (
+from handlers.blocks.actions import (
     APPROVE,
     EVIDENCE,
     FEEDBACK,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import acting, cards, operating, replies, thread_files, typed
 from handlers.blocks import commands as wording
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.blocks.limits import validate_blocks
 from handlers.looking import LOOKS, Query
 from handlers.mentions import Question

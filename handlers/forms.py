@@ -7,7 +7,7 @@ from typing import Any
 
 from handlers import regrouping, replies
 from handlers.blocks import grouping, modals
-from handlers.blocks.card import (
+from handlers.blocks.actions import (
     EDIT,
     EVIDENCE,
     GIVE_BACK,

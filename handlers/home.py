@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, reading, slack_calls
 from handlers.blocks import home as wording
-from handlers.blocks.card import CardView, decode_fields
+from handlers.blocks.actions import decode_fields
+from handlers.blocks.card_view import CardView
 from handlers.blocks.home import HomeView, Open, Waiting, Week
 from handlers.blocks.limits import validate_view
 from handlers.decisions import planned_of

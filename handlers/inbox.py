@@ -31,7 +31,7 @@ from handlers import (
 )
 from handlers.blocks import fixes
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.blocks.modals import Rejection
 from handlers.mentions import Question
 from handlers.services import Services

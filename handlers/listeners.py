@@ -19,7 +19,7 @@ from handlers import assistant, flow, forms, home, responding, round_trip, routi
 from handlers.attachments import files_of
 from handlers.blocks import baseline, fixes, grouping, modals, offers
 from handlers.blocks import home as home_blocks
-from handlers.blocks.card import (
+from handlers.blocks.actions import (
     APPROVE,
     APPROVE_TWICE,
     DETAILS,

@@ -11,7 +11,8 @@ from handlers import cards, learning, reading, typed
 from handlers.blocks import commands as wording
 from handlers.blocks import listing
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card, title_words
+from handlers.blocks.card_view import Card
+from handlers.blocks.incident_words import title_words
 from handlers.reading import Reader, closed_by, readable
 from handlers.services import Services
 from handlers.timeline import timeline

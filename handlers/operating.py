@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import facts
 from handlers.blocks import commands as wording
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.looking import Query, meant
 from handlers.services import Services
 from handlers.trusting import SHADOW_DAYS

@@ -22,7 +22,8 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from handlers import streaming
-from handlers.blocks.card import Card, plain_thumbs
+from handlers.blocks.card_buttons import plain_thumbs
+from handlers.blocks.card_view import Card
 from handlers.blocks.limits import validate_blocks
 from handlers.blocks.placing import about_channel, goes_on, goes_on_from, kept_back, muted, out_of_reach, with_note
 from handlers.heartbeat import HEARTBEAT

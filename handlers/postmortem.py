@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from handlers import markdown as md
-from handlers.blocks.card import percent, title_words
+from handlers.blocks.card_findings import percent
+from handlers.blocks.incident_words import title_words
 from handlers.blocks.mrkdwn import counted, duration
 from handlers.blocks.thread import EVIDENCE_NAMES, OUTCOMES
 from handlers.timeline import VERDICT_WORDS, approval_words, run_words, state_words, timeline, utc, verdict_words

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, threads
 from handlers.blocks import offers as wording
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.intents import fix_told
 from handlers.learning import excerpt_of
 from handlers.services import Services

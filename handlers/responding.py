@@ -12,7 +12,7 @@ from slack_sdk.errors import SlackClientError
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from handlers import commands
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.blocks.commands import decode_line, said
 from handlers.clicks import key_of
 from handlers.reading import reader_of

@@ -3,7 +3,7 @@
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.clicks import Body
 from handlers.services import Services
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.blocks.storm import storm_card
 from handlers.mentions import QUESTION_SOURCE
 from handlers.services import Services

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import baseline, remembering, storms
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.services import Services
 
 

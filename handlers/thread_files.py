@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import cards, uploads
 from handlers.blocks import commands as wording
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import EVIDENCE, POSTMORTEM, Card, title_words
+from handlers.blocks.actions import EVIDENCE, POSTMORTEM
+from handlers.blocks.card_view import Card
+from handlers.blocks.incident_words import title_words
 from handlers.blocks.thread import EVIDENCE_NAMES
 from handlers.looking import meant
 from handlers.operating import Asked

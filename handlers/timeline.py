@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handlers import markdown as md
-from handlers.blocks.card import percent, reason_words, title_words
+from handlers.blocks.card_decision import reason_words
+from handlers.blocks.card_findings import percent
+from handlers.blocks.incident_words import title_words
 from handlers.blocks.mrkdwn import counted
 from handlers.blocks.thread import RUN_WORDS
 from knowledge import steering

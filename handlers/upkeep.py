@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, reading
 from handlers.blocks import upkeep as wording
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.services import Services
 from knowledge.periods import last_due
 from knowledge.store import audit, incidents, outbox, personal, schedule

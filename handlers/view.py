@@ -5,7 +5,8 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card, CardView, render_card
+from handlers.blocks.card import render_card
+from handlers.blocks.card_view import Card, CardView
 from handlers.blocks.thread import question_answer, settled_reply
 from handlers.mentions import asked_with_text
 from handlers.reading import asked_in

@@ -6,21 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import (
-    STATE_WORDS,
-    Card,
-    CardView,
-    answered_by,
-    blocking_rules,
-    feedback_block,
-    percent,
-    place,
-    reason_words,
-    rule_words,
-    state_words,
-    title_words,
-)
+from handlers.blocks.card_buttons import feedback_block
+from handlers.blocks.card_decision import blocking_rules, reason_words, rule_words
+from handlers.blocks.card_findings import answered_by, percent
+from handlers.blocks.card_view import Card, CardView
 from handlers.blocks.commands import incident_line
+from handlers.blocks.incident_words import STATE_WORDS, place, state_words, title_words
 from handlers.blocks.thread import EVIDENCE_NAMES, RUN_WORDS, SURROUNDINGS, precedent_line
 from knowledge.model import (
     KIND_NAMES,

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card, decode_fields, encode, place, title_words
+from handlers.blocks.actions import decode_fields, encode
+from handlers.blocks.card_view import Card
+from handlers.blocks.incident_words import place, title_words
 from knowledge.model import Alert, Incident
 from knowledge.store.baseline import Item
 

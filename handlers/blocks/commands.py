@@ -5,18 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import (
-    MOST_TEXT,
-    STATE_WORDS,
-    Card,
-    CardView,
-    decode_fields,
-    encode,
-    place,
-    render_card,
-    severity_word,
-    title_words,
-)
+from handlers.blocks.actions import decode_fields, encode
+from handlers.blocks.card import render_card
+from handlers.blocks.card_view import MOST_TEXT, Card, CardView
+from handlers.blocks.incident_words import STATE_WORDS, place, severity_word, title_words
 from handlers.blocks.trust import case_words, shadow_words
 from knowledge.model import Alert, Approval, Incident
 from knowledge.store.analytics import Figures

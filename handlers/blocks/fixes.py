@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import STATE_WORDS, decode_fields, encode, title_words
+from handlers.blocks.actions import decode_fields, encode
+from handlers.blocks.incident_words import STATE_WORDS, title_words
 from knowledge.model import Incident
 
 REMEMBER_FIX = "remember_fix"

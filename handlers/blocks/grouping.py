@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card, decode_incident, encode, place, title_words
+from handlers.blocks.actions import decode_incident, encode
+from handlers.blocks.card_view import Card
+from handlers.blocks.incident_words import place, title_words
 from knowledge.model import Incident
 
 REGROUP = "regroup_incidents"

@@ -6,8 +6,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import DETAILS, REJECT, CardView, approval_value, encode, lead
+from handlers.blocks.actions import DETAILS, REJECT, approval_value, encode
+from handlers.blocks.card_view import CardView
 from handlers.blocks.commands import incident_line
+from handlers.blocks.incident_words import lead
 from knowledge.model import KIND_NAMES, FailureKind, Incident
 from knowledge.store.analytics import Figures
 from knowledge.store.personal import PERIODS_DAYS, Personal

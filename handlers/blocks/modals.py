@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import (
-    REJECT_WORDS,
-    CardView,
-    approval_value,
-    decode_answer,
-    decode_fields,
-    decode_incident,
-    decode_value,
-    encode,
-    percent,
-    place,
-    rule_words,
-    what_fails,
-    what_it_takes,
-)
+from handlers.blocks.actions import approval_value, decode_answer, decode_fields, decode_incident, decode_value, encode
+from handlers.blocks.card_decision import REJECT_WORDS, rule_words
+from handlers.blocks.card_findings import percent, what_it_takes
+from handlers.blocks.card_view import CardView
+from handlers.blocks.incident_words import place, what_fails
 from handlers.blocks.thread import check_line
 from knowledge.model import (
     KIND_NAMES,

@@ -1,7 +1,8 @@
 """Wording of the offer to remember what fixed an incident. Pure."""
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card, decode_fields, encode
+from handlers.blocks.actions import decode_fields, encode
+from handlers.blocks.card_view import Card
 from knowledge.store.offers import Offer
 
 REMEMBER, DECLINE = "remember_fix", "decline_fix"

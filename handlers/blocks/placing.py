@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 
 _CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
 

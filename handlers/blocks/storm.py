@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import STATE_WORDS, Card, title_words
+from handlers.blocks.card_view import Card
+from handlers.blocks.incident_words import STATE_WORDS, title_words
 from handlers.blocks.thread import NEEDS_PERSON
 from knowledge.model import IncidentState
 from knowledge.model.failing import CLOSED_STATES

@@ -6,24 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import (
-    FLAGGED,
-    MOST_TEXT,
-    WANTED,
-    Card,
-    CardView,
-    answered_by,
-    decision_buttons,
-    decision_lines,
-    feedback_block,
-    lead,
-    made_link,
-    percent,
-    pretended,
-    reason_words,
-    responsible_people,
-    what_it_takes,
-)
+from handlers.blocks.card import made_link
+from handlers.blocks.card_buttons import decision_buttons, feedback_block
+from handlers.blocks.card_decision import decision_lines, pretended, reason_words, responsible_people
+from handlers.blocks.card_findings import FLAGGED, answered_by, percent, what_it_takes
+from handlers.blocks.card_view import MOST_TEXT, Card, CardView
+from handlers.blocks.incident_words import WANTED, lead
 from handlers.blocks.placing import muted
 from knowledge.model import (
     KIND_NAMES,

@@ -1,7 +1,7 @@
 """Wording of earned trust, and of what would have run by itself."""
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from knowledge.model import KIND_NAMES, Plan
 from knowledge.store.trust import Case, Grant, Shadow
 

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.blocks.commands import incident_line
 from knowledge.model import Incident
 from knowledge.store.schedule import Digest

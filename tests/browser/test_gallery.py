@@ -12,7 +12,8 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetry
 from slack_sdk.web.async_client import AsyncWebClient
 
 from handlers.blocks import commands, placing, thread
-from handlers.blocks.card import Card, render_card
+from handlers.blocks.card import render_card
+from handlers.blocks.card_view import Card
 from handlers.blocks.placing import with_note
 from tests.browser.axe import violations
 from tests.browser.window import DARK, DESK, LIGHT, PHONE, Windows, picture, row, sticks_out, windows

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from handlers.blocks.card import CardView
+from handlers.blocks.card_view import CardView
 from knowledge.model import (
     Action,
     AnswerSource,

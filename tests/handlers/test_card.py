@@ -15,6 +15,12 @@ from hypothesis import strategies as st
 
 from handlers import replies
 from handlers.blocks import card, commands, listing, modals, mrkdwn, thread
+from handlers.blocks.actions import Thumb, decode_feedback, decode_incident, decode_value
+from handlers.blocks.card_buttons import plain_thumbs
+from handlers.blocks.card_decision import REJECT_WORDS, reason_words, responsible_people
+from handlers.blocks.card_findings import FLAGGED, percent
+from handlers.blocks.card_view import Card, CardView
+from handlers.blocks.incident_words import SCHEDULED_WANTED, STATE_WORDS, WANTED, title_words, what_fails
 from handlers.blocks.limits import validate_blocks, validate_message, validate_view
 from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
 from knowledge.model import ApprovalState, FailureKind, IncidentState, Plan, Quote, RejectReason, Risk, Unsure
@@ -26,7 +32,7 @@ S = IncidentState
 CLOSED = {S.HEALED, S.DISMISSED, S.RESOLVED}
 
 
-def lines_of(view: card.CardView) -> list[str]:
+def lines_of(view: CardView) -> list[str]:
     return [mrkdwn.without_markup(line) for line in card.card_lines(card.render_card(view).blocks)]
 
 
@@ -196,10 +202,10 @@ def test_every_card_keeps_to_twelve_lines_and_slacks_limits(name: str) -> None:
 def test_the_first_hundred_characters_say_severity_service_cause_and_wanted_decision(name: str) -> None:
     view = states.VARIANTS[name]
     start = card.render_card(view).text[:100]
-    wanted = card.SCHEDULED_WANTED if view.scheduled else card.WANTED[view.incident.state]
+    wanted = SCHEDULED_WANTED if view.scheduled else WANTED[view.incident.state]
     for word in ("[CRITICAL]", "checkout:", wanted):
         assert word in start
-    cause = {True: "Cause not known", False: card.what_fails(view)[:22]}[isinstance(view.diagnosis, Unsure)]
+    cause = {True: "Cause not known", False: what_fails(view)[:22]}[isinstance(view.diagnosis, Unsure)]
     assert cause in start
 
 
@@ -211,8 +217,8 @@ def test_the_text_repeats_what_the_blocks_say() -> None:
 
 
 def test_no_state_is_told_by_a_sign_alone() -> None:
-    words = [words for _, words in card.STATE_WORDS.values()]
-    assert set(card.STATE_WORDS) == set(S)
+    words = [words for _, words in STATE_WORDS.values()]
+    assert set(STATE_WORDS) == set(S)
     assert len(set(words)) == len(words)
     assert all(re.search("[a-z]{4}", word) for word in words)
 
@@ -236,11 +242,11 @@ def test_an_alert_without_a_severity_says_nothing_about_it() -> None:
     ],
 )
 def test_a_title_that_is_an_identifier_is_told_in_words(title: str, words: str) -> None:
-    assert card.title_words(title) == words
+    assert title_words(title) == words
 
 
 @pytest.mark.parametrize("view", [states.QUIET, states.MERGED, states.LONGEST], ids=["quiet", "merged", "longest"])
-def test_the_rarer_cards_and_their_calls_keep_to_slacks_limits_too(view: card.CardView) -> None:
+def test_the_rarer_cards_and_their_calls_keep_to_slacks_limits_too(view: CardView) -> None:
     drawn, call = card.render_card(view), thread.needs_person_reply(view)
     request = thread.approval_request(view, channel="C0DEPLOYS")
     assert len(card.card_lines(drawn.blocks)) <= 12
@@ -306,10 +312,10 @@ def test_a_fix_that_failed_says_what_the_target_said() -> None:
 
 @pytest.mark.parametrize("reason", list(RejectReason), ids=str)
 def test_no_stored_reason_is_shown_as_an_identifier(reason: RejectReason) -> None:
-    label = card.REJECT_WORDS[reason]
-    assert card.reason_words(reason.value) == f"{label}."
-    assert card.reason_words(f"{reason}: because: it is") == f"{label}: because: it is"
-    assert card.reason_words("free: text") == "free: text"
+    label = REJECT_WORDS[reason]
+    assert reason_words(reason.value) == f"{label}."
+    assert reason_words(f"{reason}: because: it is") == f"{label}: because: it is"
+    assert reason_words("free: text") == "free: text"
 
 
 def test_a_fix_that_ran_by_itself_names_no_approver() -> None:
@@ -331,7 +337,7 @@ def test_an_irreversible_fix_says_so() -> None:
 
 def test_flagged_evidence_is_said_on_the_card() -> None:
     view = replace(states.STATES[S.WAITING], incident=replace(states.STATES[S.WAITING].incident, flagged=True))
-    assert card.FLAGGED in card.render_card(view).text
+    assert FLAGGED in card.render_card(view).text
     assert len(lines_of(view)) == 12
 
 
@@ -342,7 +348,13 @@ def test_pasted_text_gets_a_suggestion_and_the_reason_why() -> None:
 
 
 def test_confidence_never_reads_as_certainty() -> None:
-    assert [card.percent(share) for share in (0.0, 0.004, 0.5, 0.999, 1.0)] == ["1 %", "1 %", "50 %", "99 %", "99 %"]
+    assert [percent(share) for share in (0.0, 0.004, 0.5, 0.999, 1.0)] == [
+        "1 %",
+        "1 %",
+        "50 %",
+        "99 %",
+        "99 %",
+    ]
 
 
 # --- buttons -----------------------------------------------------------------------------------------------------
@@ -410,7 +422,7 @@ def test_a_fix_that_is_asked_for_twice_is_approved_in_a_form_that_says_why() -> 
 
 
 def test_the_menu_offers_editing_only_where_something_can_be_edited() -> None:
-    def entries(view: card.CardView) -> list[str]:
+    def entries(view: CardView) -> list[str]:
         menu = buttons_of(card.render_card(view).blocks)["more"]
         return [option["text"]["text"] for option in menu["options"]]
 
@@ -463,12 +475,12 @@ def test_values_carry_ids_only_and_come_back() -> None:
     blocks = card.render_card(replace(states.STATES[S.WAITING], answer_id=34)).blocks
     buttons = buttons_of(blocks)
     expected = (7, states.ACTION.digest[:16])
-    assert card.decode_value(buttons["approve"]["value"]) == expected
-    assert card.decode_value(buttons["reject"]["value"]) == expected
-    assert card.decode_incident(buttons["details"]["value"]) == 12
+    assert decode_value(buttons["approve"]["value"]) == expected
+    assert decode_value(buttons["reject"]["value"]) == expected
+    assert decode_incident(buttons["details"]["value"]) == 12
     thumbs = blocks[-1]["elements"][0]
-    assert card.decode_feedback(thumbs["positive_button"]["value"]) == card.Thumb(12, 1, 34)
-    assert card.decode_feedback(thumbs["negative_button"]["value"]) == card.Thumb(12, -1, 34)
+    assert decode_feedback(thumbs["positive_button"]["value"]) == Thumb(12, 1, 34)
+    assert decode_feedback(thumbs["negative_button"]["value"]) == Thumb(12, -1, 34)
 
 
 GOOD_DIGEST = "0123456789abcdef"
@@ -484,15 +496,15 @@ GOOD_DIGEST = "0123456789abcdef"
     ],
 )  # fmt: skip
 def test_a_value_that_is_not_ours_decodes_to_nothing(value: object) -> None:
-    assert card.decode_value(value) is None
-    assert card.decode_feedback(value) is None
+    assert decode_value(value) is None
+    assert decode_feedback(value) is None
 
 
 @given(st.text())
 def test_no_value_breaks_the_decoders(value: str) -> None:
-    assert card.decode_value(value) is None
-    assert card.decode_feedback(value) is None
-    assert card.decode_incident(value) is None
+    assert decode_value(value) is None
+    assert decode_feedback(value) is None
+    assert decode_incident(value) is None
 
 
 def test_block_ids_stay_the_same_from_state_to_state() -> None:
@@ -538,11 +550,11 @@ def scrambled(draw: st.DrawFn, value: Any, name: str = "") -> Any:
 
 
 @st.composite
-def hostile_views(draw: st.DrawFn) -> card.CardView:
+def hostile_views(draw: st.DrawFn) -> CardView:
     view = states.VARIANTS[draw(st.sampled_from(sorted(states.VARIANTS)))]
     view = replace(view, incident=replace(view.incident, alert_count=draw(st.integers(0, 10**9))))
     view = replace(view, now=view.now + timedelta(days=draw(st.integers(0, 4000))))
-    changed: card.CardView = scrambled(draw, view)
+    changed: CardView = scrambled(draw, view)
     return changed
 
 
@@ -574,7 +586,7 @@ def assert_cannot_ping(text: str) -> None:
     assert not re.search("[\u202a-\u202e\u2066\u2067\x00]", rest)
 
 
-def assert_safe(drawn: card.Card) -> None:
+def assert_safe(drawn: Card) -> None:
     assert validate_message(drawn.text, drawn.blocks) == []
     json.dumps(drawn.blocks, ensure_ascii=False).encode()
     drawn.text.encode()
@@ -595,16 +607,16 @@ def assert_texts_safe(blocks: list[dict[str, Any]]) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(hostile_views())
-def test_no_text_from_outside_breaks_a_card_or_pings_anybody(view: card.CardView) -> None:
+def test_no_text_from_outside_breaks_a_card_or_pings_anybody(view: CardView) -> None:
     drawn = card.render_card(view)
     assert_safe(drawn)
     assert len(card.card_lines(drawn.blocks)) <= 12
     first = drawn.text.split("\n")[0]
     assert len(first) <= 100
-    assert first.endswith(card.SCHEDULED_WANTED if view.scheduled else card.WANTED[view.incident.state])
+    assert first.endswith(SCHEDULED_WANTED if view.scheduled else WANTED[view.incident.state])
 
 
-ANSWERS: dict[str, Callable[[card.CardView, st.DataObject], card.Card]] = {
+ANSWERS: dict[str, Callable[[CardView, st.DataObject], Card]] = {
     "suggestion": lambda _, data: commands.unknown_answer(data.draw(foreign), data.draw(foreign), offered=True),
     "which": lambda _, data: commands.which_answer("show", data.draw(foreign)),
     "list": lambda view, data: listing.incidents_answer(
@@ -624,7 +636,7 @@ ANSWERS: dict[str, Callable[[card.CardView, st.DataObject], card.Card]] = {
         [Mute(f"service:{data.draw(foreign)}", view.now, data.draw(ids))], view.now, private=True
     ),
 }  # fmt: skip
-THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | None]] = {
+THREAD_REPLIES: dict[str, Callable[[CardView, st.DataObject], Card | None]] = {
     "evidence": lambda view, data: thread.evidence_reply(view, scrambled(data.draw, states.EVIDENCE * 4)),
     "progress": lambda view, data: thread.progress_reply(view, scrambled(data.draw, states.ACTED)),
     "verification": lambda view, data: thread.verification_reply(view, scrambled(data.draw, states.WORSE)),
@@ -653,15 +665,13 @@ THREAD_REPLIES: dict[str, Callable[[card.CardView, st.DataObject], card.Card | N
 @pytest.mark.parametrize("name", list(THREAD_REPLIES))
 @settings(max_examples=30, deadline=None)
 @given(view=hostile_views(), data=st.data())
-def test_no_text_from_outside_breaks_a_reply_or_pings_anybody(
-    name: str, view: card.CardView, data: st.DataObject
-) -> None:
+def test_no_text_from_outside_breaks_a_reply_or_pings_anybody(name: str, view: CardView, data: st.DataObject) -> None:
     drawn = THREAD_REPLIES[name](view, data)
     if drawn is None:
         assert view.diagnosis is None
         return
     if name == "status":
-        drawn = card.Card(drawn.text[:3999], drawn.blocks)
+        drawn = Card(drawn.text[:3999], drawn.blocks)
         assert validate_message(drawn.text, drawn.blocks) == []
         assert_texts_safe(drawn.blocks)
         return
@@ -670,7 +680,7 @@ def test_no_text_from_outside_breaks_a_reply_or_pings_anybody(
 
 @settings(max_examples=60, deadline=None)
 @given(hostile_views(), foreign)
-def test_no_text_from_outside_breaks_a_modal(view: card.CardView, words: str) -> None:
+def test_no_text_from_outside_breaks_a_modal(view: CardView, words: str) -> None:
     for modal in (
         modals.details_modal(view),
         modals.reject_modal(states.APPROVAL, view.incident, view.plan),
@@ -741,13 +751,13 @@ def test_an_unsafe_address_leaves_only_its_label(url: str) -> None:
 def test_a_state_that_needs_a_person_is_told_in_a_reply_that_mentions_one(state: S) -> None:
     reply = thread.needs_person_reply(states.STATES[state])
     assert reply.text.startswith("[CRITICAL] checkout: ")
-    assert card.WANTED[state] in reply.text[:100]
+    assert WANTED[state] in reply.text[:100]
     assert "<!subteam^S0ONCALL>" in reply.text
     assert "<!subteam^S0ONCALL>" in reply.blocks[0]["text"]["text"]
 
 
 def test_who_has_approved_is_not_asked_again() -> None:
-    assert card.responsible_people(states.STATES[S.WAITING]) == (states.BORIS, states.ON_CALL)
+    assert responsible_people(states.STATES[S.WAITING]) == (states.BORIS, states.ON_CALL)
 
 
 def test_lines_that_differ_in_generated_names_only_are_quoted_once() -> None:
@@ -828,10 +838,10 @@ def test_what_was_wrong_with_an_answer_comes_back_and_may_be_left_out() -> None:
 
 
 def test_where_slacks_feedback_buttons_are_refused_two_plain_ones_say_the_same() -> None:
-    blocks = card.plain_thumbs(card.render_card(replace(states.STATES[S.HEALED], answer_id=34)).blocks)
+    blocks = plain_thumbs(card.render_card(replace(states.STATES[S.HEALED], answer_id=34)).blocks)
     found = buttons_of(blocks)
-    assert [card.decode_feedback(found[name]["value"]) for name in ("feedback_up", "feedback_down")] == [
-        card.Thumb(12, 1, 34), card.Thumb(12, -1, 34),
+    assert [decode_feedback(found[name]["value"]) for name in ("feedback_up", "feedback_down")] == [
+        Thumb(12, 1, 34), Thumb(12, -1, 34),
     ]  # fmt: skip
     assert validate_blocks("message", blocks) == []
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bot.cli.incidents import DELETED
 from bot.sandbox.server import Sandbox
 from handlers import cards
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.outbox import Sender
 from knowledge.store import incidents, outbox, storms
 from tests.handlers.office import posts, rows

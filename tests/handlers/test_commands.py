@@ -6,7 +6,7 @@ from typing import Any
 
 from bot.sandbox.server import Sandbox
 from handlers import cards, commands, feedback, flow, hushing, inbox, later
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.model import AnswerSource, FailureKind, Incident

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from bot.sandbox.server import Sandbox
 from handlers import decisions, forms, home, later
 from handlers.blocks import home as wording
-from handlers.blocks.card import CardView, encode
+from handlers.blocks.actions import encode
+from handlers.blocks.card_view import CardView
 from handlers.blocks.home import HomeView, Open, Waiting, Week, render_home
 from handlers.blocks.limits import validate_view
 from handlers.clicks import read_submission

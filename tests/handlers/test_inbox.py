@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from bot.postgres import libpq_conninfo
 from handlers import flow, inbox
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.outbox import Sender
 from handlers.services import Services
 from knowledge.store.codec import to_json

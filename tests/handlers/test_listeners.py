@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.sandbox.server import Sandbox
 from handlers import flow
-from handlers.blocks.card import encode
+from handlers.blocks.actions import encode
 from handlers.blocks.modals import (
     APPROVE_LATER,
     EDIT_PARAMETERS,

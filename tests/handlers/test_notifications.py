@@ -16,7 +16,7 @@ from bot.settings import load_settings
 from handlers import cards, decisions, later
 from handlers.blocks import mrkdwn as m
 from handlers.blocks import thread
-from handlers.blocks.card import Card
+from handlers.blocks.card_view import Card
 from handlers.mentions import Question
 from handlers.outbox import Sender
 from handlers.services import Services

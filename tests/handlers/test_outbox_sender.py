@@ -16,7 +16,8 @@ from bot.postgres import EmbeddedPostgres
 from bot.sandbox.server import Sandbox
 from bot.sandbox.slack import blocks
 from bot.sandbox.slack.shapes import by_type
-from handlers.blocks.card import Card, feedback_block
+from handlers.blocks.card_buttons import feedback_block
+from handlers.blocks.card_view import Card
 from handlers.outbox import Bucket, Sender
 from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from handlers import flow, inbox, listeners, remembering
-from handlers.blocks.card import encode
+from handlers.blocks.actions import encode
 from handlers.services import Services
 from knowledge.model import Incident
 from knowledge.ports import Embedder

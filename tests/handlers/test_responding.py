@@ -9,7 +9,7 @@ from bot.sandbox.server import Sandbox
 from bot.sandbox.slack import views
 from handlers import flow, inbox, responding, shortcuts
 from handlers.blocks import fixes
-from handlers.blocks.card import encode
+from handlers.blocks.actions import encode
 from handlers.clicks import read_submission
 from handlers.services import Services
 from knowledge.ports import Embedder

@@ -7,7 +7,7 @@ import pytest
 
 from bot.sandbox.server import Sandbox
 from handlers import thread_files, uploads
-from handlers.blocks.card import EVIDENCE, POSTMORTEM
+from handlers.blocks.actions import EVIDENCE, POSTMORTEM
 from handlers.clicks import read_action
 from handlers.inbox import EVENTS
 from handlers.looking import Query
