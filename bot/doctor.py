@@ -11,12 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot import doctor_standing
+from bot.clients import open_clients
 from bot.finding import Finding
+from bot.models import make_hosted_embedder, make_reranker, model_services
 from bot.program import open_database
 from bot.queues.opening import open_sqs
 from bot.settings import Settings
 from bot.slack_app import make_client, make_searcher, preflight
-from bot.wiring import make_clients, make_hosted_embedder, make_reranker, model_services, open_shelf, read_policy
+from bot.team_files import open_shelf, read_policy
 from handlers import slack_search
 from handlers.people import People
 from handlers.reaching import reachable
@@ -307,14 +309,8 @@ async def _queue(settings: Settings) -> Finding:
 
 @contextlib.asynccontextmanager
 async def _clients(settings: Settings, policy: Policy) -> AsyncIterator[Clients]:
-    async with httpx.AsyncClient(timeout=DEADLINE_S) as http:
-        clients = make_clients(settings, policy, http)
-        try:
-            yield clients
-        finally:
-            for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):
-                if client is not None:
-                    await client.aclose()
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as http, open_clients(settings, policy, http) as clients:
+        yield clients
 
 
 CHECKS: dict[str, Check] = {

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from rich.console import Console
 
+from bot.clients import policy_tokens
 from bot.gate import Limits, serving
 from bot.leader import lead
 from bot.migrating import migrate
@@ -25,12 +26,13 @@ from bot.reach import EVERY_S as REACH_EVERY_S
 from bot.reach import Reach
 from bot.readiness import readiness
 from bot.schedule import TICKS, Tick, run_schedule
-from bot.secret_watch import SecretWatch
+from bot.secret_watch import SecretWatch, webhook_secrets
 from bot.settings import Settings, load_settings, split_secrets
 from bot.slack_events import add_slack_events
+from bot.team_files import read_policy
 from bot.watch import Watch
 from bot.web import WebConfig, make_web_app
-from bot.wiring import Program, open_services, policy_tokens, read_policy, webhook_secrets
+from bot.wiring import Program, open_services
 from handlers import baseline, first_look, inbox, missed, summaries
 from handlers.outbox import Sender
 from handlers.services import Services
@@ -230,7 +232,11 @@ async def _serve(
 ) -> None:
     """Every task has its place here; the first that fails ends them all."""
     services = program.services
-    wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
+    wake = {
+        deliveries.CHANNEL: asyncio.Event(),
+        outbox.CHANNEL: asyncio.Event(),
+        queued_jobs.CHANNEL: program.jobs_wake,
+    }
     metrics = program.metrics
     secrets = webhook_secrets(settings, settings.source_tokens)
     config = WebConfig(
@@ -241,8 +247,6 @@ async def _serve(
         sns_topics=frozenset(settings.sns_topics),
         sns=program.sns,
     )
-    if program.jobs_wake:
-        wake[queued_jobs.CHANNEL] = program.jobs_wake
     if program.intake:
         program.intake.secrets = lambda: secrets
         program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import structlog
 from pydantic import SecretStr
 
-from bot.settings import Settings, load_settings
-from bot.wiring import webhook_secrets
+from bot.settings import SOURCE_TOKEN, Settings, load_settings, split_secrets
+from handlers.sources import SOURCES
 from knowledge.errors import SettingsError
 
 log = structlog.get_logger(__name__)
@@ -104,3 +104,21 @@ def _secrets(settings: Settings) -> dict[str, str]:
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Names only."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def webhook_secrets(settings: Settings, environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Secrets by source. A source without one is off."""
+    own = {"github": settings.github_webhook_secret, "pagerduty": settings.pagerduty_webhook_secret}
+    secrets = {}
+    for source in SOURCES:
+        if source == "slack":
+            continue  # Slack's own requests come over Socket Mode
+        named = SecretStr(environment.get(f"{SOURCE_TOKEN}{source.upper()}", ""))
+        valid = (
+            split_secrets(own[source])
+            if source in own
+            else split_secrets(named) or split_secrets(settings.webhook_token)
+        )
+        if valid or (source == "cloudwatch" and settings.sns_topics):
+            secrets[source] = valid
+    return secrets

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -41,6 +43,23 @@ BUSY = frozenset({"ratelimited", "internal_error", "service_unavailable", "fatal
 NOBODY = {"team_id": "", "bot_id": ""}
 BOT_TOKEN_HELP = "It begins with xoxb- and is under OAuth & Permissions of your app."  # noqa: S105  no token, its place
 APP_TOKEN_HELP = "It begins with xapp-, has connections:write, and is under Basic Information > App-Level Tokens."  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class SlackClients:
+    """Slack as the bot, and as the user who searches where there is one; `me` is what `preflight` found."""
+
+    client: AsyncWebClient
+    searcher: AsyncWebClient | None
+    me: Mapping[str, str]
+
+
+@asynccontextmanager
+async def open_slack(settings: Settings) -> AsyncIterator[SlackClients]:
+    """The clients, once Slack has taken our tokens. Raises SettingsError as `preflight`."""
+    async with aiohttp.ClientSession() as session:
+        client = make_client(settings, session)
+        yield SlackClients(client, make_searcher(settings, session), await preflight(settings, client))
 
 
 def make_client(settings: Settings, session: aiohttp.ClientSession) -> AsyncWebClient:

@@ -13,10 +13,11 @@ from bot.cli import dead_letters
 from bot.cli.opening import in_database, who, with_url
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.migrating import migrate as apply_revisions
+from bot.models import make_means
 from bot.pause_file import paused_by
 from bot.program import open_database
 from bot.settings import load_settings
-from bot.wiring import make_means
+from bot.team_files import read_policy
 from knowledge import retrieval
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.errors import BadInput, NotFound, SettingsError
@@ -76,8 +77,9 @@ def search(  # noqa: PLR0917  one option a filter
     }
 
     async def work(db: AsyncConnection) -> Recalled:
+        settings = load_settings()
         async with httpx.AsyncClient() as http:
-            means = make_means(load_settings(), http, LocalEmbedder())
+            means = make_means(settings, read_policy(settings), http, LocalEmbedder())
             text = retrieval.searched_for(query[:MOST_CHARS])
             return await recall(
                 db.engine, text, means=means, now=datetime.now(UTC), limit=top, filters=wanted, asked=OPERATOR

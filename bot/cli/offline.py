@@ -12,9 +12,10 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.migrating import migrate
+from bot.models import make_answerers
 from bot.program import open_database
 from bot.settings import Settings
-from bot.wiring import make_answerers, read_policy
+from bot.team_files import read_policy
 from knowledge import retrieval
 from knowledge.case import make_case
 from knowledge.diagnosis import Answerer, BuiltinAnswerer, diagnose, read_evidence

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.cli.opening import Number, in_database, moment
 from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.settings import load_settings
-from bot.wiring import read_policy
+from bot.team_files import read_policy
 from handlers.blocks.mrkdwn import counted
 from knowledge.errors import BadInput, NotFound
 from knowledge.model import Ask, Blocked

@@ -15,8 +15,9 @@ import typer
 from bot.cli.incidents import find
 from bot.cli.opening import Number, short_engine, with_url
 from bot.cli.printing import JsonOption, Verbs, put, words
+from bot.models import make_hosted
 from bot.settings import Settings, load_settings
-from bot.wiring import make_hosted, read_policy
+from bot.team_files import read_policy
 from handlers.postmortem import draft
 from handlers.summarising import marked, summarise
 from knowledge.cache import open_cache

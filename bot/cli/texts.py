@@ -14,7 +14,7 @@ import typer
 from bot.cli.offline import OfflineDiagnosis, answer_json, prompt_of, readable
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.settings import load_settings
-from bot.wiring import read_policy
+from bot.team_files import read_policy
 from handlers.intake import GENERIC, alert_json, correlate_posts, parse_object, read_webhook
 from handlers.sources import SOURCES
 from knowledge.bounding import bounded_lines

@@ -1,18 +1,51 @@
 """From the settings to the queue of jobs, and to the SQS queue beside or under it."""
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.jobs import DurableJobs, Stage
+from bot.queues.intake import QueueIntake
 from bot.queues.memory import MemoryQueue
 from bot.queues.sqs_jobs import SqsJobQueue
 from bot.queues.worker import QueuedJobs
 from bot.settings import Settings, aws_environment
+from handlers.services import Services
 from knowledge.errors import SettingsError
 from knowledge.store.database import libpq_url
 from remediation.aws import AwsClient
 from remediation.aws.sqs import SqsQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Who hands out the jobs, and the SQS queue that alerts come by where there is one.
+
+    `under` is that queue where it hands out the jobs too; `wake` is set when a job is stored for it.
+    """
+
+    jobs: DurableJobs | QueuedJobs
+    wake: asyncio.Event
+    sqs: SqsQueue | None = None
+    under: SqsJobQueue | None = None
+
+    def intake(self, settings: Settings, services: Services) -> QueueIntake | None:
+        """What takes the alerts from the queue; None without one."""
+        if self.sqs is None:
+            return None
+        return QueueIntake(services, self.sqs, settings.sqs_sources, offer=self.under.offer if self.under else None)
+
+
+def open_queues(
+    settings: Settings, database_url: str, engine: AsyncEngine, http: httpx.AsyncClient, stages: Mapping[str, Stage]
+) -> Queues:
+    """The queues that are set. Raises SettingsError where SQS is half set up."""
+    sqs, wake = open_sqs(settings, http), asyncio.Event()
+    under = SqsJobQueue(engine, sqs, wake) if sqs and settings.queue == "sqs" else None
+    return Queues(make_jobs(settings, database_url, stages, under), wake, sqs, under)
 
 
 def open_sqs(settings: Settings, http: httpx.AsyncClient) -> SqsQueue | None:

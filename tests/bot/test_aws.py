@@ -16,9 +16,10 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from bot.secret_watch import SecretWatch
+from bot.models import Models
+from bot.renewal import Renewal
+from bot.secret_watch import SecretWatch, webhook_secrets
 from bot.settings import Settings, load_settings
-from bot.wiring import renew_clients, webhook_secrets
 from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws import AwsClient, CredentialChain, region_of
 from remediation.aws.signing import Keys, signed_headers
@@ -212,9 +213,10 @@ async def test_a_file_that_is_read_while_it_is_written_takes_no_secret_away(
 async def test_clients_are_made_anew_all_or_none(http: httpx.AsyncClient) -> None:
     old = {"clients": Clients(), "answerers": ("old",), "hosted_embedder": None, "reranker": None}
     services: Any = SimpleNamespace(policy=default_policy(), **old)
+    models = Models(cast(Any, None), cast(Any, None), (), None, None)
     rotated: dict[str, Any] = {"GITHUB_TOKEN": "two", "CODEHEALER_EMBEDDING_MODEL": "a-model"}
     with pytest.raises(SettingsError, match="NVIDIA_API_KEY"):
-        renew_clients(services, load_settings(**rotated), http, cast(Any, None), cast(Any, None))
+        Renewal(services, load_settings(), http, models).renew(load_settings(**rotated))
     assert (services.clients, services.answerers) == (Clients(), ("old",))
 
 

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import NullPool
 
 from bot.doctor import CHECKS
+from bot.models import make_answerers, make_hosted_embedder, make_reranker
+from bot.secret_watch import webhook_secrets
 from bot.settings import Settings, load_settings, source_tokens
 from bot.settings_page import page
-from bot.wiring import make_answerers, make_hosted_embedder, make_reranker, webhook_secrets
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.environment import environment
 from knowledge.errors import SettingsError

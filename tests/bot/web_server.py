@@ -13,9 +13,10 @@ from aiohttp import web
 
 from bot.gate import serving
 from bot.metrics import Metrics
+from bot.secret_watch import webhook_secrets
 from bot.settings import load_settings
 from bot.web import WebConfig, make_web_app
-from bot.wiring import open_services, webhook_secrets
+from bot.wiring import open_services
 from handlers.services import Services
 from tests.bot.edge import count, sandbox_process
 

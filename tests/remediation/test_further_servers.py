@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from bot.clients import make_clients
 from bot.settings import Settings
-from bot.wiring import make_clients
 from knowledge.errors import Refused, SettingsError
 from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients

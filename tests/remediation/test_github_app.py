@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bot.clients import make_clients
 from bot.settings import Settings
-from bot.wiring import make_clients
 from knowledge.errors import NotFound, Refused, SettingsError
 from remediation import permissions
 from remediation.code_host import GitHubHost
