@@ -4,6 +4,7 @@ A value holds ids only, since anybody in the channel can read it; what comes bac
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,16 +53,15 @@ def approval_value(approval: Approval) -> str:
 def decode_value(value: object) -> tuple[int, str] | None:
     """Approval id and the first 16 digits of the digest that the person saw; None when it is not one of ours."""
     fields = decode_fields(value)
-    number, digest = fields.get("a"), fields.get("d")
-    if not _is_id(number) or not isinstance(digest, str) or len(digest) != 16 or set(digest) - set("0123456789abcdef"):
+    number, digest = _id(fields.get("a")), fields.get("d")
+    if number is None or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
         return None
-    return int(str(number)), digest
+    return number, digest
 
 
 def decode_incident(value: object) -> int | None:
     """The incident of a details button's value."""
-    number = decode_fields(value).get("i")
-    return int(str(number)) if _is_id(number) else None
+    return _id(decode_fields(value).get("i"))
 
 
 def decode_entry(value: object) -> str:
@@ -81,8 +81,7 @@ def decode_feedback(value: object) -> Thumb | None:
 
 def decode_answer(value: object) -> int:
     """The answer that a value is about; 0 where it names none."""
-    number = decode_fields(value).get("d")
-    return int(str(number)) if _is_id(number) else 0
+    return _id(decode_fields(value).get("d")) or 0
 
 
 def decode_fields(value: object) -> Mapping[str, object]:
@@ -96,5 +95,8 @@ def decode_fields(value: object) -> Mapping[str, object]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _is_id(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**63
+def _id(number: object) -> int | None:
+    """The number where it can be one of the database's ids."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        return None
+    return number if 0 < number < 2**63 else None

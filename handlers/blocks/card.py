@@ -10,7 +10,7 @@ from handlers.blocks import mrkdwn as m
 from handlers.blocks.card_buttons import DID_NOT_HELP, HELPED, buttons, feedback_block
 from handlers.blocks.card_decision import decision_lines
 from handlers.blocks.card_findings import answered_by, cause_lines, fix_lines
-from handlers.blocks.card_view import Card, CardView, answered
+from handlers.blocks.card_view import Card, CardView
 from handlers.blocks.incident_words import lead, place, severity_word, state_words, what_fails
 from knowledge.model import Execution
 
@@ -27,22 +27,17 @@ def render_card(view: CardView) -> Card:
         if lines:
             blocks.append(m.section(f"{name}-{part}", lines))
             words += lines
-    row = buttons(view)
-    if row:
+    if row := buttons(view):
         # The block's id changes with the approval, so that no client keeps the look of an old set of buttons.
-        blocks.append({"type": "actions", "block_id": f"{name}-buttons-{_approval_id(view)}", "elements": row})
-    small_print = _small_print(view)
-    if small_print:
+        approval_id = view.approval.id if view.approval else 0
+        blocks.append({"type": "actions", "block_id": f"{name}-buttons-{approval_id}", "elements": row})
+    if small_print := _small_print(view):
         blocks.append(m.context(f"{name}-sources", small_print))
         words.append(small_print)
-    if answered(view) and not view.observing:
+    if view.answered and not view.observing:
         blocks.append(feedback_block(view.incident.id, view.answer_id))
     text = "\n".join([lead(view), *(m.without_markup(line) for line in words)])
     return Card(text, blocks)
-
-
-def _approval_id(view: CardView) -> int:
-    return view.approval.id if view.approval else 0
 
 
 def _headline(view: CardView) -> list[str]:

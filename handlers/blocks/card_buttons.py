@@ -24,7 +24,7 @@ from handlers.blocks.actions import (
     approval_value,
     encode,
 )
-from handlers.blocks.card_view import CardView, answered
+from handlers.blocks.card_view import CardView
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState, Plan, Risk
 from knowledge.model.failing import CLOSED_STATES
 
@@ -35,7 +35,7 @@ HELPED, DID_NOT_HELP = "👍 Helped", "👎 Did not help"
 def buttons(view: CardView) -> list[dict[str, Any]]:
     """The row of the card: none before an answer can be judged and while observing; a menu alone once it is closed."""
     state = view.incident.state
-    if view.observing or not answered(view):
+    if view.observing or not view.answered:
         return []
     if state in CLOSED_STATES:
         return [] if state is S.DISMISSED else [_menu_of_incident(view, EVIDENCE, POSTMORTEM)]

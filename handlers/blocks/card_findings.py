@@ -51,7 +51,7 @@ def _known(view: CardView, diagnosis: Diagnosis) -> list[str]:
     cause = m.inline(diagnosis.cause or diagnosis.summary, 320)
     # Nobody has looked among past incidents yet when an answer is provisional.
     basis = "" if diagnosis.answered_by.provisional else f" · {_basis(view)}"
-    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure ({measured_on(diagnosis)}){basis}"]
+    return [f"*Cause:* {cause}", f"{percent(diagnosis.confidence)} sure ({_measured_on(diagnosis)}){basis}"]
 
 
 def _unsure(unsure: Unsure) -> list[str]:
@@ -61,7 +61,7 @@ def _unsure(unsure: Unsure) -> list[str]:
     return lines
 
 
-def measured_on(diagnosis: Diagnosis) -> str:
+def _measured_on(diagnosis: Diagnosis) -> str:
     """What the confidence rests on: answers that were counted right or wrong, or the answerer's word alone."""
     samples = diagnosis.confidence_samples
     return f"from {m.counted(samples, 'answer')}" if samples else "its own estimate"

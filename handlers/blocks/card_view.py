@@ -66,15 +66,16 @@ class CardView:
     @property
     def scheduled(self) -> bool:
         """Whether the fix is approved and waits for its hour."""
-        waits = self.incident.state is IncidentState.WAITING and self.approval is not None
-        return waits and self.approval is not None and self.approval.state is ApprovalState.SCHEDULED
+        approval = self.approval
+        approved = approval is not None and approval.state is ApprovalState.SCHEDULED
+        return approved and self.incident.state is IncidentState.WAITING
 
     @property
     def observing(self) -> bool:
         """Whether the mode in force shows cards without buttons and mentions."""
         return self.decision is not None and self.decision.mode == OBSERVE
 
-
-def answered(view: CardView) -> bool:
-    """Whether the card gives an answer that people can judge."""
-    return view.diagnosis is not None and not view.diagnosis.answered_by.provisional
+    @property
+    def answered(self) -> bool:
+        """Whether the card gives an answer that people can judge."""
+        return self.diagnosis is not None and not self.diagnosis.answered_by.provisional
