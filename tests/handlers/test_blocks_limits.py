@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from handlers.blocks import card, commands, modals, thread
-from handlers.blocks.limits import BLOCKS, ELEMENTS, Surface, validate_blocks, validate_message, validate_view
+from handlers.blocks.block_shapes import BLOCKS, ELEMENTS
+from handlers.blocks.limits import Surface, validate_blocks, validate_message, validate_view
 from tests.handlers import card_states as states
 
 SCHEMA = Path(__file__).parents[3] / "shared/facts/slack-blocks.schema.json"
