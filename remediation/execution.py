@@ -6,7 +6,8 @@ write nothing, because each of its writes carries a fencing token that has been 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -60,27 +61,35 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
     Returns the outcome that is stored. Raises Busy (retry later), Overtaken (do nothing more), and Unavailable when a
     look at the target failed before anything was started (retry later; nothing was done).
     """
-    store, key = services.store, execution.action.target.family
-    token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
-    if token is None:
-        raise Busy(f"Another fix is running on {key}. It is tried again when that has ended.")
-    try:
-        current = await store.take_execution(execution.id, fencing_token=token)
-        if current is None:
-            raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
+    async with _held(execution, services, what="It") as (current, token):
         if current.state in FINAL_STATES:
             return current.outcome or Outcome(False, False, "It ended without a stored outcome.")
         remediator = REMEDIATORS[current.action.name]
         if current.state is ExecutionState.STARTED:
             return await _resume(current, remediator, services, token)
         return await _begin(current, remediator, services, token)
+
+
+@asynccontextmanager
+async def _held(
+    execution: Execution, services: ExecutionServices, *, what: str
+) -> AsyncIterator[tuple[Execution, int]]:  # fmt: skip
+    """The execution as it is stored by now, and the fencing token of the lease on its target; released at the end.
+
+    Raises Busy, which says that `what` is tried again, and Overtaken.
+    """
+    store, key = services.store, execution.action.target.family
+    # Two executions in one process must keep each other out as well, so the lease names both.
+    token = await store.lease_acquire(key, f"{services.holder}/{execution.id}", LEASE_S)
+    if token is None:
+        raise Busy(f"Another fix is running on {key}. {what} is tried again when that has ended.")
+    try:
+        current = await store.take_execution(execution.id, fencing_token=token)
+        if current is None:
+            raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
+        yield current, token
     finally:
         await store.lease_release(key, token)
-
-
-def _holder(execution: Execution, services: ExecutionServices) -> str:
-    """Two executions in one process must keep each other out as well, so the lease names both."""
-    return f"{services.holder}/{execution.id}"
 
 
 async def _begin(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
@@ -216,25 +225,16 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
         return None
-    store, key = services.store, execution.action.target.family
-    token = await store.lease_acquire(key, _holder(execution, services), LEASE_S)
-    if token is None:
-        raise Busy(f"Another fix is running on {key}. The undo is tried again when that has ended.")
-    try:
-        current = await store.take_execution(execution.id, fencing_token=token)
-        if current is None:
-            raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
+    async with _held(execution, services, what="The undo") as (current, token):
         if current.state is not ExecutionState.ACTED:
             return current.outcome if current.state is ExecutionState.UNDONE else None
         await _tell(services, f"Undoing: {remediator.undo_text}.")
-        if await store.begin_undo(execution.id, fencing_token=token):
+        if await services.store.begin_undo(execution.id, fencing_token=token):
             outcome = await _undone(current, remediator, services)
         else:
             outcome = await _undo_resumed(current, remediator, services)
         state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
         return await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
-    finally:
-        await store.lease_release(key, token)
 
 
 async def _undo_resumed(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:

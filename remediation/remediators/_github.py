@@ -15,6 +15,11 @@ def code_host(clients: Clients) -> CodeHost:
     return clients.code_host
 
 
+def attempt_of(run: Json) -> int:
+    """The number of a run's attempt, from 1: a person who starts it again makes it another."""
+    return int(run.get("run_attempt") or 1)
+
+
 async def look_at_run(action: Action, _snapshot: Mapping[str, Any], clients: Clients) -> Json:
     return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knowledge.errors import Refused, Unavailable
+from knowledge.errors import Conflict, Refused, Unavailable
 from knowledge.model import Action, Outcome, RuleResult, Target
 from remediation import kube, revisions
 from remediation.ports import EXECUTION_ANNOTATION, Clients, Cluster, Json
@@ -41,12 +41,21 @@ async def fetch(action: Action, clients: Clients) -> Json:
     }
 
 
+async def look(action: Action, _snapshot: Mapping[str, Any], clients: Clients) -> Json:
+    """What an entry of the catalogue verifies by: the state of `fetch`."""
+    return await fetch(action, clients)
+
+
 def snapshot_of(state: Json) -> dict[str, Any]:
-    """What undo and verification compare with: identity, size and how many pods were ready. No environment values."""
+    """What undo and verification compare with: identity, size and how many pods were ready. No environment values.
+
+    `annotated` is for `marked`.
+    """
     workload, pods = state["workload"], state["pods"]
     return {
         "uid": kube.uid_of(workload),
         "generation": workload["metadata"].get("generation", 0),
+        "annotated": bool(kube.annotations(workload)),
         "replicas": kube.replicas_of(workload),
         "ready": sum(1 for p in pods if kube.is_ready(p)),
         "failing": sum(1 for p in pods if kube.failing_reason(p)),
@@ -101,6 +110,31 @@ async def settled_by_mark(
     if kube.uid_of(found) == snapshot["uid"] and found["metadata"].get("generation", 0) == snapshot["generation"]:
         return Outcome(False, False, nothing)
     return None
+
+
+async def put_back(
+    action: Action, snapshot: Mapping[str, Any], operations: Sequence[Json], clients: Clients, *, done: Outcome
+) -> Outcome:
+    """An undo by a JSON patch that tests that what we set is still there; `left_alone` where it is not."""
+    same: Json = {"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]}
+    try:
+        await patch(action, [same, *operations], clients)
+    except Conflict:
+        return left_alone(action)
+    return done
+
+
+def undone_by_value(
+    workload: Json, snapshot: Mapping[str, Any], now: object, *, was: object, ours: object, done: Outcome, still: str
+) -> Outcome | None:
+    """What a value shows of an undo: `done` where it is what it was, `still` where it is what we set.
+
+    By the value alone: whoever set it back, there is nothing left to undo. None where it is a third one, or the
+    workload another.
+    """
+    if kube.uid_of(workload) != snapshot["uid"] or now not in {was, ours}:
+        return None
+    return done if now == was else Outcome(False, False, still)
 
 
 def left_alone(action: Action) -> Outcome:

@@ -23,7 +23,7 @@ from remediation.registry import (
     judged,
     parameters_as,
 )
-from remediation.remediators._github import code_host, look_at_run
+from remediation.remediators._github import attempt_of, code_host, look_at_run
 
 # GitHub itself ends a job after six hours; a run that takes longer than this is taken to hang.
 HANGS_AFTER = timedelta(hours=1)
@@ -52,7 +52,7 @@ def _propose(context: Context) -> Action | NotOffered:
     reason = why_not(context.run, context.looked_at)
     if reason:
         return NotOffered(reason)
-    return Action(NAME, context.target, {"attempt": int(context.run.get("run_attempt") or 1)})
+    return Action(NAME, context.target, {"attempt": attempt_of(context.run)})
 
 
 def _preview(action: Action, context: Context) -> Preview:
@@ -69,7 +69,7 @@ async def _run(action: Action, clients: Clients) -> Json:
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     run = await _run(action, clients)
-    attempt = int(run.get("run_attempt") or 1)
+    attempt = attempt_of(run)
     if attempt != parameters_as(Cancel, action).attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
     reason = why_not(run, datetime.now(UTC))
@@ -86,7 +86,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     run = await _run(action, clients)
-    if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") == "completed":
+    if attempt_of(run) != snapshot["attempt"] or run.get("status") == "completed":
         raise Conflict("The run has ended or was started again meanwhile. Look at it.")
     await code_host(clients).cancel(action.target.repository, int(action.target.name))
     return _done()

@@ -21,7 +21,7 @@ from remediation.registry import (
     Remediator,
     parameters_as,
 )
-from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
+from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run
 
 # GitHub re-runs a workflow run for 30 days after it was created; of a third attempt nothing new is to be expected.
 WINDOW = timedelta(days=30)
@@ -52,7 +52,7 @@ def why_not(run: Json, now: datetime) -> str:
     created = kube.when(run.get("created_at"))
     if created is None or now - created > WINDOW:
         return "the run is older than 30 days, which GitHub refuses"
-    attempt = int(run.get("run_attempt") or 1)
+    attempt = attempt_of(run)
     if attempt >= LAST_ATTEMPT:
         return f"it failed {attempt} times already"
     return ""
@@ -64,7 +64,7 @@ def _propose(context: Context) -> Action | NotOffered:
     reason = why_not(context.run, context.looked_at)
     if reason:
         return NotOffered(reason)
-    return Action(NAME, context.target, {"attempt": int(context.run.get("run_attempt") or 1), "jobs": "failed"})
+    return Action(NAME, context.target, {"attempt": attempt_of(context.run), "jobs": "failed"})
 
 
 def _preview(action: Action, context: Context) -> Preview:
@@ -80,7 +80,7 @@ def _preview(action: Action, context: Context) -> Preview:
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     wanted, target = parameters_as(Rerun, action), action.target
     run = await code_host(clients).run(target.repository, int(target.name))
-    attempt = int(run.get("run_attempt") or 1)
+    attempt = attempt_of(run)
     if attempt != wanted.attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
     reason = why_not(run, datetime.now(UTC))
@@ -103,7 +103,7 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
     host, target = code_host(clients), action.target
     # GitHub takes no precondition, so the attempt is compared as late as possible.
     run = await host.run(target.repository, int(target.name))
-    if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
+    if attempt_of(run) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
     await host.rerun(target.repository, int(target.name), only_failed=parameters_as(Rerun, action).jobs == "failed")
     return _done(action, snapshot)
@@ -119,7 +119,7 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
         run = await code_host(clients).run(action.target.repository, int(action.target.name))
     except Unavailable:
         return None
-    if int(run.get("run_attempt") or 1) > int(snapshot["attempt"]):
+    if attempt_of(run) > int(snapshot["attempt"]):
         return _done(action, snapshot)
     if run.get("status") == "completed":
         return Outcome(False, False, "The jobs were not run again.")

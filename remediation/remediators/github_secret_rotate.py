@@ -25,7 +25,7 @@ from remediation.registry import (
     Remediator,
     parameters_as,
 )
-from remediation.remediators._github import code_host, judge_next_attempt, look_at_run
+from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run
 from remediation.remediators.github_rerun import RERUNNABLE, why_not
 from remediation.sealing import Place
 from remediation.secret_sources import SecretSource, new_value
@@ -65,7 +65,7 @@ def _propose(context: Context) -> Action | NotOffered:
         "organization": chosen.organization,
         "source": chosen.source.words,
         "source_digest": chosen.source.digest,
-        "attempt": int(context.run.get("run_attempt") or 1),
+        "attempt": attempt_of(context.run),
     }
     return Action(NAME, context.target, parameters)
 
@@ -114,7 +114,7 @@ def _source(action: Action, clients: Clients) -> SecretSource:
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     wanted, host, target = parameters_as(Rotate, action), code_host(clients), action.target
     run = await host.run(target.repository, int(target.name))
-    attempt = int(run.get("run_attempt") or 1)
+    attempt = attempt_of(run)
     if attempt != wanted.attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
     reason = why_not(run, datetime.now(UTC))
@@ -140,7 +140,7 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     host, place, target = code_host(clients), _place(action), action.target
     run = await host.run(target.repository, int(target.name))
-    if int(run.get("run_attempt") or 1) != snapshot["attempt"] or run.get("status") != "completed":
+    if attempt_of(run) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
     now = await sealing.state(host, place)
     if str(now.get("updated_at") or "") == snapshot["updated_at"]:
@@ -164,7 +164,7 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     except Unavailable:
         return None
     written = str(secret.get("updated_at") or "") != snapshot["updated_at"]
-    again = int(run.get("run_attempt") or 1) > int(snapshot["attempt"])
+    again = attempt_of(run) > int(snapshot["attempt"])
     if written and again:
         return _done(place, snapshot)
     if written:

@@ -5,7 +5,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from knowledge.errors import Conflict
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import budgets, kube
 from remediation.context import WORKLOADS, Context
@@ -26,12 +25,14 @@ from remediation.registry import (
 from remediation.remediators._workload import (
     fetch,
     health_checks,
-    left_alone,
+    look,
     marked,
     patch,
+    put_back,
     settled_by_mark,
     snapshot_of,
     unchanged,
+    undone_by_value,
     workload_of,
 )
 
@@ -165,8 +166,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
     now = (kube.memory_of(container, "limits"), kube.memory_of(container, "requests"))
     if now != (wanted.was, wanted.request_was):
         return Preflight(False, {}, f"Its memory limit is {now[0] or 'gone'} by now, not {wanted.was}.")
-    annotated = bool(kube.annotations(workload))
-    return Preflight(True, {**snapshot_of(state), "annotated": annotated, "place": place, **wanted.model_dump()}, "")
+    return Preflight(True, {**snapshot_of(state), "place": place, **wanted.model_dump()}, "")
 
 
 def _operations(snapshot: Mapping[str, Any], *, back: bool = False) -> list[Json]:
@@ -207,10 +207,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
-
-
 def _limit_now(snapshot: Mapping[str, Any], workload: Json) -> str:
     limits = {c["name"]: kube.memory_of(c, "limits") for c in kube.containers(kube.template_of(workload))}
     return limits.get(snapshot["container"], "gone")
@@ -224,24 +220,18 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 
 
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    tests: list[Json] = [{"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]}]
-    try:
-        await patch(action, [*tests, *_operations(snapshot, back=True)], clients)
-    except Conflict:
-        return left_alone(action)
+    return await put_back(action, snapshot, _operations(snapshot, back=True), clients, done=_back(snapshot))
+
+
+def _back(snapshot: Mapping[str, Any]) -> Outcome:
     return Outcome(True, True, f"The memory limit is {snapshot['was']} again.", {"limit": snapshot["was"]})
 
 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    """By the limit alone: whoever set it back, there is nothing left to undo."""
-    target = action.target
-    found = await workload_of(target, clients)
-    now = amount_of(_limit_now(snapshot, found))
-    if kube.uid_of(found) != snapshot["uid"] or now not in {amount_of(snapshot["was"]), amount_of(snapshot["limit"])}:
-        return None
-    if now == amount_of(snapshot["was"]):
-        return Outcome(True, True, f"The memory limit is {snapshot['was']} again.", {"limit": snapshot["was"]})
-    return Outcome(False, False, f"The memory limit is still {snapshot['limit']}.")
+    found = await workload_of(action.target, clients)
+    now, was, ours = (amount_of(text) for text in (_limit_now(snapshot, found), snapshot["was"], snapshot["limit"]))
+    still = f"The memory limit is still {snapshot['limit']}."
+    return undone_by_value(found, snapshot, now, was=was, ours=ours, done=_back(snapshot), still=still)
 
 
 NAME = "k8s_raise_memory"
@@ -264,7 +254,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
     undo=_undo,
     undone=_undone,

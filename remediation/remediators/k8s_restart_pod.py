@@ -20,7 +20,7 @@ from remediation.registry import (
     judged,
     parameters_as,
 )
-from remediation.remediators._workload import cluster_of, fetch, health_checks, snapshot_of
+from remediation.remediators._workload import cluster_of, fetch, health_checks, look, snapshot_of
 
 START_SECONDS = 60
 
@@ -106,10 +106,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return Outcome(False, False, f"Pod {pod} was not deleted.")
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
-
-
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
     old = [p for p in state.get("pods", []) if kube.uid_of(p) == snapshot.get("pod_uid")]
     gone = check("old pod", "gone", "still there" if old else "gone", not old)
@@ -133,6 +129,6 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
 )

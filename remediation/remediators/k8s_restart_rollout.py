@@ -14,6 +14,7 @@ from remediation.registry import NotOffered, Parameters, Preflight, Preview, Rem
 from remediation.remediators._workload import (
     fetch,
     health_checks,
+    look,
     marked,
     patch,
     settled_by_mark,
@@ -99,10 +100,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(action), nothing=nothing)
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
-
-
 def replaced(snapshot: Mapping[str, Any], state: Json) -> Verification:
     """Every pod is another one than before, and the workload is well."""
     before: Mapping[str, int] = snapshot.get("restarts") or {}
@@ -136,7 +133,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
     replaces_pods=True,
 )

@@ -30,6 +30,7 @@ from remediation.remediators._workload import (
     fetch,
     health_checks,
     left_alone,
+    look,
     marked,
     patch,
     settled_by_mark,
@@ -119,7 +120,6 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
         return Preflight(False, {}, "The rollout is paused by a person; nothing was done.")
     snapshot = {
         **snapshot_of(state),
-        "annotated": bool(kube.annotations(state["workload"])),
         "goal": kube.name_of(goal),
         "goal_uid": kube.uid_of(goal),
         "goal_revision": wanted.to_revision,
@@ -172,10 +172,6 @@ def _done(snapshot: Mapping[str, Any]) -> Outcome:
 async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
     nothing = "The deployment was not changed."
     return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
-
-
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
 
 
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
@@ -237,7 +233,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
     undo=_undo,
     undone=_undone,

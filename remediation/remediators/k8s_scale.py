@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from knowledge.errors import Conflict
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation import kube
 from remediation.context import Context
@@ -27,12 +26,14 @@ from remediation.registry import (
 from remediation.remediators._workload import (
     fetch,
     health_checks,
-    left_alone,
+    look,
     marked,
     patch,
+    put_back,
     settled_by_mark,
     snapshot_of,
     unchanged,
+    undone_by_value,
     workload_of,
 )
 
@@ -96,8 +97,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
         return Preflight(
             False, {}, f"{wanted.replicas} replicas are outside {now + 1} to {min(wanted.limit, 2 * now)}."
         )
-    annotated = bool(kube.annotations(state["workload"]))
-    return Preflight(True, {**snapshot_of(state), "annotated": annotated, "to": wanted.replicas}, "")
+    return Preflight(True, {**snapshot_of(state), "to": wanted.replicas}, "")
 
 
 async def _dry_run(action: Action, clients: Clients) -> Outcome:
@@ -124,10 +124,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
-
-
 def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verification:
     now = kube.replicas_of(state["workload"]) if state.get("workload") else 0
     ours = check("replicas", str(snapshot.get("to")), str(now), now == snapshot.get("to"), otherwise="not_verified")
@@ -137,27 +133,20 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     was, to = int(snapshot["replicas"]), int(snapshot["to"])
     operations: list[Json] = [
-        {"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]},
         {"op": "test", "path": "/spec/replicas", "value": to},
         {"op": "replace", "path": "/spec/replicas", "value": was},
     ]
-    try:
-        await patch(action, operations, clients)
-    except Conflict:
-        return left_alone(action)
+    return await put_back(action, snapshot, operations, clients, done=_back(was))
+
+
+def _back(was: int) -> Outcome:
     return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
 
 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    """By the number alone: whoever set it back, there is nothing left to undo."""
-    target, was, to = action.target, int(snapshot["replicas"]), int(snapshot["to"])
-    found = await workload_of(target, clients)
-    now = kube.replicas_of(found)
-    if kube.uid_of(found) != snapshot["uid"] or now not in {was, to}:
-        return None
-    if now == was:
-        return Outcome(True, True, f"Scaled back to {was} replicas.", {"replicas": was})
-    return Outcome(False, False, f"It still has {to} replicas.")
+    found, was, to = await workload_of(action.target, clients), int(snapshot["replicas"]), int(snapshot["to"])
+    still = f"It still has {to} replicas."
+    return undone_by_value(found, snapshot, kube.replicas_of(found), was=was, ours=to, done=_back(was), still=still)
 
 
 NAME = "k8s_scale"
@@ -180,7 +169,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
     undo=_undo,
     undone=_undone,

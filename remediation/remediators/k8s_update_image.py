@@ -27,12 +27,14 @@ from remediation.remediators._workload import (
     cluster_of,
     fetch,
     health_checks,
-    left_alone,
+    look,
     marked,
     patch,
+    put_back,
     settled_by_mark,
     snapshot_of,
     unchanged,
+    undone_by_value,
     workload_of,
 )
 
@@ -121,8 +123,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
         return Preflight(False, {}, str(error))
     if not ran:
         return Preflight(False, {}, f"Revision {wanted.revision} did not run {wanted.image}; nothing was done.")
-    annotated = bool(kube.annotations(workload))
-    return Preflight(True, {**snapshot_of(state), "annotated": annotated, "place": place, **wanted.model_dump()}, "")
+    return Preflight(True, {**snapshot_of(state), "place": place, **wanted.model_dump()}, "")
 
 
 async def _ran(action: Action, wanted: UpdateImage, clients: Clients) -> bool:
@@ -171,10 +172,6 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     return await settled_by_mark(action, snapshot, execution_id, clients, done=_done(snapshot), nothing=nothing)
 
 
-async def _look(action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:
-    return await fetch(action, clients)
-
-
 def _image_now(snapshot: Mapping[str, Any], workload: Json) -> str:
     images = {c["name"]: str(c.get("image", "")) for c in kube.containers(kube.template_of(workload))}
     return images.get(snapshot["container"], "gone")
@@ -187,24 +184,19 @@ def _verify(action: Action, snapshot: Mapping[str, Any], state: Json) -> Verific
 
 
 async def _undo(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
-    tests: list[Json] = [{"op": "test", "path": "/metadata/uid", "value": snapshot["uid"]}]
-    try:
-        await patch(action, [*tests, *_operations(snapshot, snapshot["image"], snapshot["was"])], clients)
-    except Conflict:
-        return left_alone(action)
+    change = _operations(snapshot, snapshot["image"], snapshot["was"])
+    return await put_back(action, snapshot, change, clients, done=_back(snapshot))
+
+
+def _back(snapshot: Mapping[str, Any]) -> Outcome:
     return Outcome(True, True, f"The image is {snapshot['was']} again.", {"image": snapshot["was"]})
 
 
 async def _undone(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome | None:
-    """By the image alone: whoever set it back, there is nothing left to undo."""
-    target = action.target
-    found = await workload_of(target, clients)
-    now = _image_now(snapshot, found)
-    if kube.uid_of(found) != snapshot["uid"] or now not in {snapshot["was"], snapshot["image"]}:
-        return None
-    if now == snapshot["was"]:
-        return Outcome(True, True, f"The image is {now} again.", {"image": now})
-    return Outcome(False, False, f"The image is still {now}.")
+    found = await workload_of(action.target, clients)
+    now, was, ours = _image_now(snapshot, found), snapshot["was"], snapshot["image"]
+    still = f"The image is still {ours}."
+    return undone_by_value(found, snapshot, now, was=was, ours=ours, done=_back(snapshot), still=still)
 
 
 NAME = "k8s_update_image"
@@ -228,7 +220,7 @@ REMEDIATOR = Remediator(
     preflight=_preflight,
     execute=_execute,
     settled=_settled,
-    look=_look,
+    look=look,
     verify=_verify,
     undo=_undo,
     undone=_undone,
