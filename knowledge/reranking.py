@@ -1,6 +1,5 @@
 """A second, closer look at what a search found: a hosted model reads each find beside the question."""
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from knowledge.errors import CodeHealerError, Refused, Unavailable
-from knowledge.language_models.asking import Line, ask
-from knowledge.language_models.reply import UnreadableReply
+from knowledge.errors import CodeHealerError, Refused
+from knowledge.language_models.asking import Line, answering, ask
 from knowledge.model import Precedent
 from knowledge.passages import EVERYTHING, Sendable, passage
 from knowledge.ports import Reranker
@@ -105,15 +103,8 @@ class NvidiaReranker:
     async def rank(self, query: str, passages: Sequence[str]) -> list[float]:
         """Relevance of each passage, 0 to 1, in their order. Raises Unavailable or Refused."""
         question, texts = (redact(query[:LONGEST_TEXT]), [redact(text[:LONGEST_TEXT]) for text in passages])
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._by_either_way(question, texts)
-        except TimeoutError:
-            raise Unavailable(f"{self._model}: no answer in {self._deadline_s:g} s") from None
-        except Unavailable as error:
-            raise Unavailable(f"{self._model}: {error}", retry_after_s=error.retry_after_s) from None
-        except (Refused, UnreadableReply) as error:
-            raise Refused(f"{self._model}: {error}") from None
+        async with answering(self._model, self._deadline_s):
+            return await self._by_either_way(question, texts)
 
     async def _by_either_way(self, query: str, texts: Sequence[str]) -> list[float]:
         refusals: list[Refused] = []

@@ -1,6 +1,5 @@
 """NVIDIA's hosted embedding models: a query and a passage are embedded differently, and models vanish by the month."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,9 +7,8 @@ import httpx
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from knowledge.errors import Refused, SettingsError, Unavailable, WrongDimension
-from knowledge.language_models.asking import Line, ask
-from knowledge.language_models.reply import UnreadableReply
+from knowledge.errors import Refused, SettingsError, WrongDimension
+from knowledge.language_models.asking import Line, answering, ask
 from knowledge.ports import Vector
 from knowledge.redaction import redact
 
@@ -104,15 +102,8 @@ class NvidiaEmbedder:
             "encoding_format": "float",
             "truncate": "END",  # without it a long text is an error
         }
-        try:
-            async with asyncio.timeout(deadline_s):
-                reply = await ask(self._client, line, body)
-        except TimeoutError:
-            raise Unavailable(f"{self._model}: no answer in {deadline_s:g} s") from None
-        except Unavailable as error:
-            raise Unavailable(f"{self._model}: {error}", retry_after_s=error.retry_after_s) from None
-        except (Refused, UnreadableReply) as error:
-            raise Refused(f"{self._model}: {error}") from None
+        async with answering(self._model, deadline_s):
+            reply = await ask(self._client, line, body)
         return read_vectors(reply.content, len(texts), self.dimension, self._model)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,23 @@ async def ask(client: httpx.AsyncClient, line: Line, body: Mapping[str, Any]) ->
                 reply = await _exchange(client, line, "GET", _status_url(line, reply), None)
             return _checked(line, reply)
     raise Unavailable("no attempt was made")
+
+
+@asynccontextmanager
+async def answering(model: str, deadline_s: float) -> AsyncIterator[None]:
+    """What is asked of `model` in here has to be answered within `deadline_s`.
+
+    Raises Unavailable and Refused whose messages begin with the model's name.
+    """
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except TimeoutError:
+        raise Unavailable(f"{model}: no answer in {deadline_s:g} s") from None
+    except Unavailable as error:
+        raise Unavailable(f"{model}: {error}", retry_after_s=error.retry_after_s) from None
+    except (Refused, UnreadableReply) as error:
+        raise Refused(f"{model}: {error}") from None
 
 
 async def _exchange(
