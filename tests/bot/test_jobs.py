@@ -21,6 +21,7 @@ from bot.jobs import DurableJobs, decide, describe
 from bot.postgres import EmbeddedPostgres
 from knowledge.errors import NotFound, Refused, Unavailable
 from tests.database import run_migrations
+from tests.waiting import until
 
 DEADLINE_S = 30.0
 
@@ -42,17 +43,6 @@ async def working(jobs: DurableJobs, **options: Any) -> AsyncIterator[asyncio.Ta
     finally:
         stop.set()
         await asyncio.wait_for(task, DEADLINE_S)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            found = condition()
-            if isinstance(found, Awaitable):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def order(engine: AsyncEngine, jobs: DurableJobs, stage: str = "note", **options: Any) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bot import postgres
 from bot.postgres import EmbeddedPostgres, default_data_dir, hold_bot_lock, libpq_conninfo, places
 from bot.postgres.server import is_postgres, living_postmaster
 from knowledge.errors import SettingsError
+from tests.waiting import until
 
 ROOT = Path(postgres.__file__).parent.parent.parent
 DEADLINE_S = 60.0
@@ -42,17 +43,6 @@ async def answers(server: EmbeddedPostgres) -> bool:
         return await ask(server, "SELECT 1") == [(1,)]
     except psycopg.OperationalError:
         return False
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            found = condition()
-            if isinstance(found, Awaitable):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
 
 
 def processes_in(folder: Path) -> list[int]:

@@ -29,6 +29,7 @@ from tests.bot.conftest import Command
 from tests.handlers.office import made_services, rows
 from tests.handlers.test_queued import ALARM, CHANGE, NOTIFICATION, topic
 from tests.rows import opened
+from tests.waiting import until
 
 DEADLINE_S = 60.0
 LEASE_S = 1.0  # of a worker that is meant to lose it
@@ -103,15 +104,6 @@ async def working(jobs: Any) -> AsyncIterator[None]:
 async def order(engine: AsyncEngine, jobs: Any, stage: str = "note", **options: Any) -> None:
     async with engine.begin() as db:
         await jobs.enqueue(db, stage, **{"lock": "l", **options})
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            found = condition()
-            if await found if isinstance(found, Awaitable) else found:
-                return
-            await asyncio.sleep(0.1)
 
 
 async def test_what_is_committed_runs_once_and_in_the_order_of_its_lock(make: Make, engine: AsyncEngine) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import time
-from collections.abc import Callable
 from typing import Any, cast
 
 import apscheduler.schedulers.base
@@ -12,14 +11,9 @@ import pytest
 
 from bot import schedule
 from handlers.services import Services
+from tests.waiting import until
 
 DEADLINE_S = 60.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  a tick has no event
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("days", [-30, 30])

@@ -19,7 +19,8 @@ from handlers import missed
 from handlers.services import Services
 from tests.handlers.office import BOT, jobs, made_services, rows
 from tests.rows import opened
-from tests.sandbox.people import Person, until
+from tests.sandbox.people import Person
+from tests.waiting import until
 
 # A tenth of what the product waits; on a slow machine they only mean more tries.
 HURRIED = LinkTiming(
@@ -54,7 +55,7 @@ class Connected:
                 await asyncio.sleep(0.02)
 
     async def is_back(self) -> None:
-        await until(lambda: self.link.problem is None, PATIENCE_S)
+        await until(lambda: self.link.problem is None)
 
 
 @pytest_asyncio.fixture
@@ -107,11 +108,11 @@ async def test_it_comes_back_by_itself_and_every_event_is_stored_once(bot: Conne
     await bot.mention()
     if ends:
         # The trouble is seen before it is over.
-        await until(lambda: bot.link.problem, PATIENCE_S)
+        await until(lambda: bot.link.problem)
         if "black_hole" not in ends:
-            await until(lambda: bot.happened["refused"], PATIENCE_S)
+            await until(lambda: bot.happened["refused"])
         await bot.riley.act("faults", slack=ends)
-    await until(lambda: bot.happened["opened"] > before, PATIENCE_S)
+    await until(lambda: bot.happened["opened"] > before)
     await bot.is_back()
     await bot.mention()
     await bot.all_stored()
@@ -131,11 +132,11 @@ async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bo
     posting.post_as_person(bot.sandbox.slack, channel, riley, f"<@{BOT}> and 3?", thread_ts=str(asked["ts"]))
     posting.post_as_person(bot.sandbox.slack, channel, riley, "I don't know, ask the bot")
     tried = [sockets.acknowledged, sockets.given_up]
-    await until(lambda: sum(kind == "app_mention" for ended in tried for _, kind in ended) == 3, PATIENCE_S)
-    await until(lambda: bot.link.problem, PATIENCE_S)
+    await until(lambda: sum(kind == "app_mention" for ended in tried for _, kind in ended) == 3)
+    await until(lambda: bot.link.problem)
     assert await bot.stored() == 1, "nobody told us"
     await bot.riley.act("faults", slack={"black_hole": False})
-    await until(lambda: bot.happened["opened"] > before, PATIENCE_S)
+    await until(lambda: bot.happened["opened"] > before)
     async with asyncio.timeout(PATIENCE_S):
         while not await jobs(bot.services.engine):  # noqa: ASYNC110  a row in a database has no event
             await asyncio.sleep(0.02)
@@ -169,14 +170,14 @@ async def test_a_link_is_replaced_before_it_is_left(bot: Connected) -> None:
 async def test_a_link_that_never_pongs_is_left(bot: Connected) -> None:
     opened_before = bot.happened["opened"]
     await bot.riley.act("faults", slack={"no_pong": True})
-    await until(lambda: bot.happened["opened"] > opened_before, PATIENCE_S)
+    await until(lambda: bot.happened["opened"] > opened_before)
     await bot.riley.act("faults", slack={"no_pong": False})
     await bot.is_back()
 
 
 async def test_what_is_switched_off_says_so_until_it_is_on_again(bot: Connected) -> None:
     await bot.riley.act("faults", slack={"disconnect_reason": "link_disabled"})
-    await until(lambda: "switched off" in (bot.link.problem or ""), PATIENCE_S)
+    await until(lambda: "switched off" in (bot.link.problem or ""))
     await bot.riley.act("faults", slack={"link_disabled": False})
     await bot.is_back()
 

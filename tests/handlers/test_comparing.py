@@ -1,7 +1,6 @@
 """What got lost on its way is found: alerts and their ends at Alertmanager and Argo CD, failed deliveries at GitHub."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from remediation.code_host import GitHubHost
 from remediation.ports import Clients
 from tests.remediation.descriptions import check_argocd
 from tests.rows import S, alert, an_incident
+from tests.waiting import until
 
 DEADLINE_S = 60.0
 
@@ -37,14 +37,6 @@ async def later(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]
         check_argocd(sandbox.world.requests)
         assert clients.code_host is not None
         await clients.code_host.aclose()
-
-
-async def until(what: Callable[[], Awaitable[Any]]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            if await what():
-                return
-            await asyncio.sleep(0.02)
 
 
 async def compared(services: Services, look: Callable[[Services], Any]) -> list[tuple[str, str]]:

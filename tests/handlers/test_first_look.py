@@ -21,8 +21,8 @@ from knowledge.store import incidents, memory
 from knowledge.store.model_calls import Ledger
 from tests.handlers.office import made_services, rows, sandbox_policy
 from tests.knowledge.model_server import KEY, WIRES, ModelServer, good, serving
-from tests.knowledge.waiting import until
 from tests.rows import S, alert, item
+from tests.waiting import until
 
 EVENTS = 'Warning  Failed  pod/web-1  Failed to pull image "reg.example/web:9.9": manifest unknown\n'
 DIAGNOSES = """SELECT payload->'answered_by'->>'name' AS name, payload->'answered_by'->>'provisional' AS first

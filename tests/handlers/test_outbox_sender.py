@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows
 from tests.rows import S, an_incident
 from tests.transcript import unrecorded
+from tests.waiting import until
 
 WAITING = "SELECT key FROM outbox WHERE state IN ('queued', 'sending')"
 STATE = "SELECT state, error FROM outbox WHERE key = :key"
@@ -48,12 +49,6 @@ async def sending(sender: Sender) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - another process's table has no event
-            await asyncio.sleep(0.03)
 
 
 async def send_all(engine: AsyncEngine, sender: Sender) -> None:

@@ -35,6 +35,7 @@ class Asked:
     turns: list[dict[str, str]]
     body: dict[str, Any]
     number: int
+    raw: str
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class ModelServer:
         key = headers.get("x-api-key") if wire == "anthropic" else headers.get("Authorization", "")[7:]
         if key != KEY or (wire == "anthropic" and headers.get("anthropic-version") != "2023-06-01"):
             return web.json_response({"detail": "Unauthorized"}, status=401)
-        body = await request.json()
+        raw = await request.text()
+        body = json.loads(raw)
         if unknown := set(body) - FIELDS[wire]:
             return web.json_response({"detail": f"extra_forbidden: {sorted(unknown)}"}, status=400)
-        asked = _asked(wire, body, len(self.asked) + 1)
+        asked = _asked(wire, raw, body, len(self.asked) + 1)
         self.asked.append(asked)
         says = self.script(asked)
         if says.never:
@@ -86,14 +88,14 @@ class ModelServer:
         return _response(request.match_info["wire"], self.script(self.asked[-1]))
 
 
-def _asked(wire: str, body: dict[str, Any], number: int) -> Asked:
+def _asked(wire: str, raw: str, body: dict[str, Any], number: int) -> Asked:
     turns = list(body["messages"])
     system = body.get("system", "")
     if wire != "anthropic":
         assert turns[0]["role"] == "system"
         system = turns.pop(0)["content"]
     assert [turn["role"] for turn in turns] == ["user", "assistant"] * (len(turns) // 2) + ["user"]
-    return Asked(wire, body["model"], system, turns, body, number)
+    return Asked(wire, body["model"], system, turns, body, number, raw)
 
 
 def _response(wire: str, says: Says) -> web.Response:
@@ -139,6 +141,15 @@ async def serving(script: Script) -> AsyncIterator[ModelServer]:
     finally:
         server.gate.set()
         await runner.cleanup()
+
+
+def nvidia_settings(server: ModelServer) -> dict[str, str]:
+    """The environment of a bot that asks `server` for its diagnoses, as NVIDIA's service."""
+    return {
+        "NVIDIA_API_KEY": KEY,
+        "NVIDIA_BASE_URL": server.base_url("nvidia"),
+        "CODEHEALER_NVIDIA_MODELS": "nvidia/some-model",
+    }
 
 
 GOOD: dict[str, Any] = {

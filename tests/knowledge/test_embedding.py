@@ -13,7 +13,7 @@ from knowledge.embedding.child import ChildEmbedder
 from knowledge.embedding.minilm import LocalEmbedder, model_file
 from knowledge.embedding.wordpiece import token_ids, vocabulary
 from knowledge.errors import SettingsError, Unavailable
-from tests.knowledge.waiting import until
+from tests.waiting import until
 
 
 def test_tokens_are_the_reference_vocabulary_s() -> None:

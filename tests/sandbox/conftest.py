@@ -14,7 +14,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Options, Sandbox, running
 from bot.sandbox.slack import full_manifest
-from tests.sandbox.people import Bot, Json, Person, until
+from tests.sandbox.people import Bot, Json, Person
+from tests.waiting import until
 
 
 @pytest.fixture

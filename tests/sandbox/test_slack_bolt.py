@@ -8,7 +8,8 @@ from typing import Any
 from slack_bolt.async_app import AsyncAck, AsyncRespond
 from slack_sdk.web.async_client import AsyncWebClient
 
-from tests.sandbox.people import Bot, Json, Person, until
+from tests.sandbox.people import Bot, Json, Person
+from tests.waiting import until
 
 BUTTONS: Json = {
     "type": "actions",

@@ -11,7 +11,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Sandbox
-from tests.sandbox.people import Bot, Json, Person, until
+from tests.sandbox.people import Bot, Json, Person
+from tests.waiting import until
 
 
 def plain(text: str) -> Json:

@@ -12,7 +12,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Sandbox
-from tests.sandbox.people import Bot, Json, Person, until
+from tests.sandbox.people import Bot, Json, Person
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ async def test_events_of_a_moment_without_a_link_come_when_the_bot_is_back(bot: 
     await riley.act("post", channel="C0DEPLOY", text="in the gap")
     await bot.handler.client.connect_to_new_endpoint(force=True)
 
-    await until(lambda: bot.heard, 20)
+    await until(lambda: bot.heard)
     assert bot.heard[0]["event"]["text"] == "in the gap"
 
 
@@ -165,10 +166,10 @@ async def test_a_bot_asked_to_reconnect_comes_back(bot: Bot, sandbox: Sandbox, r
     before = sandbox.slack.sockets.links[0]
 
     await riley.act("faults", slack={"disconnect_reason": reason})
-    await until(lambda: sandbox.slack.sockets.links and before not in sandbox.slack.sockets.links, 20)
+    await until(lambda: sandbox.slack.sockets.links and before not in sandbox.slack.sockets.links)
     await riley.act("post", channel="C0DEPLOY", text="still here?")
 
-    await until(lambda: bot.heard, 20)
+    await until(lambda: bot.heard)
 
 
 async def test_a_disabled_link_cannot_be_opened_again(

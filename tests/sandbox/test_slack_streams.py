@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from tests.sandbox.people import Bot, Person, until
+from tests.sandbox.people import Bot, Person
 from tests.sandbox.test_slack_web_api import refused
+from tests.waiting import until
 
 CHANNEL = "C0DEPLOY"
 TO = {"recipient_user_id": "U0ONCALL", "recipient_team_id": "T0SANDBOX"}

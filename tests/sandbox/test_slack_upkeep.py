@@ -10,7 +10,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.sandbox.server import Sandbox
-from tests.sandbox.people import Bot, Person, until
+from tests.sandbox.people import Bot, Person
+from tests.waiting import until
 
 
 async def refusal(call: object) -> str:

@@ -3,12 +3,11 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest_asyncio
 import yaml
-from aiohttp import web
 
+from tests.knowledge.model_server import Asked, Says, nvidia_settings, serving
 from tests.stories.stage import ALERTS, BOT, DEPLOYMENTS, ONCALL, Stage, text_of
 
 LOG = """npm error code ERESOLVE
@@ -100,9 +99,8 @@ async def test_observe_mode_shows_cards_without_buttons_and_mentions(observing: 
 
 
 @pytest_asyncio.fixture
-async def model(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[dict[str, Any]]]]:
-    """A stage with a model server of the same wire format, which claims a cause, a quote and an action."""
-    asked: list[dict[str, Any]] = []
+async def model(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[Asked]]]:
+    """A stage with a model that claims a cause, a quote and an action."""
     said = {
         "kind": "crashloop",
         "confidence": 0.99,
@@ -113,36 +111,17 @@ async def model(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage,
         "action": "delete_namespace",
         "ruled_out": [],
     }
-
-    async def complete(request: web.Request) -> web.Response:
-        asked.append(await request.json())
-        message = {"role": "assistant", "content": json.dumps(said)}
-        usage = {"prompt_tokens": 100, "completion_tokens": 50}
-        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
-
-    app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", complete)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    settings = {
-        "NVIDIA_API_KEY": "nv" + "api-" + "x" * 20,
-        "NVIDIA_BASE_URL": f"http://127.0.0.1:{port}/v1",
-        "CODEHEALER_NVIDIA_MODELS": "nvidia/some-model",
-    }
-    opened = Stage(database_url, tmp_path, settings=settings)
-    try:
-        await opened.open()
-        yield opened, asked
-    finally:
-        await opened.close()
-        await runner.cleanup()
+    async with serving(lambda _asked: Says(json.dumps(said))) as server:
+        opened = Stage(database_url, tmp_path, settings=nvidia_settings(server))
+        try:
+            await opened.open()
+            yield opened, server.asked
+        finally:
+            await opened.close()
 
 
 async def test_a_models_invented_quote_is_dropped_and_its_action_is_not_taken(
-    model: tuple[Stage, list[dict[str, Any]]],
+    model: tuple[Stage, list[Asked]],
 ) -> None:
     stage, asked = model
     await stage.break_("release-crash-orders")

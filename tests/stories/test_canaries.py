@@ -16,10 +16,10 @@ from typing import Any
 import psycopg
 import pytest_asyncio
 import yaml
-from aiohttp import web
 from psycopg import sql
 
 from tests.aws import moto_server, new_queue
+from tests.knowledge.model_server import Asked, Says, nvidia_settings, serving
 from tests.stories.stage import ALERTS, BOT, DEPLOYMENTS, ONCALL, Json, Stage, text_of
 
 # Joined here, so that no scanner takes this file for a leak. Each is of a shape of its own.
@@ -49,41 +49,23 @@ def shape(name: str) -> str:
 
 
 @pytest_asyncio.fixture
-async def watched(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[str], Any]]:
+async def watched(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[Asked], Any]]:
     """A stage with a model that leaks, a queue, and everything that the model was asked."""
-    asked: list[str] = []
-
-    async def complete(request: web.Request) -> web.Response:
-        asked.append(await request.text())
-        said = {
-            "kind": "crashloop", "confidence": 0.9, "cause": shape("model's reply"), "summary": shape("model's reply"),
-            "fixability": "auto", "quotes": [], "action": None, "ruled_out": [],
-        }  # fmt: skip
-        message = {"role": "assistant", "content": json.dumps(said)}
-        usage = {"prompt_tokens": 100, "completion_tokens": 50}
-        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
-
-    app = web.Application()
-    app.add_routes([web.post("/v1/chat/completions", complete)])
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    settings = {
-        "NVIDIA_API_KEY": "nv" + "api-" + "x" * 20,
-        "NVIDIA_BASE_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/v1",
-        "CODEHEALER_NVIDIA_MODELS": "nvidia/some-model",
-    }
-    stage = Stage(database_url, tmp_path, settings=settings)
-    with moto_server() as aws:
-        try:
-            await stage.open_sandbox()
-            queue = await new_queue(stage.http, aws)
-            stage.settings |= {**aws, "SQS_QUEUE_URL": queue.url}
-            await stage.start_bot()
-            yield stage, asked, queue
-        finally:
-            await stage.close()
-            await runner.cleanup()
+    said = {
+        "kind": "crashloop", "confidence": 0.9, "cause": shape("model's reply"), "summary": shape("model's reply"),
+        "fixability": "auto", "quotes": [], "action": None, "ruled_out": [],
+    }  # fmt: skip
+    async with serving(lambda _asked: Says(json.dumps(said))) as server:
+        stage = Stage(database_url, tmp_path, settings=nvidia_settings(server))
+        with moto_server() as aws:
+            try:
+                await stage.open_sandbox()
+                queue = await new_queue(stage.http, aws)
+                stage.settings |= {**aws, "SQS_QUEUE_URL": queue.url}
+                await stage.start_bot()
+                yield stage, server.asked, queue
+            finally:
+                await stage.close()
 
 
 async def _hook(stage: Stage, source: str, body: Json, **headers: str) -> int:
@@ -200,7 +182,7 @@ async def test_a_secret_planted_in_any_input_is_found_in_no_sink(watched: tuple[
     sinks = {
         "database": await database(stage),
         "Slack": await said_in_slack(stage),
-        "models": "\n".join(asked),
+        "models": "\n".join(one.raw for one in asked),
         "logs": stage.bot_log(),
         "metrics": metrics.text,
         "command line": command_line(stage, "incidents", "list", "--json"),
