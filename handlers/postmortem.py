@@ -5,9 +5,9 @@ from datetime import datetime
 
 from handlers import markdown as md
 from handlers.blocks.card_findings import percent
+from handlers.blocks.evidence import EVIDENCE_NAMES, OUTCOMES
 from handlers.blocks.incident_words import title_words
 from handlers.blocks.mrkdwn import counted, duration
-from handlers.blocks.thread import EVIDENCE_NAMES, OUTCOMES
 from handlers.timeline import VERDICT_WORDS, approval_words, run_words, state_words, timeline, utc, verdict_words
 from knowledge.model import KIND_NAMES, Decision, Diagnosis, EvidenceKind, Precedent, Quote, RuleResult, Unsure
 from knowledge.store.history import History

@@ -16,8 +16,8 @@ from handlers.blocks import commands as wording
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.actions import EVIDENCE, POSTMORTEM
 from handlers.blocks.card_view import Card
+from handlers.blocks.evidence import EVIDENCE_NAMES
 from handlers.blocks.incident_words import title_words
-from handlers.blocks.thread import EVIDENCE_NAMES
 from handlers.looking import meant
 from handlers.operating import Asked
 from handlers.postmortem import draft

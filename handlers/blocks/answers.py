@@ -11,8 +11,9 @@ from handlers.blocks.card_decision import blocking_rules, reason_words, rule_wor
 from handlers.blocks.card_findings import answered_by, percent
 from handlers.blocks.card_view import Card, CardView
 from handlers.blocks.commands import incident_line
+from handlers.blocks.evidence import EVIDENCE_NAMES, SURROUNDINGS, precedent_line
 from handlers.blocks.incident_words import STATE_WORDS, place, state_words, title_words
-from handlers.blocks.thread import EVIDENCE_NAMES, RUN_WORDS, SURROUNDINGS, precedent_line
+from handlers.blocks.thread import RUN_WORDS
 from knowledge.model import (
     KIND_NAMES,
     Approval,

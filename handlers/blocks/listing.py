@@ -7,9 +7,9 @@ from datetime import datetime
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card_view import Card
 from handlers.blocks.commands import COMMAND, answer_of, incident_line, said, with_button
+from handlers.blocks.evidence import precedent_line
 from handlers.blocks.incident_words import place, title_words
 from handlers.blocks.modals import rule_line
-from handlers.blocks.thread import precedent_line
 from knowledge.model import KIND_NAMES, Approval, Ask, Auto, Blocked, Decision, Incident, Plan, Precedent
 from knowledge.store.mutes import INCIDENT, SERVICE, Mute
 

@@ -28,7 +28,7 @@ _BROADCAST = re.compile(r"@(?=channel|here|everyone|group)", re.IGNORECASE)
 _SLACK_TOKEN = re.compile("<(?=[!@#])")
 _USER = re.compile(r"[UW][A-Z0-9]{1,30}")
 _GROUP = re.compile(r"S[A-Z0-9]{1,30}")
-_CHANNEL = re.compile(r"[CG][A-Z0-9]{1,30}")
+CHANNEL = re.compile(r"[CG][A-Z0-9]{1,30}")
 _COSTS = {"&": 5, "<": 4, ">": 4, "@": 2}
 
 
@@ -177,9 +177,14 @@ def mention(identifier: str, limit: int = 60) -> str:
         return f"<@{identifier}>"
     if _GROUP.fullmatch(identifier):
         return f"<!subteam^{identifier}>"
-    if _CHANNEL.fullmatch(identifier):
+    if CHANNEL.fullmatch(identifier):
         return f"members of <#{identifier}>"
     return inline(identifier, limit, "somebody")
+
+
+def channel(identifier: str, otherwise: str = NOT_STATED) -> str:
+    """A channel's id as Slack's link to it, other words as harmless text."""
+    return f"<#{identifier}>" if CHANNEL.fullmatch(identifier) else inline(identifier, 40, otherwise)
 
 
 def people(identifiers: Sequence[str], last: str = "or", most: int = 4) -> str:
@@ -229,6 +234,11 @@ def duration(seconds: float) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """ "1 alert", "3 alerts"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def left_out(have: int, most: int, what: str) -> list[str]:
+    """The line "(3 more checks)" where a list shows `most` of what it has."""
+    return [f"({have - most:,} {what})"] if have > most else []
 
 
 _OUR_DATE = re.compile(r"<!date\^\d+\^[^|>]*\|([^>]*)>")

@@ -6,8 +6,6 @@ from typing import Any
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card_view import Card
 
-_CHANNEL = re.compile(r"[CG][A-Z0-9]{2,20}")
-
 REASONS: dict[str, str] = {
     "channel_not_found": "it is not there, or I am not in it",
     "not_in_channel": "I am not in it",
@@ -45,7 +43,7 @@ def muted(card: Card) -> Card:
 
 
 def _channel(channel: str) -> str:
-    return f"<#{channel}>" if _CHANNEL.fullmatch(channel) else m.inline(channel, 40, "its channel")
+    return m.channel(channel, "its channel")
 
 
 def out_of_reach(channel: str, code: str) -> str:
@@ -76,4 +74,4 @@ def goes_on(link: str) -> str:
 
 def about_channel(channel: str) -> str:
     """Begins a private answer that could not be given where somebody clicked."""
-    return f"About what you clicked in {_channel(channel)}: " if _CHANNEL.fullmatch(channel) else ""
+    return f"About what you clicked in {_channel(channel)}: " if m.CHANNEL.fullmatch(channel) else ""
