@@ -21,7 +21,7 @@ from bot import tracing
 from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs, Stage
 from bot.metrics import Metrics
-from bot.pause_file import paused_by
+from bot.pause_file import PauseFile
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
@@ -80,7 +80,7 @@ from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
-from remediation.argocd_servers import ArgoCdServers
+from remediation.argocd_servers import USUAL_ARGOCD, ArgoCdServers
 from remediation.cluster import ClusterAccess, KubernetesCluster, check_access
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey, SignIn
@@ -128,6 +128,7 @@ class Program:
     sns: Sns
     renew: Callable[[Settings], None]
     heartbeat: Heartbeat
+    pause_file: PauseFile
     intake: QueueIntake | None = None
     jobs_wake: asyncio.Event | None = None
 
@@ -202,6 +203,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         health = Health()
         clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
+        pause_file = PauseFile(settings.pause_file)
+        await pause_file.look()
         metrics = Metrics.make()
         services = Services(
             engine=engine,
@@ -221,11 +224,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
             keep=Keep(settings.delivery_retention_days, settings.incident_retention_days),
-            halted=lambda: paused_by(settings.pause_file),
+            halted=pause_file.word,
             timing=_timing(settings),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
-            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(settings)],
+            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(pause_file)],
             runbooks=open_shelf(settings),
             compare=frozenset(settings.compare),
             alertmanager_receiver=settings.alertmanager_receiver,
@@ -252,7 +255,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         watch.connect = renewal.connect
         yield Program(
             services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew, beat,
-            intake, jobs_wake,
+            pause_file, intake, jobs_wake,
         )  # fmt: skip
 
 
@@ -274,9 +277,9 @@ def _bound(stage: Callable[..., Awaitable[object]], services: Callable[[], Servi
     return run
 
 
-def _paused_lines(settings: Settings) -> list[str]:
+def _paused_lines(file: PauseFile) -> list[str]:
     """For people who ask for the status."""
-    why = paused_by(settings.pause_file)
+    why = file.word()
     return [f"paused by {why} on this machine: nothing is carried out"] if why else []
 
 
@@ -366,12 +369,15 @@ def read_policy(settings: Settings) -> Policy:
 
 
 def _pager_incidents(settings: Settings, http: httpx.AsyncClient) -> PagerDutyIncidents | None:
-    token, usual = settings.pagerduty_token.get_secret_value(), Settings.model_fields["pagerduty_base_url"].default
-    if not token:
-        return None
+    token = settings.pagerduty_token.get_secret_value()
+    return PagerDutyIncidents(http, token, settings.pagerduty_from, pagerduty_api(settings)) if token else None
+
+
+def pagerduty_api(settings: Settings) -> str:
+    """The address of PagerDuty's REST API."""
+    usual = Settings.model_fields["pagerduty_base_url"].default
     moved = settings.pagerduty_base_url if settings.pagerduty_base_url != usual else ""
-    url = settings.pagerduty_api_url or moved or PAGERDUTY_API
-    return PagerDutyIncidents(http, token, settings.pagerduty_from, url)
+    return settings.pagerduty_api_url or moved or PAGERDUTY_API
 
 
 def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> Clients:
@@ -389,14 +395,13 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
 
 def clients_with_tokens(settings: Settings, http: httpx.AsyncClient, policy: Policy) -> dict[str, Any]:
     """Those clients, by their field in Clients, that have a token which may be rotated."""
-    argocd: ArgoCd | None = None
-    usual: ArgoCdServer | None = None
     code_host: CodeHost | None = None
     pager: Pager | None = None
-    if settings.argocd_server:
-        argocd = usual = ArgoCdServer(http, settings.argocd_server, settings.argocd_token.get_secret_value())
+    servers = argocd_servers(settings, policy, http)
+    argocd: ArgoCd | None = servers.get(USUAL_ARGOCD)
     if policy.argocd_servers:
-        argocd = ArgoCdServers(usual, _further_argocd(policy, http))
+        by_application = {app: name for name, one in policy.argocd_servers.items() for app in one.applications}
+        argocd = ArgoCdServers(servers, by_application)
     app, token = _github_app(settings), settings.github_token.get_secret_value()
     if app or token or policy.github_hosts:
         code_host = GitHubHost(token, http, settings.github_base_url, app, _further_github(policy))
@@ -414,10 +419,24 @@ def clients_with_tokens(settings: Settings, http: httpx.AsyncClient, policy: Pol
     }
 
 
-def _further_argocd(policy: Policy, http: httpx.AsyncClient) -> dict[str, ArgoCdServer]:
-    """Application → its server of the policy. Raises SettingsError for a token that is not set."""
-    made = {name: ArgoCdServer(http, one.url, _token_of(one.token_env)) for name, one in policy.argocd_servers.items()}
-    return {app: made[name] for name, one in policy.argocd_servers.items() for app in one.applications}
+def argocd_servers(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> dict[str, ArgoCdServer]:
+    """By name: the policy's, and that of the settings. Raises SettingsError for a token that is not set."""
+    found = {}
+    if settings.argocd_server:
+        token = settings.argocd_token.get_secret_value()
+        found[USUAL_ARGOCD] = ArgoCdServer(http, settings.argocd_server, token)
+    return found | {
+        name: ArgoCdServer(http, one.url, _token_of(one.token_env)) for name, one in policy.argocd_servers.items()
+    }
+
+
+def github_hosts(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> dict[str, GitHubHost]:
+    """Each host alone, by name: the policy's, and that of the settings. Raises SettingsError: a token is not set."""
+    app, token = _github_app(settings), settings.github_token.get_secret_value()
+    found = {"GITHUB_BASE_URL": GitHubHost(token, http, settings.github_base_url, app)} if app or token else {}
+    return found | {
+        name: GitHubHost(_token_of(one.token_env), http, one.url) for name, one in policy.github_hosts.items()
+    }
 
 
 def _further_github(policy: Policy) -> dict[str, SignIn]:
