@@ -98,7 +98,7 @@ SUBCOMMANDS: dict[str, Usage] = {
     "pause": Usage("pause", "nothing new is carried out", changes=True),
     "resume": Usage(
         "resume",
-        "ends a pause, `resume all` also in an incident's thread; `resume 12` lets a fix be tried again on its target",
+        "ends a pause (in an incident's thread `resume all`); `resume 12` lets a fix be tried again on its target",
         changes=True,
     ),
     "trust": Usage("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`", changes=True),
