@@ -12,7 +12,7 @@ from knowledge.environment import environment
 from knowledge.errors import SettingsError
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
-from remediation.argocd_servers import ArgoCdServers
+from remediation.argocd_servers import USUAL_ARGOCD, ArgoCdServers
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.code_host import GitHubHost
 from remediation.github_auth import AppKey, SignIn
@@ -65,14 +65,13 @@ def cluster_access(settings: Settings, policy: Policy) -> dict[str, ClusterAcces
 
 def clients_with_tokens(settings: Settings, http: httpx.AsyncClient, policy: Policy) -> dict[str, Any]:
     """Those clients, by their field in Clients, that have a token which may be rotated."""
-    argocd: ArgoCd | None = None
-    usual: ArgoCdServer | None = None
     code_host: CodeHost | None = None
     pager: Pager | None = None
-    if settings.argocd_server:
-        argocd = usual = ArgoCdServer(http, settings.argocd_server, settings.argocd_token.get_secret_value())
+    servers = argocd_servers(settings, policy, http)
+    argocd: ArgoCd | None = servers.get(USUAL_ARGOCD)
     if policy.argocd_servers:
-        argocd = ArgoCdServers(usual, _further_argocd(policy, http))
+        by_application = {app: name for name, one in policy.argocd_servers.items() for app in one.applications}
+        argocd = ArgoCdServers(servers, by_application)
     app, token = _github_app(settings), settings.github_token.get_secret_value()
     if app or token or policy.github_hosts:
         code_host = GitHubHost(token, http, settings.github_base_url, app, _further_github(policy))
@@ -90,10 +89,24 @@ def clients_with_tokens(settings: Settings, http: httpx.AsyncClient, policy: Pol
     }
 
 
-def _further_argocd(policy: Policy, http: httpx.AsyncClient) -> dict[str, ArgoCdServer]:
-    """Application → its server of the policy. Raises SettingsError for a token that is not set."""
-    made = {name: ArgoCdServer(http, one.url, _token_of(one.token_env)) for name, one in policy.argocd_servers.items()}
-    return {app: made[name] for name, one in policy.argocd_servers.items() for app in one.applications}
+def argocd_servers(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> dict[str, ArgoCdServer]:
+    """By name: the policy's, and that of the settings. Raises SettingsError for a token that is not set."""
+    found = {}
+    if settings.argocd_server:
+        token = settings.argocd_token.get_secret_value()
+        found[USUAL_ARGOCD] = ArgoCdServer(http, settings.argocd_server, token)
+    return found | {
+        name: ArgoCdServer(http, one.url, _token_of(one.token_env)) for name, one in policy.argocd_servers.items()
+    }
+
+
+def github_hosts(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> dict[str, GitHubHost]:
+    """Each host alone, by name: the policy's, and that of the settings. Raises SettingsError: a token is not set."""
+    app, token = _github_app(settings), settings.github_token.get_secret_value()
+    found = {"GITHUB_BASE_URL": GitHubHost(token, http, settings.github_base_url, app)} if app or token else {}
+    return found | {
+        name: GitHubHost(_token_of(one.token_env), http, one.url) for name, one in policy.github_hosts.items()
+    }
 
 
 def _further_github(policy: Policy) -> dict[str, SignIn]:
@@ -135,12 +148,15 @@ def _github_app(settings: Settings) -> AppKey | None:
 
 
 def _pager_incidents(settings: Settings, http: httpx.AsyncClient) -> PagerDutyIncidents | None:
-    token, usual = settings.pagerduty_token.get_secret_value(), Settings.model_fields["pagerduty_base_url"].default
-    if not token:
-        return None
+    token = settings.pagerduty_token.get_secret_value()
+    return PagerDutyIncidents(http, token, settings.pagerduty_from, pagerduty_api(settings)) if token else None
+
+
+def pagerduty_api(settings: Settings) -> str:
+    """The address of PagerDuty's REST API."""
+    usual = Settings.model_fields["pagerduty_base_url"].default
     moved = settings.pagerduty_base_url if settings.pagerduty_base_url != usual else ""
-    url = settings.pagerduty_api_url or moved or PAGERDUTY_API
-    return PagerDutyIncidents(http, token, settings.pagerduty_from, url)
+    return settings.pagerduty_api_url or moved or PAGERDUTY_API
 
 
 def _metrics(settings: Settings, http: httpx.AsyncClient) -> PrometheusServer | None:

@@ -1,8 +1,7 @@
 """Every outside system, one check each, with what to do."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import httpx
@@ -10,8 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import doctor_standing
-from bot.clients import open_clients
+from bot import doctor_servers, doctor_standing
 from bot.finding import Finding
 from bot.models import make_hosted_embedder, make_reranker, model_services
 from bot.program import open_database
@@ -27,12 +25,8 @@ from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.recall import told
 from knowledge.store import memory, vectors
 from knowledge.store.database import open_engine
-from remediation import permissions
 from remediation import routes as routed
 from remediation.approvers import places
-from remediation.policy import Policy
-from remediation.ports import Clients
-from remediation.remediators import REMEDIATORS
 
 DEADLINE_S = 15.0
 
@@ -143,71 +137,15 @@ async def _approvers(settings: Settings) -> Finding:
     return Finding("approvers", True, f"{len(named)} named, all visible")
 
 
-async def _kubernetes(settings: Settings) -> Finding:
-    policy = read_policy(settings)
-    async with _clients(settings, policy) as clients:
-        if clients.cluster is None:
-            return Finding("kubernetes", True, "not set up", "Set KUBECONFIG to watch a cluster.")
-        versions = [f"{name} {await clients.cluster.version(name)}" for name in clients.cluster.names]
-    return Finding("kubernetes", True, ", ".join(versions))
-
-
-async def _permissions(settings: Settings) -> Finding:
-    """Whether the cluster allows what the policy lists, namespace by namespace."""
-    policy = read_policy(settings)
-    async with _clients(settings, policy) as clients:
-        if clients.cluster is None:
-            return Finding("permissions", True, "no cluster to ask")
-        lacking = []
-        for (cluster, namespace), rows in permissions.places(policy).items():
-            rules = await clients.cluster.rules(cluster, namespace)
-            lacking += [f"{namespace}: {line}" for line in permissions.missing(rules, rows, policy, REMEDIATORS)]
-    if not lacking:
-        return Finding(
-            "permissions", True, f"all that the policy lists, in {len(permissions.places(policy))} namespaces"
-        )
-    return Finding("permissions", False, "; ".join(lacking), "Add these rules to the codehealer Role of the namespace.")
-
-
-async def _github(settings: Settings) -> Finding:
-    async with _clients(settings, read_policy(settings)) as clients:
-        if clients.code_host is None:
-            return Finding("github", True, "not set up", "Set GITHUB_TOKEN to read failed runs and re-run them.")
-        login, granted = await clients.code_host.login(), await clients.code_host.granted()
-        if granted is None:
-            return Finding("github", True, f"token of {login}; GitHub does not tell what it may do")
-        lacking = permissions.missing_of_app(granted, read_policy(settings), REMEDIATORS)
-        if lacking:
-            remedy = "Give the App these permissions in its settings, and accept them where it is installed."
-            return Finding("github", False, f"App {login} lacks {'; '.join(lacking)}", remedy)
-        return Finding("github", True, f"App {login}, with all that the policy lists")
-
-
-async def _argocd(settings: Settings) -> Finding:
-    async with _clients(settings, read_policy(settings)) as clients:
-        if clients.argocd is None:
-            return Finding("argocd", True, "not set up", "Set ARGOCD_SERVER and ARGOCD_TOKEN to ask about self-heal.")
-        version, policy = await clients.argocd.version(), read_policy(settings)
-        named, synced = permissions.applications(policy)
-        rows = {str((one.get("metadata") or {}).get("name", "")): one for one in await clients.argocd.applications()}
-        wrong = [f"{name} is not to be seen" for name in sorted(named - rows.keys())]
-        may = {name: await clients.argocd.may("sync", rows[name]) for name in sorted(synced & rows.keys())}
-        wrong += [f"{name} may not be synced" for name, allowed in may.items() if not allowed]
-        if wrong:
-            remedy = "See docs/permissions.md for the lines of argocd-rbac-cm, or correct argocd_app in the policy."
-            return Finding("argocd", False, f"{version}: {'; '.join(wrong)}", remedy)
-        return Finding("argocd", True, f"{version}, {len(named)} applications of the policy")
-
-
 async def _prometheus(settings: Settings) -> Finding:
-    async with _clients(settings, read_policy(settings)) as clients:
+    async with doctor_servers.opened(settings, read_policy(settings)) as clients:
         if clients.metrics is None:
             return Finding("prometheus", True, "not set up", "Set PROMETHEUS_URL to read the policy's metrics.")
         return Finding("prometheus", True, await clients.metrics.version())
 
 
 async def _alertmanager(settings: Settings) -> Finding:
-    async with _clients(settings, read_policy(settings)) as clients:
+    async with doctor_servers.opened(settings, read_policy(settings)) as clients:
         if clients.silences is None:
             return Finding("alertmanager", True, "not set up", "Set ALERTMANAGER_URL to see silences.")
         return Finding("alertmanager", True, await clients.silences.version())
@@ -221,7 +159,7 @@ async def _runbooks(settings: Settings) -> Finding:
 
 
 async def _routes(settings: Settings) -> Finding:
-    """Whether the bot is where the policy and the settings send its messages, and PagerDuty tells who is on call."""
+    """Whether the bot is where the policy and the settings send its messages."""
     policy = read_policy(settings)
     named = routed.channels(policy, settings.channel)
     if settings.in_sandbox or not named:
@@ -230,29 +168,10 @@ async def _routes(settings: Settings) -> Finding:
         slack = make_client(settings, session)
         told = await asyncio.gather(*(reachable(slack, channel) for channel in named))
     wrong = [f"{channel} ({', '.join(named[channel])}): {why}" for channel, why in zip(named, told, strict=True) if why]
-    async with _clients(settings, policy) as clients:
-        wrong += await _schedules(policy, clients)
     if wrong:
         remedy = "Invite the app there, or name others: until then the default channel and the listed people stand in."
         return Finding("routes", False, "; ".join(wrong), remedy)
     return Finding("routes", True, f"{len(policy.routes)} routes, {len(named)} channels, all within reach")
-
-
-async def _schedules(policy: Policy, clients: Clients) -> list[str]:
-    """What is wrong with PagerDuty's schedules that routes name."""
-    wrong = []
-    for route in policy.routes:
-        schedule = route.on_call.pagerduty_schedule if route.on_call else None
-        if schedule is None:
-            continue
-        if clients.schedules is None:
-            wrong.append(f"route {route.name} names a schedule of PagerDuty, and PAGERDUTY_TOKEN is not set")
-            continue
-        try:
-            await clients.schedules.on_call(schedule)
-        except CodeHealerError as error:
-            wrong.append(f"route {route.name}: {error}")
-    return wrong
 
 
 async def _embedder(settings: Settings) -> Finding:
@@ -307,12 +226,6 @@ async def _queue(settings: Settings) -> Finding:
     return Finding("queue", True, f"SQS answers, for {where}: {waiting} waiting, {in_work} in work")
 
 
-@contextlib.asynccontextmanager
-async def _clients(settings: Settings, policy: Policy) -> AsyncIterator[Clients]:
-    async with httpx.AsyncClient(timeout=DEADLINE_S) as http, open_clients(settings, policy, http) as clients:
-        yield clients
-
-
 CHECKS: dict[str, Check] = {
     "database": _database,
     "slack": _slack,
@@ -320,10 +233,11 @@ CHECKS: dict[str, Check] = {
     "policy": _policy,
     "approvers": _approvers,
     "routes": _routes,
-    "kubernetes": _kubernetes,
-    "permissions": _permissions,
-    "github": _github,
-    "argocd": _argocd,
+    "kubernetes": doctor_servers.kubernetes,
+    "permissions": doctor_servers.rights,
+    "github": doctor_servers.github,
+    "argocd": doctor_servers.argocd,
+    "pagerduty": doctor_servers.pagerduty,
     "prometheus": _prometheus,
     "alertmanager": _alertmanager,
     "runbooks": _runbooks,

@@ -1,5 +1,6 @@
 """Doctor's checks of the installation itself: clock, tables, what is stuck or given up, cache, and who is called."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
@@ -28,7 +29,8 @@ async def standing(engine: AsyncEngine, settings: Settings) -> list[Finding]:
         if late := behind(script(), at):
             return [clock, Finding("tables", False, late, "Run: codehealer migrate")]
         found = await measures.measure(db)
-    return [clock, Finding("tables", True, f"at revision {at}"), _work(settings, found)]
+    file = await asyncio.to_thread(paused_by, settings.pause_file)
+    return [clock, Finding("tables", True, f"at revision {at}"), _work(file, found)]
 
 
 def _clock(off: timedelta) -> Finding:
@@ -38,8 +40,8 @@ def _clock(off: timedelta) -> Finding:
     return Finding("clock", not remedy, said, remedy)
 
 
-def _work(settings: Settings, found: measures.Measures) -> Finding:
-    """What waits too long, what was given up, and what stops everything."""
+def _work(file: str, found: measures.Measures) -> Finding:
+    """What waits too long, what was given up, and what stops everything; `file` is what `paused_by` says."""
     # Nobody has to lead while doctor looks: the bot may be stopped.
     hangs = [f"{part}: {why}" for part, why in stuck(found).items() if why and part != "leader"]
     if hangs:
@@ -47,7 +49,7 @@ def _work(settings: Settings, found: measures.Measures) -> Finding:
     if found.jobs_dead:
         remedy = "codehealer dead list says why; codehealer dead retry N gives one its attempts again."
         return Finding("work", False, f"{found.jobs_dead} jobs were given up", remedy)
-    by = paused_by(settings.pause_file) or ("codehealer pause" if found.paused else "")
+    by = file or ("codehealer pause" if found.paused else "")
     if by:
         return Finding("work", True, f"paused by {by}: nothing is carried out", "Resume, or remove the file.")
     return Finding("work", True, f"{found.incidents_open} open incidents, nothing waits too long")

@@ -1,5 +1,6 @@
 """Bringing a database to this program's tables, and the vector extension with them."""
 
+import time
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ NEWER = (
 OLDEST_POSTGRES = 15
 # Any constant: replicas that start together migrate one after the other.
 _MIGRATION_LOCK = 7_305_003
+TURN_EVERY_S = 0.2
 
 
 def _config(connection: sa.Connection | None = None) -> Config:
@@ -48,6 +50,8 @@ def script() -> ScriptDirectory:
 def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
+    Each revision is committed by itself: after a failure or a kill the next start goes on with the one that was left.
+
     With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
 
     Raises:
@@ -62,10 +66,11 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
     )
     try:
-        with engine.begin() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        with engine.connect() as connection:
+            _take_turn(connection)
             _ensure_vector(connection)
             before = MigrationContext.configure(connection).get_current_revision()
+            connection.commit()
             if to == "-1" and before is None:
                 return []
             if before is not None and before not in known:
@@ -81,6 +86,19 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         ) from None
     finally:
         engine.dispose()
+
+
+def _take_turn(connection: sa.Connection) -> None:
+    """Wait until no other replica migrates; the turn ends with the connection.
+
+    By asking again: a statement that waits for the lock has a snapshot, and an index that is built concurrently waits
+    for the end of all of those.
+    """
+    turn = sa.text("SELECT pg_try_advisory_lock(:key)")
+    while not connection.scalar(turn, {"key": _MIGRATION_LOCK}):
+        connection.commit()
+        time.sleep(TURN_EVERY_S)
+    connection.commit()
 
 
 def ensure_vector(url: str) -> None:

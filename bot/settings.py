@@ -252,7 +252,8 @@ class Settings(AwsSettings, ModelSettings):
         alias="CODEHEALER_DELIVERY_RETENTION_DAYS",
         ge=0,
         le=3650,
-        description="How long handled deliveries, alerts and messages of no incident are kept; 0: for ever",
+        description="How long handled deliveries, alerts and messages of no incident, and what was given up, are kept; "
+        "0: for ever",
     )
     incident_retention_days: int = Field(
         0,

@@ -23,7 +23,7 @@ from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
 from bot.metrics import Metrics
 from bot.models import open_models
-from bot.pause_file import paused_by
+from bot.pause_file import PauseFile
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import open_queues
@@ -80,6 +80,7 @@ class Program:
     sns: Sns
     renew: Callable[[Settings], None]
     heartbeat: Heartbeat
+    pause_file: PauseFile
     intake: QueueIntake | None
     jobs_wake: asyncio.Event
 
@@ -104,6 +105,8 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             stack.push_async_callback(tracing.stop)
         queues = open_queues(settings, database_url, engine, http, stages)
         health = Health()
+        pause_file = PauseFile(settings.pause_file)
+        await pause_file.look()
         clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         metrics = Metrics.make()
@@ -125,11 +128,11 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
             keep=Keep(settings.delivery_retention_days, settings.incident_retention_days),
-            halted=lambda: paused_by(settings.pause_file),
+            halted=pause_file.word,
             timing=_timing(settings),
             threads=ThreadRules(settings.thread_retention_days, frozenset(settings.thread_channels)),
             searcher=slack.searcher,
-            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(settings)],
+            connections=lambda: [*health.lines(), *watch.lines(), *_paused_lines(pause_file)],
             runbooks=open_shelf(settings),
             compare=frozenset(settings.compare),
             alertmanager_receiver=settings.alertmanager_receiver,
@@ -151,7 +154,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         watch.connect = renewal.connect
         yield Program(
             services, queues.jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew,
-            beat, intake, queues.wake,
+            beat, pause_file, intake, queues.wake,
         )  # fmt: skip
 
 
@@ -199,7 +202,7 @@ def _link(settings: Settings, services: Services, app: AsyncApp, metrics: Metric
                       returned=lambda away_s: missed.ask(services, away_s))  # fmt: skip
 
 
-def _paused_lines(settings: Settings) -> list[str]:
+def _paused_lines(file: PauseFile) -> list[str]:
     """For people who ask for the status."""
-    why = paused_by(settings.pause_file)
+    why = file.word()
     return [f"paused by {why} on this machine: nothing is carried out"] if why else []

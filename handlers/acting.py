@@ -166,19 +166,32 @@ async def diagnose(services: Services, asked: Asked, *, key: str) -> Card:
     `key` names the command: asked twice with it, a service is looked at once.
     """
     async with services.engine.begin() as db:
-        incident, rest = await meant(db, services, asked.words, asked.query.reader, asked.query.thread)
-        if incident is not None and not rest:
-            return await _again(db, services, incident, asked)
-    if typed.reference(asked.words)[0] is not None and not rest:
-        return wording.which_answer("diagnose", " ".join(asked.words))
+        card = await look_again(db, services, asked)
+    if card is not None:
+        return card
     name = asked.words[0].lower() if len(asked.words) == 1 else ""
     service = next((row.name for row in services.policy.services if row.name.lower() == name), "")
     if service:
         return await _look_at(services, asked, service, key=key)
     text = redact(clean(asked.text))[:MOST_DIAGNOSED].strip()
-    if not text:
-        return wording.said("diagnose", "What? Paste an error after it, or name an incident: `diagnose 12`.")
-    return await _say(services, asked, text)
+    return await _say(services, asked, text) if text else nothing_to_diagnose()
+
+
+def nothing_to_diagnose() -> Card:
+    return wording.said("diagnose", "What? Paste an error after it, or name an incident: `diagnose 12`.")
+
+
+async def look_again(db: AsyncConnection, services: Services, asked: Asked) -> Card | None:
+    """Look again at the incident that is named, or whose thread it is; None where the words are about something else.
+
+    All of it is in the caller's transaction.
+    """
+    incident, rest = await meant(db, services, asked.words, asked.query.reader, asked.query.thread)
+    if incident is not None and not rest:
+        return await _again(db, services, incident, asked)
+    if typed.reference(asked.words)[0] is not None and not rest:
+        return wording.which_answer("diagnose", " ".join(asked.words))
+    return None
 
 
 async def _again(db: AsyncConnection, services: Services, incident: Incident, asked: Asked) -> Card:

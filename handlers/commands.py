@@ -131,12 +131,13 @@ async def on_mention(services: Services, question: Mapping[str, Any]) -> None:
         async with services.engine.begin() as db:
             await cards.answer_question(db, asked, card)
         return
+    act = ACTS.get(read.name, _look_again)
     person = await _person(services, asked.user, read)
-    if read.name == DIAGNOSE:
-        card = await acting.diagnose(services, Asked(person, query), key=asked.ts)
-        async with services.engine.begin() as db:
-            await cards.answer_question(db, asked, card)
-        return
     async with services.engine.begin() as db:
         if not await outbox.known(db, cards.answer_key(asked)):
-            await cards.answer_question(db, asked, await ACTS[read.name](db, services, Asked(person, query)))
+            await cards.answer_question(db, asked, await act(db, services, Asked(person, query)))
+
+
+async def _look_again(db: AsyncConnection, services: Services, asked: Asked) -> Card:
+    """`diagnose` in a mention is about an incident: with other words after it, it is a question."""
+    return await acting.look_again(db, services, asked) or acting.nothing_to_diagnose()

@@ -74,7 +74,11 @@ async def with_argocd(services: Services) -> None:
     if client is None or "argocd" not in services.compare:
         return
     found = {}
-    for app in await client.applications():
+    listed = await client.applications()
+    for server, why in listed.away.items():
+        # What is said there is unknown, so nothing of it is missed, nor over.
+        log.warning("server_not_compared", source="argocd", server=server, error=why)
+    for app in listed.rows:
         try:
             (alert,) = argocd.parse({"app": app}, {})
         except BadInput as error:

@@ -96,12 +96,23 @@ async def accept_alerts(services: Services, alerts: Sequence[Alert], *, source: 
     return await accept(services, source=source, delivery_id=delivery_id, event=ALERTS, body=body)
 
 
-async def accept(services: Services, *, source: str, delivery_id: str, event: str, body: Mapping[str, Any]) -> bool:
-    """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge."""
+async def accept(
+    services: Services,
+    *,
+    source: str,
+    delivery_id: str,
+    event: str,
+    body: Mapping[str, Any],
+    within_s: float | None = None,
+) -> bool:
+    """Cut out secrets and what PostgreSQL cannot hold (NUL), store, and only then let the caller acknowledge.
+
+    What is not stored `within_s` never will be, and TimeoutError is raised.
+    """
     clean = redact_value(fields.cleaned(dict(body)))
     # The sender's id comes in a header, whose bytes may be no text.
     known_as = fields.clean_text(delivery_id)
-    return await services.accepting.add(source=source, delivery_id=known_as, event=event, body=clean)
+    return await services.accepting.add(source=source, delivery_id=known_as, event=event, body=clean, within_s=within_s)
 
 
 async def bury_message(

@@ -230,8 +230,15 @@ async def home_view(services: Services, user: str) -> HomeView:
         week=week,
         services=_service_names(services, may_read) if member else sorted({one.service for one in may_read}),
         environments=sorted({*services.policy.environments, *(one.environment for one in may_read)}),
-        stopped="paused; `/codehealer resume` ends that" if paused and paused.value else "",
+        stopped=_stopped(services, paused),
     )
+
+
+def _stopped(services: Services, paused: switches.Switch | None) -> str:
+    """Why nothing runs, with what ends it; "" where something may."""
+    if file := services.halted():
+        return f"paused by {file}"
+    return "paused; `/codehealer resume` ends that" if paused and paused.value else ""
 
 
 async def _readable(

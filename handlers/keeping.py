@@ -1,7 +1,11 @@
 """What is too old goes, a little at a time, by the clock."""
 
+import structlog
+
 from handlers.services import Services
 from knowledge.store import audit, forgetting, incidents
+
+log = structlog.get_logger(__name__)
 
 # In one tick, each in a short transaction of its own: what a storm brings in a minute goes in a minute.
 MOST_BATCHES = 20
@@ -16,6 +20,10 @@ async def tend(services: Services) -> None:
                 gone = await forgetting.old_deliveries(db, days=keep.deliveries_days)
             if gone < forgetting.BATCH:
                 break
+        async with services.engine.begin() as db:
+            given_up = await forgetting.old_dead_letters(db, days=keep.deliveries_days)
+        if given_up:
+            log.warning("dead_letters_deleted", count=given_up, older_than_days=keep.deliveries_days)
     if keep.incidents_days:
         async with services.engine.connect() as db:
             numbers = await forgetting.old_incidents(db, days=keep.incidents_days)

@@ -53,6 +53,8 @@ CLOSED = frozenset({"group", "mpim", "im"})
 # A direct message is a question as it is, and with a file.
 ASKED_AS = frozenset({None, "file_share"})
 MAX_QUESTION_CHARS = 60_000
+# Of Slack's three seconds: HTTP mode has read the body before, and the person is told after.
+PERSON_WAITS_S = 1.6
 
 
 # --- pure: from an envelope's payload to what is stored ------------------------------------------------------------
@@ -239,11 +241,16 @@ def inbox(services: Services, count: Count) -> Callable[..., Awaitable[BoltRespo
         delivery_id, stored = _delivery(body, services)
         if stored is not None:
             event, content = stored
+            # Events are sent again, and a later one is a repeat; a person presses again, or gives up.
+            within_s = None if body.get("type") == "event_callback" else PERSON_WAITS_S
             try:
-                new = await flow.accept(services, source="slack", delivery_id=delivery_id, event=event, body=content)
+                new = await flow.accept(
+                    services, source="slack", delivery_id=delivery_id, event=event, body=content, within_s=within_s
+                )
             except (SQLAlchemyError, TimeoutError) as error:
                 count("failed")
                 log.warning("envelope_not_stored", kind=body.get("type"), error=type(error).__name__)
+                await responding.tell_not_stored(str(body.get("response_url") or ""))
                 raise
             count("stored" if new else "repeated")
             if not new and body.get("type") == "event_callback":

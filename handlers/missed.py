@@ -1,4 +1,4 @@
-"""Mentions that Slack gave up on: after an outage they are looked for where they stand, in the channels themselves.
+"""Questions that Slack gave up on: after an outage they are looked for where they stand, in channels and directly.
 
 Slack tries an event four times within six minutes. Where each try met a fault, nobody is told of it again. What is
 found here and what came as an event are one delivery, by channel and ts, so looking twice, or beside Slack's own
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from handlers import flow, slack_calls
-from handlers.listeners import mention_of
+from handlers.listeners import ASKED_AS, mention_of
 from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
@@ -26,7 +26,10 @@ OVERLAP = timedelta(minutes=5)
 LONGEST = timedelta(hours=6)
 # A question in a thread stands under a message of before the outage.
 THREADS_FROM = timedelta(hours=12)
-MOST_CHANNELS, MOST_MESSAGES, MOST_THREADS = 50, 200, 20
+MOST_PLACES, MOST_MESSAGES, MOST_THREADS = 50, 200, 20
+# Asked for apart: an app that was installed before it had the scope for the second still has its channels looked at.
+KINDS = ("public_channel,private_channel", "im")
+DIRECT = "D"
 # What people write; every other kind tells of something that happened.
 SAID = frozenset({"", "thread_broadcast", "file_share", "me_message"})
 
@@ -41,19 +44,10 @@ async def ask(services: Services, away_s: float) -> None:
 
 
 async def find(services: Services, since: str) -> None:
-    """One job for each channel that the bot is in; those beyond the first fifty are left, and said so."""
-    try:
-        page = await slack_calls.read(
-            services.slack.users_conversations, types="public_channel,private_channel", limit=200, exclude_archived=True
-        )
-    except Refusal as refusal:
-        log.warning("missed_mentions_not_looked_for", error=str(refusal))
-        return
-    places: Sequence[Mapping[str, Any]] = page["channels"]
-    if len(places) > MOST_CHANNELS or slack_calls.next_cursor(page):
-        log.warning("missed_mentions_not_looked_for_everywhere", channels=MOST_CHANNELS)
+    """One job for each channel and direct message of the bot; those beyond fifty of a kind are left, and said so."""
+    places = [place for kinds in KINDS for place in await _places(services, kinds)]
     async with services.engine.begin() as db:
-        for place in places[:MOST_CHANNELS]:
+        for place in places:
             channel = str(place["id"])
             await services.jobs.enqueue(
                 db,
@@ -66,8 +60,20 @@ async def find(services: Services, since: str) -> None:
             )
 
 
+async def _places(services: Services, kinds: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        page = await slack_calls.read(services.slack.users_conversations, types=kinds, limit=200, exclude_archived=True)
+    except Refusal as refusal:
+        log.warning("missed_mentions_not_looked_for", kinds=kinds, error=str(refusal))
+        return []
+    places = [one for one in page["channels"] if not one.get("is_user_deleted")]
+    if len(places) > MOST_PLACES or slack_calls.next_cursor(page):
+        log.warning("missed_mentions_not_looked_for_everywhere", kinds=kinds, most=MOST_PLACES)
+    return places[:MOST_PLACES]
+
+
 async def find_in(services: Services, channel: str, since: str, outside: bool) -> None:
-    """Take up the mentions of one channel and of its threads since `since` (a ts), oldest first.
+    """Take up what one channel and its threads ask the bot since `since` (a ts), oldest first.
 
     Raises:
         Unavailable: Slack does not answer; nothing is lost.
@@ -87,7 +93,7 @@ async def find_in(services: Services, channel: str, since: str, outside: bool) -
         log.warning("missed_mentions_not_looked_for", channel=channel, error=str(refusal))
         return
     for ts, message in sorted({str(one["ts"]): one for one in messages}.items()):
-        if ts < since or not asks(message, services.bot_user):
+        if ts < since or not asks(message, services.bot_user, direct=channel.startswith(DIRECT)):
             continue
         delivery_id, event, body = mention_of({**message, "channel": channel, "is_ext_shared_channel": outside})
         if await flow.accept(services, source="slack", delivery_id=delivery_id, event=event, body=body):
@@ -102,9 +108,11 @@ def _threads_with_news(messages: Sequence[Mapping[str, Any]], since: str) -> lis
     ]
 
 
-def asks(message: Mapping[str, Any], bot_user: str) -> bool:
-    """Whether a message is a person's that mentions the bot: pure."""
+def asks(message: Mapping[str, Any], bot_user: str, *, direct: bool = False) -> bool:
+    """Whether a message is a person's that mentions the bot, or in a direct message any of a person's: pure."""
     if message.get("bot_id") or message.get("user") in {None, bot_user} or (message.get("subtype") or "") not in SAID:
         return False
+    if direct:
+        return message.get("subtype") in ASKED_AS
     said = f"{message.get('text') or ''}\n{message_text(message, quoted=False)}"
     return f"<@{bot_user}>" in said or f"<@{bot_user}|" in said

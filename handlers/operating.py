@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import facts
 from handlers.blocks import commands as wording
+from handlers.blocks import mrkdwn as m
 from handlers.blocks.card_view import Card
 from handlers.looking import Query, meant
 from handlers.services import Services
 from handlers.trusting import SHADOW_DAYS
+from handlers.typed import EVERYTHING
 from knowledge.store import answers, audit, switches, trust
 from knowledge.store.under_way import told, under_way
 from remediation import modes
@@ -55,11 +57,19 @@ async def _pause(db: AsyncConnection, _services: Services, asked: Asked) -> Card
 
 
 async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card:
-    """Without a number the pause and the breaker over all targets, with one the loop breaker of that incident's."""
+    """Without a number the pause and the breaker over all targets, with one the loop breaker of that incident's.
+
+    In an incident's thread the bare word could mean either, so it is asked which.
+    """
     refusal = modes.may_operate(asked.person, services.policy)
     if refusal:
         return wording.said("resume", refusal)
-    if asked.words:
+    everything = bool(asked.words) and {word.lower() for word in asked.words} <= EVERYTHING
+    if not asked.words and asked.query.thread[1]:
+        incident, _ = await meant(db, services, (), asked.query.reader, asked.query.thread)
+        if incident is not None:
+            return wording.resume_which_answer(incident.id)
+    if asked.words and not everything:
         incident, _ = await meant(db, services, asked.words, asked.query.reader, asked.query.thread)
         if incident is None or incident.target is None:
             return wording.said(
@@ -71,6 +81,8 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
     await switches.write(db, switches.PAUSED, False, by=asked.person.id)
     await switches.write(db, switches.BREAKER, "", by=asked.person.id)
     await audit.record(db, "switch.paused", actor=asked.person.id, value=False)
+    if file := services.halted():
+        return wording.said("resume", f"▶️ *Resumed,* but {m.inline(file, 300)} still pauses the machine I run on.")
     return wording.said("resume", "▶️ *Resumed.* Fixes may run again, as far as the policy lets them.")
 
 

@@ -1,6 +1,7 @@
 """Answers to commands and to clicks on our answers: in time with the acknowledgement, else by Slack's response_url."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from handlers.blocks.card_view import Card
 from handlers.blocks.commands import decode_line, said
 from handlers.clicks import key_of
 from handlers.reading import reader_of
-from handlers.replies import TOO_LONG
+from handlers.replies import NOT_STORED, TOO_LONG
 from handlers.services import Services
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ Body = Mapping[str, Any]
 ANSWER_S = 2.2
 LATEST_S = 60.0
 SENDING_S = 5
+TELLING_S = 0.3
 WAIT = "One moment, I am looking it up."
 
 
@@ -67,6 +69,13 @@ async def _late(asked: Awaitable[Card]) -> Card:
 def _shown(card: Card) -> dict[str, Any]:
     blocks = {"blocks": card.blocks} if card.blocks else {}
     return {"text": card.text, "response_type": "ephemeral", **blocks}
+
+
+async def tell_not_stored(url: str) -> None:
+    """Say it beside the warning sign that Slack puts on the button; for a moment only, since Slack waits as well."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TELLING_S):
+            await send(url, said("failed", NOT_STORED))
 
 
 async def send(url: str, card: Card, *, instead: bool = False) -> None:

@@ -99,7 +99,7 @@ class Services:
     accepting: Accepting = field(init=False)
 
     def __post_init__(self) -> None:
-        self.accepting = Accepting(self.engine, name=self.holder)
+        self.accepting = Accepting(self.engine, name=self.holder, now=self.now)
 
     def stopped(self) -> bool:
         """Whether nothing may start here, whatever the database says."""

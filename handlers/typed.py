@@ -379,7 +379,7 @@ def days(words: tuple[str, ...], otherwise: int) -> int | None:
 MOST_SENTENCE = 240
 _POLITE = frozenset({"please", "pls", "thanks", "now"})
 _PLEASE = re.compile(r"^(?:please|pls)[ ,]+", re.IGNORECASE)
-_EVERYTHING = frozenset({"everything", "all"})
+EVERYTHING = frozenset({"everything", "all"})
 
 
 def _none(words: tuple[str, ...]) -> bool:
@@ -430,8 +430,8 @@ FITS: Mapping[str, Callable[[tuple[str, ...]], bool]] = {
     "unmute": _one_or_an_incident,
     "snooze": _timed,
     # Anybody may pause, and one pause too many is better than none.
-    "pause": lambda words: {word.lower().strip(".,!") for word in words} <= _EVERYTHING,
-    "resume": lambda words: not words or _an_incident(words),
+    "pause": lambda words: {word.lower().strip(".,!") for word in words} <= EVERYTHING,
+    "resume": lambda words: {word.lower() for word in words} <= EVERYTHING or _an_incident(words),
     "policy": _an_incident,
     "stats": lambda words: days(words, 1) is not None,
     "feedback": lambda words: reference(words)[0] is not None,

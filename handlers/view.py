@@ -25,7 +25,6 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
     found = await shown.of(db, incident.id, within=timedelta(days=7))
     answer, planned, approval, execution = found.answer, found.planned, found.approval, found.execution
     verification = await executions.latest_verification(db, execution.id) if execution else None
-    links = [link.url for link in found.alert.links] if found.alert else []
     route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
     on_call, call_note = services.rota.people(route.on_call) if route and route.on_call else ((), "")
     return CardView(
@@ -46,7 +45,7 @@ async def card_view(db: AsyncConnection, services: Services, incident: Incident)
         call_note=call_note,
         quiet_until=routes.quiet_until(route, incident.severity, services.now()),
         route=routes.words(route) if services.policy.routes else "",
-        source_link=links[0] if links else "",
+        source_link=found.source_link,
         editable=bool(planned and editable(planned.plan.action, services.policy)),
         related=(
             *await _steered(db, incident.id),

@@ -1,6 +1,7 @@
 """Runs the revisions on the connection that the program hands over; there is no alembic.ini.
 
-`config.attributes["connection"]` is an open synchronous SQLAlchemy connection; the caller commits.
+`config.attributes["connection"]` is an open synchronous SQLAlchemy connection, in no transaction.
+Each revision is one of its own, so that it may build its indexes outside of any.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ context.configure(
     include_schemas=True,
     include_name=belongs_to_us,
     compare_type=True,
-    transaction_per_migration=False,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

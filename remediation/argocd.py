@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from knowledge.errors import CodeHealerError, Conflict, Refused, Unavailable
-from remediation.ports import Json
+from remediation.ports import ApplicationList, Json
 from remediation.web_reading import MAX_BYTES, Peer, read_json
 from remediation.web_writing import write_json
 
@@ -28,10 +28,9 @@ class ArgoCdServer:
     async def application(self, name: str) -> Json:
         return await self._object(f"/api/v1/applications/{_part(name)}")
 
-    async def applications(self) -> list[Json]:
-        """Every application that the token may see."""
+    async def applications(self) -> ApplicationList:
         found = await self._object("/api/v1/applications", max_bytes=MAX_ALL_BYTES)
-        return _rows(found.get("items"))
+        return ApplicationList(tuple(_rows(found.get("items"))), {})
 
     async def managed_resources(self, name: str) -> list[Json]:
         """The application's resources with their live and wanted state as JSON texts; Argo CD masks Secrets itself."""

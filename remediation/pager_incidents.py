@@ -76,12 +76,16 @@ class PagerDutyIncidents:
         await write_json(self.http, method, url, PEER, body=body, headers=self._headers(), deadline_s=DEADLINE_S)
 
     def _headers(self) -> dict[str, str]:
-        sender = {"From": self.sender} if self.sender else {}  # a user's own key names the user itself
-        return {
-            "Authorization": f"Token token={self.token}",
-            "Accept": "application/vnd.pagerduty+json;version=2",
-            **sender,
-        }
+        return headers_of(self.token, self.sender)
+
+
+def headers_of(token: str, sender: str) -> dict[str, str]:
+    """What a request carries. A user's own key names the user itself, and needs no `sender`."""
+    return {
+        "Authorization": f"Token token={token}",
+        "Accept": "application/vnd.pagerduty+json;version=2",
+        **({"From": sender} if sender else {}),
+    }
 
 
 def _level(entry: Json) -> int:

@@ -141,11 +141,19 @@ class CodeHost(Protocol):
     async def aclose(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ApplicationList:
+    """Applications, whole. `away` says of each server that could not be asked why: server → sentence."""
+
+    rows: Sequence[Json]
+    away: Mapping[str, str]
+
+
 class ArgoCd(Protocol):
     async def application(self, name: str) -> Json: ...
 
-    async def applications(self) -> list[Json]:
-        """Every application that the token may see, whole."""
+    async def applications(self) -> ApplicationList:
+        """Every application that the token may see. Raises only where there is one server, and that does not answer."""
         ...
 
     async def managed_resources(self, name: str) -> list[Json]:
@@ -175,8 +183,6 @@ class ArgoCd(Protocol):
     async def may(self, action: str, application: Json) -> bool:
         """Whether the token may do this ("get", "sync") to an application as `applications` lists it."""
         ...
-
-    async def version(self) -> str: ...
 
     async def aclose(self) -> None: ...
 

@@ -17,7 +17,7 @@ def run_migrations(url: str, *, to: str = "head", down: bool = False) -> None:
     config.set_main_option("script_location", str(ROOT / "migrations"))
     engine = create_engine(url)
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             config.attributes["connection"] = connection
             (command.downgrade if down else command.upgrade)(config, to)
     finally:

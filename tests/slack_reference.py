@@ -53,7 +53,7 @@ METHOD_SCOPES: dict[str, set[str]] = {
     "team.info": {"team:read"},
     "usergroups.list": {"usergroups:read"},
     "usergroups.users.list": {"usergroups:read"},
-    "users.conversations": READ,
+    "users.conversations": READ | {"im:read"},
     "users.info": {"users:read"},
     "users.list": {"users:read"},
     "users.lookupByEmail": {"users:read.email"},

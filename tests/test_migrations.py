@@ -1,5 +1,10 @@
 """Tables and migrations are the same thing told twice; this holds them together."""
 
+import ast
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,7 +16,7 @@ from bot.migrating import NO_EXTENSION, migrate
 from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
-from tests.database import REVISIONS, run_migrations
+from tests.database import REVISIONS, ROOT, run_migrations
 from tests.rows import S, an_approval, an_incident, opened
 
 
@@ -123,3 +128,54 @@ async def test_what_waits_for_its_hour_is_handed_to_people_by_a_downgrade(empty_
         "SELECT concat_ws(' ', i.state, a.state) FROM incidents i JOIN approvals a ON a.incident_id = i.id ORDER BY 1"
     )
     assert scalars(empty_database_url, states) == ["escalated withdrawn", "waiting open"]
+
+
+# Up to this one the tables were new, or no version was in use that wrote to them meanwhile.
+FIRST_WITH_TABLES_IN_USE = "0017_keeping"
+
+
+def locking_indexes(path: Path) -> list[str]:
+    """The indexes that a revision builds on a table that it did not make, holding up whoever writes there."""
+    tree = ast.parse(path.read_text("utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    made = {ast.unparse(call.args[0]) for call in calls if call.func.attr == "create_table"}  # type: ignore[attr-defined]
+    found = [
+        ast.unparse(call)
+        for call in calls
+        if call.func.attr == "create_index" and ast.unparse(call.args[1]) not in made  # type: ignore[attr-defined]
+    ]
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return found + [one for one in texts if re.search(r"CREATE\s+(UNIQUE\s+)?INDEX(?!\s+CONCURRENTLY)", one, re.I)]
+
+
+def test_no_migration_holds_up_writers_while_it_builds_an_index() -> None:
+    paths = [ROOT / "migrations" / "versions" / f"{name}.py" for name in REVISIONS]
+    found = {path.stem: locking_indexes(path) for path in paths}
+    late = {name: calls for name, calls in found.items() if name >= FIRST_WITH_TABLES_IN_USE and calls}
+    assert late == {}, "build it by migrations.indexes.build"
+    assert found["0012_grouping"], "or what this looks for is not what builds indexes"
+
+
+def test_an_index_that_was_interrupted_is_built_anew_and_writers_are_not_held_up(empty_database_url: str) -> None:
+    run_migrations(empty_database_url, to="0016_home")
+    conninfo = libpq_conninfo(empty_database_url)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        # As a build leaves it that was killed while it ran.
+        connection.execute("CREATE INDEX ix_deliveries_done ON deliveries (received_at) WHERE state = 'done'")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_deliveries_done'::regclass")
+    with psycopg.connect(conninfo) as writer:
+        # While it holds the table an index can only wait, and so would all that come after an ordinary one.
+        writer.execute("LOCK deliveries IN ROW EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as pool:
+            migrating = pool.submit(migrate, empty_database_url)
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+                while not connection.execute(waiting, ("%INDEX CONCURRENTLY%",)).fetchone():
+                    assert not migrating.done(), migrating.exception()
+                connection.execute("SET statement_timeout = '5s'")
+                connection.execute("UPDATE deliveries SET state = state")
+            writer.commit()
+            assert migrating.result() == [name for name in REVISIONS if name > "0016_home"]
+    assert differences(empty_database_url) == []
+    invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+    assert scalars(empty_database_url, invalid) == []

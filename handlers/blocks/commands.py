@@ -89,7 +89,9 @@ SUBCOMMANDS: dict[str, Usage] = {
     ),
     "pause": Usage("pause", "nothing new is carried out", changes=True),
     "resume": Usage(
-        "resume", "ends a pause; `resume 12` lets a fix be tried again on that incident's target", changes=True
+        "resume",
+        "ends a pause (in an incident's thread `resume all`); `resume 12` lets a fix be tried again on its target",
+        changes=True,
     ),
     "trust": Usage("trust", "which fixes may run by themselves; `trust grant 12`, `trust withdraw 12`", changes=True),
     "stats": Usage("stats", "how well it went in the last 30 days; `stats 7` for the last 7"),
@@ -217,6 +219,16 @@ def _usage_line(usage: Usage) -> str:
 
 
 _ALL = f"`{COMMAND} help` lists all that I know."
+
+
+def resume_which_answer(incident_id: int) -> Card:
+    """In an incident's thread: nothing was resumed, and what can be."""
+    lines = [
+        "Which? Nothing was resumed yet.",
+        f"• `resume {incident_id}` lets a fix be tried again on what this incident is about.",
+        "• `resume all` ends the pause of everything, and what stops fixes from running by themselves.",
+    ]
+    return said("resume", "\n".join(lines))
 
 
 def unknown_answer(name: str, meant: str = "", *, offered: bool = False) -> Card:

@@ -26,7 +26,7 @@ from knowledge.model import (
     RejectReason,
     RuleResult,
 )
-from remediation.editing import refusals
+from remediation.editing import NOTHING_CHANGED, refusals
 from remediation.registry import Editable
 
 REJECT_REASON = "reject_reason"
@@ -174,8 +174,18 @@ def edited_fields(view: Mapping[str, Any]) -> tuple[Editable, ...]:
 
 
 def edit_errors(view: Mapping[str, Any]) -> dict[str, str]:
-    """What to say under which field of a submitted form; empty when all may be taken."""
-    return refusals(edited_fields(view), edited_values(view))
+    """What to say under which field of a submitted form; empty when all may be taken, and something is changed."""
+    fields, values = edited_fields(view), edited_values(view)
+    wrong = refusals(fields, values)
+    blocks = view.get("blocks")
+    proposed = {
+        str(block.get("block_id")): (block.get("element") or {}).get("initial_value")
+        for block in (blocks if isinstance(blocks, list) else ())
+        if isinstance(block, Mapping)
+    }
+    if fields and not wrong and all(values[one.name] == proposed.get(one.name) for one in fields):
+        return {fields[0].name: NOTHING_CHANGED}
+    return wrong
 
 
 def later_modal(approval: Approval, incident: Incident, plan: Plan | None, timezone: str) -> dict[str, Any]:

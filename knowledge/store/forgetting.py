@@ -16,7 +16,17 @@ from knowledge.store import audit as log
 from knowledge.store import incidents as store
 from knowledge.store import threads
 from knowledge.store.baseline import OF_IDENTITY
-from knowledge.store.tables import alerts, audit, deliveries, incidents, key_choices, knowledge_items, metadata, outbox
+from knowledge.store.tables import (
+    alerts,
+    audit,
+    deliveries,
+    incidents,
+    key_choices,
+    knowledge_items,
+    metadata,
+    outbox,
+    queued_jobs,
+)
 
 # Rows by table.
 Counts = dict[str, int]
@@ -136,6 +146,12 @@ async def _erase_log(
 # So many rows at a time: a short transaction, and the rest with the next tick.
 BATCH = 1000
 
+_OLD_DEAD_JOBS = text(f"""
+    DELETE FROM {_JOBS} WHERE status = 'failed' AND id IN (
+        SELECT job_id FROM procrastinate.dead_letters WHERE at < now() - make_interval(days => :days) LIMIT :most
+    )
+""")  # noqa: S608  our own name
+
 
 async def old_deliveries(db: AsyncConnection, *, days: int) -> int:
     """Delete handled deliveries, alerts that belong to no incident, and messages of none; how many rows.
@@ -159,10 +175,23 @@ async def old_deliveries(db: AsyncConnection, *, days: int) -> int:
         (deliveries, (deliveries.c.state == "done") & (deliveries.c.received_at < before)),
         (alerts, unheld & (alerts.c.received_at < before)),
         (outbox, sent & (outbox.c.sent_at < before)),
+        (outbox, (outbox.c.state == "failed") & outbox.c.incident_id.is_(None) & (outbox.c.created_at < before)),
     ):
-        some: Select[tuple[int]] = select(table.c.id).where(which).limit(BATCH)
-        gone += (await db.execute(delete(table).where(table.c.id.in_(some)))).rowcount
+        gone += await _delete_some(db, table, which)
     return gone
+
+
+async def old_dead_letters(db: AsyncConnection, *, days: int) -> int:
+    """Delete jobs and deliveries that were given up so long ago and that nobody has had tried again; how many."""
+    before = func.now() - func.make_interval(0, 0, 0, days)
+    gone = await _delete_some(db, deliveries, (deliveries.c.state == "failed") & (deliveries.c.received_at < before))
+    gone += await _delete_some(db, queued_jobs, (queued_jobs.c.state == "dead") & (queued_jobs.c.died_at < before))
+    return gone + (await db.execute(_OLD_DEAD_JOBS, {"days": days, "most": BATCH})).rowcount
+
+
+async def _delete_some(db: AsyncConnection, table: Table, which: ColumnElement[bool]) -> int:
+    some: Select[tuple[int]] = select(table.c.id).where(which).limit(BATCH)
+    return int((await db.execute(delete(table).where(table.c.id.in_(some)))).rowcount)
 
 
 async def old_incidents(db: AsyncConnection, *, days: int, most: int = 20) -> list[int]:

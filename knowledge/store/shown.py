@@ -8,20 +8,21 @@ from typing import Any
 from sqlalchemy import Interval, Select, bindparam, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.model import Alert, Approval, Execution
+from knowledge.model import Approval, Execution
 from knowledge.store import answers, approvals, executions
 from knowledge.store.answers import StoredAnswer, StoredPlan
-from knowledge.store.codec import from_json
 from knowledge.store.grouping import Link
 from knowledge.store.tables import alerts, feedback, incident_links, incidents
 
 MOST_LINKS = 20
+MOST_ALERTS = 50  # among which one with a link is looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The newest of each kind, None where there is none.
 
+    `source_link` is where the failing thing is shown, "" where no alert says.
     `opinions` counts those who gave one, `ups` those who found the answer right; `times_before` the incidents of the
     same failure that opened in the time before this one.
     """
@@ -30,21 +31,30 @@ class Shown:
     planned: StoredPlan | None
     approval: Approval | None
     execution: Execution | None
-    alert: Alert | None
+    source_link: str
     links: Sequence[Link]
     opinions: int
     ups: int
     times_before: int
 
 
+# The newest may have no link, as what the watch sees, and a card that had one keeps it.
+_NEWEST_ALERTS = (
+    select(alerts.c.id, alerts.c.payload)
+    .where(alerts.c.incident_id == bindparam("of_incident"))
+    .order_by(alerts.c.id.desc())
+    .limit(MOST_ALERTS)
+    .subquery("newest_alerts")
+)
+_LINK = _NEWEST_ALERTS.c.payload["links", 0, "url"].as_string()
 _NEWEST: Mapping[str, Select[Any]] = {
     "answer": answers.LATEST,
     "planned": answers.LATEST_PLAN,
     "approval": approvals.LATEST,
     "execution": executions.LATEST,
-    "alert": select(alerts.c.id, alerts.c.payload)
-    .where(alerts.c.incident_id == bindparam("of_incident"))
-    .order_by(alerts.c.id.desc())
+    "source": select(_NEWEST_ALERTS.c.id, _LINK.label("link"))
+    .where(_LINK != "")
+    .order_by(_NEWEST_ALERTS.c.id.desc())
     .limit(1),
 }
 _OPINIONS = select(func.count().label("given"), func.count().filter(feedback.c.value > 0).label("ups")).where(
@@ -106,7 +116,7 @@ async def of(db: AsyncConnection, incident_id: int, *, within: timedelta) -> Sho
         planned=answers.plan_of(planned) if planned else None,
         approval=approvals.approval_of(approval) if approval else None,
         execution=executions.execution_of(execution) if execution else None,
-        alert=from_json(Alert, row["alert_payload"]) if row["alert_id"] is not None else None,
+        source_link=row["source_link"] or "",
         links=[Link(*one) for one in row["links"] or ()],
         opinions=row["given"],
         ups=row["ups"],

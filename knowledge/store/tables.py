@@ -79,6 +79,7 @@ deliveries = Table(
     CheckConstraint("state IN ('new', 'done', 'failed')", name="state"),
     Index("ix_deliveries_new", "id", postgresql_where=text("state = 'new'")),
     Index("ix_deliveries_done", "received_at", postgresql_where=text("state = 'done'")),
+    Index("ix_deliveries_failed", "received_at", postgresql_where=text("state = 'failed'")),
     Index("ix_deliveries_people", "id", postgresql_where=text("state = 'new' AND event <> 'alerts'")),
 )
 
@@ -376,6 +377,7 @@ outbox = Table(
     CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
     Index("ix_outbox_sent", "sent_at", postgresql_where=text("state = 'sent' AND incident_id IS NULL")),
+    Index("ix_outbox_failed", "created_at", postgresql_where=text("state = 'failed' AND incident_id IS NULL")),
     Index("ix_outbox_calls", "incident_id", postgresql_where=text("kind = 'post' AND key LIKE 'call:%'")),
 )
 

@@ -1,7 +1,8 @@
 """Indexes by which old rows are found and deleted, and alerts without an incident by what failed."""
 
-import sqlalchemy as sa
 from alembic import op
+
+from migrations import indexes
 
 revision = "0017_keeping"
 down_revision = "0016_home"
@@ -10,19 +11,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("ix_deliveries_done", "deliveries", ["received_at"], postgresql_where=sa.text("state = 'done'"))
-    alone = sa.text("incident_id IS NULL")
-    op.create_index("ix_alerts_alone_received_at", "alerts", ["received_at"], postgresql_where=alone)
-    op.create_index("ix_alerts_alone_identity", "alerts", ["identity"], postgresql_where=alone)
-    op.create_index(
-        "ix_outbox_sent", "outbox", ["sent_at"], postgresql_where=sa.text("state = 'sent' AND incident_id IS NULL")
-    )
+    indexes.build("ix_deliveries_done", "deliveries", ["received_at"], where="state = 'done'")
+    indexes.build("ix_alerts_alone_received_at", "alerts", ["received_at"], where="incident_id IS NULL")
+    indexes.build("ix_alerts_alone_identity", "alerts", ["identity"], where="incident_id IS NULL")
+    indexes.build("ix_outbox_sent", "outbox", ["sent_at"], where="state = 'sent' AND incident_id IS NULL")
     for table, column in (("knowledge_items", "incident_id"), ("feedback", "diagnosis_id")):
-        there = sa.text(f"{column} IS NOT NULL")
-        op.create_index(f"ix_{table}_{column}", table, [column], postgresql_where=there)
-    op.create_index(
-        "ix_incidents_resolved_at", "incidents", ["resolved_at"], postgresql_where=sa.text("resolved_at IS NOT NULL")
-    )
+        indexes.build(f"ix_{table}_{column}", table, [column], where=f"{column} IS NOT NULL")
+    indexes.build("ix_incidents_resolved_at", "incidents", ["resolved_at"], where="resolved_at IS NOT NULL")
 
 
 def downgrade() -> None:

@@ -1,12 +1,15 @@
 """What doctor says of rights: Argo CD's account and what the policy lets the bot do there, against the sandbox."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bot import doctor
-from bot.sandbox.server import Options, running
-from bot.settings import load_settings
+from bot.finding import Finding
+from bot.sandbox.server import Options, Sandbox, running
+from bot.settings import Settings, load_settings
+from tests.remediation.descriptions import PAGERDUTY, description, operation
 
 POLICY = Path(doctor.__file__).parent / "sandbox/policy.yaml"
 
@@ -24,3 +27,85 @@ async def test_an_account_of_argocd_that_may_not_sync_is_told_with_the_remedy(mo
     assert not looking.ok
     assert "checkout may not be synced" in looking.detail
     assert "docs/permissions.md" in looking.remedy
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of these variables of the sandbox, and a policy."""
+
+    def make(sandbox: Sandbox, policy: str, *names: str, **other: str) -> Settings:
+        for name, value in {**{name: sandbox.env[name] for name in names}, **other}.items():
+            monkeypatch.setenv(name, value)
+        path = tmp_path / "policy.yaml"
+        path.write_text(policy)
+        monkeypatch.setenv("CODEHEALER_POLICY", str(path))
+        return load_settings()
+
+    return make
+
+
+ON_CALL = """
+routes:
+  - name: shop
+    match: {namespaces: [shop]}
+    channel: C0SHOP
+    on_call: {pagerduty_schedule: PSHOP01, pagerduty_users: {PONE001: U0DEV}}
+"""
+PAGER = ("PAGERDUTY_ROUTING_KEY", "PAGERDUTY_TOKEN", "PAGERDUTY_BASE_URL", "PAGERDUTY_FROM")
+
+
+async def test_what_pagerduty_lets_our_keys_do_is_told_and_nobody_is_paged(set_up: Callable[..., Settings]) -> None:
+    async with running(Options(seed=1)) as sandbox:
+        pagerduty = sandbox.world.pagerduty
+        settings = set_up(sandbox, ON_CALL, *PAGER)
+
+        async def look(**changes: object) -> Finding:
+            for name, value in changes.items():
+                setattr(pagerduty, name, value)
+            found = await doctor.CHECKS["pagerduty"](settings.model_copy())
+            assert isinstance(found, Finding)
+            return found
+
+        gone = await look()
+        assert not gone.ok
+        assert "there is no schedule PSHOP01" in gone.detail
+        assert "docs/permissions.md" in gone.remedy
+        whole = await look(schedules={"PSHOP01": []})
+        assert whole.ok, whole
+        assert "takes events by the routing key" in whole.detail
+        assert "reads and writes, and sees PSHOP01" in whole.detail
+        assert "may read but not write (403)" in (await look(read_only=True)).detail
+        assert "no user codehealer@acme.example: correct PAGERDUTY_FROM" in (await look(users=())).detail
+        refused = await look(routing_key="another", token="another")
+        assert "Check PAGERDUTY_ROUTING_KEY" in refused.detail
+        assert "PAGERDUTY_TOKEN may not read incidents (401)" in refused.detail
+        assert [one["actions"] for one in pagerduty.alerts.values() if "trigger" in one["actions"]] == []
+        assert not any(one["notes"] for one in pagerduty.incidents.values())
+        if description(PAGERDUTY):
+            sent = [one for one in sandbox.world.requests if one["system"] == "pagerduty"]
+            rest = [one for one in sent if not one["path"].endswith("/v2/enqueue")]
+            asked = {operation(PAGERDUTY, one["method"], one["path"].removeprefix("/pagerduty"))[0] for one in rest}
+            assert asked == {"/users/me", "/users", "/incidents", "/incidents/{id}/notes", "/schedules/{id}"}
+
+
+SERVERS = """
+clusters: {}
+argocd_servers:
+  eu: {url: 'http://127.0.0.1:9', token_env: EU_TOKEN, applications: [shop-eu]}
+github_hosts:
+  ghe: {url: 'http://127.0.0.1:9/api/v3', token_env: EU_TOKEN, owners: [platform]}
+"""
+
+
+async def test_each_server_is_told_of_by_name_and_one_that_is_away_hides_no_other(
+    set_up: Callable[..., Settings],
+) -> None:
+    async with running(Options(seed=1)) as sandbox:
+        names = ("ARGOCD_SERVER", "ARGOCD_TOKEN", "GITHUB_TOKEN", "GITHUB_BASE_URL")
+        settings = set_up(sandbox, SERVERS, *names, EU_TOKEN="x")
+        for check, usual, further in (("argocd", "ARGOCD_SERVER", "eu: "), ("github", "GITHUB_BASE_URL", "ghe: ")):
+            found = await doctor.CHECKS[check](settings)
+            assert isinstance(found, list)
+            assert [(one.check, one.ok) for one in found] == [(check, True), (check, False)]
+            assert found[0].detail.startswith(usual)
+            assert found[1].detail.startswith(further)

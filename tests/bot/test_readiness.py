@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.doctor_standing import _clock, _work
 from bot.migrating import script
 from bot.readiness import INTAKE, behind, readiness, stuck
-from bot.settings import load_settings
 from knowledge.store.measures import Measures
 from tests.database import REVISIONS
 from tests.handlers.conftest import engine
@@ -67,7 +66,7 @@ async def test_each_part_is_told_of_and_the_database_first_of_all(engine: AsyncE
     ],
 )
 def test_doctor_tells_of_work_that_hangs(changes: dict[str, float], words: str, *, ok: bool) -> None:
-    found = _work(load_settings(), replace(QUIET, **changes))  # type: ignore[arg-type]
+    found = _work("", replace(QUIET, **changes))  # type: ignore[arg-type]
     assert (found.ok, words in found.detail) == (ok, True)
     assert found.remedy or ok
 

@@ -1,20 +1,25 @@
 """/slack/events: who may deliver there, and what a delivery leaves behind."""
 
+import asyncio
 import hashlib
 import hmac
 import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
 
 from bot.slack_app import make_app
 from bot.slack_events import add_slack_events
+from handlers import listeners, replies, responding
+from handlers.blocks.actions import TAKE, encode
 from tests.handlers.office import BOT, made_services, rows
 from tests.rows import opened
 
@@ -107,3 +112,47 @@ async def test_what_is_old_early_unsigned_or_changed_is_refused_and_leaves_no_tr
 
 async def test_without_the_database_it_is_asked_to_be_sent_again(door_without_database: Door) -> None:
     assert (await door_without_database.post(mention())).status_code == 503
+
+
+def click(response_url: str) -> bytes:
+    action = {"type": "button", "action_id": TAKE, "value": encode(i=7)}
+    body = {
+        "type": "block_actions", "trigger_id": "1.2", "user": {"id": "U1"}, "channel": {"id": "C1"},
+        "team": {"id": "T1"}, "actions": [action], "response_url": response_url,
+    }  # fmt: skip
+    return urlencode({"payload": json.dumps(body)}).encode()
+
+
+async def test_a_click_that_slack_does_not_wait_for_any_more_is_told_and_never_counts(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "PERSON_WAITS_S", 0.2)
+    monkeypatch.setattr(responding, "TELLING_S", 10.0)
+    told: list[str] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        told.append((await request.json())["text"])
+        return web.Response(text="ok")
+
+    ear = web.Application()
+    ear.router.add_post("/", hear)
+    runner = web.AppRunner(ear)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with opened(door.url) as engine, engine.connect() as holding, engine.connect() as looking:
+        # The database takes the statement, and comes to it only when nobody waits for it any more.
+        await holding.execute(text("LOCK deliveries IN ACCESS EXCLUSIVE MODE"))
+        assert (await door.post(click(url), **form)).status_code == 503
+        await holding.rollback()
+        busy = text("SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%INSERT INTO deliveries%'"
+                    " AND pid <> pg_backend_pid() AND datname = current_database()")  # fmt: skip
+        async with asyncio.timeout(30):
+            while (await looking.execute(busy)).first():
+                await looking.rollback()
+    await runner.cleanup()
+    assert told == [replies.NOT_STORED]
+    assert await door.stored() == 0
+    assert (await door.post(click(url), **form)).status_code == 200
+    assert await door.stored() == 1

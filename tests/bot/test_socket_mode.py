@@ -131,6 +131,8 @@ async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bo
     asked = posting.post_as_person(bot.sandbox.slack, channel, riley, f"<@{BOT}> and 2?")
     posting.post_as_person(bot.sandbox.slack, channel, riley, f"<@{BOT}> and 3?", thread_ts=str(asked["ts"]))
     posting.post_as_person(bot.sandbox.slack, channel, riley, "I don't know, ask the bot")
+    direct = workspace.direct_message(riley.id)
+    posting.post_as_person(bot.sandbox.slack, direct, riley, "and 4?")
     tried = [sockets.acknowledged, sockets.given_up]
     await until(lambda: sum(kind == "app_mention" for ended in tried for _, kind in ended) == 3)
     await until(lambda: bot.link.problem)
@@ -141,7 +143,9 @@ async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bo
         while not await jobs(bot.services.engine):  # noqa: ASYNC110  a row in a database has no event
             await asyncio.sleep(0.02)
 
-    for _ in range(2):
+    for scopes in (["im:read"], [], []):
+        # An app of before it had that scope finds what is said in channels all the same.
+        bot.sandbox.slack.faults.without_scopes = scopes
         (first, *_) = [given for stage, given in await jobs(bot.services.engine) if stage == "find_missed"]
         await missed.find(bot.services, **first)
         for stage, given in await jobs(bot.services.engine):
@@ -149,7 +153,7 @@ async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bo
                 await missed.find_in(bot.services, **given)
     questions = "SELECT body->'question'->>'text' AS said FROM deliveries WHERE event = 'question' ORDER BY id"
     said = [row.said.removeprefix(f"<@{BOT}> ") for row in await rows(bot.services.engine, questions)]
-    assert said == ["why? 1", "and 2?", "and 3?"]
+    assert said == ["why? 1", "and 2?", "and 3?", "and 4?"]
 
 
 @pytest.mark.parametrize("bot", [CALM], indirect=True, ids=["calm"])

@@ -311,3 +311,7 @@ async def test_a_mention_that_is_a_command_acts_once_and_is_answered_in_its_thre
     assert [one.payload["thread_ts"] for one in found] == ["1.1", "1.1"]
     assert "is muted until" in found[0].payload["text"]
     assert "for 2 people" in found[1].payload["text"], "a post would ping whom it names"
+    again = {**place, "ts": "4.4", "text": "<@U0CODEHEALER> diagnose"}
+    await commands.on_mention(services, again)
+    await commands.on_mention(services, again)
+    assert [what for what, _ in await recorded(services)].count("incident.looked_again") == 1

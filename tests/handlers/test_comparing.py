@@ -14,6 +14,7 @@ from handlers.services import Services
 from knowledge.store import incidents, signals
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
+from remediation.argocd_servers import USUAL_ARGOCD, ArgoCdServers
 from remediation.code_host import GitHubHost
 from remediation.ports import Clients
 from tests.remediation.descriptions import check_argocd
@@ -72,16 +73,20 @@ async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_t
 
 async def test_a_degraded_application_is_found_and_so_is_its_recovery(later: Services, sandbox: Sandbox) -> None:
     argo = later.clients.argocd
-    assert argo is not None
+    assert isinstance(argo, ArgoCdServer)
     await sandbox.world.break_("release-crash-checkout")
 
     async def degraded() -> bool:
-        return any(one["status"]["health"]["status"] == "Degraded" for one in await argo.applications())
+        return any(one["status"]["health"]["status"] == "Degraded" for one in (await argo.applications()).rows)
 
     await until(degraded)
     assert await compared(later, comparing.with_argocd) == [("argocd", "detected")]
     assert await compared(later, comparing.with_argocd) == [("argocd", "detected")]
     await sandbox.world.reset()
+    # Of two servers one is away: that stops nothing about the other.
+    away = ArgoCdServer(argo.http, "http://127.0.0.1:9", "x")
+    both = ArgoCdServers({USUAL_ARGOCD: argo, "eu": away}, {"shop-eu": "eu"})
+    later = replace(later, clients=replace(later.clients, argocd=both))
     assert await compared(later, comparing.with_argocd) == [("argocd", "resolved")]
 
 
@@ -130,7 +135,7 @@ async def test_an_application_that_people_were_told_of_otherwise_is_not_told_aga
     await sandbox.world.break_("release-crash-checkout")
 
     async def degraded() -> bool:
-        return any(one["status"]["health"]["status"] == "Degraded" for one in await argo.applications())
+        return any(one["status"]["health"]["status"] == "Degraded" for one in (await argo.applications()).rows)
 
     await until(degraded)
     async with later.engine.begin() as db:

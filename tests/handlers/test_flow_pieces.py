@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from handlers import flow, learning
 from handlers.mentions import Question, alert_of
 from handlers.services import Services
+from handlers.view import card_view
 from knowledge.model import (
     Action,
     Alert,
@@ -24,6 +25,7 @@ from knowledge.model import (
     FailureKind,
     Incident,
     IncidentState,
+    Link,
     Outcome,
     RuleResult,
     Unsure,
@@ -129,6 +131,17 @@ async def test_a_repeat_of_a_closed_alert_opens_nothing_and_a_new_start_does(ser
     assert await all_states(services) == ["resolved"]
     await received(services, replace(fired, started_at=datetime.now(UTC) + timedelta(minutes=5)))
     assert await all_states(services) == ["resolved", "detected"]
+
+
+async def test_a_card_keeps_its_source_when_an_alert_without_a_link_joins(services: Services) -> None:
+    fired = alert(started_at=datetime.now(UTC))
+    links = [(Link("Alert", "https://alerts.example/1"),), (), (Link("Alert", "https://alerts.example/2"),), ()]
+    signals = [replace(fired, fingerprint=str(number), links=found) for number, found in enumerate(links)]
+    await received(services, *signals)
+    async with services.engine.connect() as db:
+        (incident,) = await incidents.listed(db)
+        assert len(await incidents.alerts_of(db, incident.id)) == 4
+        assert (await card_view(db, services, incident)).source_link == "https://alerts.example/2"
 
 
 async def test_a_signal_without_a_start_opens_again_after_its_end_and_is_that_incidents_own(services: Services) -> None:

@@ -26,11 +26,16 @@ from handlers.blocks.modals import (
     REJECT_REASON,
     SNOOZE_UNTIL,
     edit_errors,
+    edit_modal,
 )
 from handlers.clicks import Stored, read_action, read_submission
 from handlers.listeners import inbox, listen, read_event
 from handlers.services import Services
 from knowledge.fingerprint import parse_time
+from knowledge.model import Action
+from remediation.editing import NOTHING_CHANGED
+from remediation.registry import Editable
+from tests.handlers.card_states import APPROVAL, INCIDENT, PLAN, TARGET
 from tests.handlers.office import BOT, made_services, rows
 from tests.rows import opened
 
@@ -371,6 +376,16 @@ def test_a_change_beyond_its_bounds_is_answered_under_its_field_and_not_kept(val
     assert edit_errors(body["view"]) == {
         "replicas": "Replicas must be a whole number from 4 to 8: max_replicas of checkout is 8."
     }
+
+
+@pytest.mark.parametrize(("proposed", "said"), [(6, {"replicas": NOTHING_CHANGED}), (5, {})])
+def test_a_form_that_is_sent_as_it_was_opened_is_answered_in_the_form(proposed: int, said: dict[str, str]) -> None:
+    plan = replace(PLAN, action=Action("k8s_scale", TARGET, {"replicas": proposed}))
+    opened_as = edit_modal(APPROVAL, INCIDENT, plan, [Editable("replicas", "Replicas", 4, 8, "max_replicas is 8")])
+    body = edited("6")
+    body["view"]["blocks"] = opened_as["blocks"]
+    assert edit_errors(body["view"]) == said
+    assert (read_submission(body, NOW) is None) is bool(said)
 
 
 @pytest.mark.parametrize("bounds", [None, [], [["replicas"]], "x", [["replicas", "R", "a", 8, ""]]])

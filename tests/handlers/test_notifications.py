@@ -237,10 +237,9 @@ async def test_doctor_names_the_channels_that_the_bot_is_not_in(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = tmp_path / "policy.yaml"
-    schedule = "on_call: {users: [U0DEV], pagerduty_schedule: PSHOP01, pagerduty_users: {PONE001: U0DEV}}"
     policy.write_text(
         "routes:\n"
-        f"  - {{name: shop, channel: {ALERTS}, approvals: C0NOWHERE, match: {{namespaces: [shop]}}, {schedule}}}\n"
+        f"  - {{name: shop, channel: {ALERTS}, approvals: C0NOWHERE, match: {{namespaces: [shop]}}}}\n"
         "  - {name: rest, channel: C0GENERAL}\n"
     )
     settings = functools.partial(load_settings, **{**sandbox.env, "CODEHEALER_POLICY": str(policy)})
@@ -249,6 +248,3 @@ async def test_doctor_names_the_channels_that_the_bot_is_not_in(
     assert "C0NOWHERE (approvals of route shop): Slack says channel_not_found" in found.detail
     assert "C0GENERAL (route rest): the bot is not a member" in found.detail
     assert ALERTS not in found.detail
-    assert "PagerDuty" not in found.detail
-    without = await CHECKS["routes"](settings(PAGERDUTY_TOKEN=""))
-    assert "route shop names a schedule of PagerDuty, and PAGERDUTY_TOKEN is not set" in without.detail

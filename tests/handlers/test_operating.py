@@ -12,7 +12,7 @@ from handlers.blocks.trust import shadow_words
 from handlers.reading import Reader
 from handlers.services import Services
 from knowledge.model import Action, Ask, Auto, Blocked, ExecutionState, Incident, Outcome, Plan, Risk, Target
-from knowledge.store import answers, audit, executions, incidents, memory, switches, trust
+from knowledge.store import answers, audit, executions, incidents, memory, outbox, switches, trust
 from remediation.replay import decided_again
 from tests.handlers.office import rows
 from tests.rows import S, an_execution, an_incident, decision, diagnosis, item, plan
@@ -80,6 +80,29 @@ async def test_anybody_pauses_and_an_operator_ends_that_and_the_breaker(services
     await typed(services, "resume", user="U0LEAD")
     failing = {rule.rule for rule in (await decided(services, incident)).decision.rules if not rule.passed}
     assert not {"kill switch", "breaker"} & failing
+
+
+async def test_resume_in_an_incidents_thread_asks_which_and_says_what_still_pauses(services: Services) -> None:
+    await typed(services, "pause")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db)
+        await outbox.new_card(db, incident.id, "C0DEPLOY")
+        await outbox.card_shown(db, incident.id, channel="C0DEPLOY", ts="1.1", shown="x")
+
+    async def mentioned(words: str, ts: str) -> str:
+        place = {"user": "U0LEAD", "channel": "C0DEPLOY", "ts": ts, "thread_ts": "1.1"}
+        await commands.on_mention(services, {**place, "text": f"<@U0CODEHEALER> {words}"})
+        found = await rows(services.engine, "SELECT payload FROM outbox WHERE key LIKE 'answer:%' ORDER BY id DESC")
+        return str(found[0].payload["text"])
+
+    asked = await mentioned("resume", "2.2")
+    assert f"`resume {incident.id}`" in asked
+    assert "`resume all`" in asked
+    assert "Paused" in await typed(services, "status")
+    assert "Resumed" in await mentioned("resume all", "3.3")
+    assert "Paused" not in await typed(services, "status")
+    stopped = replace(services, halted=lambda: "the file /run/paused")
+    assert "the file /run/paused still pauses" in await typed(stopped, "resume", user="U0LEAD")
 
 
 async def test_failures_in_a_row_trip_the_breaker_until_a_person_resumes(services: Services) -> None:

@@ -1,5 +1,8 @@
 """What stops actions, with and without Slack and database, and what goes on all the same."""
 
+import asyncio
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
+from bot import pause_file
 from bot.pause_file import paused_by
 from bot.reach import AWAY_AFTER_S, SURE_AFTER_S, Reach
 from bot.sandbox.server import Sandbox
@@ -42,6 +46,28 @@ def test_a_file_pauses_while_it_is_there_and_does_not_say_no(
 
 def test_a_file_that_cannot_be_read_pauses(tmp_path: Path) -> None:
     assert "cannot be read" in paused_by(str(tmp_path))
+
+
+async def test_a_file_that_does_not_answer_pauses_and_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pause_file, "DEADLINE_S", 0.02)
+    path = tmp_path / "hangs"
+    os.mkfifo(path)  # opening it waits for a writer, as a mount whose server is gone does
+    file = pause_file.PauseFile(str(path))
+    assert "was not read" in file.word()
+    for _ in range(2):
+        await file.look()
+        assert "does not answer" in file.word()
+    assert [one.name for one in threading.enumerate()].count("pause file") == 1
+    with path.open("w") as writer:
+        path.unlink()
+        writer.write("true")
+    async with asyncio.timeout(10):
+        while file.word():
+            await file.look()
+    monkeypatch.setattr(pause_file, "STALE_S", -1.0)
+    assert "was not read" in file.word(), "what was read long ago does not count"
 
 
 async def state_of(services: Services, execution: int) -> str:

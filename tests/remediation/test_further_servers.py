@@ -30,11 +30,12 @@ class Place:
         self.asked: list[tuple[str, str]] = []
         self.applications = applications
         self.url = ""
+        self.status = 200
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, request.headers.get("Authorization", "")))
         rows = [{"metadata": {"name": name}} for name in self.applications]
-        return web.json_response({"items": rows, "Version": "v3.1.0", "number": 7})
+        return web.json_response({"items": rows, "number": 7}, status=self.status)
 
 
 @pytest_asyncio.fixture
@@ -82,9 +83,12 @@ async def test_an_application_is_asked_for_on_its_own_server(clients: Clients, p
     assert [path for path, _ in usual.asked] == ["/api/v1/applications/shop/rollback"]
     assert {one for _, one in eu.asked} == {"Bearer argo-eu"}
     assert {one for _, one in usual.asked} == {"Bearer argo"}
-    listed = [row["metadata"]["name"] for row in await clients.argocd.applications()]
+    listed = [row["metadata"]["name"] for row in (await clients.argocd.applications()).rows]
     assert listed == ["shop", "shop-eu"], "each once, from where it belongs"
-    assert await clients.argocd.version() == "v3.1.0, v3.1.0"
+    usual.status = 403
+    without = await clients.argocd.applications()
+    assert [row["metadata"]["name"] for row in without.rows] == ["shop-eu"]
+    assert "forbids it (403)" in without.away["ARGOCD_SERVER"]
 
 
 async def test_a_repository_is_asked_for_on_its_owners_host(clients: Clients, places: tuple[Place, Place]) -> None:

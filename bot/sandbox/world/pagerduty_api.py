@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from bot.sandbox.world.pagerduty_incidents import answer, incident, on_calls
+from bot.sandbox.world import pagerduty_account
+from bot.sandbox.world.pagerduty_incidents import answer, error, incident, on_calls
 
 Json = dict[str, Any]
 MAX_BYTES = 512 * 1024
@@ -24,6 +25,8 @@ class PagerdutyApi:
     alerts: dict[str, Json] = field(default_factory=dict)
     incidents: dict[str, Json] = field(default_factory=dict)
     schedules: dict[str, list[str]] = field(default_factory=dict)  # ids of the people on call, by schedule
+    read_only: bool = False  # whether the token is
+    users: tuple[str, ...] = pagerduty_account.USERS  # by e-mail address
 
     def opened(self, title: str, url: str = "http://pagerduty.example") -> Json:
         """An incident that somebody opened there."""
@@ -34,9 +37,13 @@ class PagerdutyApi:
     async def handle(self, request: web.Request, path: str) -> web.StreamResponse:
         """Answers one request; `path` is what follows the prefix."""
         if path.strip("/").startswith("incidents/"):
+            if self.read_only and request.method != "GET":
+                return error(403, "Access Denied")
             return await answer(request, path.strip("/"), self.incidents, self.token)
         if path.strip("/") == "oncalls" and request.method == "GET":
             return on_calls(request, self.schedules, self.token)
+        if request.method == "GET" and (found := pagerduty_account.answer(request, path.strip("/"), self)):
+            return found
         if path.strip("/") != "v2/enqueue" or request.method != "POST":
             return web.json_response({"status": "not found", "message": "Not Found"}, status=404)
         raw = await request.read()

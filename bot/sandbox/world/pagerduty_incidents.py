@@ -35,7 +35,7 @@ def incident(number: str, title: str, url: str) -> Json:
 
 async def answer(request: web.Request, path: str, incidents: dict[str, Json], token: str) -> web.Response:
     """The reply to one request; `incidents` by id."""
-    if refused := _refused(request, token):
+    if refused := refused_to(request, token):
         return refused
     found = _PATH.fullmatch(path)
     known = incidents.get(found[1]) if found else None
@@ -49,7 +49,8 @@ async def answer(request: web.Request, path: str, incidents: dict[str, Json], to
     return _note(known, body) if found[2] and request.method == "POST" else _change(known, body)
 
 
-def _refused(request: web.Request, token: str) -> web.Response | None:
+def refused_to(request: web.Request, token: str) -> web.Response | None:
+    """The reply to a request without the token or the version; None where both are right."""
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"Token token={token}".encode()):
         return error(401, "Unauthorized")
@@ -60,7 +61,7 @@ def _refused(request: web.Request, token: str) -> web.Response | None:
 
 def on_calls(request: web.Request, schedules: dict[str, list[str]], token: str) -> web.Response:
     """Who is on call now in the schedules that are asked for, first those who are called first."""
-    if refused := _refused(request, token):
+    if refused := refused_to(request, token):
         return refused
     wanted = request.query.getall("schedule_ids[]", list(schedules))
     found = [
