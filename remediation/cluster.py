@@ -26,6 +26,7 @@ from remediation import kube
 from remediation.cluster_errors import error_of
 from remediation.ports import FIELD_MANAGER, Json
 from remediation.watch_lines import Expired, change_of, lines
+from remediation.writes import noted
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +172,9 @@ class KubernetesCluster:
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if dry_run:
             body["dryRun"] = ["All"]
-        await self._request(cluster, "DELETE", _path("Pod", namespace, name), body=body, deadline_s=WRITE_DEADLINE_S)
+        path = _path("Pod", namespace, name)
+        with noted(f"Kubernetes {cluster}".rstrip(), f"DELETE {path}{'?dryRun=All' if dry_run else ''}"):
+            await self._request(cluster, "DELETE", path, body=body, deadline_s=WRITE_DEADLINE_S)
 
     async def patch(
         self,
@@ -186,9 +189,11 @@ class KubernetesCluster:
         query = {"fieldManager": FIELD_MANAGER}
         if dry_run:
             query["dryRun"] = "All"
-        body: Json = await self._request(
-            cluster, "PATCH", _path(kind, namespace, name), query, body=list(operations), deadline_s=WRITE_DEADLINE_S
-        )
+        path = _path(kind, namespace, name)
+        with noted(f"Kubernetes {cluster}".rstrip(), f"PATCH {path}{'?dryRun=All' if dry_run else ''}"):
+            body: Json = await self._request(
+                cluster, "PATCH", path, query, body=list(operations), deadline_s=WRITE_DEADLINE_S
+            )
         return _typed(body, kind)
 
     # --- one request ----------------------------------------------------------------------------------------------

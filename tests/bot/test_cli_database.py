@@ -199,7 +199,7 @@ def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, da
     assert found["broken_at"] is None
     assert command("audit", "verify", "--known", found["head"]).status == 0
     other = command("audit", "verify", "--known", f"1:{'0' * 64}")
-    assert (other.status, other.out) == (1, "1 sealed rows, 0 waiting: broken at row 1\n")
+    assert (other.status, "broken at row 1" in other.out) == (1, True)
 
 
 def test_the_card_of_an_open_incident_that_is_forgotten_asks_for_nothing(

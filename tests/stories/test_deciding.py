@@ -2,6 +2,8 @@
 
 import asyncio
 
+import psycopg
+
 from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Json, Stage, element_of, text_of
 from tests.stories.test_healing import healthy, service, writes
 
@@ -221,4 +223,13 @@ async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_t
     assert "Scaled back to 2 replicas" in text_of(reply)
     await stage.thread(undone, "please look, the failure goes on")
     assert (await service(stage, "catalog"))["replicas"] == 2
-    assert len(writes(await stage.requests("k8s"))) == 2, "the fix and its undo, once each"
+    written = writes(await stage.requests("k8s"))
+    assert len(written) == 2, "the fix and its undo, once each"
+    async with await psycopg.AsyncConnection.connect(stage.database_url.replace("+psycopg", "")) as db:
+        logged = await db.execute(
+            "SELECT jsonb_path_query(payload, '$.outcome.writes[*]') FROM audit WHERE what = 'execution.acted'"
+            " UNION ALL SELECT jsonb_path_query(payload, '$.undo.writes[*]') FROM audit WHERE what = 'verification'"
+        )
+        told = [write for (write,) in await logged.fetchall()]
+    assert [write["request"] for write in told] == [f"{method} {path.removeprefix('/k8s')}" for method, path in written]
+    assert {write["result"] for write in told} == {"done"}
