@@ -259,6 +259,7 @@ async def _serve(
                 group.create_task(listen(program.database_url, wake, own=services.holder), name="listen"),
                 group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),
+                group.create_task(program.pause_map.run(), name="pause map"),
                 group.create_task(
                     services.rota.run(lambda: services.policy, lambda: services.clients.schedules), name="on call"
                 ),

@@ -22,6 +22,7 @@ from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs, Stage
 from bot.metrics import Metrics
 from bot.pause_file import paused_by
+from bot.pause_map import PauseMap, open_pause_map
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import make_jobs, open_sqs
@@ -128,6 +129,7 @@ class Program:
     sns: Sns
     renew: Callable[[Settings], None]
     heartbeat: Heartbeat
+    pause_map: PauseMap
     intake: QueueIntake | None = None
     jobs_wake: asyncio.Event | None = None
 
@@ -187,6 +189,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         await check_access(cluster_access(settings, policy))
         clients = make_clients(settings, policy, http)
         stack.push_async_callback(_close, clients)
+        pause_map = await stack.enter_async_context(open_pause_map(settings.kubeconfig, settings.pause_configmap))
         hosted = make_hosted_embedder(settings, http)
         cache = await stack.enter_async_context(open_cache(settings.redis_url, settings.cache_seconds))
         embedder = CachedEmbedder(await stack.enter_async_context(ChildEmbedder()), cache)
@@ -199,7 +202,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             tracing.start(settings.otlp_endpoint, await _installation(engine))
             stack.push_async_callback(tracing.stop)
         jobs = make_jobs(settings, database_url, stages, job_queue)
-        health = Health()
+        health = Health(notes=[pause_map.lines])
         clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         metrics = Metrics.make()
@@ -221,7 +224,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
             keep=Keep(settings.delivery_retention_days, settings.incident_retention_days),
-            halted=lambda: paused_by(settings.pause_file),
+            halted=lambda: paused_by(settings.pause_file) or pause_map.word(),
             timing=_timing(settings),
             threads=thread_rules(settings),
             searcher=make_searcher(settings, session),
@@ -252,7 +255,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         watch.connect = renewal.connect
         yield Program(
             services, jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew, beat,
-            intake, jobs_wake,
+            pause_map, intake, jobs_wake,
         )  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """Who may decide, how often, and what a rejection teaches."""
 
 import asyncio
+from pathlib import Path
 
 import psycopg
+import pytest
+import yaml
 
 from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Json, Stage, element_of, text_of
 from tests.stories.test_healing import healthy, service, writes
@@ -195,7 +198,8 @@ async def view_of(stage: Stage, user: str) -> Json:
     return found
 
 
-async def test_the_command_answers_privately(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", [{"CODEHEALER_PAUSE_CONFIGMAP": "shop/stop"}], indirect=True)
+async def test_the_command_answers_privately_and_says_what_pauses(stage: Stage) -> None:
     answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
     assert answer["acknowledged"]
     assert answer["response"]["response_type"] == "ephemeral"
@@ -210,6 +214,18 @@ async def test_the_command_answers_privately(stage: Stage) -> None:
         return guess["ts"] not in {one["ts"] for one in await stage.messages()}
 
     await stage.until(taken, "the answer takes its place")
+    config = yaml.safe_load(Path(stage.env["KUBECONFIG"]).read_text())  # noqa: ASYNC240  a small file
+    server, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
+    stop = {"metadata": {"name": "stop"}, "data": {"paused": "true"}}
+    place = f"{server}/api/v1/namespaces/shop/configmaps"
+    made = await stage.http.post(place, json=stop, headers={"Authorization": f"Bearer {token}"})
+    assert made.status_code == 201, made.text
+
+    async def paused() -> bool:
+        await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
+        return any("paused by the ConfigMap shop/stop" in text_of(one) for one in await stage.messages())
+
+    await stage.until(paused, "the ConfigMap pauses")
 
 
 async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_to_people(stage: Stage) -> None:
