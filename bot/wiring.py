@@ -4,8 +4,8 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,15 @@ class Health:
     def lines(self) -> list[str]:
         found = [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
         return found + [line for note in self.notes for line in note()]
+
+    @contextmanager
+    def also(self, name: str, check: Callable[[], str | None]) -> Iterator[None]:
+        """A further check for a while."""
+        self.checks[name] = check
+        try:
+            yield
+        finally:
+            del self.checks[name]
 
 
 @dataclass(frozen=True, slots=True)
