@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import doctor_standing
+from bot import doctor_standing, pause_map
 from bot.finding import Finding
 from bot.program import open_database
 from bot.queues.opening import open_sqs
@@ -336,4 +336,5 @@ CHECKS: dict[str, Check] = {
     "queue": _queue,
     "cache": doctor_standing.cache,
     "calls": doctor_standing.calls,
+    "pause": pause_map.check,
 }

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from bot.finding import Finding
 from bot.pause_file import NOT_PAUSED
+from bot.settings import Settings
 from knowledge.errors import CodeHealerError, NotFound, SettingsError
 from remediation import kube
 from remediation.cluster import ClusterAccess, KubernetesCluster
@@ -45,9 +47,13 @@ class PauseMap:
         """Why nothing may start on its word, "" while it may. Never waits."""
         if not self._place:
             return ""
-        if self._clock() - self._read_at >= STALE_S:
+        if not self.is_known():
             return f"the ConfigMap {self._place} (which {self._trouble})"
         return self._told
+
+    def is_known(self) -> bool:
+        """Whether it was read in time."""
+        return self._clock() - self._read_at < STALE_S
 
     def lines(self) -> list[str]:
         """For people who ask for the status."""
@@ -106,3 +112,15 @@ async def open_pause_map(kubeconfig: str, place: str) -> AsyncIterator[PauseMap]
         yield pause
     finally:
         await cluster.aclose()
+
+
+async def check(settings: Settings) -> Finding:
+    """For doctor: whether it can be read, and what it says."""
+    place = settings.pause_configmap
+    if not place:
+        return Finding("pause", True, "no ConfigMap is asked for", "CODEHEALER_PAUSE_CONFIGMAP may name one.")
+    async with open_pause_map(settings.kubeconfig, place) as pause:
+        word, known = pause.word(), pause.is_known()
+    if not known:
+        return Finding("pause", False, word, f"Let the bot's account get this ConfigMap: the chart's Role for {place}.")
+    return Finding("pause", True, word or f"the ConfigMap {place} pauses nothing")

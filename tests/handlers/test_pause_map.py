@@ -10,6 +10,7 @@ import pytest_asyncio
 from bot import pause_map
 from bot.pause_map import STALE_S, PauseMap, open_pause_map
 from bot.sandbox.server import Sandbox
+from bot.settings import Settings
 from knowledge.errors import SettingsError
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from tests import chart
@@ -107,3 +108,17 @@ async def test_without_one_nobody_is_asked(sandbox: Sandbox) -> None:
     async with open_pause_map("", "") as none:
         await none.run()
         assert (none.word(), none.lines()) == ("", [])
+
+
+async def test_doctor_says_whether_it_can_be_read_and_what_it_says(scene: Scene) -> None:
+    kubeconfig = scene.sandbox.env["KUBECONFIG"]
+    settings = Settings(KUBECONFIG=kubeconfig, CODEHEALER_PAUSE_CONFIGMAP=PLACE)  # type: ignore[call-arg]
+    assert (await pause_map.check(settings)).detail == f"the ConfigMap {PLACE} pauses nothing"
+    scene.says({"paused": "yes"})
+    found = await pause_map.check(settings)
+    assert (found.ok, found.detail) == (True, f"the ConfigMap {PLACE}")
+    scene.sandbox.world.kubernetes.roles = {}
+    found = await pause_map.check(settings)
+    assert not found.ok
+    assert PLACE in found.remedy
+    assert (await pause_map.check(Settings(KUBECONFIG=kubeconfig))).ok  # type: ignore[call-arg]
