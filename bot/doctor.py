@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot import doctor_servers, doctor_standing
+from bot import doctor_servers, doctor_standing, pause_map
 from bot.finding import Finding
 from bot.models import make_hosted_embedder, make_reranker, model_services
 from bot.program import open_database
@@ -246,4 +246,5 @@ CHECKS: dict[str, Check] = {
     "queue": _queue,
     "cache": doctor_standing.cache,
     "calls": doctor_standing.calls,
+    "pause": pause_map.check,
 }

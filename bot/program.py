@@ -264,6 +264,7 @@ async def _serve(
                 group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),
                 group.create_task(program.pause_file.run(), name="pause file"),
+                group.create_task(program.pause_map.run(), name="pause map"),
                 group.create_task(
                     services.rota.run(lambda: services.policy, lambda: services.clients.schedules), name="on call"
                 ),
@@ -313,11 +314,13 @@ async def _lead(program: Program, settings: Settings, wake: asyncio.Event) -> No
     ticks["tell whether Slack is there"] = Reach(*ways).tick, REACH_EVERY_S
     if settings.heartbeat_seconds:
         ticks["heartbeat"] = program.heartbeat.tick, settings.heartbeat_seconds
-    with program.metrics.leader.track_inprogress():
+    cluster = services.clients.cluster
+    watched = program.health.also("watch", cluster.unwatched) if cluster else contextlib.nullcontext()
+    with program.metrics.leader.track_inprogress(), watched:
         async with asyncio.TaskGroup() as group:
             group.create_task(sender.run(wake), name="outbox")
             group.create_task(run_schedule(services, ticks), name="schedule")
-            if services.clients.cluster is not None:
-                for name in services.clients.cluster.names:
-                    watch = Watch(services, services.clients.cluster, name, settings.watch_namespaces)
+            if cluster is not None:
+                for name in cluster.names:
+                    watch = Watch(services, cluster, name, settings.watch_namespaces)
                     group.create_task(watch.run(), name=f"watch {name}")

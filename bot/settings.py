@@ -279,6 +279,12 @@ class Settings(AwsSettings, ModelSettings):
         description="While this file is there and does not say false, nothing is carried out; it may be a key of a "
         "mounted ConfigMap",
     )
+    pause_configmap: str = Field(
+        "",
+        alias="CODEHEALER_PAUSE_CONFIGMAP",
+        description="A ConfigMap, as namespace/name in the cluster of KUBECONFIG: while its key `paused` does not say "
+        "false, nothing is carried out; each process asks for it every two seconds",
+    )
     watch_namespaces: Names = Field(
         (), alias="CODEHEALER_WATCH_NAMESPACES", description="Namespaces that are watched, comma-separated; empty: all"
     )

@@ -7,8 +7,8 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bot.jobs import DurableJobs
 from bot.metrics import Metrics
 from bot.models import open_models
 from bot.pause_file import PauseFile
+from bot.pause_map import PauseMap, open_pause_map
 from bot.policy_watch import PolicyWatch
 from bot.queues.intake import QueueIntake
 from bot.queues.opening import open_queues
@@ -63,6 +64,15 @@ class Health:
         found = [f"{name}: {check() or 'connected'}" for name, check in self.checks.items()]
         return found + [line for note in self.notes for line in note()]
 
+    @contextmanager
+    def also(self, name: str, check: Callable[[], str | None]) -> Iterator[None]:
+        """A further check for a while."""
+        self.checks[name] = check
+        try:
+            yield
+        finally:
+            del self.checks[name]
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -81,6 +91,7 @@ class Program:
     renew: Callable[[Settings], None]
     heartbeat: Heartbeat
     pause_file: PauseFile
+    pause_map: PauseMap
     intake: QueueIntake | None
     jobs_wake: asyncio.Event
 
@@ -104,9 +115,10 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             tracing.start(settings.otlp_endpoint, await _installation(engine))
             stack.push_async_callback(tracing.stop)
         queues = open_queues(settings, database_url, engine, http, stages)
-        health = Health()
         pause_file = PauseFile(settings.pause_file)
         await pause_file.look()
+        pause_map = await stack.enter_async_context(open_pause_map(settings.kubeconfig, settings.pause_configmap))
+        health = Health(notes=[pause_map.lines])
         clock = await _clock(engine)
         watch = PolicyWatch(Path(settings.policy) if settings.policy else None)
         metrics = Metrics.make()
@@ -128,7 +140,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
             holder=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
             actions=settings.actions,
             keep=Keep(settings.delivery_retention_days, settings.incident_retention_days),
-            halted=pause_file.word,
+            halted=lambda: pause_file.word() or pause_map.word(),
             timing=_timing(settings),
             threads=ThreadRules(settings.thread_retention_days, frozenset(settings.thread_channels)),
             searcher=slack.searcher,
@@ -154,7 +166,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         watch.connect = renewal.connect
         yield Program(
             services, queues.jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew,
-            beat, pause_file, intake, queues.wake,
+            beat, pause_file, pause_map, intake, queues.wake,
         )  # fmt: skip
 
 

@@ -789,7 +789,7 @@ async def verify(services: Services, execution_id: int) -> None:
             # As for an execution: another worker has it, or nobody has, and it would be left as it is.
             await _again(services, "verify", current, execution.LEASE_S)
             return
-    await _conclude(services, incident.id, current, found, undone=bool(undone and undone.changed))
+    await _conclude(services, incident.id, current, found, undone)
 
 
 async def _look_at_effect(
@@ -824,8 +824,9 @@ async def signal_of(db: AsyncConnection, services: Services, incident: Incident)
 
 
 async def _conclude(
-    services: Services, incident_id: int, current: Execution, found: Verification, *, undone: bool
+    services: Services, incident_id: int, current: Execution, found: Verification, undo: Outcome | None
 ) -> None:
+    undone = bool(undo and undo.changed)
     states = {"verified": S.HEALED, "worse": S.UNDONE if undone else S.NOT_VERIFIED}
     async with services.engine.begin() as db:
         incident = await incidents.get(db, incident_id, lock=True)
@@ -844,6 +845,7 @@ async def _conclude(
             action=current.action.name,
             verdict=found.verdict,
             undone=undone,
+            undo=to_json(undo) if undo else None,
         )
         await cards.show(db, services, moved)
         await cards.verified(db, services, moved, found)

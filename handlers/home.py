@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -29,6 +29,7 @@ from handlers.slack_calls import Refusal
 from handlers.view import card_view
 from knowledge.errors import Unavailable
 from knowledge.model import Incident
+from knowledge.periods import whole_days
 from knowledge.store import analytics, approvals, homes, incidents, outbox, personal, switches
 from knowledge.store.homes import Home
 from knowledge.store.outbox import CardPlace
@@ -275,8 +276,7 @@ async def _waiting(
 
 async def _week(db: AsyncConnection, services: Services, chosen: Personal) -> Week:
     """The figures of whole days (UTC) up to now; counted anew once a minute."""
-    today = services.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    since = today - timedelta(days=chosen.days - 1)
+    since = whole_days(services.now(), chosen.days)
     only = {"service": chosen.service, "environment": chosen.environment}
 
     async def count() -> Week:

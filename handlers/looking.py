@@ -20,6 +20,7 @@ from handlers.view import card_view
 from knowledge.likeness import excerpt
 from knowledge.model import ApprovalState, Diagnosis, Incident, IncidentState, Precedent
 from knowledge.passages import passage
+from knowledge.periods import whole_days
 from knowledge.recall import Means, Recalled, recall
 from knowledge.redaction import redact
 from knowledge.retrieval import searched_for
@@ -344,7 +345,7 @@ async def _stats(db: AsyncConnection, services: Services, query: Query) -> Card:
     if not query.reader.member:
         return wording.said("stats", "The figures are over all channels, so they are for full members.")
     now = services.now()
-    (found,) = await analytics.figures(db, since=now - timedelta(days=number), until=now)
+    (found,) = await analytics.figures(db, since=whole_days(now, number), until=now)  # as on Home
     return wording.stats_answer(found, number)
 
 

@@ -63,6 +63,7 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
     """
     refusal = modes.may_operate(asked.person, services.policy)
     if refusal:
+        await audit.record(db, "switch.refused", actor=asked.person.id, what_for="resume", why=refusal)
         return wording.said("resume", refusal)
     everything = bool(asked.words) and {word.lower() for word in asked.words} <= EVERYTHING
     if not asked.words and asked.query.thread[1]:
@@ -152,6 +153,9 @@ async def _trust(db: AsyncConnection, services: Services, asked: Asked) -> Card:
     if not refusal and verb == "grant" and case.environment not in AUTO_RISK:
         refusal = f"In {case.environment} a person is always asked, so trust would change nothing there."
     if refusal:
+        await audit.record(
+            db, "trust.refused", actor=asked.person.id, incident_id=incident.id, what_for=verb, why=refusal
+        )
         return wording.said("trust", refusal)
     counted = await trust.counted(db, case)
     state = "granted" if verb == "grant" else "withdrawn"

@@ -1,6 +1,7 @@
 """The pager: called with all that is known, and told when somebody is on it and when it is over."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 from handlers import cards, escalation, taking
@@ -10,7 +11,9 @@ from knowledge.errors import CodeHealerError
 from knowledge.model import IncidentState
 from knowledge.severity import CRITICAL as SEVERE
 from knowledge.store import answers, approvals, audit, executions, incidents, outbox
+from knowledge.store.codec import to_json
 from remediation import policy
+from remediation.writes import heard
 
 S = IncidentState
 
@@ -35,15 +38,15 @@ async def page(services: Services, incident_id: int) -> None:
             with_evidence=not policy.outside_forbidden(services.policy, incident),
         )
         place = await outbox.card_place(db, incident_id)
-    await pager.trigger(
-        pager_key(incident_id),
-        escalation.summary(incident, answer.answer if answer else None),
-        severity="critical" if incident.severity in SEVERE else "error",
-        link=await cards.permalink(services, place),
-        details=known,
-    )
-    async with services.engine.begin() as db:
-        await audit.record(db, "page.sent", incident_id=incident_id, why=known.get("why", ""))
+    link = await cards.permalink(services, place)
+    async with _recorded(services, incident_id, "page.sent", why=known.get("why", "")):
+        await pager.trigger(
+            pager_key(incident_id),
+            escalation.summary(incident, answer.answer if answer else None),
+            severity="critical" if incident.severity in SEVERE else "error",
+            link=link,
+            details=known,
+        )
 
 
 async def stand_down(services: Services, incident_id: int) -> None:
@@ -54,12 +57,13 @@ async def stand_down(services: Services, incident_id: int) -> None:
         place = await outbox.card_place(db, incident_id)
     if incident is None or incident.open:
         return
-    if services.clients.pager is not None:
-        await services.clients.pager.resolve(pager_key(incident_id))
-    # Of others' incidents only those are ended whose failure a verified fix of ours ended.
-    if services.clients.pager_incidents is not None and incident.state is S.HEALED and others:
-        note = f"Healed by CodeHealer and verified. {await cards.permalink(services, place)}".strip()
-        await _each(others, partial(services.clients.pager_incidents.resolve, note=note))
+    async with _recorded(services, incident_id, "page.resolved"):
+        if services.clients.pager is not None:
+            await services.clients.pager.resolve(pager_key(incident_id))
+        # Of others' incidents only those are ended whose failure a verified fix of ours ended.
+        if services.clients.pager_incidents is not None and incident.state is S.HEALED and others:
+            note = f"Healed by CodeHealer and verified. {await cards.permalink(services, place)}".strip()
+            await _each(others, partial(services.clients.pager_incidents.resolve, note=note))
 
 
 async def acknowledge(services: Services, incident_id: int) -> None:
@@ -70,11 +74,28 @@ async def acknowledge(services: Services, incident_id: int) -> None:
         place = await outbox.card_place(db, incident_id)
     if incident is None or not incident.open:
         return
-    if services.clients.pager is not None:
-        await services.clients.pager.acknowledge(pager_key(incident_id))
-    if services.clients.pager_incidents is not None and others:
-        note = f"Somebody is on it, says CodeHealer. {await cards.permalink(services, place)}".strip()
-        await _each(others, partial(services.clients.pager_incidents.acknowledge, note=note))
+    async with _recorded(services, incident_id, "page.acknowledged"):
+        if services.clients.pager is not None:
+            await services.clients.pager.acknowledge(pager_key(incident_id))
+        if services.clients.pager_incidents is not None and others:
+            note = f"Somebody is on it, says CodeHealer. {await cards.permalink(services, place)}".strip()
+            await _each(others, partial(services.clients.pager_incidents.acknowledge, note=note))
+
+
+@asynccontextmanager
+async def _recorded(services: Services, incident_id: int, what: str, **payload: str) -> AsyncIterator[None]:
+    """The audit log hears of each write that is sent inside, also where one failed and the job is tried again."""
+    with heard() as writes:
+        try:
+            yield
+        except CodeHealerError:
+            what = "page.failed"
+            raise
+        finally:
+            if writes:
+                told = [to_json(write) for write in writes]
+                async with services.engine.begin() as db:
+                    await audit.record(db, what, incident_id=incident_id, writes=told, **payload)
 
 
 async def _each(numbers: Sequence[str], do: Callable[[str], Awaitable[object]]) -> None:

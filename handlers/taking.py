@@ -43,6 +43,7 @@ async def take(services: Services, click: Mapping[str, Any]) -> None:
             return  # the same click, delivered again
         refusal = check_taking(person)
         if refusal:
+            await audit.record(db, "incident.refused", actor=person.id, incident_id=incident.id, why=refusal)
             await _tell(db, click, refusal)
             return
         before = f"<@{incident.assigned_to}>" if incident.assigned_to else incident.by_hand
@@ -72,6 +73,7 @@ async def give_back(services: Services, click: Mapping[str, Any]) -> None:
             person, incident.assigned_to, services.policy, incident.target, alone=incident.by_hand == ON_IT
         )
         if refusal:
+            await audit.record(db, "incident.refused", actor=person.id, incident_id=incident.id, why=refusal)
             await _tell(db, click, refusal)
             return
         again = incident.state not in UNDER_WAY

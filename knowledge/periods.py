@@ -57,6 +57,12 @@ def last_due(period: Period, now: datetime) -> datetime:
         day -= timedelta(days=step)
 
 
+def whole_days(now: datetime, days: int) -> datetime:
+    """When so many whole days (UTC) began that end now: today is one of them."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=days - 1)
+
+
 def rest_of_hours(begin: str, end: str, zone: str, now: datetime) -> timedelta:
     """How long it is until `end` where `now` is in [begin, end) by the clock of `zone`, else nothing.
 

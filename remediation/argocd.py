@@ -11,6 +11,7 @@ from knowledge.errors import CodeHealerError, Conflict, Refused, Unavailable
 from remediation.ports import ApplicationList, Json
 from remediation.web_reading import MAX_BYTES, Peer, read_json
 from remediation.web_writing import write_json
+from remediation.writes import noted
 
 DEADLINE_S = 10.0
 MAX_ALL_BYTES = 32_000_000
@@ -67,12 +68,14 @@ class ArgoCdServer:
         return await self._operate(name, "rollback", {"name": name, "id": deployed_id, "dryRun": dry_run})
 
     async def _operate(self, name: str, verb: str, body: Json) -> Json:
-        url = f"{self.server.rstrip('/')}/api/v1/applications/{_part(name)}/{verb}"
+        path = f"/api/v1/applications/{_part(name)}/{verb}"
+        url = f"{self.server.rstrip('/')}{path}"
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            _, found = await write_json(
-                self.http, "POST", url, PEER, body=body, headers=headers, deadline_s=DEADLINE_S
-            )  # fmt: skip
+            with noted("Argo CD", f"POST {path}{' (dry run)' if body['dryRun'] else ''}"):
+                _, found = await write_json(
+                    self.http, "POST", url, PEER, body=body, headers=headers, deadline_s=DEADLINE_S
+                )  # fmt: skip
         except Refused as error:
             raise _named(error, name) from error
         return found if isinstance(found, dict) else {}

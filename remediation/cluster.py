@@ -26,6 +26,7 @@ from remediation import kube
 from remediation.cluster_errors import error_of
 from remediation.ports import FIELD_MANAGER, Json
 from remediation.watch_lines import Expired, change_of, lines
+from remediation.writes import noted
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 QUEUE_LENGTH = 1000
 # A watch that ends sooner was not ended by its own time.
 SHORT_WATCH_S = 0.9
+# A connection breaks now and then; so many failures in a row are a trouble.
+TOLD_AFTER = 3
 _TOLD = frozenset({"ADDED", "MODIFIED", "DELETED"})
 RENEW_AFTER_S = 60.0
 
@@ -85,6 +88,7 @@ class KubernetesCluster:
     _connected_at: dict[str, float] = field(default_factory=dict)
     _retired: dict[str, Any] = field(default_factory=dict)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _unwatched: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -171,7 +175,9 @@ class KubernetesCluster:
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         if dry_run:
             body["dryRun"] = ["All"]
-        await self._request(cluster, "DELETE", _path("Pod", namespace, name), body=body, deadline_s=WRITE_DEADLINE_S)
+        path = _path("Pod", namespace, name)
+        with noted(f"Kubernetes {cluster}".rstrip(), f"DELETE {path}{'?dryRun=All' if dry_run else ''}"):
+            await self._request(cluster, "DELETE", path, body=body, deadline_s=WRITE_DEADLINE_S)
 
     async def patch(
         self,
@@ -186,9 +192,11 @@ class KubernetesCluster:
         query = {"fieldManager": FIELD_MANAGER}
         if dry_run:
             query["dryRun"] = "All"
-        body: Json = await self._request(
-            cluster, "PATCH", _path(kind, namespace, name), query, body=list(operations), deadline_s=WRITE_DEADLINE_S
-        )
+        path = _path(kind, namespace, name)
+        with noted(f"Kubernetes {cluster}".rstrip(), f"PATCH {path}{'?dryRun=All' if dry_run else ''}"):
+            body: Json = await self._request(
+                cluster, "PATCH", path, query, body=list(operations), deadline_s=WRITE_DEADLINE_S
+            )
         return _typed(body, kind)
 
     # --- one request ----------------------------------------------------------------------------------------------
@@ -297,21 +305,32 @@ class KubernetesCluster:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
 
+    def unwatched(self) -> str | None:
+        """What of the watches that were begun is not seen, with the reason; None where all is."""
+        found = [
+            f"{kind}s of {namespace or 'all namespaces'} of {cluster}: {why.rstrip('.')}"
+            for (cluster, kind, namespace), why in self._unwatched.items()
+        ]
+        return "; ".join(found) or None
+
     async def _watch(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> None:
         """Lists, then watches, for ever. Raises what a person must mend (Refused), waits out everything else."""
-        version, failures = "", 0
+        version, failures, place = "", 0, (cluster, kind, namespace)
         while True:
             began = time.monotonic()
             try:
                 if not version:
                     version = await self._list_into(cluster, kind, namespace, queue)
+                    self._unwatched.pop(place, None)
                 async for change in self._changes(cluster, kind, namespace, version):
                     version = change["object"]["metadata"]["resourceVersion"]
                     failures = 0
+                    self._unwatched.pop(place, None)
                     if change["type"] in _TOLD:
                         gone = {"deleted": True} if change["type"] == "DELETED" else {}
                         await queue.put(_typed(change["object"], kind) | gone)
                 if time.monotonic() - began >= SHORT_WATCH_S:
+                    self._unwatched.pop(place, None)
                     continue  # it ended after its time, as asked for
                 why, wait_s = "it ended at once", 0.0
             except Expired:
@@ -320,6 +339,7 @@ class KubernetesCluster:
                 why, wait_s = str(error), error.retry_after_s or 0.0
             except Refused as error:
                 log.warning("cluster.watch_refused", kind=kind, namespace=namespace or "all", error=str(error))
+                self._unwatched[place] = str(error)
                 raise
             if why == "410" and not failures:
                 failures = 1  # a first time costs a new list and nothing more
@@ -328,6 +348,8 @@ class KubernetesCluster:
             wait_s = wait_s or BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.0)  # noqa: S311
             log.info("cluster.watch_interrupted", kind=kind, error=why, again_in_s=round(wait_s, 2))
             failures += 1
+            if failures >= TOLD_AFTER:
+                self._unwatched[place] = why
             await asyncio.sleep(wait_s)
 
     async def _list_into(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> str:

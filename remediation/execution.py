@@ -8,7 +8,7 @@ write nothing, because each of its writes carries a fencing token that has been 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,6 +17,7 @@ from knowledge.model import Execution, ExecutionState, Outcome
 from remediation.ports import Clients, ExecutionStore
 from remediation.registry import Remediator, parameters_as
 from remediation.remediators import REMEDIATORS
+from remediation.writes import heard
 
 log = structlog.get_logger(__name__)
 
@@ -151,20 +152,28 @@ async def _act(
     if not await services.store.lease_renew(key, token, LEASE_S):
         raise Overtaken(f"The lease on {key} ended before anything was done.")
     await _tell(services, f"{remediator.title} …")
+    with heard() as writes:
+        outcome = await _acted(execution, snapshot, remediator, services)
+    state = ExecutionState.ACTED if outcome.ok else ExecutionState.FAILED
+    return await _finish(execution, state, replace(outcome, writes=tuple(writes)), services, token)
+
+
+async def _acted(
+    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices
+) -> Outcome:  # fmt: skip
     try:
         async with asyncio.timeout(ACT_DEADLINE_S):
-            outcome = await remediator.execute(execution.action, snapshot, execution.id, services.clients)
+            return await remediator.execute(execution.action, snapshot, execution.id, services.clients)
     except (Refused, SettingsError) as error:
-        return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
+        return Outcome(False, False, str(error))
     except (Unavailable, TimeoutError) as error:
         if isinstance(error, Unavailable) and not error.maybe_done:
-            return await _finish(execution, ExecutionState.FAILED, Outcome(False, False, str(error)), services, token)
+            return Outcome(False, False, str(error))
         found = await _settle(execution, snapshot, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
         outcome = found or _cannot_tell(remediator)
         if not outcome.changed:
             outcome = Outcome(False, False, f"{outcome.detail} The request failed: {error or 'no answer in time'}.")
-    state = ExecutionState.ACTED if outcome.ok else ExecutionState.FAILED
-    return await _finish(execution, state, outcome, services, token)
+        return outcome
 
 
 async def _settle(
@@ -229,10 +238,12 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
         if current.state is not ExecutionState.ACTED:
             return current.outcome if current.state is ExecutionState.UNDONE else None
         await _tell(services, f"Undoing: {remediator.undo_text}.")
-        if await services.store.begin_undo(execution.id, fencing_token=token):
-            outcome = await _undone(current, remediator, services)
-        else:
-            outcome = await _undo_resumed(current, remediator, services)
+        with heard() as writes:
+            if await services.store.begin_undo(execution.id, fencing_token=token):
+                outcome = await _undone(current, remediator, services)
+            else:
+                outcome = await _undo_resumed(current, remediator, services)
+        outcome = replace(outcome, writes=tuple(writes))
         state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
         return await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
 
@@ -283,7 +294,8 @@ def _kept(execution: Execution, undo_outcome: Outcome) -> Outcome:
     done = execution.outcome
     if done is None:
         return undo_outcome
-    return Outcome(done.ok, done.changed, f"{done.detail} {undo_outcome.detail}", done.mark)
+    detail = f"{done.detail} {undo_outcome.detail}"
+    return Outcome(done.ok, done.changed, detail, done.mark, (*done.writes, *undo_outcome.writes))
 
 
 async def _tell(services: ExecutionServices, text: str) -> None:

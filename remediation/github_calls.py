@@ -15,6 +15,7 @@ import stamina
 
 from knowledge.errors import CodeHealerError, Conflict, NotFound, Refused, Unavailable
 from remediation.github_auth import SignIn
+from remediation.writes import noted
 
 DEADLINE_S = 15.0
 ATTEMPTS = 3
@@ -46,9 +47,10 @@ class GitHubCalls:
     ) -> Any:
         """The reply's JSON, None where it has none. `needs` is the permission to name when GitHub forbids it."""
         sent = None if body is None else dict(body)
-        return await self.call(
-            repository, lambda r: r.requestJsonAndCheck(method, path, input=sent)[1], write=True, needs=needs
-        )
+        with noted("GitHub", f"{method} {path}"):
+            return await self.call(
+                repository, lambda r: r.requestJsonAndCheck(method, path, input=sent)[1], write=True, needs=needs
+            )
 
     async def call(self, repository: str, ask: Callable[[Any], Any], *, write: bool = False, needs: str = "") -> Any:
         """Runs one blocking request in a thread. The socket's own deadline ends the thread soon after ours."""

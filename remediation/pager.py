@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from knowledge.errors import Refused, Unavailable
+from remediation.writes import noted
 
 DEADLINE_S = 10.0
 BASE_URL = "https://events.pagerduty.com"
@@ -58,6 +59,10 @@ class PagerDuty:
 
     async def _send(self, dedup_key: str, event: dict[str, Any]) -> None:
         body = {"routing_key": self.routing_key, "dedup_key": dedup_key, **event}
+        with noted("PagerDuty", f"{event['event_action']} {dedup_key}"):
+            await self._enqueue(body)
+
+    async def _enqueue(self, body: dict[str, Any]) -> None:
         try:
             reply = await self.http.post(f"{self.base_url.rstrip('/')}/v2/enqueue", json=body, timeout=DEADLINE_S)
         except httpx.ConnectError as error:

@@ -12,6 +12,7 @@ from knowledge.errors import BadInput
 from remediation.ports import Json
 from remediation.web_reading import Peer, read_json
 from remediation.web_writing import write_json
+from remediation.writes import noted
 
 BASE_URL = "https://api.pagerduty.com"
 DEADLINE_S = 10.0
@@ -73,7 +74,8 @@ class PagerDutyIncidents:
 
     async def _write(self, method: str, path: str, body: Json) -> None:
         url = f"{self.base_url.rstrip('/')}{path}"
-        await write_json(self.http, method, url, PEER, body=body, headers=self._headers(), deadline_s=DEADLINE_S)
+        with noted("PagerDuty", f"{method} {path}"):
+            await write_json(self.http, method, url, PEER, body=body, headers=self._headers(), deadline_s=DEADLINE_S)
 
     def _headers(self) -> dict[str, str]:
         return headers_of(self.token, self.sender)

@@ -67,6 +67,10 @@ class Cluster(Protocol):
         """Pods and warning events as they change, of all namespaces when none is given; never ends by itself."""
         ...
 
+    def unwatched(self) -> str | None:
+        """What of the watches that were begun is not seen, with the reason; None where all is."""
+        ...
+
     async def aclose(self) -> None: ...
 
 

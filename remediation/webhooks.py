@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from remediation.web_reading import Peer
 from remediation.web_writing import write_json
+from remediation.writes import noted
 
 DEADLINE_S = 10.0
 
@@ -28,4 +30,6 @@ class WebhookSender:
             **({"Idempotency-Key": key} if key else {}),
         }
         peer = Peer("The webhook", "its url in policy.yaml", "the variable that its token_env names")
-        await write_json(self.http, "POST", url, peer, body=body, headers=headers, deadline_s=DEADLINE_S)
+        # The path of such an address is often its secret.
+        with noted("webhook", f"POST {urlsplit(url).hostname}"):
+            await write_json(self.http, "POST", url, peer, body=body, headers=headers, deadline_s=DEADLINE_S)

@@ -43,7 +43,23 @@ def pod(values: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["as shipped", "everything set"])
+# Over HTTP, in a cluster that is kept by others: no roles, no account, no NetworkPolicy of the chart's.
+PLAIN: dict[str, Any] = {
+    "replicas": 20,
+    "secret": {"name": "codehealer", "keys": ["SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"]},
+    "database": {"secret": "managed", "key": "uri", "port": 6432},
+    "rbac": {"create": False},
+    "pause": {"configMap": ""},
+    "serviceAccount": {"create": False, "name": "theirs"},
+    "networkPolicy": {"enabled": False},
+    "podDisruptionBudget": {"maxUnavailable": "25%"},
+    "service": {"type": "LoadBalancer", "port": 443},
+    "policy": {"configMap": "ours"},
+    "topologySpreadConstraints": [],
+}
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, PLAIN], ids=["as shipped", "everything set", "kept by others"])
 def test_every_object_is_valid_and_the_chart_has_no_findings(values: dict[str, Any]) -> None:
     found = chart.answer(values)["lint"]
     assert found["errors"] == []
@@ -110,10 +126,32 @@ def test_what_is_installed_by_default_may_change_nothing() -> None:
         ({"database": {"secret": ""}}, "/database/secret"),
         ({"proxy": {"https": "http://user:password@proxy:3128"}}, "/proxy/https"),
         ({"policy": {"text": "version: 1", "configMap": "another"}}, "policy.text and policy.configMap exclude"),
+        ({"replicas": 11}, "11 replicas: Slack allows an app ten Socket Mode links"),
+        ({"autoscaling": {"enabled": True, "maxReplicas": 12}}, "12 replicas: Slack allows"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 7}}, "autoscaling.minReplicas is greater"),
+        ({"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}, "resources.requests.cpu"),
+        ({"rbac": {"namespaces": ["shop"], "actions": ["secret"]}}, "rbac.actions lists secret"),
+        ({"rbac": {"actions": ["secret"], "secretNames": {"shop": ["db"]}}}, "shop is not among rbac.namespaces"),
+        ({"rbac": {"namespaces": ["shop"], "secretNames": {"shop": ["db"]}}}, "unless rbac.actions lists secret"),
+        (
+            {"settings": {"GITHUB_APP_ID": "1"}, "secret": {"name": "c", "keys": ["GITHUB_APP_ID"]}},
+            "GITHUB_APP_ID is under settings and under secret.keys",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) -> None:
     assert named in chart.answer(values)["error"]
+
+
+@pytest.mark.parametrize(("proxy", "port"), [("http://proxy.example:3128", 3128), ("https://proxy.example/", 443)])
+def test_the_network_policy_lets_out_to_the_database_redis_and_the_proxy(proxy: str, port: int) -> None:
+    values = {
+        "database": {"secret": "d", "key": "url", "port": 6432}, "redis": {"secret": "r", "port": 6390},
+        "proxy": {"https": proxy}, "networkPolicy": {"egressPorts": [6443]},
+    }  # fmt: skip
+    dns, others = only("NetworkPolicy", values)["spec"]["egress"]
+    assert {one["port"] for one in dns["ports"]} == {53}
+    assert [one["port"] for one in others["ports"]] == [6432, 6390, 6443, port]
 
 
 def test_the_plain_manifests_are_the_chart_rendered() -> None:

@@ -1,6 +1,7 @@
 """migrate, search, audit, pause and resume, dead: what looks into the database."""
 
 import asyncio
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -116,17 +117,35 @@ def _row(one: Precedent) -> dict[str, Any]:
     }
 
 
-def verify_audit(as_json: JsonOption = False) -> None:
+def verify_audit(
+    known: Annotated[
+        str, typer.Option("--known", metavar="HEAD", help="The head that an earlier run said, as 120:9f….")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Check that the audit log is whole."""
-    report = in_database(audit.verify)
+    expected = _head(known) if known else None
+    report = in_database(lambda db: audit.verify(db, known=expected))
+    head = f"{report.head.number}:{report.head.chain.hex()}"
     if as_json:
-        put({"sealed": report.sealed, "unsealed": report.unsealed, "broken_at": report.broken_at})
+        counts = {"sealed": report.sealed, "unsealed": report.unsealed, "erased": report.erased}
+        put({**counts, "broken_at": report.broken_at, "head": None if report.broken_at else head})
     else:
         state = f"broken at row {report.broken_at}" if report.broken_at else "whole"
         if report.cut_off:
             state = f"{report.cut_off} rows are missing at the end, from row {report.broken_at}"
-        plain.print(f"{report.sealed} sealed rows, {report.unsealed} waiting: {state}")
+        emptied = f" ({report.erased} emptied)" if report.erased else ""
+        plain.print(f"{report.sealed} sealed rows{emptied}, {report.unsealed} waiting: {state}")
+        if report.sealed and not report.broken_at:
+            plain.print(f"head {head}")
     raise typer.Exit(1 if report.broken_at else 0)
+
+
+def _head(text: str) -> audit.Head:
+    number, _, chain = text.partition(":")
+    if not re.fullmatch(r"[1-9]\d{0,17}", number) or not re.fullmatch(r"[0-9a-f]{64}", chain):
+        raise BadInput(f"--known {text[:90]}: write it as `audit verify` said it, a number, a colon and 64 digits.")
+    return audit.Head(int(number), bytes.fromhex(chain))
 
 
 def _switch(db_paused: bool) -> UnderWay:

@@ -257,9 +257,9 @@ def decode_line(value: object) -> str:
 
 def stats_answer(figures: Figures, days: int) -> Card:
     """How well it went: counts, rates with what they are of, and times; an empty period says so."""
-    period = m.counted(days, "day")
+    period = "today (UTC)" if days == 1 else f"in the last {days} days"
     if not figures.incidents:
-        return answer_of("stats", [f"No incident opened in the last {period}."])
+        return answer_of("stats", [f"No incident opened {period}."])
     ended = [
         (figures.agent_fixed, "fixed by itself"),
         (figures.assisted, "fixed after an approval"),
@@ -268,7 +268,10 @@ def stats_answer(figures: Figures, days: int) -> Card:
         (figures.open, "open"),
     ]
     counts = " · ".join(f"{number:,} {what}" for number, what in ended if number)
-    lines = [f"*{m.counted(figures.incidents, 'incident')} in the last {period}*", f"• {counts}", _fixes_line(figures)]
+    lines = [f"*{m.counted(figures.incidents, 'incident')} {period}*", f"• {counts}", _fixes_line(figures)]
+    if figures.unsafe_approvals:
+        approved = m.counted(figures.approved_fixes, "approved fix", "approved fixes")
+        lines.append(f"• {figures.unsafe_approvals} of {approved} should not have been approved")
     if figures.turned_down:
         lines.append(f"• {m.counted(figures.turned_down, 'proposal')} rejected as wrong")
     times = [
@@ -276,7 +279,8 @@ def stats_answer(figures: Figures, days: int) -> Card:
         (figures.resolve_p50_s, "from there to its end"),
     ]
     half = " · ".join(f"{m.duration(seconds)} {what}" for seconds, what in times if seconds is not None)
-    return answer_of("stats", [*lines, f"• Half of them took at most {half}"] if half else lines)
+    lines += [f"• Half of them took at most {half}"] if half else []
+    return answer_of("stats", [*lines, f"• Hosted models cost ${figures.usd:,.2f}"] if figures.usd else lines)
 
 
 def _fixes_line(figures: Figures) -> str:

@@ -202,6 +202,7 @@ def figure_words(total: Figures) -> list[tuple[str, str]]:
         ("Time to heal", heal),
         (f"{m.counted(total.incidents, 'incident')}, {total.open:,} open", ended),
         ("Wrong actions", f"{_percent(total.wrong_action_rate)} ({total.wrong_actions:,})"),
+        ("Unsafe approvals", f"{_percent(total.unsafe_approval_rate)} ({total.unsafe_approvals:,})"),
         ("Looked fixed and was not", f"{_percent(total.false_resolve_rate)} ({total.false_resolves:,})"),
         ("Models", f"${total.usd:,.2f}"),
     ]

@@ -17,6 +17,7 @@ from knowledge.model.acting import (
     Touched,
     Verdict,
     Verification,
+    Write,
     action_digest,
 )
 from knowledge.model.failing import (
@@ -87,5 +88,6 @@ __all__ = [
     "Unsure",
     "Verdict",
     "Verification",
+    "Write",
     "action_digest",
 ]

@@ -184,16 +184,27 @@ class ExecutionState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """What was sent to change something outside: "PATCH /apis/…", without its body, and what became of it in words."""
+
+    system: str
+    request: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an execution ended. `changed` is false for a dry run, a refusal and a failure before the side effect.
 
     `detail` is one sentence for people; `mark` is what proves the side effect (uid of a deleted pod, run attempt).
+    `writes` are what was sent for it, as far as the process lived to tell.
     """
 
     ok: bool
     changed: bool
     detail: str
     mark: Mapping[str, Any] = field(default_factory=dict)
+    writes: tuple[Write, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

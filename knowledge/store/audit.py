@@ -1,8 +1,9 @@
 """The append-only audit log.
 
 Rows are written unchained, in the transaction of what they record. One sealing job numbers and chains them in batches
-over each payload's salted digest, so that a payload can be erased later and the chain still verifies. The number and
-hash of the last sealed row are kept in a table of their own as well, so that rows cut off the end are missed.
+over each payload's salted digest and the row's time, so that a payload can be erased later and the chain still
+verifies. The number and hash of the last sealed row are kept in a table of their own as well, so that rows cut off the
+end are missed. Whoever may write every table could still make all of it anew: against that, a head is kept elsewhere.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Integer, bindparam, func, select, text, update
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.store.tables import audit, audit_head
 
 GENESIS = b"\0" * 32
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Any constant: it keeps two sealers apart.
 _SEALING_LOCK = 7_305_001
 
@@ -29,8 +31,10 @@ def _digest(salt: bytes, what: str, actor: str, incident_id: int | None, payload
     return hashlib.sha256(salt + body.encode()).digest()
 
 
-def _link(previous: bytes, number: int, digest: bytes) -> bytes:
-    return hashlib.sha256(previous + number.to_bytes(8, "big") + digest).digest()
+def _link(previous: bytes, number: int, digest: bytes, at: datetime | None) -> bytes:
+    """`at` is None for a row that was sealed before the time was part of the chain."""
+    when = b"" if at is None else ((at - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, "big", signed=True)
+    return hashlib.sha256(previous + number.to_bytes(8, "big") + digest + when).digest()
 
 
 _RECORD = insert(audit)
@@ -58,7 +62,7 @@ async def record(
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _HEAD = select(audit_head.c.number, audit_head.c.chain)
 _UNSEALED = (
-    select(audit.c.id, audit.c.digest)
+    select(audit.c.id, audit.c.digest, audit.c.at)
     .where(audit.c.number.is_(None))
     .order_by(audit.c.id)
     .limit(bindparam("most", type_=Integer))
@@ -66,7 +70,7 @@ _UNSEALED = (
 _SEAL = (
     update(audit)
     .where(audit.c.id == bindparam("its_id"))
-    .values(number=bindparam("its_number"), chain=bindparam("its_chain"))
+    .values(number=bindparam("its_number"), chain=bindparam("its_chain"), timed=True)
 )
 
 
@@ -80,7 +84,7 @@ async def seal(db: AsyncConnection, *, batch: int = 1000) -> int:
     sealed = []
     for row in rows:
         number += 1
-        chain = _link(chain, number, row.digest)
+        chain = _link(chain, number, row.digest, row.at)
         sealed.append({"its_id": row.id, "its_number": number, "its_chain": chain})
     if sealed:
         await db.execute(_SEAL, sealed)
@@ -170,42 +174,52 @@ async def exported(db: AsyncConnection, wanted: Wanted) -> AsyncIterator[dict[st
             "number": row.number, "at": row.at.isoformat(), "what": row.what, "actor": row.actor,
             "incident": row.incident_id, "payload": row.payload, "erased": row.payload is None,
             "salt": row.salt.hex(), "digest": row.digest.hex(), "chain": row.chain.hex(),
+            "timed": row.timed,
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """Rows of the chain that were checked, rows that wait, and the first wrong number (null: whole).
+    """Rows of the chain that were checked, rows that wait, and the first wrong number (None: whole).
 
-    `cut_off` counts the rows that are missing at the end.
+    `cut_off` counts the rows that are missing at the end, `erased` those whose payload was taken out; `head` is the
+    last row of what was found, to be kept elsewhere.
     """
 
     sealed: int
     unsealed: int
     broken_at: int | None
     cut_off: int = 0
+    erased: int = 0
+    head: Head = Head(0, GENESIS)
 
 
-async def verify(db: AsyncConnection) -> ChainReport:
-    """Recompute the chain, each digest whose payload is still there, and compare its end with the head."""
+async def verify(db: AsyncConnection, *, known: Head | None = None) -> ChainReport:
+    """Recompute the chain, each digest whose payload is still there, and compare its end with the head.
+
+    `known` is a head that was kept elsewhere: a log that was made anew as a whole does not have it.
+    """
     # The head first: what is sealed meanwhile only makes the chain longer than it.
     head = await _head(db) or Head(0, GENESIS)
-    chain, expected, broken = GENESIS, 0, None
+    heads = {one.number: one.chain for one in (known, head) if one and one.number}
+    if known and heads.get(known.number) != known.chain:
+        heads[known.number] = b""  # it is the head's own number, with another hash: no chain has both
+    chain, expected, erased, broken = GENESIS, 0, 0, None
     rows = await db.stream(select(audit).where(audit.c.number.is_not(None)).order_by(audit.c.number))
     async for row in rows:
         expected += 1
-        chain = _link(chain, expected, row.digest)
+        chain = _link(chain, expected, row.digest, row.at if row.timed else None)
+        erased += row.payload is None
         whole = row.payload is None or row.digest == _digest(
             row.salt, row.what, row.actor, row.incident_id, row.payload
         )
-        at_head = expected != head.number or chain == head.chain
-        if row.number != expected or row.chain != chain or not whole or not at_head:
+        if row.number != expected or row.chain != chain or not whole or heads.get(expected, chain) != chain:
             broken = expected
             await rows.close()
             break
-    cut_off = 0 if broken else max(0, head.number - expected)
+    cut_off = 0 if broken else max(0, max(heads, default=0) - expected)
     if broken is None and (cut_off or (expected and not head.number)):
         # Its end, or the record of where its end was, is gone.
         broken = expected + 1
     unsealed = (await db.execute(text("SELECT count(*) FROM audit WHERE number IS NULL"))).scalar_one()
-    return ChainReport(sealed=expected, unsealed=unsealed, broken_at=broken, cut_off=cut_off)
+    return ChainReport(expected, unsealed, broken, cut_off, erased, Head(expected, chain))

@@ -599,6 +599,8 @@ audit = Table(
     Column("digest", LargeBinary, nullable=False),
     Column("number", BigInteger, unique=True),
     Column("chain", LargeBinary),
+    # Whether the chain holds the row's time as well: it did not in earlier versions.
+    Column("timed", Boolean, nullable=False, server_default=text("false")),
     Index("ix_audit_unsealed", "id", postgresql_where=text("number IS NULL")),
     Index("ix_audit_incident_id", "incident_id"),
 )

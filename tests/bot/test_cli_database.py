@@ -85,6 +85,7 @@ def test_help_keeps_what_stands_in_brackets(command: Command) -> None:
         ["forget", "--channel", "general", "--yes"],
         ["forget", "--user", "U1AAA"],
         ["audit", "export", "--from", "the beginning"],
+        ["audit", "verify", "--known", "12"],
         ["dead", "retry", "99999999999999999999"],
         ["sandbox", "--port", "70000"],
         ["index-slack", "--since", "soon"],
@@ -194,7 +195,11 @@ def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, da
     assert [(one["number"], one["what"], one["payload"]["rows"]) for one in lines] == [
         (1, "forgotten", {"switches": 1})
     ]
-    assert command("audit", "verify", "--json").json["broken_at"] is None
+    found = command("audit", "verify", "--json").json
+    assert found["broken_at"] is None
+    assert command("audit", "verify", "--known", found["head"]).status == 0
+    other = command("audit", "verify", "--known", f"1:{'0' * 64}")
+    assert (other.status, "broken at row 1" in other.out) == (1, True)
 
 
 def test_the_card_of_an_open_incident_that_is_forgotten_asks_for_nothing(
@@ -219,7 +224,7 @@ def test_the_audit_log_is_verified(command: Command, database: str) -> None:
     command("pause")
     ended = command("audit", "verify", "--json")
     assert ended.status == 0
-    assert ended.json == {"sealed": 0, "unsealed": 1, "broken_at": None}
+    assert ended.json == {"sealed": 0, "unsealed": 1, "erased": 0, "broken_at": None, "head": f"0:{'0' * 64}"}
     assert command("audit", "verify").out == "0 sealed rows, 1 waiting: whole\n"
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.doctor_standing import _clock, _work
 from bot.migrating import script
 from bot.readiness import INTAKE, behind, readiness, stuck
+from bot.wiring import Health
 from knowledge.store.measures import Measures
 from tests.database import REVISIONS
 from tests.handlers.conftest import engine
@@ -53,6 +54,14 @@ async def test_each_part_is_told_of_and_the_database_first_of_all(engine: AsyncE
         found = await readiness(gone, {})()
     assert set(found) == {"database"}
     assert found["database"]
+
+
+async def test_what_only_the_leader_knows_is_told_while_it_leads(engine: AsyncEngine) -> None:
+    health = Health()
+    ready = readiness(engine, health.checks)
+    with health.also("watch", lambda: "Events of shop: forbidden"):
+        assert (await ready())["watch"] == "Events of shop: forbidden"
+    assert "watch" not in await ready()
 
 
 @pytest.mark.parametrize(

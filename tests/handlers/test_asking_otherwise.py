@@ -399,6 +399,8 @@ async def test_guests_and_outsiders_take_nothing_over(world: Services) -> None:
     ((user, words),) = await told(world.engine)
     assert user == "U0GUEST"
     assert words.startswith("Guests may not take this over")
+    ((by, why),) = await rows(world.engine, "SELECT actor, payload ->> 'why' FROM audit WHERE what LIKE '%.refused'")
+    assert (by, why) == ("U0GUEST", words)
 
 
 async def test_what_was_approved_does_not_start_once_a_person_is_on_it(world: Services) -> None:

@@ -884,14 +884,18 @@ def test_stats_say_what_a_rate_is_of_and_when_there_is_none() -> None:
     figures = Figures(
         incidents=9, agent_fixed=3, assisted=2, human=4, fixes=7, verified=5, wrong_actions=1, seen_verified=5,
         false_resolves=1, turned_down=1, detect_known=9, detect_p50_s=42.0, resolve_p50_s=300.0,
+        approved_fixes=4, unsafe_approvals=1, usd=1.234,
     )  # fmt: skip
     assert commands.stats_answer(figures, 30).text.split("\n") == [
         "9 incidents in the last 30 days",
         "• 3 fixed by itself · 2 fixed after an approval · 4 ended without a fix of mine",
         "• 5 of 7 fixes worked (71%) · 1 made it worse or were wrong · 1 looked fixed and was not",
+        "• 1 of 4 approved fixes should not have been approved",
         "• 1 proposal rejected as wrong",
         "• Half of them took at most 42 s from the first signal to the incident · 5 min from there to its end",
+        "• Hosted models cost $1.23",
     ]
+    assert commands.stats_answer(figures, 1).text.startswith("9 incidents today (UTC)\n")
     assert commands.stats_answer(Figures(), 7).text == "No incident opened in the last 7 days."
     assert "No fix was carried out" in commands.stats_answer(Figures(incidents=1, open=1), 1).text
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from bot.sandbox.server import Sandbox
-from handlers import flow, paging
+from handlers import flow, paging, taking
 from handlers.services import Services
 from knowledge.errors import NotFound
 from knowledge.model import Alert, AlertStatus, ExecutionState, Outcome, Verification
@@ -39,7 +39,8 @@ async def test_a_page_tells_cause_what_was_tried_and_why_and_ends_with_the_incid
         assert alert["payload"]["summary"] == "checkout (prod): Crash loop - needs a person"
         told = alert["payload"]["custom_details"]
         (sent,) = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'page.sent'")
-        assert sent.payload == {"why": told["why"]}
+        write = {"system": "PagerDuty", "request": f"trigger {taking.pager_key(incident.id)}", "result": "done"}
+        assert sent.payload == {"why": told["why"], "writes": [write]}
         assert told["why"] == "the fix is not verified: 1 of 4 pods is ready"
         assert told["tried"] == "Nothing is changed. Scaled from 2 to 4 replicas."
         assert "97% sure: It panics." in told["cause"]
@@ -98,6 +99,9 @@ async def test_of_many_alerts_and_a_page_that_is_gone_the_others_are_ended_all_t
         with pytest.raises(NotFound):
             await paging.stand_down(replace(services, clients=Clients(pager_incidents=pager)), incident.id)
     assert theirs["status"] == "resolved"
+    (row_,) = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'page.failed'")
+    write = {"system": "PagerDuty", "request": f"PUT /incidents/{theirs['id']}", "result": "done"}
+    assert row_.payload == {"writes": [write]}
 
 
 @pytest.mark.parametrize("first", ["pagerduty", "alertmanager"])

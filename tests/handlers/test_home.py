@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from bot.cli.stats import _figures as exported_figures
 from bot.sandbox.server import Sandbox
 from handlers import decisions, forms, home, later
 from handlers.blocks import home as wording
@@ -17,7 +18,10 @@ from handlers.blocks.card_view import CardView
 from handlers.blocks.home import HomeView, Open, Waiting, Week, render_home
 from handlers.blocks.limits import validate_view
 from handlers.clicks import read_submission
+from handlers.looking import LOOKS, Query
+from handlers.reading import Reader
 from handlers.services import Services
+from knowledge.periods import whole_days
 from knowledge.store import approvals, homes, incidents, outbox, personal, threads
 from knowledge.store.analytics import Figures
 from knowledge.store.personal import Personal
@@ -162,6 +166,23 @@ async def test_choices_are_kept_for_each_person_and_draw_the_home_anew(services:
         assert await personal.of(db, LEAD) == Personal()
     assert chosen == Personal("pay", "", 30, False, True, "22:00", "07:00", "Europe/Paris")
     assert "quiet from 22:00 to 07:00" in shown(sandbox)
+
+
+async def test_home_the_command_and_the_export_have_the_same_figures(services: Services, sandbox: Sandbox) -> None:
+    first = whole_days(services.now(), 7)
+    async with services.engine.begin() as db:
+        for title, opened in (("In", first), ("JustOut", first - timedelta(seconds=1)), ("New", services.now())):
+            incident = await an_incident(db, title=title)
+            await db.execute(
+                text("UPDATE incidents SET opened_at = :at WHERE id = :id"), {"at": opened, "id": incident.id}
+            )
+    await look(services)
+    assert "2 incidents, 2 open" in shown(sandbox)
+    async with services.engine.begin() as db:
+        told = await LOOKS["stats"](db, services, Query(Reader("C0DEPLOY"), ("7",)))
+        exported = await exported_figures(db, first, services.now(), "", {})
+    assert "2 incidents in the last 7 days" in told.text
+    assert (exported["total"]["incidents"], exported["total"]["open"]) == (2, 2)
 
 
 async def test_a_reminder_goes_to_nobody_who_does_not_want_it_or_sleeps(services: Services) -> None:

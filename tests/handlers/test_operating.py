@@ -118,6 +118,11 @@ async def test_failures_in_a_row_trip_the_breaker_until_a_person_resumes(service
         tripped = await switches.read(db, switches.BREAKER)
     assert tripped is not None
     assert tripped.value
+    await typed(services, "resume", user="U0DEV")
+    async with services.engine.connect() as db:
+        assert await switches.read(db, switches.BREAKER) == tripped
+    ((by, refused),) = await recorded(services, "switch.refused")
+    assert (by, refused["what_for"]) == ("U0DEV", "resume")
     await typed(services, "resume", user="U0LEAD")
     decision = (await decided(services, incident)).decision
     assert next(r.passed for r in decision.rules if r.rule == "breaker")
@@ -218,6 +223,7 @@ async def test_trust_is_proposed_with_evidence_granted_by_a_person_and_lost_by_o
     await typed(services, "mode environment dev approve")
     assert isinstance((await decided(services, incident)).decision.verdict, Ask)
     assert "may" in await typed(services, f"trust grant {incident.id}")
+    assert [one["what_for"] for _, one in await recorded(services, "trust.refused")] == ["grant"]
     await typed(services, f"trust grant {incident.id}", user="U0ONCALL")
     granted = (await decided(services, incident)).decision
     assert granted.mode == "automatic"

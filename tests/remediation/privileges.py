@@ -9,7 +9,7 @@ import yaml
 
 from bot.sandbox.world.services import BY_NAME
 from remediation.cluster_errors import granting
-from remediation.permissions import grants
+from remediation.permissions import LEVELS, grants
 from remediation.remediators import REMEDIATORS
 from tests import chart
 from tests.remediation.site import Site
@@ -53,3 +53,28 @@ def beyond_reading(name: str) -> set[Use]:
     """What an entry states that it needs and the role for reading does not have."""
     needed = {(resource, verb) for resource, verbs in grants([REMEDIATORS[name]]).items() for verb in verbs}
     return {(SAME.get(resource, resource), verb) for resource, verb in needed} - uses_of("read")
+
+
+# By GitHub's page "Permissions required for GitHub Apps"; the first that fits. GET reads, all else writes.
+GITHUB_PERMISSIONS = (
+    (r"/actions/secrets/.+", "repository secrets"),
+    (r"/actions/.+", "actions"),
+    (r"/check-(?:runs|suites)/.+", "checks"),
+    (r"/commits/[^/]+/pulls|/pulls(?:/.+)?", "pull requests"),
+    (r"/commits/[^/]+/check-(?:runs|suites)", "checks"),
+    (r"/(?:git|compare|commits|contents)/.+|/commits", "contents"),
+    (r"", "metadata"),
+)
+
+
+def github_permissions(site: Site) -> dict[str, str]:
+    """The highest level by permission that the requests took; one that nobody knows of fails."""
+    found: dict[str, str] = {}
+    for request in site.world.requests:
+        path = re.sub(r"^/github/repos/[^/]+/[^/]+", "", request["path"])
+        if request["system"] == "github" and "/job-logs/" not in path:
+            name = next(name for pattern, name in GITHUB_PERMISSIONS if re.fullmatch(pattern, path))
+            level = "read" if request["method"] == "GET" else "write"
+            found[name] = max(found.get(name, ""), level, key=LEVELS.index)
+    found.pop("metadata", None)  # which every App has
+    return found

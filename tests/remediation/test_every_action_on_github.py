@@ -8,6 +8,9 @@ import pytest
 from bot.sandbox.world.scenarios import BY_ID
 from knowledge.model import Action, ExecutionState, FailureKind
 from remediation.execution import run
+from remediation.permissions import LOOKING_ON_GITHUB
+from remediation.remediators import REMEDIATORS
+from tests.remediation.privileges import github_permissions
 from tests.remediation.site import MemoryStore, Site, execution, services
 
 
@@ -95,6 +98,7 @@ async def test_it_is_done_once_whatever_happens_on_the_way(site: Site, name: str
     assert written(site) == []
     lost: Any = replace(site.clients, code_host=FailingAtTheFirstWrite(site, after_write=True))
     first = await run(store.rows[7], services(site, store, clients=lost))
+    assert first.writes[0].result != "done"
     # A fix of several writes may end at the lost one; it says so, and what it has done is there once.
     done = written(site)
     assert done == list(row.writes[: len(done)])
@@ -167,3 +171,20 @@ async def test_what_changed_meanwhile_is_refused_before_anything_is_written(site
     assert (outcome.ok, outcome.changed) == (False, False), outcome.detail
     assert store.rows[7].state is ExecutionState.REFUSED
     assert written(site) == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_it_takes_the_permissions_that_its_entry_states_and_tells_of_every_write(site: Site, name: str) -> None:
+    action, row = await proposed(site, name), ROWS[name]
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+    needed = {f"{permission}: {level}" for permission, level in github_permissions(site).items()}
+    stated = set(REMEDIATORS[name].permissions)
+    # A secret is in one of three places; this one is the repository's.
+    elsewhere = {"environments: write", "organization secrets: write"}
+    written_to = {text for text in needed if text.endswith("write")}
+    assert written_to == {text for text in stated - elsewhere if text.endswith("write")}
+    assert {text.partition(":")[0] for text in needed} <= {t.partition(":")[0] for t in (*stated, *LOOKING_ON_GITHUB)}
+    assert [write.request.rsplit("/", 1)[-1] for write in outcome.writes] == list(row.writes) == written(site)
+    assert {(write.system, write.result) for write in outcome.writes} == {("GitHub", "done")}

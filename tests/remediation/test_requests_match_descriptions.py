@@ -14,12 +14,12 @@ from knowledge.errors import BadInput, NotFound, Refused, Unavailable
 from knowledge.model import ExecutionState, FailureKind
 from remediation.evidence import collect
 from remediation.execution import run, undo
-from remediation.permissions import ACTION_GROUPS
+from remediation.permissions import ACTION_GROUPS, LOOKING_ON_GITHUB
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation import descriptions
 from tests.remediation.descriptions import PAGERDUTY, operation
-from tests.remediation.privileges import beyond_reading, granted, used
+from tests.remediation.privileges import beyond_reading, github_permissions, granted, used
 from tests.remediation.site import MemoryStore, Site, execution, services
 from tests.remediation.test_acting_on_the_cluster import CASES
 
@@ -38,6 +38,12 @@ def sent(site: Site, system: str) -> list[dict[str, Any]]:
     return [r for r in site.world.requests if r["system"] == system]
 
 
+def writes(site: Site) -> list[str]:
+    """What the cluster was asked to change, as the audit log tells it."""
+    changes = [r for r in sent(site, "k8s") if r["method"] in {"PATCH", "DELETE"} and "dryRun" not in r["query"]]
+    return [f"{r['method']} {r['path'].removeprefix('/k8s')}" for r in changes if "dryRun" not in (r["body"] or {})]
+
+
 @pytest.mark.shared
 async def test_github_requests_are_described(site: Site) -> None:
     description(descriptions.GITHUB)
@@ -49,6 +55,7 @@ async def test_github_requests_are_described(site: Site) -> None:
     )
     await collect(incident, site.clients)
     await collect(site.incident("catalog", target=site.target("catalog")), site.clients, policy=site.policy)
+    assert {f"{name}: {level}" for name, level in github_permissions(site).items()} == set(LOOKING_ON_GITHUB)
     plan = await site.plan(FailureKind.GITHUBACTION_TRANSIENT, incident)
     store = MemoryStore(execution(plan.action))
     await run(store.rows[7], services(site, store))
@@ -99,9 +106,13 @@ async def test_kubernetes_requests_and_what_they_make_are_valid(site: Site, name
     row = store.rows[7]
     assert row.state is ExecutionState.ACTED
     assert row.finished_at is not None
+    assert row.outcome is not None
+    assert [write.request for write in row.outcome.writes] == writes(site)
     await verify_once(row, site.clients, now=row.finished_at + timedelta(minutes=1), signal_firing=False)
     if REMEDIATORS[name].undo:
-        await undo(row, services(site, store))
+        undone = await undo(row, services(site, store))
+        assert undone is not None
+        assert [write.request for write in (*row.outcome.writes, *undone.writes)] == writes(site)
     assert beyond_reading(name) <= used(site)
     for request in sent(site, "k8s"):
         assert KUBERNETES_PATHS.fullmatch(request["path"].removeprefix("/k8s")), request["path"]

@@ -40,6 +40,11 @@ def pods(seen: list[dict[str, Any]]) -> set[str]:
     return {o["metadata"]["name"] for o in seen if o["kind"] == "Pod"}
 
 
+def unwatched(site: Site) -> str | None:
+    assert site.clients.cluster is not None
+    return site.clients.cluster.unwatched()
+
+
 def crashes(seen: list[dict[str, Any]]) -> bool:
     return any(
         (c.get("state") or {}).get("waiting", {}).get("reason") == "CrashLoopBackOff"
@@ -75,9 +80,12 @@ async def test_a_version_that_the_server_has_forgotten_leads_to_a_new_list(site:
 
 async def test_errors_of_the_server_are_waited_out(site: Site, monkeypatch: Any) -> None:
     monkeypatch.setattr("remediation.cluster.BACKOFF_S", (0.05,))
-    site.world.faults["k8s"].update(error_next=9, status=503)
+    site.world.faults["k8s"].update(error_next=10_000, status=503)
     async with watching(site) as seen:
+        await site.until(lambda: "503" in (unwatched(site) or ""), "a trouble that lasts is told")
+        site.world.faults["k8s"].update(error_next=0)
         await site.until(lambda: len(pods(seen)) >= 19, "all pods are listed after the errors")
+        await site.until(lambda: unwatched(site) is None, "it is told no more")
 
 
 async def test_a_connection_that_ends_is_taken_up_where_it_stopped(site: Site, monkeypatch: Any) -> None:
@@ -103,6 +111,9 @@ async def test_what_is_refused_is_left_out_and_the_rest_is_watched(site: Site) -
         await site.world.break_("release-crash-checkout")
         await site.until(lambda: crashes(seen), "the crash is seen")
         assert {o["kind"] for o in seen} == {"Pod"}
+        told = unwatched(site) or ""
+        assert told.startswith("Events of all namespaces of sandbox: ")
+        assert "Pods" not in told
 
 
 async def test_a_watch_of_which_nothing_is_permitted_ends_with_the_reason(site: Site) -> None:

@@ -1,24 +1,27 @@
-"""A secret planted in each input is found in no sink: database, Slack, models, logs, metrics, command line.
+"""A secret planted in each input is found in no sink: database, Slack, models, logs, metrics, traces, command line.
 
 docs/security.md names the inputs and the sinks.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest_asyncio
 import yaml
+from aiohttp import web
 from psycopg import sql
 
 from tests.aws import moto_server, new_queue
+from tests.bot.edge import codehealer
 from tests.knowledge.model_server import Asked, Says, nvidia_settings, serving
 from tests.stories.stage import ALERTS, BOT, DEPLOYMENTS, ONCALL, Json, Stage, text_of
 
@@ -48,24 +51,54 @@ def shape(name: str) -> str:
     return f"login failed with token={secret} today"
 
 
+@dataclass
+class Watched:
+    """A stage with a model that leaks and a queue; what the model was asked and the collector of traces was sent."""
+
+    stage: Stage
+    queue: Any
+    asked: list[Asked]
+    traces: list[str]
+
+
 @pytest_asyncio.fixture
-async def watched(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Stage, list[Asked], Any]]:
-    """A stage with a model that leaks, a queue, and everything that the model was asked."""
+async def watched(database_url: str, tmp_path: Path) -> AsyncIterator[Watched]:
     said = {
         "kind": "crashloop", "confidence": 0.9, "cause": shape("model's reply"), "summary": shape("model's reply"),
         "fixability": "auto", "quotes": [], "action": None, "ruled_out": [],
     }  # fmt: skip
-    async with serving(lambda _asked: Says(json.dumps(said))) as server:
-        stage = Stage(database_url, tmp_path, settings=nvidia_settings(server))
+    async with serving(lambda _asked: Says(json.dumps(said))) as server, collecting() as (address, traces):
+        settings = {**nvidia_settings(server), "OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        stage = Stage(database_url, tmp_path, settings=settings)
         with moto_server() as aws:
             try:
                 await stage.open_sandbox()
                 queue = await new_queue(stage.http, aws)
                 stage.settings |= {**aws, "SQS_QUEUE_URL": queue.url}
                 await stage.start_bot()
-                yield stage, server.asked, queue
+                yield Watched(stage, queue, server.asked, traces)
             finally:
                 await stage.close()
+
+
+@asynccontextmanager
+async def collecting() -> AsyncIterator[tuple[str, list[str]]]:
+    """The address of a collector of traces, and what it was sent."""
+    sent: list[str] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        sent.append((await request.read()).decode("utf-8", "replace"))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", collect)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", sent
+    finally:
+        await runner.cleanup()
 
 
 async def _hook(stage: Stage, source: str, body: Json, **headers: str) -> int:
@@ -124,6 +157,9 @@ async def plant(stage: Stage, queue: Any) -> str:
     await stage.do("command", user=ONCALL, channel=DEPLOYMENTS, command="/codehealer", text=command)
     await stage.reject(card, "right_cause_wrong_fix", comment=shape("comment of a rejection"))
     await stage.thread(card, "rejected")
+    for name, words in (("evidence", "All that was collected"), ("postmortem", "A draft of the postmortem")):
+        await stage.do("command", user=ONCALL, channel=DEPLOYMENTS, command="/codehealer", text=f"{name} 1")
+        await stage.thread(card, words)
 
     async def arrived() -> bool:
         text = await database(stage)
@@ -153,25 +189,38 @@ async def database(stage: Stage) -> str:
 
 
 async def said_in_slack(stage: Stage) -> str:
-    """What the bot posted, edited, opened and answered, in every channel and thread that was used."""
+    """What the bot posted, edited, answered and uploaded, in every channel and thread that was used, and a Home."""
     posts = []
     for channel in (ALERTS, DEPLOYMENTS):
         for message in await stage.messages(channel):
             replies = await stage.messages(channel, thread_ts=message["ts"])
-            posts += [text_of(one) for one in (message, *replies) if one.get("user") == BOT]
+            for one in (message, *replies):
+                if one.get("user") == BOT:
+                    posts += [text_of(one), *[await uploaded(stage, file) for file in one.get("files", [])]]
+    posts.append(json.dumps(await stage.do("home", user=ONCALL)))
     return "\n".join(posts)
 
 
-def command_line(stage: Stage, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", *arguments], env=stage.environment, capture_output=True, text=True, check=False
-    )
-    return done.stdout + done.stderr
+async def uploaded(stage: Stage, file: Json) -> str:
+    bearer = {"Authorization": f"Bearer {stage.env['SLACK_BOT_TOKEN']}"}
+    answer = await stage.http.get(file["url_private_download"], headers=bearer)
+    assert answer.status_code == 200
+    return answer.text
 
 
-async def test_a_secret_planted_in_any_input_is_found_in_no_sink(watched: tuple[Stage, list[str], Any]) -> None:
-    stage, asked, queue = watched
-    logs = await plant(stage, queue)
+async def command_line(stage: Stage) -> str:
+    """What the commands tell of an incident, on both outputs. The model that one of them asks is in this process."""
+    commands = ("incidents list", "incidents show 1", "incidents postmortem 1", "audit export")
+    ended = [
+        await asyncio.to_thread(codehealer, *command.split(), "--json", env=stage.environment) for command in commands
+    ]
+    assert {one.status for one in ended} == {0}, [one.words for one in ended]
+    return "\n".join(one.out + one.words for one in ended)
+
+
+async def test_a_secret_planted_in_any_input_is_found_in_no_sink(watched: Watched) -> None:
+    stage = watched.stage
+    logs = await plant(stage, watched.queue)
     found = re.search(r"postgresql://orders:([0-9a-f]{16})@", logs)
     key = re.search(r'"access_key_id":"(\w+)"', logs)
     assert found is not None
@@ -179,16 +228,23 @@ async def test_a_secret_planted_in_any_input_is_found_in_no_sink(watched: tuple[
     canaries = {**CANARIES, "log of a pod, a password": found[1], "log of a pod, a key": key[1]}
 
     metrics = await stage.http.get(stage.webhooks.replace("/webhooks", "/metrics"))
+
+    async def traced() -> bool:
+        return len("".join(watched.traces)) > 500
+
+    await stage.until(traced, "traces are sent")
     sinks = {
         "database": await database(stage),
         "Slack": await said_in_slack(stage),
-        "models": "\n".join(one.raw for one in asked),
+        "models": "\n".join(one.raw for one in watched.asked),
         "logs": stage.bot_log(),
         "metrics": metrics.text,
-        "command line": command_line(stage, "incidents", "list", "--json"),
+        "traces": "\n".join(watched.traces),
+        "command line": await command_line(stage),
     }
 
-    assert "orders" in sinks["command line"]
+    assert all(word in sinks["command line"] for word in ("orders", "## Timeline", "decision"))
+    assert "== " in sinks["Slack"], "the evidence was uploaded"
     assert all(len(text) > 500 for text in sinks.values()), {name: len(text) for name, text in sinks.items()}
     # The inputs were read, not lost on the way: what surrounds the secrets is there.
     assert sinks["database"].count("[redacted:") > len(CANARIES)

@@ -1,6 +1,11 @@
 """Who may decide, how often, and what a rejection teaches."""
 
 import asyncio
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
 
 from tests.stories.stage import DEVELOPER, GUEST, LEAD, ONCALL, Json, Stage, element_of, text_of
 from tests.stories.test_healing import healthy, service, writes
@@ -193,7 +198,8 @@ async def view_of(stage: Stage, user: str) -> Json:
     return found
 
 
-async def test_the_command_answers_privately(stage: Stage) -> None:
+@pytest.mark.parametrize("stage", [{"CODEHEALER_PAUSE_CONFIGMAP": "shop/stop"}], indirect=True)
+async def test_the_command_answers_privately_and_says_what_pauses(stage: Stage) -> None:
     answer = await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
     assert answer["acknowledged"]
     assert answer["response"]["response_type"] == "ephemeral"
@@ -208,6 +214,18 @@ async def test_the_command_answers_privately(stage: Stage) -> None:
         return guess["ts"] not in {one["ts"] for one in await stage.messages()}
 
     await stage.until(taken, "the answer takes its place")
+    config = yaml.safe_load(Path(stage.env["KUBECONFIG"]).read_text())  # noqa: ASYNC240  a small file
+    server, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
+    stop = {"metadata": {"name": "stop"}, "data": {"paused": "true"}}
+    place = f"{server}/api/v1/namespaces/shop/configmaps"
+    made = await stage.http.post(place, json=stop, headers={"Authorization": f"Bearer {token}"})
+    assert made.status_code == 201, made.text
+
+    async def paused() -> bool:
+        await stage.do("command", user=ONCALL, channel="C0DEPLOY", command="/codehealer", text="status")
+        return any("paused by the ConfigMap shop/stop" in text_of(one) for one in await stage.messages())
+
+    await stage.until(paused, "the ConfigMap pauses")
 
 
 async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_to_people(stage: Stage) -> None:
@@ -221,4 +239,13 @@ async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_t
     assert "Scaled back to 2 replicas" in text_of(reply)
     await stage.thread(undone, "please look, the failure goes on")
     assert (await service(stage, "catalog"))["replicas"] == 2
-    assert len(writes(await stage.requests("k8s"))) == 2, "the fix and its undo, once each"
+    written = writes(await stage.requests("k8s"))
+    assert len(written) == 2, "the fix and its undo, once each"
+    async with await psycopg.AsyncConnection.connect(stage.database_url.replace("+psycopg", "")) as db:
+        logged = await db.execute(
+            "SELECT jsonb_path_query(payload, '$.outcome.writes[*]') FROM audit WHERE what = 'execution.acted'"
+            " UNION ALL SELECT jsonb_path_query(payload, '$.undo.writes[*]') FROM audit WHERE what = 'verification'"
+        )
+        told = [write for (write,) in await logged.fetchall()]
+    assert [write["request"] for write in told] == [f"{method} {path.removeprefix('/k8s')}" for method, path in written]
+    assert {write["result"] for write in told} == {"done"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -122,7 +123,9 @@ async def test_an_export_is_all_that_it_takes_to_check_the_chain(db: AsyncConnec
             said = [line["what"], line["actor"], line["incident"], line["payload"]]
             body = json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
             assert hashlib.sha256(bytes.fromhex(line["salt"]) + body).hexdigest() == line["digest"]
-        chain = hashlib.sha256(chain + place.to_bytes(8, "big") + bytes.fromhex(line["digest"])).digest()
+        micros = (datetime.fromisoformat(line["at"]) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        when = micros.to_bytes(8, "big", signed=True) if line["timed"] else b""
+        chain = hashlib.sha256(chain + place.to_bytes(8, "big") + bytes.fromhex(line["digest"]) + when).digest()
         assert chain.hex() == line["chain"]
     assert [row["erased"] for row in rows] == [True, False, True]
     of_one = [row async for row in audit.exported(db, audit.Wanted(incident_id=number + 1))]
