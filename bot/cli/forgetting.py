@@ -40,7 +40,10 @@ def forget(  # noqa: PLR0917  one option a thing
     if as_json:
         put({"dry_run": dry_run, "rows": rows})
         return
-    verb = "would go" if dry_run else "are gone"
+    if user:  # their rows stay, under a made-up id
+        verb = "would lose their id" if dry_run else "have lost their id"
+    else:
+        verb = "would go" if dry_run else "are gone"
     lines = [f"{table}: {count} rows {verb}" for table, count in sorted(rows.items())]
     plain.print("\n".join(lines) or "Nothing is stored.")
 
