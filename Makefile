@@ -8,7 +8,7 @@ SELDOM := /kubernetes/(aio/)?client/(api|models)/|/tests?/
 PACKAGES := bot handlers knowledge migrations remediation
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: help install install-dev installed run test tools lint types check lock train quality harm bench soak chaos histories rolling tour gallery demo-pictures manifests image-check sbom audit clean
+.PHONY: help install install-dev installed run test tools lint types check lock train quality harm bench soak chaos histories rolling claims tour gallery demo-pictures manifests image-check sbom audit clean
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -99,6 +99,9 @@ chaos: install-dev  ## make chaos KILLS=1000: kill three bots at random moments 
 
 rolling: install-dev  ## make rolling FROM=REF ROUNDS=1: replace two replicas of an older revision while alerts flow, and count what is lost or doubled
 	@$(BIN)/python -m tests.rolling --from $(or $(FROM),HEAD) --rounds $(or $(ROUNDS),1)
+
+claims: install-dev  ## prove what docs/claims.md says, or one of it: make claims ONLY=once
+	@$(BIN)/python -m tests.claims $(ONLY)
 
 tour: install-dev tools  ## see every remediator heal its scenario on the sandbox page; pictures in artifacts/tour
 	@$(BIN)/python -m tests.tour $(STOPS)

@@ -154,6 +154,11 @@ async def _ask(call: Any, name: str, help_text: str) -> Any:
         raise kind(f"{name} was refused by Slack ({code}). {help_text}") from None
 
 
+def _telling(record: logging.LogRecord) -> bool:
+    """False for bolt's warning that the environment's token is not used: `authorize` gives the same one."""
+    return "`authorize` has been used" not in record.getMessage()
+
+
 def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, str] = NOBODY) -> AsyncApp:
     """`count` is told what became of each envelope; `me` is what `preflight` found.
 
@@ -171,8 +176,8 @@ def make_app(services: Services, count: Callable[[str], None], me: Mapping[str, 
     async def authorize() -> AuthorizeResult:
         return known
 
-    # It warns that the token of the environment is not used: `authorize` gives it.
-    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)
+    # A filter, as bolt gives its loggers the root's level anew.
+    logging.getLogger("slack_bolt.AsyncApp").addFilter(_telling)
     # Without a name it walks the whole call stack for one.
     app = AsyncApp(
         name="codehealer",

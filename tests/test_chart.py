@@ -1,5 +1,7 @@
 """The chart makes valid objects, unprivileged pods, secrets as files, and refusals that name a value."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -156,3 +158,20 @@ def test_the_network_policy_lets_out_to_the_database_redis_and_the_proxy(proxy: 
 
 def test_the_plain_manifests_are_the_chart_rendered() -> None:
     assert {path.name: path.read_text() for path in chart.PLAIN.glob("*.yaml")} == chart.plain(), "make manifests"
+
+
+def test_the_guides_commands_make_all_that_its_values_mount() -> None:
+    guide = (Path(__file__).parents[1] / "docs/kubernetes.md").read_text()
+    block = re.search(r"^    image: .*\n(?:    .*\n)+", guide, re.MULTILINE)
+    assert block is not None
+    values = yaml.safe_load(block[0])
+    made = {
+        name: set(re.findall(r"--from-(?:literal|file)=([^=\s]+)", rest))
+        for name, rest in re.findall(r"create (?:secret generic|configmap) (\S+) (.*)", guide)
+    }
+    made |= {body["metadata"]["name"]: set(body["data"]) for body in chart.objects(values) if "data" in body}
+    mounted = [volume.get("secret") or volume.get("configMap") for volume in pod(values)["volumes"]]
+    wanted = [(one.get("secretName") or one["name"], one.get("items", [])) for one in mounted if one]
+    assert len(wanted) == 4
+    assert [(name, item["key"]) for name, items in wanted for item in items if item["key"] not in made[name]] == []
+    assert [name for name, _ in wanted if name not in made] == []

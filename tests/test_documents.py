@@ -9,7 +9,7 @@ from bot.settings import Settings
 from bot.web import Metrics
 from remediation.policy_file import load_policy
 from remediation.remediators import REMEDIATORS
-from tests import pictures
+from tests import claims, pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,6 +69,19 @@ def test_every_variable_that_is_named_exists(document: Path) -> None:
     known = {field.alias for field in Settings.model_fields.values()} | {"CODEHEALER_REQUIRE_TOOLS"}
     named = {name for name in VARIABLE.findall(document.read_text()) if not name.startswith(PER_SOURCE)}
     assert named - known == set()
+
+
+def test_every_claim_has_a_proof_that_exists() -> None:
+    stated = claims.claims(claims.PAGE.read_text())
+    assert len(stated) > 20
+    assert len({claim.name for claim in stated}) == len(stated)
+    assert [claim.name for claim in stated if not claim.tests and not claim.commands] == []
+    assert {test for claim in stated for test in claim.tests} - claims.places().keys() == set()
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    subcommands = set(re.findall(r"^\| `([a-z-]+)", (ROOT / "docs/commands.md").read_text(), re.MULTILINE))
+    known = {f"make {verb}" for verb in verbs} | {f"codehealer {name}" for name in subcommands}
+    commands = {" ".join(command.split()[:2]) for claim in stated for command in claim.commands}
+    assert commands - known == set()
 
 
 def test_the_pictures_are_small_and_come_bright_and_dark() -> None:

@@ -1,13 +1,16 @@
 """The worked examples of docs/extending.md do what it says, through the same doors as everything else."""
 
+import ast
 import re
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from handlers import sources
 from handlers.intake import read_webhook
+from handlers.sources import verify
 from handlers.sources.verify import BadSignature
 from knowledge.errors import BadInput
 from knowledge.model import AlertStatus, ExecutionState, FailureKind
@@ -62,7 +65,8 @@ async def test_the_remediator_is_proposed_heals_once_and_is_verified(
 
 
 def test_the_source_is_verified_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sources.SOURCES, "uptime", uptime.SOURCE)  # type: ignore[arg-type]
+    entry = sources.Source("uptime", verify.signed_or_token, uptime.parse)
+    monkeypatch.setitem(sources.SOURCES, "uptime", entry)  # type: ignore[arg-type]
     signed = {"Authorization": "Bearer s3cret-of-the-service"}
     body = b'{"check": "checkout", "state": "down", "url": "https://shop.example", "error": "timed out"}'
     (alert,) = read_webhook("uptime", signed, body, secrets=("s3cret-of-the-service",)).alerts
@@ -73,6 +77,16 @@ def test_the_source_is_verified_and_read(monkeypatch: pytest.MonkeyPatch) -> Non
         read_webhook("uptime", signed, body, secrets=("another",))
     with pytest.raises(BadInput, match="`check` and `state`"):
         read_webhook("uptime", signed, b'{"check": "checkout"}', secrets=("s3cret-of-the-service",))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/examples").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_they_can_stand_where_the_guide_puts_them(path: Path) -> None:
+    # The package with the table imports them, so of that package they can take modules alone.
+    tables = ("handlers.sources", "remediation.remediators")
+    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    taken = [f"{node.module}.{alias.name}" for node in found if node.module in tables for alias in node.names]
+    assert taken
+    assert [name for name in taken if find_spec(name) is None] == []
 
 
 def test_the_guide_names_them_and_they_are_short() -> None:

@@ -185,7 +185,10 @@ def resume(as_json: JsonOption = False) -> None:
 
 def list_dead(as_json: JsonOption = False) -> None:
     """List the jobs and deliveries that were given up."""
-    for row in asyncio.run(with_url(dead_letters.listed)):
+    rows = asyncio.run(with_url(dead_letters.listed))
+    if not rows:
+        words.print("Nothing was given up.")
+    for row in rows:
         if as_json:
             put(asdict(row))
         else:

@@ -30,9 +30,9 @@ def forget(  # noqa: PLR0917  one option a thing
     if sum(map(bool, (user, channel, incident))) != 1:
         raise BadInput("Give one of --user U…, --channel C… and --incident N.")
     if user and not _USER.fullmatch(user):
-        raise BadInput(f"--user {user[:40]}: a Slack user's id begins with U or W, as in U012ABCDEF.")
+        raise BadInput(f"--user {user[:40]}: no Slack id of a person; a profile's menu has it, as U012ABCDEF.")
     if channel and not _CHANNEL.fullmatch(channel):
-        raise BadInput(f"--channel {channel[:40]}: a Slack channel's id begins with C, G or D, as in C012ABCDEF.")
+        raise BadInput(f"--channel {channel[:40]}: no Slack id of a channel; its details have it, as C012ABCDEF.")
     what = f"person {user}" if user else f"channel {channel}" if channel else f"incident {incident}"
     if not dry_run:
         confirm(f"Forget {what} for good?", yes)
@@ -40,7 +40,10 @@ def forget(  # noqa: PLR0917  one option a thing
     if as_json:
         put({"dry_run": dry_run, "rows": rows})
         return
-    verb = "would go" if dry_run else "are gone"
+    if user:  # their rows stay, under a made-up id
+        verb = "would lose their id" if dry_run else "have lost their id"
+    else:
+        verb = "would go" if dry_run else "are gone"
     lines = [f"{table}: {count} rows {verb}" for table, count in sorted(rows.items())]
     plain.print("\n".join(lines) or "Nothing is stored.")
 

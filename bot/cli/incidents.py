@@ -59,6 +59,8 @@ def list_incidents(  # noqa: PLR0917  one option a filter
             **{name: value for name, value in filters.items() if value},
         )
     )
+    if not rows:
+        words.print("There are no such incidents.")
     for row in rows[:limit]:
         if as_json:
             put(to_json(row))

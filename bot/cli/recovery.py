@@ -15,7 +15,7 @@ from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.postgres import hold_bot_lock
 from bot.program import database_folder, open_database
 from bot.settings import Settings, load_settings
-from knowledge.errors import BadInput
+from knowledge.errors import BadInput, SettingsError
 from knowledge.store.database import sqlalchemy_url
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE")]
@@ -60,7 +60,11 @@ def move(
 ) -> None:
     """Copy the database to another server, such as from the embedded one to a managed one."""
     settings = load_settings()
-    if sqlalchemy_url(to) == (settings.database_url and sqlalchemy_url(settings.database_url)):
+    try:
+        address = sqlalchemy_url(to)
+    except SettingsError:
+        raise BadInput("--to: no PostgreSQL URL; it looks like postgresql://user@host:5432/codehealer.") from None
+    if address == (settings.database_url and sqlalchemy_url(settings.database_url)):
         raise BadInput("--to is the database that is configured already: name another one.")
 
     async def work() -> backups.Header:

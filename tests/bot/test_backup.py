@@ -160,6 +160,8 @@ def test_half_of_an_archive_is_never_committed(
 def test_a_database_is_moved_by_one_command(command: Command, filled: str, empty_database_url: str) -> None:
     same = command("move", "--to", filled)
     assert (same.status, "already" in same.words) == (2, True)
+    wrong = command("move", "--to", "foo")
+    assert (wrong.status, "--to: no PostgreSQL URL" in wrong.words) == (2, True)
     to = make_url(empty_database_url).set(drivername="postgresql").render_as_string(False)
     with psycopg.connect(libpq_conninfo(filled), autocommit=True) as leader:
         leader.execute(f"SELECT pg_advisory_lock({LEADER_LOCK})")

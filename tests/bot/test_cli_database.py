@@ -189,7 +189,7 @@ def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, da
         "dry_run": True,
         "rows": {"switches": 1},
     }
-    assert command("forget", "--user", "U0GONER", "--yes").out == "switches: 1 rows are gone\n"
+    assert command("forget", "--user", "U0GONER", "--yes").out == "switches: 1 rows have lost their id\n"
     assert command("forget", "--user", "U0GONER", "--yes").out == "Nothing is stored.\n"
     lines = command("audit", "export").lines
     assert [(one["number"], one["what"], one["payload"]["rows"]) for one in lines] == [

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from handlers.sources import Source, fields, verify
+from handlers.sources import fields
 from handlers.sources.fields import Json
 from knowledge.errors import BadInput
 from knowledge.fingerprint import identity
@@ -30,6 +30,3 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
         labels=fields.hints(url=fields.text(body.get("url"))),
     )
     return (alert,)
-
-
-SOURCE = Source("uptime", verify.signed_or_token, parse)
