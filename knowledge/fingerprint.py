@@ -7,7 +7,7 @@ k8s.io/apimachinery/pkg/util/rand, which has no vowels and no 0, 1 or 3.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -23,9 +23,12 @@ _REPLICA_SET = re.compile(rf"^(?P<owner>.+)-(?:[{_SAFE}]{{6,10}}|[0-9]{{7,10}})$
 # CronJobs name their jobs after the scheduled time: minutes since 1970 today, seconds before 1.21.
 _CRON_JOB_RUN = re.compile(r"^(?P<owner>.+)-[0-9]{5,10}$")
 
-# Exporters that speak about other objects: their own job, service, instance, pod … say nothing of what fails.
-_EXPORTERS = frozenset({"kube-state-metrics", "blackbox", "blackbox-exporter"})
-_EXPORTER_LABELS = ("job", "service", "instance", "endpoint")
+# Exporters that speak about other objects: their own job, service, pod … say nothing of what fails. The names are
+# Prometheus's convention (`*-exporter`) and those that do not keep to it; releases of Helm put theirs in front.
+_EXPORTER = re.compile(r"(?:^|[-_/])(?:kube-state-metrics|[a-z0-9_-]*exporter|blackbox|cadvisor|kubelet)$")
+_STATE_METRICS, _KUBELET = "kube-state-metrics", "kubelet"
+# `up == 0` is about the scraped job itself, whatever it exports.
+_ABOUT_THE_SCRAPE = frozenset({"targetdown"})
 # Where the scraper's labels collide with the metric's, Prometheus renames the metric's.
 _EXPORTED = "exported_"
 # Labels that say where an alert came from or how bad it is, not what fails; they never tell two failures apart.
@@ -76,33 +79,56 @@ def owner_of_claim(claim: str) -> str:
 def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels that speak of what fails: `exported_*` put back, an exporter's own job, service and pod left out."""
     kept = {name: value for name, value in labels.items() if not name.startswith(_EXPORTED)}
-    job = labels.get("job", "")
-    if job in _EXPORTERS or job.endswith("kube-state-metrics"):
-        # A blackbox probe's instance is what it probed.
-        exporters_own = [name for name in _EXPORTER_LABELS if not (name == "instance" and "blackbox" in job)]
-        if owner_of_pod(kept.get("pod", "")) == job:
-            exporters_own += ["pod", "container"]
-        for name in exporters_own:
-            kept.pop(name, None)
+    for name in () if squash(labels.get("alertname", "")) in _ABOUT_THE_SCRAPE else _exporters_own(kept):
+        kept.pop(name, None)
     for name, value in labels.items():
         if name.startswith(_EXPORTED) and len(name) > len(_EXPORTED):
             kept[name.removeprefix(_EXPORTED)] = value
     return kept
 
 
+def _exporters_own(labels: Mapping[str, str]) -> list[str]:
+    """Names of the labels that say which exporter measured, and where it runs."""
+    # A scrape by pod or service annotations has one job for everything; the container tells who answered.
+    job = next((word for name in ("job", "container") if _EXPORTER.search(word := labels.get(name, ""))), "")
+    if not job:
+        return []
+    own = ["job", "endpoint"]
+    of_an_object = any(labels.get(name) for name in ("pod", "persistentvolumeclaim"))
+    about_others = job.endswith(_STATE_METRICS) or (job.endswith(_KUBELET) and of_an_object)
+    if about_others or _EXPORTER.search(labels.get("service", "")):
+        own.append("service")
+    if about_others:  # everybody else's instance is what they were asked about
+        own.append("instance")
+    pod = owner_of_pod(labels.get("pod", ""))
+    name = job.rpartition("/")[2]
+    if pod and (pod == name or pod.endswith(f"-{name}") or name.endswith(f"-{pod}")):
+        own += ["pod", "container"]
+    return own
+
+
 _WORKLOAD_LABELS = ("pod", "deployment", "statefulset", "daemonset", "job_name", "node", "service")
+# What stands for its workload without being one that can be acted upon, and the owner that its name tells of.
+_OWNER_LABELS: Mapping[str, Callable[[str], str]] = {
+    "horizontalpodautoscaler": str,
+    "cronjob": str,
+    "replicaset": owner_of_replica_set,
+    "workload": str,  # with workload_type, of kubernetes-mixin's recording rules
+}
 
 
 def workload_of(labels: Mapping[str, str]) -> tuple[str, str, str]:
     """(kind, name as given, owner) out of failing labels; three times "" where they name none."""
-    kind = next((name for name in _WORKLOAD_LABELS if labels.get(name)), "")
+    # A claim's node is where it happens to be mounted.
+    names = [name for name in _WORKLOAD_LABELS if name != "node" or not labels.get("persistentvolumeclaim")]
+    kind = next((name for name in names if labels.get(name)), "")
     name = labels.get(kind, "")
     owners = {"pod": lambda: owner_of_pod(name, labels.get("node", "")), "job_name": lambda: owner_of_job(name)}
     if kind in owners:
         return kind, name, owners[kind]()
-    if kind in ("", "node", "service") and labels.get("horizontalpodautoscaler"):
-        return kind, name, labels["horizontalpodautoscaler"]
-    return kind, name, "" if kind in ("node", "service") else name
+    if kind not in ("", "node", "service"):
+        return kind, name, name
+    return kind, name, next((owner(labels[told]) for told, owner in _OWNER_LABELS.items() if labels.get(told)), "")
 
 
 def identity(title: str, *, cluster: str = "", namespace: str = "", owner: str = "", marks: Iterable[str] = ()) -> str:

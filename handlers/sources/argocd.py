@@ -11,11 +11,13 @@ from knowledge.errors import BadInput
 from knowledge.fingerprint import identity, parse_time
 from knowledge.model import Alert, AlertStatus
 
-# Without the "on-" of a trigger or the "app-" of a template.
+# Argo CD's catalog of triggers, without the "on-" of a trigger or the "app-" of a template. Any other is somebody's own
+# and read by the application's statuses.
 _FIRING_TRIGGERS = frozenset(
     {"sync-failed", "health-degraded", "sync-status-unknown", "out-of-sync", "sync-error", "health-missing"}
 )
 _RESOLVED_TRIGGERS = frozenset({"deployed", "sync-succeeded", "health-healthy", "healthy", "synced"})
+_INFORMING_TRIGGERS = frozenset({"created", "deleted", "sync-running"})
 
 
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
@@ -119,7 +121,7 @@ def _status(trigger: str, read: Mapping[str, str]) -> AlertStatus:
         return AlertStatus.FIRING
     if bare in _RESOLVED_TRIGGERS:
         return AlertStatus.RESOLVED
-    if trigger:
+    if bare in _INFORMING_TRIGGERS:
         return AlertStatus.INFO
     if read["phase"] in ("Failed", "Error") or read["health"] == "Degraded":
         return AlertStatus.FIRING

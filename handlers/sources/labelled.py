@@ -18,8 +18,9 @@ from knowledge.fingerprint import (
 )
 from knowledge.model import Alert, AlertStatus
 
-# Alerts that tell that alerting works, or steer other alerts; the shipped rules of kubernetes-mixin.
-_ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert"})
+# Alerts that tell that alerting works, or steer other alerts: the shipped rules of kubernetes-mixin, and what Grafana's
+# test buttons send.
+_ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert", "testnotification"})
 _MAX_GROUP_KEY = 20_000
 _NO_SEVERITY = "none"
 _SERVICE_LABELS = ("service", "app", "app_kubernetes_io_name", "label_app_kubernetes_io_name")

@@ -21,14 +21,27 @@ from knowledge.model import Alert, AlertStatus
 
 _BRACKET = re.compile(r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE)
 _RESOLVED_WORDS = re.compile(
-    r"\b(resolved|recovered|recovery|succeeded|successful(?:ly)?|back to normal|is healthy|passed|completed)\b"
+    r"\b(succeeded|successful(?:ly)?|passed|completed)\b"
     r"|:(?:white_check_mark|large_green_circle|heavy_check_mark):|✅|🟢",
+    re.IGNORECASE,
+)
+# What is said of a failure that is over. Beside it a headline names that failure (`Resolved: CPU critical`); beside the
+# words above, something failed for all that (`completed with 3 errors`). A name that cannot be resolved is no recovery.
+_OVER_WORDS = re.compile(
+    r"(?<!not )(?<!not been )(?<!\bbe )\b(?:resolved|recovered|back to normal|back (?:up|online)|is healthy)\b"
+    r"|\brecovery\b(?=\s*[:|])|\bis up:|\bis ok\b|^\W{0,4}ok\s*:",
     re.IGNORECASE,
 )
 _FIRING_WORDS = re.compile(
     r"\b(firing|triggered|fail(?:ed|ure|ing|s)?|degraded|crash\w*|error(?:s|ed)?|critical|down|unhealthy|out of ?sync"
-    r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable)\b"
+    r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable|(?:no data|problem|warn(?:ing)?)(?=\s*:))\b"
     r"|:(?:fire|rotating_light|x|red_circle|warning|no_entry|exclamation):|🔥|🚨|❌|🔴",
+    re.IGNORECASE,
+)
+# GitHub and GitLab tell of pushes, requests and issues as well; their colours and titles speak of no failure.
+_CODE_NEWS = re.compile(
+    r"\W{0,4}(?:\d{1,4} (?:new )?commits? pushed\b|(?:draft )?(?:pull request|merge request|issue) "
+    r"(?:opened|closed|reopened|merged|created)\b)",
     re.IGNORECASE,
 )
 _RED, _GREEN = frozenset({"danger", "warning"}), "good"
@@ -39,7 +52,9 @@ _LABEL_NAMES = (
     "depends_on",
 )  # fmt: skip
 _PAIR = re.compile(
-    r"(?<![\w.-])(" + "|".join(_LABEL_NAMES) + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
+    r"(?<![\w.-])("
+    + "|".join(_LABEL_NAMES)
+    + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}[ \t]*[`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
     re.IGNORECASE,
 )
 # The rules of kubernetes-mixin say "Pod shop/web-66b7c9d5f4-m4znd (web) is …".
@@ -134,6 +149,8 @@ def _headline(message: Json, text: str) -> str:
 
 
 def _status(message: Json, headline: str, text: str) -> AlertStatus:
+    if _CODE_NEWS.match(text):
+        return AlertStatus.INFO
     bracket = _BRACKET.search(text)
     if bracket:
         return AlertStatus.RESOLVED if bracket[1].upper() in ("RESOLVED", "OK") else AlertStatus.FIRING
@@ -142,11 +159,13 @@ def _status(message: Json, headline: str, text: str) -> AlertStatus:
     if by_colour:
         return by_colour
     # The headline decides before the body: a recovery's text still tells what had failed.
+    if _OVER_WORDS.search(headline):
+        return AlertStatus.RESOLVED
     for words in (headline, text[:2_000]):
-        if _RESOLVED_WORDS.search(words) and not _FIRING_WORDS.search(words):
-            return AlertStatus.RESOLVED
         if _FIRING_WORDS.search(words):
-            return AlertStatus.RESOLVED if _RESOLVED_WORDS.search(headline) else AlertStatus.FIRING
+            return AlertStatus.FIRING
+        if _RESOLVED_WORDS.search(words) or _OVER_WORDS.search(words):
+            return AlertStatus.RESOLVED
     return AlertStatus.INFO
 
 
