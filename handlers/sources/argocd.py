@@ -56,6 +56,7 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
                 argocd_application=name,
                 degraded=_degraded_list(app),
                 image=read["image"],
+                synced_at=read["finished_at"],
             ),
             links=fields.links([("Argo CD", read["url"])]),
         ),
@@ -74,6 +75,7 @@ def _short(body: Json) -> dict[str, str]:
         "message": fields.text(body.get("message")),
         "branch": "",
         "cluster": fields.name(body.get("cluster")),
+        "finished_at": fields.text(body.get("finishedAt"), 40),
     }
 
 
@@ -101,6 +103,7 @@ def _whole(body: Json, app: Json) -> dict[str, str]:
         "branch": fields.name(source.get("targetRevision")),
         "repo_url": fields.text(source.get("repoURL")),
         "started_at": _since(status, operation),
+        "finished_at": fields.text(operation.get("finishedAt"), 40),
         "url": f"{argocd_url.rstrip('/')}/applications/{name}" if argocd_url else "",
         "image": fields.text(images[0]) if isinstance(images, list) and len(images) == 1 else "",
     }
