@@ -31,7 +31,8 @@ _STATE_METRICS, _KUBELET = "kube-state-metrics", "kubelet"
 _ABOUT_THE_SCRAPE = frozenset({"targetdown"})
 # Where the scraper's labels collide with the metric's, Prometheus renames the metric's.
 _EXPORTED = "exported_"
-_SCRAPED = ("job", "instance", "endpoint", "service", "pod", "container")
+_SCRAPER: tuple[str, ...] = ("job", "instance", "endpoint", "service")
+_SCRAPED = (*_SCRAPER, "pod", "container")
 # What OpenTelemetry, Datadog and scrapes by annotation call the labels that Prometheus's own rules have, and the names
 # that teams give the cluster.
 _NAMED_OTHERWISE: Mapping[str, str] = {
@@ -124,22 +125,21 @@ def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[st
 
     `about_others`: the metric names a namespace that is not the scraped pod's, so all of these are the exporter's.
     """
+    if about_others:
+        return _SCRAPED
     pod = owner_of_pod(labels.get("pod", ""))
     # A scrape by annotations has one job for everything; the container or the pod tells who answered.
     named = (labels.get("job", ""), labels.get("container", ""), pod if pod.endswith(_STATE_METRICS) else "")
     exporter = next((name for name in named if name.endswith(_EXPORTERS)), "").rpartition("/")[2]
-    if about_others:
-        return _SCRAPED
     if not exporter:
         return ()
-    of_an_object = "pod" in labels or "persistentvolumeclaim" in labels
-    if exporter.endswith(_STATE_METRICS) or (exporter.endswith(_KUBELET) and of_an_object):
-        own = _SCRAPED[:4]
+    kubelet_on_an_object = exporter.endswith(_KUBELET) and ("pod" in labels or "persistentvolumeclaim" in labels)
+    if exporter.endswith(_STATE_METRICS) or kubelet_on_an_object:
+        own = _SCRAPER
     else:  # everybody else's instance is what they were asked about
-        own = ("job", "endpoint", "service") if labels.get("service", "").endswith(_EXPORTERS) else ("job", "endpoint")
-    if pod and (pod == exporter or pod.endswith(f"-{exporter}") or exporter.endswith(f"-{pod}")):
-        own += ("pod", "container")
-    return own
+        own = ("job", "endpoint", *(("service",) if labels.get("service", "").endswith(_EXPORTERS) else ()))
+    its_own_pod = pod and (pod == exporter or pod.endswith(f"-{exporter}") or exporter.endswith(f"-{pod}"))
+    return (*own, "pod", "container") if its_own_pod else own
 
 
 _WORKLOAD_LABELS = ("pod", "deployment", "statefulset", "daemonset", "job_name", "node", "service")

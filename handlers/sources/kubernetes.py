@@ -41,7 +41,7 @@ def event_of(_headers: Mapping[str, str], body: Json) -> str:
 
 
 def _object(body: Json) -> Json:
-    return fields.child(body, "object") or fields.child(body, "event") or body
+    return fields.child(body, "object") or (fields.child(body, "event") if "verb" in body else {}) or body
 
 
 def delivery_id(_headers: Mapping[str, str], body: Json) -> str | None:

@@ -1,12 +1,16 @@
 """The layouts and wordings that senders use beside their commonest one."""
 
+import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from handlers.intake import read_webhook
+from knowledge.errors import BadInput
 from knowledge.model import Alert, AlertStatus
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
@@ -110,6 +114,21 @@ def test_cloudwatch_alarm_is_read_out_of_eventbridges_event(wrapped: bool) -> No
     assert alert.fingerprint == event["resources"][0]
     event["detail"]["state"]["value"] = "OK"
     assert read("cloudwatch", event).status is AlertStatus.RESOLVED
+
+
+def test_githubs_form_carries_the_json_that_it_signs() -> None:
+    text = (PAYLOADS / "github_workflow_run_failure.json").read_bytes()
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "X-GitHub-Event": "workflow_run"}
+    form = urlencode({"payload": text}).encode()
+    headers["X-Hub-Signature-256"] = f"sha256={hmac.new(b'its-secret', form, hashlib.sha256).hexdigest()}"
+    assert read_webhook("github", headers, form, secrets=["its-secret"]).body == json.loads(text)
+
+
+@pytest.mark.parametrize("body", [b"", b"payload=", b"other=1", b"&".join([b"a=1"] * 50), b"{}", b"payload=%5B%5D"])
+def test_a_form_without_its_json_is_refused_in_words(body: bytes) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    with pytest.raises(BadInput, match=r"payload|JSON object"):
+        read_webhook("github", headers, body, secrets=None)
 
 
 def test_dimensions_of_an_alarm_on_an_expression_are_its_first_metrics() -> None:
