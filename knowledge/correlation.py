@@ -27,6 +27,8 @@ WINDOWS: Mapping[str, timedelta] = {
     # Alertmanager's group and the page about it; the time is in the key, by slots.
     "group": timedelta(hours=2),
     "paged": timedelta(hours=2),
+    # The line by which Alertmanager tells Slack of a group, where no label is named.
+    "subject": timedelta(hours=2),
     # A page that names a service and nothing else.
     "service": timedelta(minutes=15),
     "paged-service": timedelta(minutes=15),
@@ -50,11 +52,11 @@ WINDOWS: Mapping[str, timedelta] = {
 _CERTAIN = frozenset({"fingerprint", "choice", "run", "suite", "pager"})
 # Keys of pages, which may be about several things: they join only where one incident holds them, and a page draws in
 # what it is about, never what joins it later.
-_AMBIGUOUS = frozenset({"group", "paged", "service", "paged-service"})
+_AMBIGUOUS = frozenset({"group", "paged", "subject", "service", "paged-service"})
 # Alertmanager sends a group to all its receivers at once; a page is told of some seconds later.
 PAGE_SLOT_S = 20
 # Labels that handlers/sources add: the name of Alertmanager's group at the pager, and whether one thing is in it.
-GROUP, GROUP_ALONE = "codehealer_group", "codehealer_group_alone"
+GROUP, GROUP_ALONE, SUBJECT = "codehealer_group", "codehealer_group_alone", "codehealer_subject"
 # Marks are held but never sought; they tell what speaks against joining.
 _CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
 _PLACE_MARK, _SITE_MARK = "place:", "site:"
@@ -123,6 +125,12 @@ def kind_of(key: str) -> str:
     return key.partition(":")[0]
 
 
+def subject_key(line: str) -> str:
+    """Digest of a group's line in Slack, whatever its spacing; "" of a rule's bare name, which tells nothing apart."""
+    line = line[:300].strip()
+    return hashlib.sha256(squash(line).encode("utf-8", "replace")).hexdigest()[:32] if " " in line else ""
+
+
 def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
     """`at` is when it was received; without it the alert's own start counts."""
     labels = failing_labels(alert.labels)
@@ -147,6 +155,8 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
         found.hold("node-effect", node, scoped=True)
     found.both("identity", alert.identity)
     _page_keys(found, alert, received)
+    if labels.get(SUBJECT):
+        found.both("subject", labels[SUBJECT])
     for name in workload:
         found.both("workload", name, scoped=True)
     _dependency_keys(found, alert, labels, own=own)

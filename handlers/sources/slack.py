@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from handlers.sources import fields, slack_text
 from handlers.sources.fields import Json
+from knowledge.correlation import SUBJECT, subject_key
 from knowledge.errors import BadInput
 from knowledge.fingerprint import (
     identifying_marks,
@@ -57,8 +58,12 @@ _PAIR = re.compile(
     + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}[ \t]*[`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
     re.IGNORECASE,
 )
+_NAME_LINE = re.compile(
+    r"^[ \t•*–-]{0,6}alertname[*_`]{0,3}[ \t]*[:=][*_`\"' \t]{0,6}([^=:\n*_`\"']{1,200})", re.IGNORECASE | re.MULTILINE
+)
 # The rules of kubernetes-mixin say "Pod shop/web-66b7c9d5f4-m4znd (web) is …".
 _NAMED = re.compile(r"\b(Pod|Deployment|StatefulSet|DaemonSet|Job)\s+([a-z0-9-]{1,63})/([a-z0-9.-]{1,200}[a-z0-9])")
+_PLACES = ("node", "instance", "service", "persistentvolumeclaim")
 _NAMED_LABEL = {
     "Pod": "pod",
     "Deployment": "deployment",
@@ -83,14 +88,18 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     headline = _headline(message, text)
     status = _status(message, headline, text)
     found = slack_text.urls(message)
-    labels = _labels(message, text, headline)
-    title = labels.get("alertname") or headline
+    labels = _labels(message, text)
+    word = _CAMEL.match(headline)
+    title = labels.get("alertname") or (word[0] if word else headline)
     kind, workload, owner = workload_of(labels)
     linked = _linked(found)
     owner = owner or linked.get("argocd_application", "")
     namespace, cluster = labels.get("namespace", ""), labels.get("cluster", "")
+    subject = fields.hints(**{SUBJECT: subject_key(headline)}) if _BRACKET.search(text) and not owner else {}
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
-    named = title
+    # Where no label is named, the rest of the line tells one thing's alert from another's.
+    placed = owner or linked or any(labels.get(name) for name in _PLACES)
+    named = title if placed or title == labels.get("alertname") else headline
     if linked.get("argocd_application") and "alertname" not in labels:
         # One application has one state: what its message says in words tells neither failures nor a recovery apart.
         named, marks = "argocd", []
@@ -115,7 +124,10 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
             run_id=linked.get("run_id", ""),
             started_at=parse_time(_seconds(message.get("ts"))),
             target=_target(kind, workload, owner, labels, linked),
-            labels={**labels, **fields.hints(app=_app(message), **_only(linked, "argocd_application", "incident_id"))},
+            labels={
+                **labels,
+                **fields.hints(app=_app(message), **subject, **_only(linked, "argocd_application", "incident_id")),
+            },
             links=fields.links([("Source", url) for url in found[:5]]),
             channel=fields.name(message.get("channel") or body.get("channel")),
             message_ts=fields.name(message.get("ts")),
@@ -183,7 +195,7 @@ def _colour(value: object) -> AlertStatus | None:
     return AlertStatus.RESOLVED if green > red + 40 and green > blue else None
 
 
-def _labels(message: Json, text: str, headline: str) -> dict[str, str]:
+def _labels(message: Json, text: str) -> dict[str, str]:
     """`name: value` pairs of the text and of the attachments' fields, and what the rules' wording names."""
     found: dict[str, str] = {}
     for name, value in _PAIR.findall(text[:20_000]):
@@ -197,9 +209,9 @@ def _labels(message: Json, text: str, headline: str) -> dict[str, str]:
         found.setdefault("namespace", named[2])
         if found["namespace"] == named[2] and not any(found.get(label) for label in _NAMED_LABEL.values()):
             found[_NAMED_LABEL[named[1]]] = named[3]
-    camel = _CAMEL.match(headline)
-    if camel and "alertname" not in found:
-        found["alertname"] = camel[0]
+    # A rule's name may have spaces; a line of its own has it whole.
+    if line := _NAME_LINE.search(text[:20_000]):
+        found["alertname"] = line[1].strip()
     return found
 
 

@@ -148,3 +148,54 @@ def test_applications_that_one_commit_broke_are_one_story() -> None:
 def test_long_names_of_a_place_are_told_apart_by_their_beginning() -> None:
     assert together(crash(region="r" * 900), mismatch(region="r" * 900))
     assert all(len(key) <= 600 for key in keys_of(crash(region="r" * 900), NOW).hold)
+
+
+# --- Alertmanager's own template for Slack, which names no label -------------------------------------------------
+
+
+def told(name: str, namespace: str, pods: list[str], *, status: str = "firing") -> tuple[list[Alert], Alert]:
+    """One group as Alertmanager sends it to a webhook and, with template/default.tmpl, to Slack."""
+    entries = [
+        {"status": status, "labels": {"alertname": name, "namespace": namespace, "pod": pod, "severity": "warning"}}
+        for pod in pods
+    ]
+    every = [entry["labels"] for entry in entries]
+    common = {key: value for key, value in every[0].items() if all(one[key] == value for one in every)}
+    group = {"alertname": name, "namespace": namespace}
+    body = {
+        "status": status, "alerts": entries, "groupKey": f"{{}}:{group}", "groupLabels": group, "commonLabels": common,
+    }  # fmt: skip
+    others = " ".join(value for key, value in sorted(common.items()) if key not in group)
+    count = f":{len(pods)}" if status == "firing" else ""
+    title = f"[{status.upper()}{count}] {name} {namespace} ({others})"
+    (post,) = SOURCES["slack"].parse({"ts": "1772442000.1", "attachments": [{"color": "danger", "title": title}]}, {})
+    return list(SOURCES["alertmanager"].parse(body, {})), post
+
+
+WEB = told("KubePodCrashLooping", "shop", ["web-7d9f6c5b84-x2kqp"])
+CART = told("KubePodCrashLooping", "shop", ["cart-6b8f9c7d54-w9k2p"])
+
+
+def test_a_group_and_its_bare_post_in_slack_are_one() -> None:
+    assert together(*WEB[0], WEB[1])
+    assert together(*WEB[0], told("KubePodCrashLooping", "shop", ["web-7d9f6c5b84-x2kqp"], status="resolved")[1])
+
+
+def test_bare_posts_about_two_things_are_apart() -> None:
+    assert not together(WEB[1], CART[1])
+    assert not together(*WEB[0], CART[1])
+
+
+def test_a_bare_post_about_several_things_draws_none_in() -> None:
+    alerts, post = told("KubePodCrashLooping", "shop", ["web-7d9f6c5b84-x2kqp", "cart-6b8f9c7d54-w9k2p"])
+    assert len(set(assign([(NOW, one) for one in (*alerts, post)]))) == 3
+
+
+def test_a_rules_name_with_spaces_is_read_whole_from_its_line() -> None:
+    text = "Labels:\n - alertname = Slow checkout of orders\n - namespace = shop\n - service = checkout"
+    (post,) = SOURCES["slack"].parse(
+        {"text": "[FIRING:1] Slow checkout of orders", "attachments": [{"text": text}]}, {}
+    )
+    hook = alert("Slow checkout of orders", namespace="shop", service="checkout")
+    assert (post.title, post.namespace, post.workload) == ("Slow checkout of orders", "shop", "checkout")
+    assert together(post, hook)
