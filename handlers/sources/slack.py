@@ -76,6 +76,23 @@ _EMOJI = re.compile(r":[a-z0-9_+-]{1,60}:\s*")
 _RUN = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})")
 _COMMIT = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/commit/([0-9a-f]{40})")
 _ARGO = re.compile(r"^https?://[^/]+(?:/[^/]+)?/applications/(?:[\w.-]+/)?([a-z0-9.-]+)")
+# Alerts that have an address: of Opsgenie, and issues of Sentry.
+_NUMBERED = re.compile(
+    r"^https?://[\w.-]{1,100}\b(opsgenie\.com/alert/detail|sentry\.io/(?:organizations/[\w-]{1,60}/)?issues)/([\w-]{1,80})"
+)
+_STATE_WORDS = re.compile(
+    r"^\W{0,4}(?:re-?)?(?:triggered|firing|recovered|resolved|acknowledged|closed|opened|warn(?:ing)?|critical|no data"
+    r"|problem|recovery|ok|up|down)\s*[:|-]\s*",
+    re.IGNORECASE,
+)
+# Flux names its object in small letters, and its namespace behind it.
+_FLUX_KINDS = {
+    kind.lower(): kind
+    for kind in (
+        "Kustomization", "HelmRelease", "GitRepository", "OCIRepository", "Bucket", "HelmChart", "HelmRepository",
+    )
+}  # fmt: skip
+_FLUX = re.compile(rf"^({'|'.join(_FLUX_KINDS)})/([a-z0-9.-]{{1,253}})\.([a-z0-9-]{{1,63}})$")
 _PAGER = re.compile(r"^https?://[\w.-]*pagerduty\.com/incidents/([A-Z0-9]{4,40})")
 
 
@@ -92,17 +109,21 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     word = _CAMEL.match(headline)
     title = labels.get("alertname") or (word[0] if word else headline)
     kind, workload, owner = workload_of(labels)
-    linked = _linked(found)
-    owner = owner or linked.get("argocd_application", "")
-    namespace, cluster = labels.get("namespace", ""), labels.get("cluster", "")
+    linked, flux = _linked(found), _flux(message)
+    owner = owner or linked.get("argocd_application", "") or flux.get("name", "")
+    namespace, cluster = labels.get("namespace", "") or flux.get("namespace", ""), labels.get("cluster", "")
     subject = fields.hints(**{SUBJECT: subject_key(headline)}) if _BRACKET.search(text) and not owner else {}
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
-    # Where no label is named, the rest of the line tells one thing's alert from another's.
+    # Where no label is named, the rest of the line tells one thing's alert from another's; its state does not.
     placed = owner or linked or any(labels.get(name) for name in _PLACES)
-    named = title if placed or title == labels.get("alertname") else headline
+    named = title if placed or title == labels.get("alertname") else _STATE_WORDS.sub("", headline)
+    # What has one state, or a number of its own, is the same whatever its messages say of it.
     if linked.get("argocd_application") and "alertname" not in labels:
-        # One application has one state: what its message says in words tells neither failures nor a recovery apart.
         named, marks = "argocd", []
+    elif flux:
+        named, marks = "flux", [flux["kind"]]
+    elif found and (numbered := _NUMBERED.match(found[0])):
+        named, marks = numbered[1].lower(), [numbered[2]]
     return (
         Alert(
             source="slack",
@@ -228,6 +249,14 @@ def _linked(urls: list[str]) -> dict[str, str]:
         elif pager := _PAGER.match(url):
             found["incident_id"] = pager[1]
     return found
+
+
+def _flux(message: Json) -> dict[str, str]:
+    """kind, name and namespace of the object that a post of Flux is about, {} of any other post."""
+    for item in slack_text.attachments(message):
+        if found := _FLUX.match(fields.name(item.get("author_name"))):
+            return {"kind": _FLUX_KINDS[found[1]], "name": found[2], "namespace": found[3]}
+    return {}
 
 
 def _target(

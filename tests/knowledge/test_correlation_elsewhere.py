@@ -199,3 +199,48 @@ def test_a_rules_name_with_spaces_is_read_whole_from_its_line() -> None:
     hook = alert("Slow checkout of orders", namespace="shop", service="checkout")
     assert (post.title, post.namespace, post.workload) == ("Slow checkout of orders", "shop", "checkout")
     assert together(post, hook)
+
+
+# --- what other apps post about one failure -------------------------------------------------------
+
+
+def posted(**message: Any) -> Alert:
+    (found,) = SOURCES["slack"].parse({"ts": "1772442000.1", **message}, {})
+    return found
+
+
+def attached(title: str, **attachment: str) -> Alert:
+    return posted(attachments=[{"title": title, **attachment}])
+
+
+def test_a_monitors_states_are_one_alert_and_its_other_groups_are_others() -> None:
+    link = "https://app.datadoghq.example/monitors/1"
+    states = [attached(f"{word}: CPU is high on host:web-1", title_link=link) for word in ("Triggered", "Recovered")]
+    assert together(*states, attached("Re-Triggered: CPU is high on host:web-1", title_link=link))
+    assert not together(states[0], attached("Triggered: CPU is high on host:web-2", title_link=link))
+
+
+def test_what_has_an_address_of_its_own_is_one_whatever_is_said_of_it() -> None:
+    address = "https://acme.app.opsgenie.com/alert/detail/"
+    opened, closed, other = (
+        posted(attachments=[{"color": color, "pretext": words}])
+        for color, words in (
+            ("#FF0000", f"New alert: <{address}a1|#23: Orders stall> [Datadog]"),
+            ("#1AB41A", f"Alert closed: <{address}a1|#23: Orders stall>"),
+            ("#FF0000", f"New alert: <{address}a2|#24: Orders stall> [Datadog]"),
+        )
+    )
+    assert together(opened, closed)
+    assert not together(opened, other)
+
+
+def test_a_post_of_flux_is_of_the_object_that_it_names() -> None:
+    event = {
+        "involvedObject": {"kind": "HelmRelease", "namespace": "shop", "name": "cart"},
+        "severity": "error", "reason": "UpgradeFailed", "message": "Helm upgrade failed",
+    }  # fmt: skip
+    (hook,) = SOURCES["flux"].parse(event, {})
+    failed = posted(attachments=[{"color": "danger", "author_name": "helmrelease/cart.shop", "text": "Upgrade failed"}])
+    well = posted(attachments=[{"color": "good", "author_name": "helmrelease/cart.shop", "text": "Succeeded"}])
+    assert (failed.namespace, failed.owner, failed.identity) == ("shop", "cart", hook.identity)
+    assert together(hook, failed, well)
