@@ -96,7 +96,7 @@ def read_webhook(
         raise BadInput(f"The body has {len(body)} bytes; at most {max_bytes} are read.")
     if secrets is not None:
         entry.verify(body, headers, secrets, time.time() if now is None else now)
-    value = parse_object(body, max_depth)
+    value = parse_object(entry.document(headers, body), max_depth)
     alerts = mapped.parse(mapping_name or DEFAULT_MAPPING, mapping, value) if mapping else entry.parse(value, headers)
     return Intake(
         source=name,

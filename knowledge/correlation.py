@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from knowledge.fingerprint import failing_labels, owner_of_claim, owner_of_pod, squash
+from knowledge.fingerprint import failing_labels, owner_of_claim, owner_of_pod, parse_time, squash
 from knowledge.model import Alert
 
 # Kind of key → how long after an incident's last alert another may join by it. Specific keys live longer.
@@ -27,6 +27,8 @@ WINDOWS: Mapping[str, timedelta] = {
     # Alertmanager's group and the page about it; the time is in the key, by slots.
     "group": timedelta(hours=2),
     "paged": timedelta(hours=2),
+    # The line by which Alertmanager tells Slack of a group, where no label is named.
+    "subject": timedelta(hours=2),
     # A page that names a service and nothing else.
     "service": timedelta(minutes=15),
     "paged-service": timedelta(minutes=15),
@@ -50,17 +52,30 @@ WINDOWS: Mapping[str, timedelta] = {
 _CERTAIN = frozenset({"fingerprint", "choice", "run", "suite", "pager"})
 # Keys of pages, which may be about several things: they join only where one incident holds them, and a page draws in
 # what it is about, never what joins it later.
-_AMBIGUOUS = frozenset({"group", "paged", "service", "paged-service"})
+_AMBIGUOUS = frozenset({"group", "paged", "subject", "service", "paged-service"})
 # Alertmanager sends a group to all its receivers at once; a page is told of some seconds later.
 PAGE_SLOT_S = 20
 # Labels that handlers/sources add: the name of Alertmanager's group at the pager, and whether one thing is in it.
-GROUP, GROUP_ALONE = "codehealer_group", "codehealer_group_alone"
+GROUP, GROUP_ALONE, SUBJECT = "codehealer_group", "codehealer_group_alone", "codehealer_subject"
 # Marks are held but never sought; they tell what speaks against joining.
 _CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK = "in-cluster:", "own-cause:", "node-down:", "quota-used:"
-_PLACE_MARK = "place:"
+_PLACE_MARK, _SITE_MARK = "place:", "site:"
 CAUSE_MARKS = (_NODE_MARK, _QUOTA_MARK)
 # What an incident's keys begin with that may speak against joining it.
-MARKS = (_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK, _PLACE_MARK)
+MARKS = (_CLUSTER_MARK, _OWN_MARK, _NODE_MARK, _QUOTA_MARK, _PLACE_MARK, _SITE_MARK)
+# Where nobody names the cluster, other labels tell two installations of one thing apart.
+_SITE_LABELS = ("region", "datacenter", "dc", "site")
+_ENVIRONMENTS = {"production": "prod", "prd": "prod", "stage": "staging", "stg": "staging", "development": "dev"}
+# What one installation's things are called there; commits, runs and images are the same everywhere.
+_OF_A_SITE = frozenset(
+    {
+        "workload", "application", "dependency", "node", "node-cause", "node-effect", "quota", "quota-cause",
+        "quota-effect",
+    }
+)  # fmt: skip
+# An application that degrades this long after its last sync was not broken by it: its commit is everybody's in a
+# repository of many applications.
+_SETTLED = timedelta(hours=1)
 
 _OWN_CAUSE = re.compile(
     r"crashloop|backoff|oomkill|outofmemory|imagepull|errimage|invalidimage|createcontainer|runcontainer|segfault"
@@ -93,6 +108,7 @@ class AlertKeys:
     node: str = ""  # the node whose failure would explain the alert
     workload: str = ""
     own_cause: bool = False
+    site: tuple[str, ...] = ()  # `name=value` of the installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,12 @@ class OpenIncident:
 def kind_of(key: str) -> str:
     """The kind of a key, one of WINDOWS' or of MARKS'."""
     return key.partition(":")[0]
+
+
+def subject_key(line: str) -> str:
+    """Digest of a group's line in Slack, whatever its spacing; "" of a rule's bare name, which tells nothing apart."""
+    line = line[:300].strip()
+    return hashlib.sha256(squash(line).encode("utf-8", "replace")).hexdigest()[:32] if " " in line else ""
 
 
 def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
@@ -133,15 +155,20 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
         found.hold("node-effect", node, scoped=True)
     found.both("identity", alert.identity)
     _page_keys(found, alert, received)
+    if labels.get(SUBJECT):
+        found.both("subject", labels[SUBJECT])
     for name in workload:
         found.both("workload", name, scoped=True)
     _dependency_keys(found, alert, labels, own=own)
     _quota_keys(found, alert, labels, text, own=own)
-    _release_keys(found, alert, labels, text)
+    _release_keys(found, alert, labels, text, received)
     if about_node:
         found.seek("node-effect", node, scoped=True)
     if alert.cluster:
         found.mark(_CLUSTER_MARK + alert.cluster)
+    site = _site(alert, labels)
+    for one in site:
+        found.mark(_SITE_MARK + one)
     if own and workload:
         found.mark(_OWN_MARK + workload[0])
     if alert.source != "pagerduty" and (place := workload[0] if workload else node or alert.repository):
@@ -154,6 +181,7 @@ def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:
         node=node if affected else "",
         workload=workload[0] if workload else "",
         own_cause=own,
+        site=site,
     )
 
 
@@ -205,6 +233,13 @@ def _workload(alert: Alert, labels: Mapping[str, str]) -> list[str]:
     if alert.source == "argocd" and alert.labels.get("health_status") == "Degraded" and namespace:
         found.append(f"{namespace}/{alert.owner}")
     return found
+
+
+def _site(alert: Alert, labels: Mapping[str, str]) -> tuple[str, ...]:
+    named = {name: labels.get(name, "")[:100] for name in _SITE_LABELS}
+    environment = alert.environment[:100].lower()
+    named["environment"] = _ENVIRONMENTS.get(environment, environment)
+    return tuple(f"{name}={value}" for name, value in named.items() if value)
 
 
 def _per_node(labels: Mapping[str, str]) -> str:
@@ -261,7 +296,9 @@ def _dependency_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], *, o
     namespace = alert.namespace
     if not namespace:
         return
-    places = {"" if _per_node(labels) else alert.owner, labels.get("service", "")} - {""}
+    # A label `app` may be the product's, and shared by all its workloads: it counts where nothing else is named.
+    called = labels.get("service", "") or ("" if alert.owner else labels.get("app", ""))
+    places = {"" if _per_node(labels) else alert.owner, called} - {""}
     named = {f"{namespace}/{name}" for name in places} | {_host(labels.get("instance", ""), namespace)}
     if not own:
         named.add(_host(labels.get("depends_on", ""), namespace))
@@ -298,7 +335,7 @@ def _quota_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str
         found.hold("quota-effect", namespace, scoped=True)
 
 
-def _release_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str) -> None:
+def _release_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: str, at: datetime) -> None:
     """One commit, one image: a red build, a failed sync and a crash of the same release are one story."""
     image = labels.get("image", "")
     if image and alert.source == "argocd":
@@ -309,7 +346,9 @@ def _release_keys(found: _Keys, alert: Alert, labels: Mapping[str, str], text: s
         found.seek("ships", image)
         if _IMAGE_PULL.search(text):
             found.both("image", image)
-    if _COMMIT.match(alert.commit):
+    synced = parse_time(labels.get("synced_at")) if alert.source == "argocd" else None
+    settled = synced is not None and (alert.started_at or at) - synced > _SETTLED
+    if _COMMIT.match(alert.commit) and not settled:
         found.both("commit", alert.commit)
 
 
@@ -373,6 +412,8 @@ def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
     clusters = _marked(held, _CLUSTER_MARK)
     if keys.cluster and clusters and keys.cluster not in clusters:
         return True
+    if kind in _OF_A_SITE and not (keys.cluster and keys.cluster in clusters) and _elsewhere(keys.site, held):
+        return True
     if kind.startswith("paged"):
         return bool(_marked(held, _PLACE_MARK))
     nodes, explained = _marked(held, _NODE_MARK), _marked(held, _OWN_MARK)
@@ -382,6 +423,13 @@ def _contradicts(keys: AlertKeys, key: str, held: frozenset[str]) -> bool:
         # A crash is news even where the same workload already suffers from its node.
         return keys.workload not in explained
     return kind in ("node-effect", "quota-effect") and bool(explained or nodes)
+
+
+def _elsewhere(site: tuple[str, ...], held: frozenset[str]) -> bool:
+    """True if something is known to be called otherwise there: another environment, another region."""
+    theirs = _marked(held, _SITE_MARK)
+    named = {one.partition("=")[0] for one in theirs}
+    return any(one.partition("=")[0] in named and one not in theirs for one in site)
 
 
 def _marked(held: frozenset[str], mark: str) -> set[str]:

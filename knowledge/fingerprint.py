@@ -7,7 +7,7 @@ k8s.io/apimachinery/pkg/util/rand, which has no vowels and no 0, 1 or 3.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -23,16 +23,41 @@ _REPLICA_SET = re.compile(rf"^(?P<owner>.+)-(?:[{_SAFE}]{{6,10}}|[0-9]{{7,10}})$
 # CronJobs name their jobs after the scheduled time: minutes since 1970 today, seconds before 1.21.
 _CRON_JOB_RUN = re.compile(r"^(?P<owner>.+)-[0-9]{5,10}$")
 
-# Exporters that speak about other objects: their own job, service, instance, pod … say nothing of what fails.
-_EXPORTERS = frozenset({"kube-state-metrics", "blackbox", "blackbox-exporter"})
-_EXPORTER_LABELS = ("job", "service", "instance", "endpoint")
+# Exporters that speak about other objects: their own job, service, pod … say nothing of what fails. The names are
+# Prometheus's convention (`*-exporter`) and those that do not keep to it; releases of Helm put theirs in front.
+_EXPORTERS = ("kube-state-metrics", "exporter", "blackbox", "cadvisor", "kubelet", "pushgateway")
+_STATE_METRICS, _KUBELET = "kube-state-metrics", "kubelet"
+# `up == 0` is about the scraped job itself, whatever it exports.
+_ABOUT_THE_SCRAPE = frozenset({"targetdown"})
 # Where the scraper's labels collide with the metric's, Prometheus renames the metric's.
 _EXPORTED = "exported_"
+_SCRAPER: tuple[str, ...] = ("job", "instance", "endpoint", "service")
+_SCRAPED = (*_SCRAPER, "pod", "container")
+# What OpenTelemetry, Datadog and scrapes by annotation call the labels that Prometheus's own rules have, and the names
+# that teams give the cluster.
+_NAMED_OTHERWISE: Mapping[str, str] = {
+    other: label
+    for label, others in {
+        "cluster": ("cluster_name", "k8s_cluster", "k8s_cluster_name", "kubernetes_cluster", "kube_cluster_name"),
+        "namespace": ("k8s_namespace_name", "kubernetes_namespace", "kube_namespace"),
+        "pod": ("k8s_pod_name", "kubernetes_pod_name", "pod_name"),
+        "deployment": ("k8s_deployment_name", "kube_deployment"),
+        "statefulset": ("k8s_statefulset_name", "kube_stateful_set"),
+        "daemonset": ("k8s_daemonset_name", "kube_daemon_set"),
+        "job_name": ("k8s_job_name", "kube_job"),
+        "cronjob": ("k8s_cronjob_name", "kube_cronjob"),
+        "node": ("k8s_node_name", "kubernetes_node", "kube_node"),
+        "service": ("service_name",),
+        "environment": ("deployment_environment", "deployment_environment_name"),
+    }.items()
+    for other in others
+}
 # Labels that say where an alert came from or how bad it is, not what fails; they never tell two failures apart.
 _NOT_IDENTIFYING = frozenset(
     {
         "alertname", "severity", "prometheus", "prometheus_replica", "replica", "endpoint", "runbook_url", "team",
         "pod", "pod_ip", "pod_uid", "uid", "container_id", "image_id", "value", "grafana_folder", "alertgroup",
+        "metrics_path",
         "namespace", "cluster", "deployment", "statefulset", "daemonset", "replicaset", "job_name", "cronjob",
     }
 )  # fmt: skip
@@ -48,7 +73,9 @@ def owner_of_pod(pod: str, node: str = "") -> str:
         return pod
     if node and pod.endswith(f"-{node}"):
         return pod.removesuffix(f"-{node}") or pod
-    for pattern in (_DEPLOYMENT_POD, _INDEXED_POD, _ORDINAL_POD, _RANDOM_POD):
+    if found := _DEPLOYMENT_POD.match(pod):
+        return found["owner"]
+    for pattern in (_INDEXED_POD, _ORDINAL_POD, _RANDOM_POD):
         if found := pattern.match(pod):
             return owner_of_job(found["owner"])
     return pod
@@ -74,15 +101,18 @@ def owner_of_claim(claim: str) -> str:
 
 
 def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that speak of what fails: `exported_*` put back, an exporter's own job, service and pod left out."""
-    kept = {name: value for name, value in labels.items() if not name.startswith(_EXPORTED)}
-    job = labels.get("job", "")
-    if job in _EXPORTERS or job.endswith("kube-state-metrics"):
-        # A blackbox probe's instance is what it probed.
-        exporters_own = [name for name in _EXPORTER_LABELS if not (name == "instance" and "blackbox" in job)]
-        if owner_of_pod(kept.get("pod", "")) == job:
-            exporters_own += ["pod", "container"]
-        for name in exporters_own:
+    """The labels that speak of what fails, under Prometheus's names.
+
+    `exported_*` are put back; an exporter's own job, service and pod are left out.
+    """
+    kept = {
+        name: value for name, value in labels.items() if name not in _NAMED_OTHERWISE and not name.startswith(_EXPORTED)
+    }
+    for name, value in labels.items():
+        if (label := _NAMED_OTHERWISE.get(name)) and value:
+            kept.setdefault(label, value)
+    if squash(labels.get("alertname", "")) not in _ABOUT_THE_SCRAPE:
+        for name in _exporters_own(kept, about_others="exported_namespace" in labels):
             kept.pop(name, None)
     for name, value in labels.items():
         if name.startswith(_EXPORTED) and len(name) > len(_EXPORTED):
@@ -90,19 +120,50 @@ def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
+def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[str, ...]:
+    """Names of the labels that say which exporter measured, and where it runs.
+
+    `about_others`: the metric names a namespace that is not the scraped pod's, so all of these are the exporter's.
+    """
+    if about_others:
+        return _SCRAPED
+    pod = owner_of_pod(labels.get("pod", ""))
+    # A scrape by annotations has one job for everything; the container or the pod tells who answered.
+    named = (labels.get("job", ""), labels.get("container", ""), pod if pod.endswith(_STATE_METRICS) else "")
+    exporter = next((name for name in named if name.endswith(_EXPORTERS)), "").rpartition("/")[2]
+    if not exporter:
+        return ()
+    kubelet_on_an_object = exporter.endswith(_KUBELET) and ("pod" in labels or "persistentvolumeclaim" in labels)
+    if exporter.endswith(_STATE_METRICS) or kubelet_on_an_object:
+        own = _SCRAPER
+    else:  # everybody else's instance is what they were asked about
+        own = ("job", "endpoint", *(("service",) if labels.get("service", "").endswith(_EXPORTERS) else ()))
+    its_own_pod = pod and (pod == exporter or pod.endswith(f"-{exporter}") or exporter.endswith(f"-{pod}"))
+    return (*own, "pod", "container") if its_own_pod else own
+
+
 _WORKLOAD_LABELS = ("pod", "deployment", "statefulset", "daemonset", "job_name", "node", "service")
+# What stands for its workload without being one that can be acted upon, and the owner that its name tells of.
+_OWNER_LABELS: Mapping[str, Callable[[str], str]] = {
+    "horizontalpodautoscaler": str,
+    "cronjob": str,
+    "replicaset": owner_of_replica_set,
+    "workload": str,  # with workload_type, of kubernetes-mixin's recording rules
+}
 
 
 def workload_of(labels: Mapping[str, str]) -> tuple[str, str, str]:
     """(kind, name as given, owner) out of failing labels; three times "" where they name none."""
-    kind = next((name for name in _WORKLOAD_LABELS if labels.get(name)), "")
+    # A claim's node is where it happens to be mounted.
+    names = [name for name in _WORKLOAD_LABELS if name != "node" or not labels.get("persistentvolumeclaim")]
+    kind = next((name for name in names if labels.get(name)), "")
     name = labels.get(kind, "")
     owners = {"pod": lambda: owner_of_pod(name, labels.get("node", "")), "job_name": lambda: owner_of_job(name)}
     if kind in owners:
         return kind, name, owners[kind]()
-    if kind in ("", "node", "service") and labels.get("horizontalpodautoscaler"):
-        return kind, name, labels["horizontalpodautoscaler"]
-    return kind, name, "" if kind in ("node", "service") else name
+    if kind not in ("", "node", "service"):
+        return kind, name, name
+    return kind, name, next((owner(labels[told]) for told, owner in _OWNER_LABELS.items() if labels.get(told)), "")
 
 
 def identity(title: str, *, cluster: str = "", namespace: str = "", owner: str = "", marks: Iterable[str] = ()) -> str:
@@ -118,8 +179,9 @@ def identifying_marks(labels: Mapping[str, str], *, owned: bool) -> list[str]:
     """`name=value` of the labels that tell two alerts of one name and owner apart.
 
     Where the owner is known, the node and the scraped instance are those of one of its pods and change with each
-    restart; without one they are what fails. A DaemonSet's pods stay on their nodes.
+    restart; without one they are what fails. A claim is where its pod is. A DaemonSet's pods stay on their nodes.
     """
+    owned = owned or bool(labels.get("persistentvolumeclaim"))
     of_a_pod = {"instance", "job", "service", "container"} | (set() if labels.get("daemonset") else {"node"})
     left_out = _NOT_IDENTIFYING | (of_a_pod if owned else frozenset())
     return [f"{name}={value}" for name, value in sorted(labels.items()) if name not in left_out and value]

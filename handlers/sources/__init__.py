@@ -26,6 +26,10 @@ def _no_id(_headers: Headers, _body: Json) -> str | None:
     return None
 
 
+def _as_sent(_headers: Headers, body: bytes) -> bytes:
+    return body
+
+
 def _no_event(_headers: Headers, _body: Json) -> str:
     return ""
 
@@ -37,8 +41,9 @@ class Source:
     `verify(body, headers, secrets, now)` raises BadSignature unless one of the secrets fits, and for what its sender
     dates and is old (`now` in seconds since 1970); `parse(json, headers)` gives the alerts or raises BadInput;
     `delivery_id(headers, json)` is the sender's own id for the delivery, None where it has none; `event_name(headers,
-    json)` what kind of message it is, "" where there is but one. `resolves_after_s` is how long after a failure is over
-    its sender may take to say so, with the sender's own defaults.
+    json)` what kind of message it is, "" where there is but one; `document(headers, body)` is the JSON of a verified
+    body, where it may come in something else. `resolves_after_s` is how long after a failure is over its sender may
+    take to say so, with the sender's own defaults.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Source:
     delivery_id: Callable[[Headers, Json], str | None] = _no_id
     event_name: Callable[[Headers, Json], str] = _no_event
     resolves_after_s: int = 0
+    document: Callable[[Headers, bytes], bytes] = _as_sent
 
 
 # One evaluation of the rule (1 min), and the time that a group waits before it is sent again (group_interval: 5 min).
@@ -59,7 +65,7 @@ SOURCES: Mapping[str, Source] = {
     for source in (
         Source("alertmanager", verify.token, alertmanager.parse, resolves_after_s=PROMETHEUS_S),
         Source("grafana", verify.grafana, grafana.parse, resolves_after_s=PROMETHEUS_S),
-        Source("github", verify.github, github.parse, github.delivery_id, github.event_of),
+        Source("github", verify.github, github.parse, github.delivery_id, github.event_of, document=github.document),
         Source("argocd", verify.token, argocd.parse),
         Source("flux", verify.signed_or_token, flux.parse, event_name=flux.event_of),
         # PagerDuty passes on what others tell it, so it is as late as the slowest of them.

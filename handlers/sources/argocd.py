@@ -11,11 +11,13 @@ from knowledge.errors import BadInput
 from knowledge.fingerprint import identity, parse_time
 from knowledge.model import Alert, AlertStatus
 
-# Without the "on-" of a trigger or the "app-" of a template.
+# Argo CD's catalog of triggers, without the "on-" of a trigger or the "app-" of a template. Any other is somebody's own
+# and read by the application's statuses.
 _FIRING_TRIGGERS = frozenset(
     {"sync-failed", "health-degraded", "sync-status-unknown", "out-of-sync", "sync-error", "health-missing"}
 )
 _RESOLVED_TRIGGERS = frozenset({"deployed", "sync-succeeded", "health-healthy", "healthy", "synced"})
+_INFORMING_TRIGGERS = frozenset({"created", "deleted", "sync-running"})
 
 
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
@@ -54,6 +56,7 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
                 argocd_application=name,
                 degraded=_degraded_list(app),
                 image=read["image"],
+                synced_at=read["finished_at"],
             ),
             links=fields.links([("Argo CD", read["url"])]),
         ),
@@ -72,6 +75,7 @@ def _short(body: Json) -> dict[str, str]:
         "message": fields.text(body.get("message")),
         "branch": "",
         "cluster": fields.name(body.get("cluster")),
+        "finished_at": fields.text(body.get("finishedAt"), 40),
     }
 
 
@@ -99,6 +103,7 @@ def _whole(body: Json, app: Json) -> dict[str, str]:
         "branch": fields.name(source.get("targetRevision")),
         "repo_url": fields.text(source.get("repoURL")),
         "started_at": _since(status, operation),
+        "finished_at": fields.text(operation.get("finishedAt"), 40),
         "url": f"{argocd_url.rstrip('/')}/applications/{name}" if argocd_url else "",
         "image": fields.text(images[0]) if isinstance(images, list) and len(images) == 1 else "",
     }
@@ -119,7 +124,7 @@ def _status(trigger: str, read: Mapping[str, str]) -> AlertStatus:
         return AlertStatus.FIRING
     if bare in _RESOLVED_TRIGGERS:
         return AlertStatus.RESOLVED
-    if trigger:
+    if bare in _INFORMING_TRIGGERS:
         return AlertStatus.INFO
     if read["phase"] in ("Failed", "Error") or read["health"] == "Degraded":
         return AlertStatus.FIRING

@@ -1,4 +1,4 @@
-"""Pure: Amazon CloudWatch alarms, bare or inside an SNS envelope."""
+"""Pure: Amazon CloudWatch alarms, bare, inside an SNS envelope, or as EventBridge's event of an alarm's state."""
 
 from collections.abc import Mapping
 
@@ -21,13 +21,14 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     trigger = fields.child(alarm, "Trigger") or alarm
     title = fields.title(alarm.get("AlarmName")) or fields.title(body.get("Subject"))
     status = _STATES.get(fields.text(alarm.get("NewStateValue")).upper(), AlertStatus.FIRING)
+    metric = _metric(trigger)
     dimensions = {
         fields.name(item.get("name") or item.get("Name")): fields.name(item.get("value") or item.get("Value"))
-        for item in fields.children(trigger.get("Dimensions"), fields.MAX_LABELS)
+        for item in fields.children(metric.get("Dimensions"), fields.MAX_LABELS)
     }
     labels = fields.hints(
-        metric=fields.name(trigger.get("MetricName")),
-        metric_namespace=fields.name(trigger.get("Namespace")),
+        metric=fields.name(metric.get("MetricName")),
+        metric_namespace=fields.name(metric.get("Namespace")),
         account=fields.name(alarm.get("AWSAccountId")),
         region=fields.name(alarm.get("Region")),
     )
@@ -64,9 +65,43 @@ def _alarm(body: Json) -> Json:
         except orjson.JSONDecodeError:
             # Any text can be published to a topic; it is still somebody's alarm.
             return {"AlarmName": body.get("Subject") or message[: fields.MAX_TITLE], "AlarmDescription": message}
+    if isinstance(message, Mapping) and fields.child(message, "detail").get("alarmName"):
+        message = _of_event(message)
     if not isinstance(message, Mapping) or not (message.get("AlarmName") or message.get("AlarmDescription")):
         raise BadInput("The field `AlarmName` is missing: this is no CloudWatch alarm.")
     return message
+
+
+def _metric(trigger: Json) -> Json:
+    """Where an alarm is of an expression, the first of the metrics that it is made of."""
+    stats = (fields.child(item, "MetricStat", "Metric") for item in fields.children(trigger.get("Metrics")))
+    return next((metric for metric in stats if metric), trigger)
+
+
+def _of_event(event: Json) -> Json:
+    """EventBridge's "CloudWatch Alarm State Change" in the words of the notifications that alarms send themselves."""
+    detail = fields.child(event, "detail")
+    state, configuration = fields.child(detail, "state"), fields.child(detail, "configuration")
+    stats = (fields.child(item, "metricStat", "metric") for item in fields.children(configuration.get("metrics")))
+    metric: Json = next((one for one in stats if one), {})
+    arns = event.get("resources")
+    return {
+        "AlarmName": detail.get("alarmName"),
+        "AlarmDescription": configuration.get("description"),
+        "AlarmArn": arns[0] if isinstance(arns, list) and arns else "",
+        "AWSAccountId": event.get("account"),
+        "Region": event.get("region"),
+        "NewStateValue": state.get("value"),
+        "NewStateReason": state.get("reason"),
+        "StateChangeTime": state.get("timestamp"),
+        "Trigger": {
+            "MetricName": metric.get("name"),
+            "Namespace": metric.get("namespace"),
+            "Dimensions": [
+                {"name": name, "value": value} for name, value in fields.child(metric, "dimensions").items()
+            ],
+        },
+    }
 
 
 def _confirmation(kind: str, body: Json) -> Alert:

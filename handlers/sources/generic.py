@@ -1,7 +1,8 @@
 """Pure: any other JSON object, by the words that monitoring tools commonly use for their fields.
 
 A guess must never close an incident: an alert is firing unless a plain `status` or `state` near the top says otherwise
-in one of few words. What only hints at recovery (`alert_type: ALERT_RECOVERY`, `UP`) is shown as any other alert.
+in one of few words, or a field of a well-known sender that is there to say so. What only hints at recovery
+(`alert_type: ALERT_RECOVERY`, `UP`) is shown as any other alert.
 """
 
 from collections import deque
@@ -72,6 +73,15 @@ _LABELS = {
     "branch": ("branch",),
 }
 _RESOLVED = frozenset({"resolved", "recovered", "ok", "closed", "normal", "inactive", "cleared"})
+# Where a well-known sender says what became of its alert, and its words for the end of it. No other sender has a field
+# of that name with that word for something else.
+_ENDINGS: Mapping[str, frozenset[str]] = {
+    "monitorcondition": frozenset({"resolved"}),  # Azure Monitor's common schema
+    "alerttransition": frozenset({"recovered", "warn recovered", "no data recovered"}),  # Datadog
+    "currentstate": frozenset({"up", "resolved", "ok", "closed"}),  # Pingdom, New Relic (classic)
+    "action": frozenset({"close", "closed", "resolve", "resolved"}),  # Opsgenie, Sentry: at the root only
+}
+_ROOT_ONLY = frozenset({"action"})
 _INFORMATION = frozenset({"info", "informational", "information", "debug", "none", "notice"})
 
 
@@ -79,11 +89,9 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     flat = _flatten(body)
     labels = {name: word for name, keys in _LABELS.items() if (word := _first(flat, keys, fields.MAX_NAME))}
     severity = normal_severity(_first(flat, _SEVERITIES, 40))
-    status = AlertStatus.RESOLVED if _plain_status(body) in _RESOLVED else AlertStatus.FIRING
+    status = AlertStatus.RESOLVED if _plain_status(body) in _RESOLVED or _ended(body, flat) else AlertStatus.FIRING
     fingerprint = _first(flat, _FINGERPRINTS, fields.MAX_NAME)
-    alert = alert_of(
-        labels, title=_first(flat, _TITLES, fields.MAX_TITLE), status=status, severity=severity, marks=[fingerprint]
-    )
+    alert = alert_of(labels, title=_title(body, flat), status=status, severity=severity, marks=[fingerprint])
     return (
         replace(
             alert,
@@ -181,10 +189,26 @@ def _time(flat: Mapping[str, list[Any]], keys: Iterable[str]) -> Any:
     return next((found for value in _values(flat, keys) if (found := parse_time(value))), None)
 
 
+def _title(body: Json, flat: Mapping[str, list[Any]]) -> str:
+    """What is called alert or incident has its title in itself: beside it are the names of integrations and teams."""
+    for key in ("alert", "incident"):
+        if word := _first(_flatten(fields.child(body, key)), _TITLES, fields.MAX_TITLE):
+            return word
+    return _first(flat, _TITLES, fields.MAX_TITLE)
+
+
 def _plain_status(body: Json) -> str:
     """`status` or `state` of the body, or of the `incident` or `alert` directly inside it, in lower case."""
     for part in (body, fields.child(body, "incident"), fields.child(body, "alert")):
-        for key in ("status", "state"):
+        for key in ("status", "state", "Status", "State"):
             if isinstance(part.get(key), str):
                 return fields.text(part[key], 40).lower()
     return ""
+
+
+def _ended(body: Json, flat: Mapping[str, list[Any]]) -> bool:
+    for key, words in _ENDINGS.items():
+        values = [body.get(key)] if key in _ROOT_ONLY else flat.get(key, ())
+        if any(fields.text(value, 40).lower() in words for value in values):
+            return True
+    return False

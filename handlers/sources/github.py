@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
 
 from handlers.sources import fields
 from handlers.sources.fields import Json
@@ -13,6 +14,8 @@ from knowledge.model import Alert, AlertStatus
 # https://docs.github.com/rest/checks/runs: `cancelled`, `skipped`, `stale`, `neutral` and `action_required` are
 # decisions of people or of GitHub, not failures.
 _FAILED = frozenset({"failure", "startup_failure", "timed_out", "error"})
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FORM_FIELDS = 10
 _RUN_URL = re.compile(r"/actions/runs/(\d{1,20})")
 
 
@@ -22,6 +25,22 @@ def parse(body: Json, headers: Mapping[str, str]) -> tuple[Alert, ...]:
     if reader is None:
         return (_information(event, body),)
     return (reader(body),)
+
+
+def document(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The JSON of a delivery: GitHub's content type `application/x-www-form-urlencoded` has it in the field `payload`.
+
+    GitHub signs the body as it is sent, so this comes after the signature.
+    """
+    if not header(headers, "Content-Type").lower().startswith(_FORM):
+        return body
+    try:
+        found = parse_qs(body, max_num_fields=_MOST_FORM_FIELDS).get(b"payload")
+    except ValueError:
+        found = None
+    if not found:
+        raise BadInput("The form has no field `payload`: set the webhook's content type to application/json.")
+    return found[0]
 
 
 def event_of(headers: Mapping[str, str], body: Json) -> str:

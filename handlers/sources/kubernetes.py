@@ -26,8 +26,8 @@ _SCALED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "CronJob", "Horiz
 
 
 def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
-    """One alert. Takes the object itself or a watch line `{"type", "object"}`."""
-    found = fields.child(body, "object") or body
+    """One alert. Takes the object itself, a watch line `{"type", "object"}` or eventrouter's `{"verb", "event"}`."""
+    found = _object(body)
     kind = found.get("kind")
     if kind == "Event":
         return (_event(found),)
@@ -37,12 +37,16 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
 
 
 def event_of(_headers: Mapping[str, str], body: Json) -> str:
-    return fields.name((fields.child(body, "object") or body).get("kind"))
+    return fields.name(_object(body).get("kind"))
+
+
+def _object(body: Json) -> Json:
+    return fields.child(body, "object") or (fields.child(body, "event") if "verb" in body else {}) or body
 
 
 def delivery_id(_headers: Mapping[str, str], body: Json) -> str | None:
     """An object's version: a watch that resumes sends the same one again."""
-    metadata = fields.child(fields.child(body, "object") or body, "metadata")
+    metadata = fields.child(_object(body), "metadata")
     uid, version = fields.name(metadata.get("uid")), fields.name(metadata.get("resourceVersion"))
     return f"{uid}:{version}" if uid and version else None
 
@@ -173,6 +177,8 @@ def _pod_trouble(status: Json) -> tuple[str, str]:
     if status.get("phase") == "Failed":
         # The kubelet clears the containers' states of a pod that it evicts.
         return (reason or "evicted").lower(), message or "The pod has failed and its containers are gone."
+    if status.get("phase") == "Unknown":
+        return (reason or "unknown").lower(), message or "The pod's node does not tell how the pod is."
     for condition in fields.children(status.get("conditions"), 20):
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return "unschedulable", fields.text(condition.get("message"))

@@ -1,12 +1,13 @@
 """Pure: webhooks in Alertmanager's layout (Alertmanager v4, Grafana's contact point): alerts with labels."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from handlers.sources import fields
 from handlers.sources.fields import Json
-from knowledge.correlation import GROUP, GROUP_ALONE
+from knowledge.correlation import GROUP, GROUP_ALONE, SUBJECT, subject_key
 from knowledge.errors import BadInput
 from knowledge.fingerprint import (
     failing_labels,
@@ -18,8 +19,9 @@ from knowledge.fingerprint import (
 )
 from knowledge.model import Alert, AlertStatus
 
-# Alerts that tell that alerting works, or steer other alerts; the shipped rules of kubernetes-mixin.
-_ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert"})
+# Alerts that tell that alerting works, or steer other alerts: the shipped rules of kubernetes-mixin, and what Grafana's
+# test buttons send.
+_ABOUT_ALERTING = frozenset({"watchdog", "infoinhibitor", "deadmansswitch", "testalert", "testnotification"})
 _MAX_GROUP_KEY = 20_000
 _NO_SEVERITY = "none"
 _SERVICE_LABELS = ("service", "app", "app_kubernetes_io_name", "label_app_kubernetes_io_name")
@@ -33,18 +35,31 @@ def parse(source: str, body: Json) -> tuple[Alert, ...]:
     group_status = fields.text(body.get("status"))
     alerts = tuple(_alert(source, entry, group_status, index) for index, entry in enumerate(entries))
     key = fields.text(body.get("groupKey"), _MAX_GROUP_KEY)
-    return _of_group(alerts, key) if key else alerts
+    return _of_group(alerts, key, body) if key else alerts
 
 
-def _of_group(alerts: tuple[Alert, ...], key: str) -> tuple[Alert, ...]:
-    """With the name by which Alertmanager tells PagerDuty of the same group, and whether one thing alone is in it.
+def _of_group(alerts: tuple[Alert, ...], key: str, body: Json) -> tuple[Alert, ...]:
+    """With the names by which Alertmanager tells others of the same group, and whether one thing alone is in it.
 
-    notify/pagerduty in Alertmanager: the deduplication key is the SHA-256 of the group's key.
+    notify/pagerduty in Alertmanager: the deduplication key is the SHA-256 of the group's key. A post in Slack has the
+    subject of template/default.tmpl instead: the group's labels, and in brackets the others that its alerts share.
     """
     group = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
-    alone = len({(alert.cluster, alert.namespace, alert.owner or alert.workload) for alert in alerts}) == 1
-    more = {GROUP: group} | ({GROUP_ALONE: "true"} if alone else {})
+    more = {GROUP: group}
+    if len({(alert.cluster, alert.namespace, alert.owner or alert.workload) for alert in alerts}) == 1:
+        more |= {GROUP_ALONE: "true"} | fields.hints(**{SUBJECT: subject_key(_subject(body))})
     return tuple(replace(alert, labels={**alert.labels, **more}) for alert in alerts)
+
+
+def _subject(body: Json) -> str:
+    group, common = fields.labels(body.get("groupLabels")), fields.labels(body.get("commonLabels"))
+    others = [common[name] for name in _sorted(common) if name not in group]
+    return " ".join([*(group[name] for name in _sorted(group)), f"({' '.join(others)})" if others else ""])
+
+
+def _sorted(labels: Mapping[str, str]) -> list[str]:
+    """As Alertmanager's templates sort them: by name, the alert's first."""
+    return sorted(labels, key=lambda name: (name != "alertname", name))
 
 
 def _alert(source: str, entry: Any, group_status: str, index: int) -> Alert:

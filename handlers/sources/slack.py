@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from handlers.sources import fields, slack_text
 from handlers.sources.fields import Json
+from knowledge.correlation import SUBJECT, subject_key
 from knowledge.errors import BadInput
 from knowledge.fingerprint import (
     identifying_marks,
@@ -21,14 +22,27 @@ from knowledge.model import Alert, AlertStatus
 
 _BRACKET = re.compile(r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE)
 _RESOLVED_WORDS = re.compile(
-    r"\b(resolved|recovered|recovery|succeeded|successful(?:ly)?|back to normal|is healthy|passed|completed)\b"
+    r"\b(succeeded|successful(?:ly)?|passed|completed)\b"
     r"|:(?:white_check_mark|large_green_circle|heavy_check_mark):|✅|🟢",
+    re.IGNORECASE,
+)
+# What is said of a failure that is over. Beside it a headline names that failure (`Resolved: CPU critical`); beside the
+# words above, something failed for all that (`completed with 3 errors`). A name that cannot be resolved is no recovery.
+_OVER_WORDS = re.compile(
+    r"(?<!not )(?<!not been )(?<!\bbe )\b(?:resolved|recovered|back to normal|back (?:up|online)|is healthy)\b"
+    r"|\brecovery\b(?=\s*[:|])|\bis up:|\bis ok\b|^\W{0,4}ok\s*:",
     re.IGNORECASE,
 )
 _FIRING_WORDS = re.compile(
     r"\b(firing|triggered|fail(?:ed|ure|ing|s)?|degraded|crash\w*|error(?:s|ed)?|critical|down|unhealthy|out of ?sync"
-    r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable)\b"
+    r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable|(?:no data|problem|warn(?:ing)?)(?=\s*:))\b"
     r"|:(?:fire|rotating_light|x|red_circle|warning|no_entry|exclamation):|🔥|🚨|❌|🔴",
+    re.IGNORECASE,
+)
+# GitHub and GitLab tell of pushes, requests and issues as well; their colours and titles speak of no failure.
+_CODE_NEWS = re.compile(
+    r"\W{0,4}(?:\d{1,4} (?:new )?commits? pushed\b|(?:draft )?(?:pull request|merge request|issue) "
+    r"(?:opened|closed|reopened|merged|created)\b)",
     re.IGNORECASE,
 )
 _RED, _GREEN = frozenset({"danger", "warning"}), "good"
@@ -39,11 +53,17 @@ _LABEL_NAMES = (
     "depends_on",
 )  # fmt: skip
 _PAIR = re.compile(
-    r"(?<![\w.-])(" + "|".join(_LABEL_NAMES) + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
+    r"(?<![\w.-])("
+    + "|".join(_LABEL_NAMES)
+    + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}[ \t]*[`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
     re.IGNORECASE,
+)
+_NAME_LINE = re.compile(
+    r"^[ \t•*–-]{0,6}alertname[*_`]{0,3}[ \t]*[:=][*_`\"' \t]{0,6}([^=:\n*_`\"']{1,200})", re.IGNORECASE | re.MULTILINE
 )
 # The rules of kubernetes-mixin say "Pod shop/web-66b7c9d5f4-m4znd (web) is …".
 _NAMED = re.compile(r"\b(Pod|Deployment|StatefulSet|DaemonSet|Job)\s+([a-z0-9-]{1,63})/([a-z0-9.-]{1,200}[a-z0-9])")
+_PLACES = ("node", "instance", "service", "persistentvolumeclaim")
 _NAMED_LABEL = {
     "Pod": "pod",
     "Deployment": "deployment",
@@ -56,6 +76,23 @@ _EMOJI = re.compile(r":[a-z0-9_+-]{1,60}:\s*")
 _RUN = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/actions/runs/(\d{1,20})")
 _COMMIT = re.compile(r"^https?://[^/]+/([\w.-]+/[\w.-]+)/commit/([0-9a-f]{40})")
 _ARGO = re.compile(r"^https?://[^/]+(?:/[^/]+)?/applications/(?:[\w.-]+/)?([a-z0-9.-]+)")
+# Alerts that have an address: of Opsgenie, and issues of Sentry.
+_NUMBERED = re.compile(
+    r"^https?://[\w.-]{1,100}\b(opsgenie\.com/alert/detail|sentry\.io/(?:organizations/[\w-]{1,60}/)?issues)/([\w-]{1,80})"
+)
+_STATE_WORDS = re.compile(
+    r"^\W{0,4}(?:re-?)?(?:triggered|firing|recovered|resolved|acknowledged|closed|opened|warn(?:ing)?|critical|no data"
+    r"|problem|recovery|ok|up|down)\s*[:|-]\s*",
+    re.IGNORECASE,
+)
+# Flux names its object in small letters, and its namespace behind it.
+_FLUX_KINDS = {
+    kind.lower(): kind
+    for kind in (
+        "Kustomization", "HelmRelease", "GitRepository", "OCIRepository", "Bucket", "HelmChart", "HelmRepository",
+    )
+}  # fmt: skip
+_FLUX = re.compile(rf"^({'|'.join(_FLUX_KINDS)})/([a-z0-9.-]{{1,253}})\.([a-z0-9-]{{1,63}})$")
 _PAGER = re.compile(r"^https?://[\w.-]*pagerduty\.com/incidents/([A-Z0-9]{4,40})")
 
 
@@ -68,17 +105,25 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     headline = _headline(message, text)
     status = _status(message, headline, text)
     found = slack_text.urls(message)
-    labels = _labels(message, text, headline)
-    title = labels.get("alertname") or headline
+    labels = _labels(message, text)
+    word = _CAMEL.match(headline)
+    title = labels.get("alertname") or (word[0] if word else headline)
     kind, workload, owner = workload_of(labels)
-    linked = _linked(found)
-    owner = owner or linked.get("argocd_application", "")
-    namespace, cluster = labels.get("namespace", ""), labels.get("cluster", "")
+    linked, flux = _linked(found), _flux(message)
+    owner = owner or linked.get("argocd_application", "") or flux.get("name", "")
+    namespace, cluster = labels.get("namespace", "") or flux.get("namespace", ""), labels.get("cluster", "")
+    subject = fields.hints(**{SUBJECT: subject_key(headline)}) if _BRACKET.search(text) and not owner else {}
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
-    named = title
+    # Where no label is named, the rest of the line tells one thing's alert from another's; its state does not.
+    placed = owner or linked or any(labels.get(name) for name in _PLACES)
+    named = title if placed or title == labels.get("alertname") else _STATE_WORDS.sub("", headline)
+    # What has one state, or a number of its own, is the same whatever its messages say of it.
     if linked.get("argocd_application") and "alertname" not in labels:
-        # One application has one state: what its message says in words tells neither failures nor a recovery apart.
         named, marks = "argocd", []
+    elif flux:
+        named, marks = "flux", [flux["kind"]]
+    elif found and (numbered := _NUMBERED.match(found[0])):
+        named, marks = numbered[1].lower(), [numbered[2]]
     return (
         Alert(
             source="slack",
@@ -100,7 +145,10 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
             run_id=linked.get("run_id", ""),
             started_at=parse_time(_seconds(message.get("ts"))),
             target=_target(kind, workload, owner, labels, linked),
-            labels={**labels, **fields.hints(app=_app(message), **_only(linked, "argocd_application", "incident_id"))},
+            labels={
+                **labels,
+                **fields.hints(app=_app(message), **subject, **_only(linked, "argocd_application", "incident_id")),
+            },
             links=fields.links([("Source", url) for url in found[:5]]),
             channel=fields.name(message.get("channel") or body.get("channel")),
             message_ts=fields.name(message.get("ts")),
@@ -134,6 +182,8 @@ def _headline(message: Json, text: str) -> str:
 
 
 def _status(message: Json, headline: str, text: str) -> AlertStatus:
+    if _CODE_NEWS.match(text):
+        return AlertStatus.INFO
     bracket = _BRACKET.search(text)
     if bracket:
         return AlertStatus.RESOLVED if bracket[1].upper() in ("RESOLVED", "OK") else AlertStatus.FIRING
@@ -142,11 +192,13 @@ def _status(message: Json, headline: str, text: str) -> AlertStatus:
     if by_colour:
         return by_colour
     # The headline decides before the body: a recovery's text still tells what had failed.
+    if _OVER_WORDS.search(headline):
+        return AlertStatus.RESOLVED
     for words in (headline, text[:2_000]):
-        if _RESOLVED_WORDS.search(words) and not _FIRING_WORDS.search(words):
-            return AlertStatus.RESOLVED
         if _FIRING_WORDS.search(words):
-            return AlertStatus.RESOLVED if _RESOLVED_WORDS.search(headline) else AlertStatus.FIRING
+            return AlertStatus.FIRING
+        if _RESOLVED_WORDS.search(words) or _OVER_WORDS.search(words):
+            return AlertStatus.RESOLVED
     return AlertStatus.INFO
 
 
@@ -164,7 +216,7 @@ def _colour(value: object) -> AlertStatus | None:
     return AlertStatus.RESOLVED if green > red + 40 and green > blue else None
 
 
-def _labels(message: Json, text: str, headline: str) -> dict[str, str]:
+def _labels(message: Json, text: str) -> dict[str, str]:
     """`name: value` pairs of the text and of the attachments' fields, and what the rules' wording names."""
     found: dict[str, str] = {}
     for name, value in _PAIR.findall(text[:20_000]):
@@ -178,9 +230,9 @@ def _labels(message: Json, text: str, headline: str) -> dict[str, str]:
         found.setdefault("namespace", named[2])
         if found["namespace"] == named[2] and not any(found.get(label) for label in _NAMED_LABEL.values()):
             found[_NAMED_LABEL[named[1]]] = named[3]
-    camel = _CAMEL.match(headline)
-    if camel and "alertname" not in found:
-        found["alertname"] = camel[0]
+    # A rule's name may have spaces; a line of its own has it whole.
+    if line := _NAME_LINE.search(text[:20_000]):
+        found["alertname"] = line[1].strip()
     return found
 
 
@@ -197,6 +249,14 @@ def _linked(urls: list[str]) -> dict[str, str]:
         elif pager := _PAGER.match(url):
             found["incident_id"] = pager[1]
     return found
+
+
+def _flux(message: Json) -> dict[str, str]:
+    """kind, name and namespace of the object that a post of Flux is about, {} of any other post."""
+    for item in slack_text.attachments(message):
+        if found := _FLUX.match(fields.name(item.get("author_name"))):
+            return {"kind": _FLUX_KINDS[found[1]], "name": found[2], "namespace": found[3]}
+    return {}
 
 
 def _target(

@@ -54,7 +54,7 @@ def urls(message: Json) -> list[str]:
         for action in fields.children(attachment.get("actions"), 20):
             found[fields.text(action.get("url"), 2_000)] = None
     for source in _walk([message.get("blocks"), message.get("attachments")], 0):
-        for key in ("url", "text", "value"):
+        for key in ("url", "pretext", "text", "value"):
             word = fields.text(source.get(key), 8_000)
             found.update(dict.fromkeys(_in_text(word)))
     found.update(dict.fromkeys(_in_text(fields.text(message.get("text"), _MAX_TEXT))))
