@@ -62,7 +62,7 @@ def like_failures() -> tuple[Made, Mapping[str, Any]]:
     def make(count: int, source: np.random.Generator) -> Vectors:
         of = source.integers(0, len(embedded), count)
         shares = source.normal(0, SPREAD / NEIGHBOURS**0.5, (count, NEIGHBOURS)).astype(np.float32)
-        made = embedded[of] * (1 - shares.sum(axis=1, keepdims=True))
+        made: Vectors = embedded[of] * (1 - shares.sum(axis=1, keepdims=True))
         for place in range(NEIGHBOURS):
             made += shares[:, place, None] * embedded[near[of, place]]
         return made

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bot import bench as benches
+from bot import bench_bars
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge.errors import BadInput
 
@@ -38,12 +39,15 @@ def _long(seconds: float) -> str:
 
 async def _measure(names: list[str], as_json: bool, sizes: benches.Sizes) -> None:
     async for name, figures in benches.measure(names, sizes):
+        missed = bench_bars.missed(name, figures)
         if as_json:
-            put({"bench": name, **figures})
+            put({"bench": name, **figures, "missed": missed})
             continue
         plain.print(name)
         for figure, value in figures.items():
-            plain.print(f"  {figure:<44} {value}", markup=False)
+            bar = bench_bars.of(name, figure)
+            held = f"  ({'missed: ' if figure in missed else ''}{bar})" if bar else ""
+            plain.print(f"  {figure:<44} {value}{held}", markup=False)
         words.print("")
 
 

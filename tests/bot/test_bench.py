@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from bot import bench, bench_rates, bench_search, bench_vectors
+from bot import bench, bench_bars, bench_rates, bench_search, bench_vectors
 
 
 def some(count: int, dimensions: int) -> bench_vectors.Vectors:
@@ -92,3 +92,15 @@ def test_the_machine_is_told_with_the_versions_that_count() -> None:
     assert found["postgresql"][0].isdigit()
     assert found["pgvector"][0].isdigit()
     assert found["cores"] >= 1
+
+
+def test_a_figure_at_its_bar_holds_it_and_one_beyond_it_is_named() -> None:
+    fine = {"PSS after 100,000 alerts MB": 250, "growth since it was warm %": 2.0, "alerts": 10**6}
+    assert bench_bars.missed("soak", fine) == []
+    assert bench_bars.missed("soak", {**fine, "growth since it was warm %": 2.1}) == ["growth since it was warm %"]
+    assert bench_bars.missed("search", {"recall@10 against exact": 0.97}) == ["recall@10 against exact"]
+    assert bench_bars.missed("soak", {**fine, "PSS after 100,000 alerts MB": None}) == []
+
+
+def test_only_benches_that_there_are_have_bars() -> None:
+    assert set(bench_bars.BARS) <= set(bench.BENCHES)
