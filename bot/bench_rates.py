@@ -29,17 +29,24 @@ async def measured() -> Figures:
         await asyncio.sleep(3)  # it reads weights and patterns at the start; that is no alert's work
         for per_s in PER_S:
             steps[per_s] = await _step(rig, per_s)
+            if steps[per_s]["handled after the last s"] >= DEADLINE_S:
+                break  # the next step would measure what this one left behind
     figures: Figures = {}
     for per_s, found in steps.items():
         figures |= {f"{name} at {per_s}/s": value for name, value in found.items()}
     # What a card and its diagnosis cost is in each step alike; the rest is what alerts cost.
-    (few, least), (many, most) = (
-        (per_s * STEP_S, steps[per_s]["CPU ms an alert"] * per_s * STEP_S) for per_s in (PER_S[0], PER_S[-1])
+    figures["CPU ms of one alert more"] = one_more(
+        {per_s * STEP_S: found["CPU ms an alert"] * per_s * STEP_S for per_s, found in steps.items()}
     )
-    figures["CPU ms of one alert more"] = round((most - least) / (many - few), 2)
-    broken = [per_s for per_s in PER_S if breaks(steps[per_s])]
+    broken = [per_s for per_s in steps if breaks(steps[per_s])]
     figures["breaks at alerts/s"] = broken[0] if broken else f"none up to {PER_S[-1]}"
     return figures
+
+
+def one_more(spent: Mapping[int, float]) -> float | None:
+    """By number of alerts what they cost together: the cost of one more, from the fewest to the most."""
+    few, many = min(spent), max(spent)
+    return round((spent[many] - spent[few]) / (many - few), 2) if many > few else None
 
 
 def breaks(found: Mapping[str, float]) -> bool:

@@ -79,6 +79,11 @@ def test_a_rate_is_too_much_when_any_of_its_figures_is(name: str, value: float) 
     assert bench_rates.breaks({**fine, name: value})
 
 
+def test_one_alert_more_costs_what_many_cost_beyond_few() -> None:
+    assert bench_rates.one_more({20: 100.0, 200: 300.0, 1_020: 1_100.0}) == 1.0
+    assert bench_rates.one_more({20: 100.0}) is None
+
+
 def test_what_takes_longer_is_said_to_take_longer() -> None:
     usual = bench.Sizes()
     for name, larger in (("soak", {"minutes": 60.0}), ("growth", {"incidents": 10**6}), ("flood", {"scale": 2.0})):
