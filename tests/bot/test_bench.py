@@ -66,6 +66,13 @@ def test_the_curve_goes_as_far_as_is_asked_for(most: int, steps: list[int]) -> N
     assert bench_search.steps(most) == steps
 
 
+def test_what_is_as_good_as_the_best_counts_as_found() -> None:
+    best = [0.9, 0.5, 0.5, 0.5]
+    assert bench_search.as_good([0.5, 0.9, 0.5, 0.5, 0.5, 0.1], best) == 1
+    assert bench_search.as_good([0.9, 0.5, 0.1], best) == 0.5
+    assert bench_search.as_good([], best) == 0
+
+
 def test_each_incident_opens_in_its_turn_and_all_open_ones_repeat() -> None:
     assert bench_rates.incidents_of(8, [0, 2, 4]) == [0, 0, 1, 1, 2, 2, 0, 1]
 
