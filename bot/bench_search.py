@@ -1,8 +1,9 @@
 """Hybrid search over many made-up incidents in a database of its own: bulk-loaded, the vectors' index built after.
 
-Vectors are scattered around a few hundred centres, as texts of the same causes are; words come from a vocabulary in
-which a few are everywhere and most are rare, as in logs. Quality is not measured here (knowledge/retrieval_quality.py):
-this is about time, and about how many of the nearest the index finds.
+Vectors are as the built-in embedder makes them of failures, and once more without any likeness (bench_vectors.py).
+Words come from a vocabulary in which a few are everywhere and most are rare, as in logs. Quality is not measured here
+(knowledge/retrieval_quality.py): this is about time, beside a bare query for the nearest on the same table, and about
+how many of the nearest the index finds.
 """
 
 import asyncio
@@ -10,13 +11,10 @@ import os
 import random
 import statistics
 import string
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,56 +22,49 @@ import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.migrating import migrate
-from bot.postgres import EmbeddedPostgres
+from bot.bench_rig import database
+from bot.bench_vectors import CHUNK, Vectors, like_failures, without_likeness
 from knowledge import retrieval, wording
+from knowledge.embedding.minilm import DIMENSION
 from knowledge.kind_likeness import SENTENCES
 from knowledge.store import legs, memory
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.tables import knowledge_items
 
-Vectors = NDArray[np.float32]
 INCIDENTS = 10_000
-DIMENSION, CENTRES, SEARCHES, SEED = 384, 400, 200, 7
 MODEL = "bench"
-# What is held twice in memory at a time: a million vectors are 1.5 GB.
-CHUNK = 50_000
 # The sizes of the curve, as far as is asked for.
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 # The graph of the vectors' index is built in memory; where it does not fit, the build takes many times as long.
 INDEX_MB, INDEX_BYTES_A_ROW = 256, 2_400
 # One item in a hundred is of this service.
 RARE_SERVICE, SERVICES = "service-000", 100
+# What pgvector does by itself, without any setting.
+BARE = text(
+    "SELECT item_id FROM item_vectors WHERE model = :model AND dimension = 384 "
+    "ORDER BY vector::halfvec(384) <=> CAST(:vector AS halfvec(384)) LIMIT 50"
+)
+# The words leg looks at few items, those with the rarest words; here at each that has any word which is not in one of
+# twenty. A word that more have hardly counts. So many queries, as each looks at many items.
+COMMON, ALL_WORDS = 0.05, 20
+EVERY = text(
+    "SELECT id FROM knowledge_items WHERE words @@ (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery "
+    "FROM unnest(CAST(:lexemes AS text[])) AS lexeme)"
+)
+# What the curve shows of each size.
+CURVE = (
+    "hybrid p50 ms", "hybrid p99 ms", "vectors p50 ms", "vectors p99 ms", "words p99 ms", "bare pgvector p50 ms",
+    "recall@10 against exact", "words recall@10 against all", "recall@10 of bare pgvector",
+    "recall@10 where nothing is alike",
+    "vectors where nothing is alike p99 ms", "vectors' index built in s", "database MB",
+)  # fmt: skip
 _TELLING = (
     "connection refused", "permission denied", "not found", "deadline exceeded", "exit code 137", "unauthorized",
     "checksum mismatch", "no space left on device", "failed to pull image", "certificate has expired",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What the incidents are made from, and vectors to search with."""
-
-    centres: Vectors
-    random: np.random.Generator
-
-    def vectors(self, count: int) -> Vectors:
-        unit = np.empty((count, DIMENSION), np.float32)
-        for start in range(0, count, CHUNK):
-            some = min(CHUNK, count - start)
-            near = self.centres[self.random.integers(0, CENTRES, some)]
-            made = near + self.random.normal(0, 0.06, (some, DIMENSION)).astype(np.float32)
-            unit[start : start + some] = made / np.linalg.norm(made, axis=1, keepdims=True)
-        return unit
-
-
-def _made() -> Made:
-    source = np.random.default_rng(SEED)
-    centres = source.normal(0, 1, (CENTRES, DIMENSION)).astype(np.float32)
-    return Made(centres / np.linalg.norm(centres, axis=1, keepdims=True), source)
 
 
 def _text(number: int) -> str:
@@ -91,84 +82,125 @@ def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
     kinds = list(SENTENCES)
     now = datetime.now(UTC)
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
-        definitions = connection.execute(
-            "SELECT indexname, indexdef FROM pg_indexes "
-            "WHERE tablename IN ('item_vectors', 'knowledge_items') AND indexdef NOT LIKE 'CREATE UNIQUE%'"
-        ).fetchall()
-        for name, _ in definitions:
-            connection.execute(psycopg.sql.SQL("DROP INDEX {}").format(psycopg.sql.Identifier(name)))
+        indexes = _drop_indexes(connection, "knowledge_items")
         columns = "id, source, kind, service, environment, outcome, fix, excerpt, occurred_at"
         with connection.cursor().copy(f"COPY knowledge_items ({columns}) FROM STDIN") as copy:
             for number in range(count):
                 row = (f"item-{number}", "import", kinds[number % len(kinds)], f"service-{number % SERVICES:03d}",
                        "prod", "verified", "Roll back.", _text(number), now)  # fmt: skip
                 copy.write_row(row)
-        register_vector(connection)
-        columns = "item_id, model, dimension, vector, made_of"
-        with connection.cursor().copy(f"COPY item_vectors ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["text", "text", "int4", "halfvec", "timestamptz"])
-            for number, vector in enumerate(vectors):
-                copy.write_row((f"item-{number}", MODEL, DIMENSION, HalfVector(vector), now))
-        memory_mb = INDEX_MB + count * INDEX_BYTES_A_ROW // 1_000_000
-        connection.execute(f"SET maintenance_work_mem = '{memory_mb}MB'")
-        connection.execute(f"SET max_parallel_maintenance_workers = {(os.cpu_count() or 2) - 1}")
         began = time.perf_counter()
-        for _, definition in definitions:
+        for definition in indexes:
             connection.execute(definition)
         indexed_s = time.perf_counter() - began
         connection.execute("VACUUM ANALYZE knowledge_items")
-        connection.execute("VACUUM ANALYZE item_vectors")
+        built_s = _load_vectors(connection, vectors)
         sizes = connection.execute(
             "SELECT sum(pg_relation_size(indexname::regclass)) FILTER (WHERE indexdef LIKE '%hnsw%'), "
             "pg_database_size(current_database()) FROM pg_indexes WHERE tablename = 'item_vectors'"
         ).fetchone()
     index, whole = sizes or (0, 0)
     return {
-        "indexes built in s": round(indexed_s, 1),
+        "vectors' index built in s": round(built_s, 1),
+        "other indexes built in s": round(indexed_s, 1),
         "vectors' index MB": round(float(index or 0) / 1e6),
         "database MB": round(float(whole) / 1e6),
     }
 
 
-@contextmanager
-def _place() -> Iterator[str]:
-    """A folder that the database's own user can reach."""
-    under = "/var/tmp" if os.geteuid() == 0 else None  # noqa: S108  made with a random name
-    with tempfile.TemporaryDirectory(prefix="codehealer-bench-", dir=under) as directory:
-        Path(directory).chmod(0o711)
-        yield directory
+def _drop_indexes(connection: psycopg.Connection[Any], table: str) -> list[str]:
+    """Of a table, but for those that keep keys unique; what makes them again."""
+    definitions = connection.execute(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexdef NOT LIKE 'CREATE UNIQUE%%'",
+        (table,),
+    ).fetchall()
+    for name, _ in definitions:
+        connection.execute(psycopg.sql.SQL("DROP INDEX {}").format(psycopg.sql.Identifier(name)))
+    return [definition for _, definition in definitions]
+
+
+def _reload_vectors(url: str, vectors: Vectors) -> None:
+    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
+        connection.execute("TRUNCATE item_vectors")
+        _load_vectors(connection, vectors)
+
+
+def _load_vectors(connection: psycopg.Connection[Any], vectors: Vectors) -> float:
+    """One vector for each item; seconds that the indexes took."""
+    indexes = _drop_indexes(connection, "item_vectors")
+    register_vector(connection)
+    columns, now = "item_id, model, dimension, vector, made_of", datetime.now(UTC)
+    with connection.cursor().copy(f"COPY item_vectors ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(["text", "text", "int4", "halfvec", "timestamptz"])
+        for number, vector in enumerate(vectors):
+            copy.write_row((f"item-{number}", MODEL, DIMENSION, HalfVector(vector), now))
+    memory_mb = INDEX_MB + len(vectors) * INDEX_BYTES_A_ROW // 1_000_000
+    connection.execute(f"SET maintenance_work_mem = '{memory_mb}MB'")
+    connection.execute(f"SET max_parallel_maintenance_workers = {(os.cpu_count() or 2) - 1}")
+    began = time.perf_counter()
+    for definition in indexes:
+        connection.execute(definition)
+    built_s = time.perf_counter() - began
+    connection.execute("VACUUM ANALYZE item_vectors")
+    return built_s
 
 
 async def search(count: int = INCIDENTS) -> dict[str, Any]:
     """Times of a hybrid search and of its legs, and how many of the ten nearest are found, also with a filter."""
-    with _place() as directory:
-        async with EmbeddedPostgres(Path(directory) / "data") as server:
-            await asyncio.to_thread(migrate, server.url)
-            made = _made()
-            vectors = made.vectors(count)
-            began = time.perf_counter()
-            stored = await asyncio.to_thread(_load, server.url, count, vectors)
-            loaded_s = time.perf_counter() - began
-            engine = open_engine(server.url, pool_size=1)
-            try:
-                async with engine.connect() as db:
-                    figures = await _measure(db, count, vectors, made.vectors(SEARCHES))
-            finally:
-                await engine.dispose()
-    return {"incidents": count, "load and index s": round(loaded_s, 1), **stored, **figures}
+    made, alike = await asyncio.to_thread(like_failures)
+    figures = await _measured(count)
+    return {"incidents": count, **figures, **alike, "searched for": len(made.asked)}
+
+
+def takes_s(counts: Sequence[int]) -> float:
+    """About how long so many incidents take on two cores, one step after the other."""
+    return 40 + sum(10 + count / 500 for count in counts)
+
+
+def steps(most: int) -> list[int]:
+    """The sizes of the curve up to `most`."""
+    return [one for one in GROWTH if one <= most]
 
 
 async def growth(most: int = INCIDENTS) -> dict[str, Any]:
     """How the search grows with what is remembered, in steps of ten up to `most`."""
     curve: dict[str, Any] = {}
-    for count in (one for one in GROWTH if one <= most):
-        found = await search(count)
-        for name in ("hybrid p99 ms", "vectors p99 ms", "words p99 ms", "recall@10 against exact"):
-            curve[f"{name}, {count:,} incidents"] = found[name]
+    for count in steps(most):
+        found = await _measured(count)
+        curve |= {f"{name}, {count:,} incidents": value for name, value in found.items() if name in CURVE}
     return curve
 
 
-async def _measure(db: AsyncConnection, count: int, vectors: Vectors, asked: Vectors) -> dict[str, Any]:
+async def _measured(count: int) -> dict[str, Any]:
+    made, _ = await asyncio.to_thread(like_failures)
+    other = without_likeness()
+    async with database() as url:
+        began = time.perf_counter()
+        vectors = made.vectors(count)
+        stored = await asyncio.to_thread(_load, url, count, vectors)
+        loaded_s = time.perf_counter() - began
+        engine = open_engine(url, pool_size=1)
+        try:
+            async with engine.connect() as db:
+                figures = await _measure(db, vectors, made.asked)
+            vectors = other.vectors(count)
+            await asyncio.to_thread(_reload_vectors, url, vectors)
+            async with engine.connect() as db:
+                found = await _found(db, other.asked, count, {})
+                unlike = _recall(found.ids, _exact(vectors, other.asked, np.arange(count)))
+        finally:
+            await engine.dispose()
+    return {
+        "load and index s": round(loaded_s, 1),
+        **stored,
+        **figures,
+        "recall@10 where nothing is alike": unlike,
+        **_times("vectors where nothing is alike", found.times),
+    }
+
+
+async def _measure(db: AsyncConnection, vectors: Vectors, asked: Vectors) -> dict[str, Any]:
+    count = len(vectors)
     texts = [_text((number * 7919) % count) for number in range(len(asked))]
     queries = [retrieval.searched_for(text) for text in texts]
     await _search(db, queries[0], asked[0], {})
@@ -176,16 +208,32 @@ async def _measure(db: AsyncConnection, count: int, vectors: Vectors, asked: Vec
     of_rare = np.arange(0, count, SERVICES)
     nearest = await _found(db, asked, count, {})
     filtered = await _found(db, asked, count, filters)
+    hybrid = [await _timed(_search(db, *one, {})) for one in zip(queries, asked, strict=True)]
+    bare = [await _timed(_bare(db, one)) for one in asked]
+    right = _exact(vectors, asked, np.arange(count))
     return {
-        **_times("hybrid", [await _timed(_search(db, *one, {})) for one in zip(queries, asked, strict=True)]),
+        **_times("hybrid", hybrid),
         **_times(
             "hybrid, 1 % filter", [await _timed(_search(db, *one, filters)) for one in zip(queries, asked, strict=True)]
         ),
         **_times("words", [await _timed(_words(db, query)) for query in queries]),
         **_times("vectors", nearest.times),
-        "recall@10 against exact": _recall(nearest.ids, _exact(vectors, asked, np.arange(count))),
+        **_times("bare pgvector", bare),
+        "vectors, times the bare one": round(statistics.median(nearest.times) / statistics.median(bare), 2),
+        "hybrid, times the bare one": round(statistics.median(hybrid) / statistics.median(bare), 2),
+        "recall@10 against exact": _recall(nearest.ids, right),
+        "words recall@10 against all": await _words_recall(db, queries[:ALL_WORDS]),
+        "recall@10 of bare pgvector": _recall([await _bare(db, one) for one in asked], right),
         "recall@10, 1 % filter": _recall(filtered.ids, _exact(vectors, asked, of_rare)),
     }
+
+
+async def _bare(db: AsyncConnection, vector: Vectors) -> Sequence[str]:
+    """What pgvector answers without any setting."""
+    await db.execute(text("SET LOCAL hnsw.ef_search TO DEFAULT"))
+    await db.execute(text("SET LOCAL hnsw.iterative_scan TO DEFAULT"))
+    rows = await db.execute(BARE, {"model": MODEL, "vector": str(vector.tolist())})
+    return list(rows.scalars())
 
 
 async def _timed(work: Any) -> float:
@@ -203,6 +251,29 @@ async def _words(db: AsyncConnection, query: str) -> None:
     asked, total = await legs.known(db, query)
     ids = await legs.candidates(db, wording.sought(asked, legs.MOST_HITS), [])
     await legs.ranks(db, ids, wording.weights(asked, total))
+
+
+async def _words_recall(db: AsyncConnection, queries: Sequence[str]) -> float:
+    """Of the ten items whose words cover a query best, how many are among the leg's few; one that covers as much does.
+
+    All are weighed together, since the mean length of what is weighed counts.
+    """
+    shares = []
+    for query in queries:
+        asked, total = await legs.known(db, query)
+        few = await legs.candidates(db, wording.sought(asked, legs.MOST_HITS), [])
+        lexemes = [word.lexeme for word in asked if word.items < COMMON * total]
+        every = (await db.execute(EVERY, {"lexemes": lexemes})).scalars().all()
+        ranks = await legs.ranks(db, [*{*every, *few}], wording.weights(asked, total))
+        best = sorted(ranks.values(), reverse=True)[:10]
+        shares.append(as_good([ranks.get(one, 0.0) for one in few], best))
+    return round(statistics.fmean(shares), 4)
+
+
+def as_good(found: Sequence[float], best: Sequence[float]) -> float:
+    """The share of the best that was found, or that something as good was found for."""
+    least = min(best) - 1e-9
+    return min(len(best), sum(one >= least for one in found)) / len(best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ def test_vectors_and_words_are_indexed_and_tokens_have_their_sequence(database_u
     indexes = "\n".join(map(str, scalars(database_url, query)))
     for dimension in (384, 2048):
         assert (
-            f"USING hnsw (((vector)::halfvec({dimension})) halfvec_cosine_ops) WHERE (dimension = {dimension})"
-            in indexes
+            f"USING hnsw (((vector)::halfvec({dimension})) halfvec_cosine_ops) WITH (ef_construction='128')"
+            f" WHERE (dimension = {dimension})" in indexes
         )
     assert "USING gin (words)" in indexes
     assert scalars(database_url, "SELECT sequencename FROM pg_sequences WHERE sequencename = 'fencing_tokens'")

@@ -1,48 +1,53 @@
 """bench: the figures of docs/performance.md, measured here and now."""
 
 import asyncio
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from bot import bench as benches
-from bot.bench_links import MINUTES
-from bot.bench_search import INCIDENTS
+from bot import bench_bars
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge.errors import BadInput
 
-
-class Sizes(NamedTuple):
-    """How large the benches are that can be smaller or longer."""
-
-    incidents: int
-    minutes: float
-    scale: float
+USUAL = benches.Sizes()
 
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help=", ".join(benches.BENCHES))] = "",
     incidents: Annotated[
         int, typer.Option(min=1_000, help="How many the search is measured over, at most.")
-    ] = INCIDENTS,
-    minutes: Annotated[float, typer.Option(min=0.1, help="How long links are troubled, and the soak lasts.")] = MINUTES,
-    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = 1.0,
+    ] = USUAL.incidents,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="How long links are troubled, and the soak lasts.")
+    ] = USUAL.minutes,
+    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="How much of the flood is sent.")] = USUAL.scale,
     as_json: JsonOption = False,
 ) -> None:
     """Measure this program on this machine."""
     if name and name not in benches.BENCHES:
         raise BadInput(f"There is no bench {name!r}; known are {', '.join(benches.BENCHES)}.")
-    asyncio.run(_measure([name] if name else list(benches.BENCHES), as_json, Sizes(incidents, minutes, scale)))
+    names, sizes = [name] if name else list(benches.BENCHES), benches.Sizes(incidents, minutes, scale)
+    # Said beforehand, since nothing is printed for minutes at a time.
+    words.print(f"{', '.join(names)}: about {_long(benches.takes_s(names, sizes))} on two cores.")
+    asyncio.run(_measure(names, as_json, sizes))
 
 
-async def _measure(names: list[str], as_json: bool, sizes: Sizes) -> None:
-    async for name, figures in benches.measure(names, **sizes._asdict()):
+def _long(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
+async def _measure(names: list[str], as_json: bool, sizes: benches.Sizes) -> None:
+    async for name, figures in benches.measure(names, sizes):
+        missed = bench_bars.missed(name, figures)
         if as_json:
-            put({"bench": name, **figures})
+            put({"bench": name, **figures, "missed": missed})
             continue
         plain.print(name)
         for figure, value in figures.items():
-            plain.print(f"  {figure:<44} {value}", markup=False)
+            bar = bench_bars.of(name, figure)
+            held = f"  ({'missed: ' if figure in missed else ''}{bar})" if bar else ""
+            plain.print(f"  {figure:<44} {value}{held}", markup=False)
         words.print("")
 
 

@@ -20,8 +20,9 @@ from knowledge.wording import BY_LENGTH, SATURATION, Word
 MOST_HITS = 600
 LOOKED_AT = 100
 _QUERY_CHARS = 20_000
-# Candidates that an index keeps in sight: recall@10 against exact search and times are in docs/retrieval.md.
-EF_SEARCH = 120
+# Candidates that the index of vectors keeps in sight: so many up to so many vectors, then more, twice as many at a
+# million. Recall@10 against exact search and times are in docs/retrieval.md. pgvector takes 1,000 at most.
+EF_SEARCH, EF_UPTO, EF_GROWS, EF_MOST = 120, 100_000, 0.3, 400
 
 # Words that the statistics do not name are rarer than the rarest that they do.
 _KNOWN = text(
@@ -69,6 +70,16 @@ _RANKED = text(
         AS rank
     FROM counted GROUP BY id
     """
+)
+# A filter leaves out what the index proposes; the scan then has to go on until enough have passed. Both settings end
+# with the transaction. A table that was never analysed has -1 rows, and is small.
+_SIGHT = text(
+    f"""
+    SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),
+        set_config('hnsw.ef_search',
+            least({EF_MOST}, round({EF_SEARCH} * greatest(1, reltuples / {EF_UPTO}) ^ {EF_GROWS}))::text, true)
+    FROM pg_class WHERE oid = 'item_vectors'::regclass
+    """  # noqa: S608  our own numbers
 )
 
 
@@ -144,7 +155,5 @@ async def nearest_ids(
         )
         rows = await db.execute(select(every.c.item_id).order_by(every.c.distance, every.c.item_id).limit(limit))
         return list(rows.scalars())
-    # A filter leaves out what the index proposes; the scan then has to go on until enough have passed.
-    await db.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}"))
-    await db.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
+    await db.execute(_SIGHT)
     return list((await db.execute(vectors.nearest(vector, model, where).limit(limit))).scalars())

@@ -458,12 +458,17 @@ INDEXED_DIMENSIONS = (384, 1024, 2048)
 
 
 def _nearest(dimension: int) -> Index:
-    """An HNSW index over the vectors of one length: a column can hold several, an index only one."""
+    """An HNSW index over the vectors of one length: a column can hold several, an index only one.
+
+    Failures lie in clumps. With pgvector's 64 candidates at building too few ways lead from one to another, and some
+    searches never come to the right one however long they look (docs/retrieval.md).
+    """
     return Index(
         f"ix_item_vectors_{dimension}",
         literal_column(f"(vector::halfvec({dimension}))").label("of_one_length"),
         postgresql_using="hnsw",
         postgresql_ops={"of_one_length": "halfvec_cosine_ops"},
+        postgresql_with={"ef_construction": 128},
         postgresql_where=text(f"dimension = {dimension}"),
     )
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.calibration import Outcomes
 from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
-from knowledge.store import casebook, memory
+from knowledge.store import casebook, legs, memory
 from knowledge.store.memory import Found
 from knowledge.store.threads import OPERATOR
 from tests.rows import an_incident, item
@@ -35,6 +36,19 @@ async def search(
     model = str(more.pop("model", MODEL))
     found = await memory.search(db, words=words, vector=vector, vector_model=model, asked=OPERATOR, **more)  # type: ignore[arg-type]
     return {one.item.id: one for one in found}
+
+
+@pytest.mark.parametrize(
+    ("rows", "in_sight"), [(-1, "120"), (100_000, "120"), (300_000, "167"), (1_000_000, "239"), (1_000_000_000, "400")]
+)
+async def test_the_index_keeps_more_in_sight_the_more_vectors_there_are(
+    db: AsyncConnection, rows: int, in_sight: str
+) -> None:
+    table = text("UPDATE pg_class SET reltuples = :rows WHERE oid = 'item_vectors'::regclass")
+    await db.execute(table, {"rows": rows})
+    await legs.nearest_ids(db, direction(1.0), MODEL, [], limit=1, exact=False)
+    assert (await db.execute(text("SHOW hnsw.ef_search"))).scalar_one() == in_sight
+    assert (await db.execute(text("SHOW hnsw.iterative_scan"))).scalar_one() == "relaxed_order"
 
 
 async def test_an_item_is_replaced_whole(db: AsyncConnection) -> None:
