@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal_column,
     not_,
     or_,
     select,
@@ -32,7 +34,7 @@ from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES, FAMILY
-from knowledge.severity import RANKS, UNKNOWN_WORD
+from knowledge.severity import RANKS, UNKNOWN_WORD, rank
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import alerts, approvals, cards, evidence, incident_keys, incidents, metadata
 
@@ -83,13 +85,13 @@ async def locked_of_approval(db: AsyncConnection, approval_id: int) -> Incident 
 
 
 _MATTERS = or_(
-    incident_keys.c.key.in_(bindparam("known", expanding=True)),
+    incident_keys.c.key == any_(bindparam("known", type_=ARRAY(Text))),
     *(incident_keys.c.key.startswith(mark, autoescape=True) for mark in MARKS),
 )
 _HOLDING = (
     select(incident_keys.c.incident_id)
     .join(incidents, incidents.c.id == incident_keys.c.incident_id)
-    .where(incident_keys.c.key.in_(bindparam("seek", expanding=True)), incidents.c.resolved_at.is_(None))
+    .where(incident_keys.c.key == any_(bindparam("seek", type_=ARRAY(Text))), incidents.c.resolved_at.is_(None))
 )
 _CANDIDATES = (
     select(incidents.c.id, incidents.c.last_alert_at, func.array_agg(incident_keys.c.key).label("keys"))
@@ -228,7 +230,7 @@ def _filled(name: str) -> ColumnElement[str]:
     """Where a failure is, its target is looked up: a word that is trusted stands in place of one that is not, and one
     that is not adds nothing to what is known by trusted ones."""
     column, its = incidents.c[name], bindparam(f"its_{name}", type_=Text)
-    known = func.nullif(column, "") if name in _FILLED else column
+    known = func.nullif(column, literal_column("''")) if name in _FILLED else column
     return case(
         (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
         (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
@@ -238,7 +240,10 @@ def _filled(name: str) -> ColumnElement[str]:
 
 def severity_rank(column: ColumnElement[str]) -> ColumnElement[int]:
     """`severity.rank`, in SQL."""
-    return case(RANKS, value=func.lower(column), else_=UNKNOWN_WORD)
+    # Our own words, written out: as parameters they would be a hundred with every alert.
+    word, by_rank = func.lower(column), groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
+    ranks = [(word.in_([literal_column(f"'{one}'") for one in words]), literal_column(f"{n}")) for n, words in by_rank]
+    return case(*ranks, else_=literal_column(f"{UNKNOWN_WORD}"))
 
 
 def _worst() -> ColumnElement[str]:
@@ -247,7 +252,7 @@ def _worst() -> ColumnElement[str]:
     return case(
         (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
         (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
-        (severity_rank(its) > severity_rank(column), its),
+        (bindparam("its_rank", type_=Integer) > severity_rank(column), its),
         else_=column,
     )
 
@@ -273,8 +278,9 @@ async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> No
         "commit": alert.commit,
         "severity": alert.severity,
     }
-    values = {f"its_{name}": value for name, value in known.items()}
-    await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})
+    values: dict[str, Any] = {f"its_{name}": value for name, value in known.items()}
+    values |= {"its_id": incident_id, "its_trusted": alert.trusted, "its_rank": rank(alert.severity)}
+    await db.execute(_COUNT, values)
 
 
 # Sources that send a word when their alert is over. The watch and CI send none: the live system tells.
