@@ -261,8 +261,7 @@ def _note_lag(services: Services, handled: Sequence[Delivery]) -> None:
 
 
 async def _finish(db: AsyncConnection, services: Services, handled: Sequence[int], counted: Counted) -> None:
-    for incident_id in sorted(counted):
-        await cards.recount(db, services, incident_id)
+    await cards.recount(db, services, counted)
     await deliveries.done(db, handled)
 
 
