@@ -22,8 +22,9 @@ from knowledge.errors import SettingsError
 
 CONNECT_TIMEOUT_S = 5
 PING_AFTER_S = 1.0
-# When those look for work who have not brought it themselves, in seconds after its news.
-OTHERS_LOOK_S = (0.03, 0.06)
+# When those look for work who have not brought it themselves, in seconds after its news. Who brought it was mostly
+# killed where something still waits then.
+OTHERS_LOOK_S = (0.25, 0.5)
 
 
 def sqlalchemy_url(url: str) -> str:
