@@ -18,6 +18,7 @@ from knowledge.recall import Means
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
 from knowledge.store.accepting import Accepting
+from knowledge.store.database import autocommitting
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
@@ -97,9 +98,11 @@ class Services:
     # Why nothing may start on this machine's word (CODEHEALER_PAUSE_FILE), "" while it may.
     halted: Callable[[], str] = str
     accepting: Accepting = field(init=False)
+    looks: AsyncEngine = field(init=False)  # the engine, for what only reads
 
     def __post_init__(self) -> None:
         self.accepting = Accepting(self.engine, name=self.holder)
+        self.looks = autocommitting(self.engine)
 
     def stopped(self) -> bool:
         """Whether nothing may start here, whatever the database says."""

@@ -126,6 +126,14 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
     return engine
 
 
+def autocommitting(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine and pool, each statement a transaction of its own: for looks, and for what one statement writes.
+
+    BEGIN and ROLLBACK, or COMMIT, are two more round trips. Nothing may be locked or SET LOCAL for a later statement.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _ping_what_was_idle(engine: AsyncEngine) -> None:
     """Ask a connection whether it still lives before it is used, unless it was used a moment ago and is quiet.
 
