@@ -6,7 +6,9 @@ What we add to it, each proved by a test:
 - Priority is the due time, so a job that waits for its hour does not hold up the later ones of its lock; what a person
   clicked has a head start, so that it does not stand behind a storm of diagnoses.
 - A finished or requeued job wakes the workers, since the next one of its lock could not be fetched before.
-- Whoever tells of a job looks for it first; other replicas look a moment later, and more seldom while they find none.
+- Whoever tells of a job takes it, and tells the other replicas only where it has no hand free. They look once a second
+  too, so that the job of one that was killed in between is taken up.
+- A look claims a job for each free hand, and is not repeated while nothing new has come since it found too few.
 - A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
   comes back cannot end a job that runs elsewhere by now.
 - Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does.
@@ -23,7 +25,9 @@ import random
 import time
 import traceback
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +55,10 @@ HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 6.0
 REAP_EVERY_S = 2.0
 POLL_S = 1.0
-# Whoever tells of a job takes it where it has a free hand; the others look a moment later, which grows as long as they
-# find nothing. Else each job would have every replica look for it at the same time.
+# Those who are told of what another has no hand for look a moment later, which grows as long as they find nothing; and
+# they are told so at most every tenth of a second. Else all replicas would look for each job at the same time.
 MOMENT_S, LONGEST_MOMENT_S = 0.03, 0.12
+TELL_OTHERS_EVERY_S = 0.1
 
 # An outside system that is away gets about eight minutes; a bug gets two more chances.
 PASSING_ATTEMPTS = 10
@@ -68,6 +73,9 @@ HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600, "answer_command":
 
 LONGEST_REASON = 500
 
+# The lock of the job that runs here.
+_own_lock: ContextVar[str | None] = ContextVar("own_lock", default=None)
+
 _CHANNEL = "procrastinate_any_queue_v1"
 # Seconds since 2026 fit procrastinate's integer priority until 2094.
 _DUE_AS_PRIORITY = "CAST(- EXTRACT(EPOCH FROM {due} - TIMESTAMPTZ '2026-01-01 00:00:00+00') AS integer)"
@@ -80,6 +88,24 @@ def _waking(by: str) -> str:
 
 
 _WAKE = _waking("%(by)s")
+_NOW_DUE = "(scheduled_at IS NULL OR scheduled_at <= clock_timestamp())"
+
+# A function call in the list of columns, for each free hand until one finds nothing; each sees what the one before has
+# taken. As a table in FROM it would be called once.
+_CLAIM = """
+    WITH RECURSIVE claimed AS (
+        SELECT 1 AS hand, procrastinate_fetch_job_v2(NULL, %(worker_id)s) AS job
+        UNION ALL
+        SELECT hand + 1, procrastinate_fetch_job_v2(NULL, %(worker_id)s) FROM claimed
+        WHERE hand < %(hands)s AND (job).id IS NOT NULL
+    )
+    SELECT (job).* FROM claimed WHERE (job).id IS NOT NULL ORDER BY hand
+"""
+# In nobody's name, so that everybody else looks.
+_TELL_OTHERS = f"""
+    SELECT pg_notify('{_CHANNEL}', json_build_object('type', 'job_inserted', 'from', CAST(%(by)s AS text))::text)
+    WHERE EXISTS (SELECT FROM procrastinate_jobs WHERE status = 'todo' AND {_NOW_DUE})
+"""  # noqa: S608
 
 # DO UPDATE, not DO NOTHING, for its row lock: fetching skips locked rows, so the waiting job starts after our commit. A
 # savepoint around procrastinate's own insert would let it start before. The notification is sent at commit.
@@ -92,9 +118,9 @@ _ENQUEUE = text(f"""
             CAST(:arguments AS jsonb), CASE WHEN :delay_s > 0 THEN due.at END
         FROM due
         ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET queueing_lock = EXCLUDED.queueing_lock
-        RETURNING id
+        RETURNING id, scheduled_at
     )
-    {_waking(":by")} put
+    {_waking(":by")} put WHERE :tell AND {_NOW_DUE}
 """)  # noqa: S608
 
 _MINE = "id = %(id)s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %(worker_id)s AND attempts = %(attempts)s"
@@ -197,6 +223,7 @@ class DurableJobs:
         self._longest_job_s = longest_job_s
         self._patience_s = patience_s
         self._name = uuid.uuid4().hex[:12]  # which news is our own
+        self._working = False
         self._running: set[int] = set()
         self._reasons: dict[int, str] = {}
         self._former_workers: list[int] = []
@@ -217,6 +244,8 @@ class DurableJobs:
 
         A second order of a `once` key is dropped whatever its delay and arguments: the waiting job keeps its own.
         """
+        # The end of a job tells of the next one of its lock; before that nobody could take it.
+        tell = lock != _own_lock.get()
         await connection.execute(
             _ENQUEUE,
             {
@@ -226,7 +255,8 @@ class DurableJobs:
                 "delay_s": delay_s,
                 "arguments": json.dumps(arguments),
                 "head_start_s": head_start_s or HEAD_START_S.get(stage, 0),
-                "by": self._name,
+                "by": self._name if self._working else "",
+                "tell": tell,
             },
         )
 
@@ -263,27 +293,34 @@ class DurableJobs:
             await connector.open_async(pool)
             app = procrastinate.App(connector=connector)
             app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons, self._name)
+            worker = _Worker(app, wakeups, self._name, self._concurrency, self._patience_s)
+            queue.free_hands = worker.free_hands
             for name, task in self._tasks.items():
                 app.task(name=name, pass_context=True, retry=_Retries())(task)
             if sole:
                 await self._put_back(queue, await queue.stalled(own=None, former=[], every=True))
-            await self._supervise(_Worker(app, wakeups, self._name, self._concurrency, self._patience_s), queue, stop)
+            await self._supervise(worker, queue, stop)
 
     async def _supervise(self, worker: "_Worker", queue: "_OwnJobs", stop: asyncio.Event) -> None:
         working = asyncio.create_task(worker.run(), name="jobs worker")
         reaping = asyncio.create_task(self._reap(worker, queue), name="jobs reaper")
+        telling = asyncio.create_task(queue.tell_others(), name="jobs for others")
         stopping = asyncio.create_task(stop.wait(), name="jobs stop")
+        self._working = True
         try:
-            await asyncio.wait({working, reaping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({working, reaping, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # What is ordered from now on is for others to take.
+            self._working = False
             own = worker.worker_id
             if not stop.is_set():
                 # The database is away: what runs can save nothing, and the next worker is waiting for us.
                 worker.shutdown_graceful_timeout = 1.0
-            reaping.cancel()
-            stopping.cancel()
+            for task in (reaping, telling, stopping):
+                task.cancel()
             worker.stop()
-            outcomes = await asyncio.gather(working, reaping, stopping, return_exceptions=True)
+            # What was claimed and not begun has no living worker then, and is put back like what a killed one leaves.
+            outcomes = await asyncio.gather(working, reaping, telling, stopping, return_exceptions=True)
             if own is not None:
                 self._former_workers = [*self._former_workers[-9:], own]
         for outcome in outcomes:
@@ -322,6 +359,7 @@ class DurableJobs:
             job = context.job
             number = job.id or 0
             self._running.add(number)
+            _own_lock.set(job.lock)  # of the task that procrastinate makes for each job
             try:
                 with observing(name, job.lock, arguments):
                     async with asyncio.timeout(self._longest_job_s):
@@ -421,12 +459,26 @@ class _OwnJobs(manager.JobManager):
         self._wakeups = wakeups
         self._reasons = reasons
         self._name = name
+        self._claimed: deque[queue_jobs.Job] = deque()
+        self.free_hands: Callable[[], int] = lambda: 1
 
-    async def fetch_job(self, queues: Any, worker_id: int) -> queue_jobs.Job | None:
-        self._wakeups.looking()
-        job = await super().fetch_job(queues=queues, worker_id=worker_id)
-        self._wakeups.looked(found=job is not None)
-        return job
+    async def fetch_job(self, queues: Any, worker_id: int) -> queue_jobs.Job | None:  # noqa: ARG002
+        if not self._claimed and self._wakeups.worth_a_look():
+            hands = max(1, self.free_hands())
+            self._wakeups.looking()
+            rows = await self._database.execute_query_all_async(_CLAIM, worker_id=worker_id, hands=hands)
+            self._claimed.extend(queue_jobs.Job.from_row(row) for row in rows)
+            self._wakeups.looked(len(rows), hands)
+        return self._claimed.popleft() if self._claimed else None
+
+    async def tell_others(self) -> None:
+        """Have the other replicas look for what we have no hand for, until cancelled."""
+        while True:
+            await self._wakeups.too_much.wait()
+            self._wakeups.too_much.clear()
+            if self.free_hands() == 0:
+                await self._database.execute_query_all_async(_TELL_OTHERS, by=self._name)
+            await asyncio.sleep(TELL_OTHERS_EVERY_S)
 
     async def stalled(self, *, own: int | None, former: list[int], every: bool = False) -> list[dict[str, Any]]:
         """Jobs of workers that are dead, or (`every`) of all but our own."""
@@ -489,9 +541,11 @@ class _Wakeups(asyncio.Event):
         self._count = self._looked_at = 0
         self._moment_s = MOMENT_S
         self._soon: asyncio.TimerHandle | None = None
+        self._emptied = False
+        self.too_much = asyncio.Event()  # there may be more to do than we have hands
 
     def told(self, *, own: bool) -> None:
-        """There is a job: of our own making, or of another replica's, for which one look a moment later is enough."""
+        """There is a job: of our own making, or one that another has no hand for, and that is looked for soon."""
         if own:
             self.set()
         elif self._soon is None:
@@ -502,11 +556,20 @@ class _Wakeups(asyncio.Event):
         self._soon = None
         self.set()
 
+    def worth_a_look(self) -> bool:
+        """False once after a look that left nothing, unless something came since: procrastinate asks until it gets
+        none. The next time it asks, it was told or a second has passed."""
+        emptied, self._emptied = self._emptied, False
+        return not emptied or self._count != self._looked_at
+
     def looking(self) -> None:
         self._looked_at = self._count
 
-    def looked(self, *, found: bool) -> None:
+    def looked(self, found: int, hands: int) -> None:
+        self._emptied = 0 < found < hands
         self._moment_s = MOMENT_S if found else min(2 * self._moment_s, LONGEST_MOMENT_S)
+        if found == hands:
+            self.too_much.set()
 
     def set(self) -> None:
         self._count += 1
@@ -547,8 +610,17 @@ class _Worker(queue_worker.Worker):
         self._new_job_event = self._wakeups = wakeups
         self._own = name
 
+    def free_hands(self) -> int:
+        return int(self.concurrency - len(self._running_jobs))
+
     async def _handle_notification(self, *, channel: str, notification: Any) -> None:  # noqa: ARG002
-        self._wakeups.told(own=notification.get("by") == self._own)
+        if notification.get("by") == self._own:
+            self._wakeups.told(own=True)
+            if self.free_hands() == 0:
+                self._wakeups.too_much.set()
+        # procrastinate's own trigger names nobody; our statement tells of the same job.
+        elif notification.get("by") == "" or notification.get("from", self._own) != self._own:
+            self._wakeups.told(own=False)
 
     async def run(self) -> None:
         await super().run()  # type: ignore[no-untyped-call]

@@ -314,7 +314,7 @@ async def look_again(
 
 async def gather_evidence(services: Services, incident_id: int) -> None:
     """Look at the failing thing from all sides, find out what it is, and keep both."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         incident = await incidents.get(db, incident_id)
         alerts = await incidents.alerts_of(db, incident_id)
         steered = await steers.latest(db, incident_id)
@@ -373,14 +373,15 @@ def _from_alerts(alerts: Sequence[Alert]) -> list[Evidence]:
 
 async def diagnose(services: Services, incident_id: int) -> None:
     """Name the cause, plan at most one fix, decide who may start it; all of it is stored and shown together."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         incident = await incidents.get(db, incident_id)
         if incident is None or incident.state is not S.DIAGNOSING:
             return
         collected = await incidents.evidence_of(db, incident_id)
         asked = threads.asked_by(services, incident, await incidents.alerts_of(db, incident_id))
         outcomes = await memory.outcomes_by_kind(db, environment=incident.environment)
-    answer, precedents = await _answer(services, incident, collected, asked=asked, outcomes=outcomes)
+        steered = await steers.latest(db, incident_id)
+    answer, precedents = await _answer(services, incident, collected, asked=asked, outcomes=outcomes, steered=steered)
     seen = await look(services, incident, collected)
     answer = recovery.believed(answer, seen)
     plan = await _plan(services, incident, answer, seen)
@@ -421,11 +422,10 @@ async def _answer(
     *,
     asked: Asked,
     outcomes: Mapping[FailureKind, Outcomes],
+    steered: steers.Steered | None,
 ) -> tuple[Diagnosis | Unsure, tuple[Precedent, ...]]:
     """The diagnosis and the precedents for it: looked for before, to inform a model, and ranked again for its kind."""
     answerers, notes = first_look.who_is_asked(services, incident)
-    async with services.engine.connect() as db:
-        steered = await steers.latest(db, incident.id)
     if steered:  # a first look would show what was ruled out
         answerers, first = steering.without(answerers, steering.read(steered.payload)), None
     else:
@@ -504,7 +504,7 @@ async def _plan(
 ) -> Plan:
     if incident.target is None or seen is None or isinstance(answer, Unsure):
         return planning.plan(answer, incident.target, seen)
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         record = await memory.track_record(db, kind=answer.kind, environment=incident.target.environment)
         of_service = await memory.track_record(db, kind=answer.kind, service=incident.target.service)
         loop = await facts.attempts_on(db, incident.target)

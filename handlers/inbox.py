@@ -192,7 +192,7 @@ FAULTS = (CodeHealerError, DBAPIError, LookupError, TypeError, ValueError)
 
 async def drain(services: Services) -> int:
     """Handle one batch; how many deliveries were taken. One that fails harms no other."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         waiting = await deliveries.waiting(db, source=hushing.ALERTMANAGER, known=EVENTS)
     if not waiting.any:
         return 0

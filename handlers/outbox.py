@@ -31,6 +31,7 @@ from knowledge import telemetry
 from knowledge.errors import Unavailable
 from knowledge.redaction import redact
 from knowledge.store import outbox
+from knowledge.store.database import autocommitting
 from knowledge.store.outbox import CardPlace, Message
 
 log = structlog.get_logger(__name__)
@@ -124,6 +125,7 @@ class Sender:
     ) -> None:
         """`home` is the channel for cards whose own is out of reach; `count_refused` is told of blocks not sent."""
         self._engine = engine
+        self._singly = autocommitting(engine)
         self._slack = slack
         self._render_card = render_card
         self._render_settled = render_settled
@@ -155,36 +157,35 @@ class Sender:
 
     async def send_due(self) -> float:
         """One round over what is due, channels side by side; seconds until the next round is worth it."""
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             messages = await outbox.due(db)
+            about = {message.incident_id for message in messages if message.incident_id}
+            places = await outbox.card_places(db, about) if about else {}
         by_channel: dict[str, list[Message]] = {}
         for message in messages:
             by_channel.setdefault(message.channel, []).append(message)
         # A channel that fails must not leave the others sending on unseen: the next round would say the same again.
-        sending = (self._send_channel(batch) for batch in by_channel.values())
+        sending = (self._send_channel(batch, places) for batch in by_channel.values())
         rounds = await asyncio.gather(*sending, return_exceptions=True)
         waits = [_without_error(ended) for ended in rounds]
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             later = await outbox.next_due_s(db)
         blocked = [wait for wait in waits if wait > 0]
         if blocked:
             return max(0.02, min(blocked))
         return 5.0 if later is None else max(0.02, later)
 
-    async def _send_channel(self, batch: list[Message]) -> float:
+    async def _send_channel(self, batch: list[Message], places: Mapping[int, CardPlace]) -> float:
         shortest = 0.0
-        about = {message.incident_id for message in batch if message.incident_id}
-        places: Mapping[int, CardPlace] = {}
-        if about:
-            async with self._engine.connect() as db:
-                places = await outbox.card_places(db, about)
         posted = False
-        for message in batch:
+        for number, message in enumerate(batch):
             place = places.get(message.incident_id or 0)
             # Its card, or the message that it stands under, may have been posted in this round.
             if posted and place and not (place.ts and (place.root or not place.storm_id)):
-                async with self._engine.connect() as db:
-                    place = await outbox.card_place(db, message.incident_id or 0)
+                about = {one.incident_id for one in batch[number:] if one.incident_id}
+                async with self._singly.connect() as db:
+                    places = await outbox.card_places(db, about)
+                place, posted = places.get(message.incident_id or 0), False
             wait_s = self._wait_s(message, place)
             if wait_s > 0:
                 shortest = min(shortest, wait_s) if shortest else wait_s
@@ -227,7 +228,7 @@ class Sender:
 
     async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         incident_id = message.incident_id or 0
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             card = await self._render_card(db, incident_id)
         if card is None or place is None:
             await self._close(message, "")
@@ -330,7 +331,7 @@ class Sender:
             found = await self._posted_before(message, body.get("thread_ts"))
             if found:
                 return found, False
-        async with self._engine.begin() as db:
+        async with self._singly.begin() as db:
             await outbox.sending(db, message)
         bucket.take()
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
@@ -416,7 +417,7 @@ class Sender:
                 return ""
 
     async def _close(self, message: Message, ts: str) -> None:
-        async with self._engine.begin() as db:
+        async with self._singly.begin() as db:
             await outbox.sent(db, message, ts)
 
     async def _answered_no(self, message: Message, error: SlackApiError, bucket: Bucket) -> None:

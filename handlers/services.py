@@ -18,6 +18,7 @@ from knowledge.recall import Means
 from knowledge.runbooks import Shelf
 from knowledge.slack_threads import ThreadRules
 from knowledge.store.accepting import Accepting
+from knowledge.store.database import autocommitting
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
 from remediation.policy import Policy, outside_forbidden, sendable
@@ -94,12 +95,14 @@ class Services:
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
     kept: Kept = field(default_factory=Kept)
     keep: Keep = field(default_factory=Keep)
-    # Why nothing may start on this machine's word (CODEHEALER_PAUSE_FILE), "" while it may.
+    # Why nothing may start by the pause file or ConfigMap that this process sees, "" while it may.
     halted: Callable[[], str] = str
     accepting: Accepting = field(init=False)
+    looks: AsyncEngine = field(init=False)  # the engine, for what only reads
 
     def __post_init__(self) -> None:
         self.accepting = Accepting(self.engine, name=self.holder, now=self.now)
+        self.looks = autocommitting(self.engine)
 
     def stopped(self) -> bool:
         """Whether nothing may start here, whatever the database says."""

@@ -18,6 +18,7 @@ from knowledge.passages import EVERYTHING, Sendable
 from knowledge.ports import Embedder, Reranker, Vector
 from knowledge.reranking import CANDIDATES, rerank
 from knowledge.store import memory, vectors
+from knowledge.store.database import autocommitting
 from knowledge.store.threads import NOBODY, Asked
 
 
@@ -66,7 +67,7 @@ async def recall(
     asked: Asked = NOBODY,
 ) -> Recalled:
     """The precedents of `query`, best first. Raises nothing for what a model does or does not answer."""
-    async with engine.connect() as db:
+    async with autocommitting(engine).connect() as db:
         if not await memory.anything(db):
             return Recalled((), empty=True)
         hosted, waits = await _usable(db, means.hosted)

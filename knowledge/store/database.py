@@ -22,8 +22,9 @@ from knowledge.errors import SettingsError
 
 CONNECT_TIMEOUT_S = 5
 PING_AFTER_S = 1.0
-# When those look for work who have not brought it themselves, in seconds after its news.
-OTHERS_LOOK_S = (0.03, 0.06)
+# When those look for work who have not brought it themselves, in seconds after its news. Who brought it was mostly
+# killed where something still waits then.
+OTHERS_LOOK_S = (0.25, 0.5)
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -123,6 +124,14 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
     )
     _ping_what_was_idle(engine)
     return engine
+
+
+def autocommitting(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine and pool, each statement a transaction of its own: for looks, and for what one statement writes.
+
+    BEGIN and ROLLBACK, or COMMIT, are two more round trips. Nothing may be locked or SET LOCAL for a later statement.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _ping_what_was_idle(engine: AsyncEngine) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Target, Verification
 from knowledge.model.failing import FAMILY
 from knowledge.store.codec import from_json, to_json
+from knowledge.store.database import autocommitting
 from knowledge.store.switches import PAUSED
 from knowledge.store.tables import approvals, executions, leases, switches, verifications
 
@@ -381,8 +382,8 @@ class StoredExecutions:
 
     @cached_property
     def _engine(self) -> AsyncEngine:
-        """Each is one statement, which is a transaction by itself; BEGIN and COMMIT would triple the round trips."""
-        return self._given.execution_options(isolation_level="AUTOCOMMIT")
+        """Each is one statement, which is a transaction by itself."""
+        return autocommitting(self._given)
 
     async def lease_acquire(self, key: str, holder: str, ttl_s: float) -> int | None:
         async with self._engine.begin() as db:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,7 +30,14 @@ async def add(
     return made.first() is not None
 
 
+_LATEST = (
+    select(steers.c.payload, steers.c.set_by)
+    .where(steers.c.incident_id == bindparam("its_id"))
+    .order_by(steers.c.id.desc())
+    .limit(1)
+)
+
+
 async def latest(db: AsyncConnection, incident_id: int) -> Steered | None:
-    query = select(steers.c.payload, steers.c.set_by).where(steers.c.incident_id == incident_id)
-    row = (await db.execute(query.order_by(steers.c.id.desc()).limit(1))).one_or_none()
+    row = (await db.execute(_LATEST, {"its_id": incident_id})).one_or_none()
     return Steered(row.payload, row.set_by) if row else None

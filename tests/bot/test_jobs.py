@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -636,7 +638,7 @@ async def test_migrations_go_down_and_up_again(empty_database_url: str) -> None:
     await asyncio.to_thread(run_migrations, empty_database_url)
 
 
-async def test_another_replicas_news_is_one_look_a_moment_later_and_our_own_is_one_at_once() -> None:
+async def test_what_another_has_no_hand_for_is_one_look_a_moment_later_and_our_own_is_one_at_once() -> None:
     wakeups = jobs_module._Wakeups()
     wakeups.told(own=False)
     wakeups.told(own=False)
@@ -644,7 +646,7 @@ async def test_another_replicas_news_is_one_look_a_moment_later_and_our_own_is_o
     async with asyncio.timeout(DEADLINE_S):
         await wakeups.wait()
     wakeups.looking()
-    wakeups.looked(found=False)
+    wakeups.looked(found=0, hands=1)
     wakeups.clear()
     assert not wakeups.is_set(), "both news were one look"
     wakeups.told(own=False)
@@ -652,6 +654,83 @@ async def test_another_replicas_news_is_one_look_a_moment_later_and_our_own_is_o
     assert wakeups.is_set()
 
 
+def test_what_a_look_has_emptied_is_looked_at_again_when_something_came_or_time_has_passed() -> None:
+    wakeups = jobs_module._Wakeups()
+    wakeups.looking()
+    wakeups.looked(found=1, hands=2)
+    assert not wakeups.worth_a_look()
+    assert wakeups.worth_a_look(), "asked again: a second has passed"
+    wakeups.looking()
+    wakeups.looked(found=1, hands=2)
+    wakeups.set()
+    assert wakeups.worth_a_look()
+
+
+class Looks:
+    """How often each worker has asked the database for jobs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of: Counter[str] = Counter()
+        looking = jobs_module._OwnJobs.fetch_job
+        execute = jobs_module._Connector.execute_query_all_async
+
+        async def counted(connector: Any, query: str, **arguments: Any) -> Any:
+            if query == jobs_module._CLAIM:
+                self.of[asking.get()] += 1
+            return await execute(connector, query, **arguments)
+
+        asking: ContextVar[str] = ContextVar("asking", default="")
+
+        async def named(queue: Any, *arguments: Any, **more: Any) -> Any:
+            asking.set(queue._name)
+            return await looking(queue, *arguments, **more)
+
+        monkeypatch.setattr(jobs_module._OwnJobs, "fetch_job", named)
+        monkeypatch.setattr(jobs_module._Connector, "execute_query_all_async", counted)
+
+
+@pytest.fixture
+def hardly_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look by the clock: what is taken up was told of."""
+    monkeypatch.setattr(jobs_module, "POLL_S", 3600.0)
+
+
+@pytest.mark.usefixtures("hardly_ever")
+async def test_a_replica_with_a_hand_free_takes_its_own_jobs_and_no_other_looks(
+    engine: AsyncEngine, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, ran = Looks(monkeypatch), 0
+    first: DurableJobs
+
+    async def begin(number: int) -> None:
+        async with engine.begin() as db:
+            await first.enqueue(db, "end", lock=f"incident:{number}")
+
+    async def end() -> None:
+        nonlocal ran
+        ran += 1
+
+    async def both_listen() -> bool:
+        async with engine.connect() as db:
+            found = await db.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+                                         " AND datname = current_database()"))  # fmt: skip
+        return bool(found == 2)
+
+    first = DurableJobs(conninfo, {"begin": begin, "end": end}, concurrency=4)
+    second = DurableJobs(conninfo, {"begin": begin, "end": end}, concurrency=4)
+    async with working(first), working(second):
+        await until(both_listen)
+        await order(engine, second, "end")
+        await until(lambda: ran == 1)  # and what they look at when they begin to listen is over
+        looks.of.clear()
+        for number in range(3):
+            await order(engine, first, "begin", lock=f"incident:{number}", number=number)
+            await until(lambda expected=number + 2: ran == expected)
+        assert looks.of[first._name] <= 7, "one look for each of two jobs of three incidents, one as it began to listen"
+        assert looks.of[second._name] == 0
+
+
+@pytest.mark.usefixtures("hardly_ever")
 async def test_a_job_is_taken_by_another_replica_where_its_own_has_no_hand_free(
     engine: AsyncEngine, conninfo: str
 ) -> None:
@@ -674,3 +753,29 @@ async def test_a_job_is_taken_by_another_replica_where_its_own_has_no_hand_free(
             async with engine.begin() as db:
                 await first.enqueue(db, "finish", lock="b")
             await first.wait_idle(DEADLINE_S)
+
+
+async def test_the_job_of_a_replica_that_ends_before_it_looks_is_taken_by_another(
+    engine: AsyncEngine, conninfo: str
+) -> None:
+    notes = Notes()
+    killed, other = DurableJobs(conninfo, {"note": notes}), DurableJobs(conninfo, {"note": notes})
+    killed._working = True  # as it says itself in what it tells of the job
+    async with working(other):
+        await order(engine, killed, word="after all")
+        await until(lambda: notes.seen == ["after all"])
+
+
+async def test_a_look_takes_a_job_for_each_free_hand_and_none_of_a_lock_that_is_taken(
+    engine: AsyncEngine, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, notes = Looks(monkeypatch), Notes()
+    jobs = DurableJobs(conninfo, {"note": notes}, concurrency=8)
+    async with engine.begin() as db:
+        for number in range(4):
+            await jobs.enqueue(db, "note", lock=f"l{number}", word=number)
+        await jobs.enqueue(db, "note", lock="l3", word="next")
+    async with working(jobs):
+        await until(lambda: len(notes.seen) == 5)
+        assert notes.seen[:4] == [0, 1, 2, 3]
+        assert looks.of[jobs._name] <= 4, "one for the four, one for the next of their lock, and what it began with"
