@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0021_audit_time"
-down_revision = "0017_keeping"
+revision = "0020_audit_time"
+down_revision = "0019_given_up"
 branch_labels = None
 depends_on = None
 

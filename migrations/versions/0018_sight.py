@@ -6,7 +6,7 @@ nothing could be stored. `REINDEX INDEX CONCURRENTLY ix_item_vectors_384` does i
 
 from alembic import op
 
-revision = "0019_sight"
+revision = "0018_sight"
 down_revision = "0017_keeping"
 branch_labels = None
 depends_on = None

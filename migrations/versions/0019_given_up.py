@@ -4,8 +4,8 @@ from alembic import op
 
 from migrations import indexes
 
-revision = "0020_given_up"
-down_revision = "0017_keeping"
+revision = "0019_given_up"
+down_revision = "0018_sight"
 branch_labels = None
 depends_on = None
 
