@@ -82,7 +82,7 @@ async def hold(db: AsyncConnection, services: Services, alert: Alert, why: tuple
 
 async def tell_what_lasted(services: Services) -> None:
     """By the clock: what fires still when its quiet is over becomes a delivery like any other."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         kept = await held.listed(db)
         muted = await mutes.in_force(db, now=services.now()) if kept else ()
     if not kept:

@@ -17,7 +17,7 @@ async def tend(services: Services) -> None:
             if gone < forgetting.BATCH:
                 break
     if keep.incidents_days:
-        async with services.engine.connect() as db:
+        async with services.looks.connect() as db:
             numbers = await forgetting.old_incidents(db, days=keep.incidents_days)
         for number in numbers:
             await _forget(services, number)
