@@ -476,7 +476,7 @@ class _OwnJobs(manager.JobManager):
         while True:
             await self._wakeups.too_much.wait()
             self._wakeups.too_much.clear()
-            if self.free_hands() == 0:
+            if self.free_hands() <= len(self._claimed):
                 await self._database.execute_query_all_async(_TELL_OTHERS, by=self._name)
             await asyncio.sleep(TELL_OTHERS_EVERY_S)
 

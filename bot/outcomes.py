@@ -22,7 +22,7 @@ class Outcomes:
         self._counted: int | None = None
 
     async def tick(self, services: Services) -> None:
-        async with services.engine.connect() as db:
+        async with services.looks.connect() as db:
             if self._counted is None:
                 self._counted = await audit.last_number(db)
                 return

@@ -191,7 +191,7 @@ async def _asked_in(db: AsyncConnection, services: Services, view: CardView, her
 
 async def call_after_quiet(services: Services) -> None:
     """Call people to what still needs them and was not called for in quiet hours, once these are over."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         waiting = await outbox.quiet_calls(db)
     for incident_id in waiting:
         async with services.engine.begin() as db:
@@ -256,7 +256,7 @@ async def people_asked(services: Services, approval: Approval) -> list[str]:
 
 async def link_of(services: Services, incident_id: int) -> str:
     """Slack's link to an incident's card, "" when it cannot be had now."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         place = await outbox.card_place(db, incident_id)
     return await permalink(services, place)
 

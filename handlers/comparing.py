@@ -85,7 +85,7 @@ async def with_argocd(services: Services) -> None:
             log.info("application_unreadable", error=str(error))
             continue
         found[alert.workload] = alert
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         ours = await signals.open_signals(db, "argocd")
         # A failure of the application that came another way, as a post in Slack, is known too.
         about = await signals.told_of(db, since=now - REMEMBERED)
@@ -117,7 +117,7 @@ def _broken(alert: Alert) -> bool:
 
 
 async def _tell_unknown(services: Services, source: str, firing: Sequence[Alert]) -> None:
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         known = await signals.known_starts(db, source, [alert.identity for alert in firing])
     new = [alert for alert in firing if _key(alert) not in known][:MOST_NEW]
     for alert in new:

@@ -69,7 +69,7 @@ async def approve(services: Services, click: Mapping[str, Any]) -> None:
 
 async def _looked(services: Services, click: Mapping[str, Any], person: Person) -> tuple[str, Mapping[str, Person]]:
     """For a click that may count: what has changed at the target since it was proposed, and who said yes before."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         approval = await approvals.get(db, click["approval_id"])
         if approval is None or approval.state is not ApprovalState.OPEN:
             return "", {}
@@ -206,7 +206,7 @@ async def reject(services: Services, rejection: Rejection, *, user: str, key: st
 
 async def expire(services: Services) -> None:
     """Close the requests whose time is over; the incidents become a person's work."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         due = await approvals.expired(db)
     for approval_id, incident_id in due:
         async with services.engine.begin() as db:

@@ -29,7 +29,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
 
     A crash before the transaction repeats the looks; after it the approval is no longer scheduled.
     """
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         approval = await approvals.get(db, approval_id)
         if approval is None or approval.state is not ApprovalState.SCHEDULED or _ahead(approval, services):
             return

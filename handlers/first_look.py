@@ -90,7 +90,7 @@ async def without_asking(
     """Why the built-in answer may stand without asking a hosted model: the case is known. "" where one is asked."""
     if not isinstance(first, Diagnosis) or not incident.trusted:
         return ""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         record = await memory.track_record(
             db, kind=first.kind, environment=incident.environment, service=incident.service
         )

@@ -760,7 +760,7 @@ async def verify(services: Services, execution_id: int) -> None:
 
     "Worse" is stored before it is undone: after a crash the undo goes on from there, whatever the target shows by then.
     """
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id) if current else None
         firing = await signal_of(db, services, incident) if incident else None
@@ -794,7 +794,7 @@ async def verify(services: Services, execution_id: int) -> None:
 async def _look_at_effect(
     services: Services, incident: Incident, current: Execution, firing: bool | None
 ) -> Verification:  # fmt: skip
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         since = current.started_at or incident.opened_at
         new = await incidents.began_near(db, current.action.target, since=since, apart_from=incident.id)
     source = SOURCES.get(incident.source)

@@ -79,7 +79,7 @@ class Heartbeat:
                 answer = await self.own.get(f"{self.own_address}/readyz/intake", timeout=DEADLINE_S)
                 if answer.status_code != httpx.codes.OK:
                     return "no deliveries can be taken, see /readyz/intake"
-            async with services.engine.connect() as db:
+            async with services.looks.connect() as db:
                 if (await deliveries.waiting(db, source=HEARTBEAT, known=[HEARTBEAT])).source:
                     return "the inbox does not handle deliveries"
                 if await outbox.waits(db, HEARTBEAT):

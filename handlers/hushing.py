@@ -24,9 +24,9 @@ from remediation.policy_file import Maintenance
 log = structlog.get_logger(__name__)
 
 ALERTMANAGER = "alertmanager"
-# A quick answer holds for half a second, a slow one for ten times what it took, and after none nobody is asked for a
+# A quick answer holds for a second, a slow one for ten times what it took, and after none nobody is asked for a
 # while: alerts wait for it.
-FRESH_S, FRESH_FACTOR, PAUSE_S = 0.5, 10.0, 30.0
+FRESH_S, FRESH_FACTOR, PAUSE_S = 1.0, 10.0, 30.0
 
 
 async def look(services: Services) -> bool:
@@ -82,7 +82,7 @@ async def hold(db: AsyncConnection, services: Services, alert: Alert, why: tuple
 
 async def tell_what_lasted(services: Services) -> None:
     """By the clock: what fires still when its quiet is over becomes a delivery like any other."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         kept = await held.listed(db)
         muted = await mutes.in_force(db, now=services.now()) if kept else ()
     if not kept:

@@ -25,7 +25,7 @@ async def tend(services: Services) -> None:
         if given_up:
             log.warning("dead_letters_deleted", count=given_up, older_than_days=keep.deliveries_days)
     if keep.incidents_days:
-        async with services.engine.connect() as db:
+        async with services.looks.connect() as db:
             numbers = await forgetting.old_incidents(db, days=keep.incidents_days)
         for number in numbers:
             await _forget(services, number)

@@ -41,7 +41,7 @@ async def schedule(db: AsyncConnection, services: Services, incident: Incident, 
 
 async def start_due(services: Services) -> None:
     """Give each approval whose hour has come a job of its own, which looks again before it runs."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         due = await approvals.scheduled_due(db)
     for approval_id, incident_id in due:
         async with services.engine.begin() as db:
@@ -53,7 +53,7 @@ async def start_due(services: Services) -> None:
 
 async def give_up_overdue(services: Services) -> None:
     """Hand what could not even be tried for an hour to people: its job was given up again and again."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         stuck = await approvals.scheduled_due(db, ago=OVERDUE)
     for approval_id, incident_id in stuck:
         async with services.engine.begin() as db:
@@ -66,7 +66,7 @@ async def give_up_overdue(services: Services) -> None:
 
 async def ask_again(services: Services) -> None:
     """Look again at what was put off until now: what it then proposes is asked anew."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         due = await approvals.snoozes_over(db)
     for approval_id, incident_id in due:
         async with services.engine.begin() as db:
@@ -78,7 +78,7 @@ async def ask_again(services: Services) -> None:
 
 async def remind(services: Services) -> None:
     """Remind those who were asked, and later ring the pager, where nobody answers."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         silent = await approvals.unanswered(db)
     for one in silent:
         to_remind, to_page = unanswered(one.asked_at, one.severity, services.policy.limits, services.now())
@@ -89,7 +89,7 @@ async def remind(services: Services) -> None:
 
 
 async def _remind(services: Services, silent: Unanswered) -> None:
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         approval = await approvals.get(db, silent.id)
         incident = await incidents.get(db, silent.incident_id)
         muted = incident is not None and await muting.quiet_about(db, services, incident)
@@ -105,7 +105,7 @@ async def _remind(services: Services, silent: Unanswered) -> None:
 
 async def awake(services: Services, people: Sequence[str], *, severity: str) -> list[str]:
     """Those of the people who want reminders and are not in their quiet hours; critical ones wake all who do."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         chosen = await personal.of_all(db, people)
     now, wakes = services.now(), severity.lower() in CRITICAL
     settings = {user: chosen.get(user, Personal()) for user in people}

@@ -21,7 +21,7 @@ EXCERPT_CHARS = 4_000
 
 async def learn(services: Services, incident_id: int) -> None:
     """Make the incident findable: what it looked like, its cause, what was done and how that ended."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         incident = await incidents.get(db, incident_id)
         answer = await answers.latest_diagnosis(db, incident_id, final=True)
         planned = await answers.latest_plan(db, incident_id)

@@ -269,7 +269,7 @@ class Sender:
             self.problem = None
             await self._close(message, ts)
             return
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             ts = await outbox.posted_ts(db, str(message.payload["of"]))
             summary = message.payload.get("summary")
             card = await (
@@ -319,7 +319,7 @@ class Sender:
         """What a post says; a summary is drawn when it is sent, as a card is."""
         card = None
         if payload.get("summary"):
-            async with self._engine.connect() as db:
+            async with self._singly.connect() as db:
                 card = await self._render_summary(db, payload["summary"])
         if card:
             return self._checked({"text": card.text, "blocks": card.blocks})
@@ -371,7 +371,7 @@ class Sender:
 
     async def _begun_before(self, message: Message, thread_ts: str) -> list[str]:
         """The stream that an earlier attempt began: as it noted, else what the thread shows as unfinished."""
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             if noted := await outbox.posted_ts(db, message.key):
                 return [noted]
         oldest = f"{message.created_at.timestamp() - 60:.6f}"
@@ -449,7 +449,7 @@ class Sender:
     async def _post_anew(self, message: Message, code: str) -> None:
         """A card that cannot be edited goes on in a new post; where the old one still stands, each links the other."""
         log.warning("card_gone", incident_id=message.incident_id, error=code)
-        async with self._engine.connect() as db:
+        async with self._singly.connect() as db:
             place = await outbox.card_place(db, message.incident_id or 0)
         before = place.ts if place and code != "message_not_found" else ""
         note = goes_on_from(await self._link(message.channel, before)) if before else ""

@@ -104,7 +104,7 @@ async def ask(db: AsyncConnection, services: Services, incident: Incident) -> No
 
 async def answer(services: Services, incident_id: int) -> None:
     """Search Slack for what a question is about and answer with links in its thread."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         incident = await incidents.get(db, incident_id)
         collected = await incidents.evidence_of(db, incident_id)
         alerts = await incidents.alerts_of(db, incident_id, limit=1)

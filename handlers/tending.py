@@ -12,7 +12,7 @@ S = IncidentState
 
 async def recheck_open(services: Services) -> None:
     """Close what has been well for a while, where no source of alerts says when it is over."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         open_ones = await incidents.any_with_target(db, [state for state in S if closes_by_itself(state)], most=200)
         firing = await incidents.firing(db, [one.id for one in open_ones])
     for incident in open_ones:
@@ -38,7 +38,7 @@ LEFT_ALONE = {
 
 async def rescue_left_alone(services: Services) -> None:
     """Hand an incident to people when the job that it waits for was given up: every incident ends."""
-    async with services.engine.connect() as db:
+    async with services.looks.connect() as db:
         waiting = await incidents.in_states(db, list(LEFT_ALONE))
     busy = await services.jobs.busy([f"incident:{incident.id}" for incident in waiting])
     for incident in waiting:

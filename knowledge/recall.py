@@ -73,7 +73,7 @@ async def recall(
         hosted, waits = await _usable(db, means.hosted)
     embedded, note = await _embedded(query, hosted, means.builtin)
     notes = [waits, note]
-    async with engine.connect() as db:
+    async with engine.begin() as db:  # it sets what holds for a transaction
         found = await retrieval.search(
             db,
             query,

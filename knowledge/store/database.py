@@ -129,7 +129,8 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
 def autocommitting(engine: AsyncEngine) -> AsyncEngine:
     """The same engine and pool, each statement a transaction of its own: for looks, and for what one statement writes.
 
-    BEGIN and ROLLBACK, or COMMIT, are two more round trips. Nothing may be locked or SET LOCAL for a later statement.
+    BEGIN and ROLLBACK, or COMMIT, are two more round trips, and after a ROLLBACK psycopg forgets every statement that
+    it has prepared. Nothing may be locked or SET LOCAL for a later statement.
     """
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 

@@ -689,6 +689,13 @@ class Looks:
         monkeypatch.setattr(jobs_module._Connector, "execute_query_all_async", counted)
 
 
+async def both_listen(engine: AsyncEngine) -> bool:
+    """Whether two workers are told of jobs."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+    async with engine.connect() as db:
+        return bool(await db.scalar(text(query)) == 2)
+
+
 @pytest.fixture
 def hardly_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look by the clock: what is taken up was told of."""
@@ -710,16 +717,10 @@ async def test_a_replica_with_a_hand_free_takes_its_own_jobs_and_no_other_looks(
         nonlocal ran
         ran += 1
 
-    async def both_listen() -> bool:
-        async with engine.connect() as db:
-            found = await db.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-                                         " AND datname = current_database()"))  # fmt: skip
-        return bool(found == 2)
-
     first = DurableJobs(conninfo, {"begin": begin, "end": end}, concurrency=4)
     second = DurableJobs(conninfo, {"begin": begin, "end": end}, concurrency=4)
     async with working(first), working(second):
-        await until(both_listen)
+        await until(lambda: both_listen(engine))
         await order(engine, second, "end")
         await until(lambda: ran == 1)  # and what they look at when they begin to listen is over
         looks.of.clear()
@@ -734,25 +735,24 @@ async def test_a_replica_with_a_hand_free_takes_its_own_jobs_and_no_other_looks(
 async def test_a_job_is_taken_by_another_replica_where_its_own_has_no_hand_free(
     engine: AsyncEngine, conninfo: str
 ) -> None:
-    busy, done = asyncio.Event(), asyncio.Event()
+    done, ran = asyncio.Event(), Counter[str]()
 
     async def hold() -> None:
-        busy.set()
+        ran["hold"] += 1
         await done.wait()
 
     async def finish() -> None:
+        ran["finish"] += 1
         done.set()
 
-    first = DurableJobs(conninfo, {"hold": hold}, concurrency=1)
-    second = DurableJobs(conninfo, {"finish": finish, "hold": hold}, concurrency=1)
-    async with working(first):
+    first, second = (DurableJobs(conninfo, {"hold": hold, "finish": finish}, concurrency=2) for _ in range(2))
+    async with working(first), working(second):
+        await until(lambda: both_listen(engine))
         async with engine.begin() as db:
-            await first.enqueue(db, "hold", lock="a")
-        await asyncio.wait_for(busy.wait(), DEADLINE_S)
-        async with working(second):
-            async with engine.begin() as db:
-                await first.enqueue(db, "finish", lock="b")
-            await first.wait_idle(DEADLINE_S)
+            for stage, lock in (("hold", "a"), ("hold", "b"), ("finish", "c")):
+                await first.enqueue(db, stage, lock=lock)
+        await first.wait_idle(DEADLINE_S)
+    assert ran == Counter(hold=2, finish=1)
 
 
 async def test_the_job_of_a_replica_that_ends_before_it_looks_is_taken_by_another(
