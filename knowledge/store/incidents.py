@@ -232,7 +232,9 @@ async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
 _FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id")
 
 
-def _heard(column: ColumnElement[str], its: ColumnElement[str], both: ColumnElement[str], *, trusted: bool) -> Any:
+def _heard(
+    column: ColumnElement[str], its: ColumnElement[str], both: ColumnElement[str], *, trusted: bool
+) -> ColumnElement[str]:
     """A word that is trusted stands in place of one that is not, and one that is not adds nothing to what is known by
     trusted ones; of two alike `both` says which."""
     return case((not_(incidents.c.trusted), its) if trusted else (incidents.c.trusted, column), else_=both)
@@ -247,10 +249,14 @@ def _filled(name: str, *, trusted: bool) -> ColumnElement[str]:
 
 def severity_rank(column: ColumnElement[str]) -> ColumnElement[int]:
     """`severity.rank`, in SQL."""
+
     # Our own words, written out: as parameters they would be a hundred with every alert.
-    word, by_rank = func.lower(column), groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
-    ranks = [(word.in_([literal_column(f"'{one}'") for one in words]), literal_column(f"{n}")) for n, words in by_rank]
-    return case(*ranks, else_=literal_column(f"{UNKNOWN_WORD}"))
+    def number(one: int) -> ColumnElement[int]:
+        return literal_column(f"{one}", Integer)
+
+    by_rank = groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
+    words = [(number(rank), [literal_column(f"'{one}'", Text) for one in alike]) for rank, alike in by_rank]
+    return case(*((func.lower(column).in_(alike), rank) for rank, alike in words), else_=number(UNKNOWN_WORD))
 
 
 def _worst(*, trusted: bool) -> ColumnElement[str]:
