@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-import orjson
 import structlog
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
@@ -58,7 +57,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         result = "accepted" if status < 300 else "refused" if status < 500 else "failed"
         known = source if source in config.secrets else "unknown"
         counter(known, result).inc()
-        return web.json_response(answer, status=status, headers=_headers(status, answer), dumps=_as_json)
+        return web.json_response(answer, status=status, headers=_headers(status, answer))
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
@@ -85,10 +84,6 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         ]
     )
     return app
-
-
-def _as_json(answer: Mapping[str, object]) -> str:
-    return orjson.dumps(answer).decode()
 
 
 def _headers(status: int, answer: Mapping[str, object]) -> dict[str, str] | None:

@@ -61,7 +61,7 @@ _NOT_IDENTIFYING = frozenset(
         "namespace", "cluster", "deployment", "statefulset", "daemonset", "replicaset", "job_name", "cronjob",
     }
 )  # fmt: skip
-# With those of one of its pods, which change where its owner stays.
+# With those of one pod, which change while its owner stays; a DaemonSet's pods stay on their nodes.
 _OF_A_STAYING_POD = _NOT_IDENTIFYING | {"instance", "job", "service", "container"}
 _OF_A_POD = _OF_A_STAYING_POD | {"node"}
 

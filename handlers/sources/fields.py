@@ -123,9 +123,9 @@ def labels(value: object) -> dict[str, str]:
         return {}
     found = {}
     for key, item in islice(value.items(), MAX_LABELS):
-        name = text(key, MAX_NAME)
-        if name and (content := text(item, _MAX_LABEL)):
-            found[name] = content
+        label, content = text(key, MAX_NAME), text(item, _MAX_LABEL)
+        if label and content:
+            found[label] = content
     return found
 
 

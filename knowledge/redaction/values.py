@@ -33,10 +33,8 @@ def _redact_value(value: Any, key: str, seen: dict[str, str]) -> Any:
             kind = type(item)
             if secret_data and name in {"data", "stringData"}:
                 redacted[name] = _hide_all(item)
-            elif (
-                item is None or kind in _PLAIN or (kind is str and item in _harmless and not _telling(str(name)))
-            ):  # as most of what comes: without a call for each
-                redacted[name] = item
+            elif item is None or kind in _PLAIN or (kind is str and item in _harmless and not _telling(str(name))):
+                redacted[name] = item  # as most of what comes: without a call for each
             else:
                 redacted[name] = _redact_value(item, str(name), seen)
         return redacted

@@ -249,13 +249,14 @@ def _filled(name: str, *, trusted: bool) -> ColumnElement[str]:
 
 def severity_rank(column: ColumnElement[str]) -> ColumnElement[int]:
     """`severity.rank`, in SQL."""
+
     # Our own words, written out: as parameters they would be a hundred with every alert.
-    word, by_rank = func.lower(column), groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
-    ranks: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
-        (word.in_([literal_column(f"'{one}'") for one in words]), literal_column(f"{n}", Integer))
-        for n, words in by_rank
-    ]
-    return case(*ranks, else_=literal_column(f"{UNKNOWN_WORD}"))
+    def number(one: int) -> ColumnElement[int]:
+        return literal_column(f"{one}", Integer)
+
+    by_rank = groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
+    words = [(number(rank), [literal_column(f"'{one}'", Text) for one in alike]) for rank, alike in by_rank]
+    return case(*((func.lower(column).in_(alike), rank) for rank, alike in words), else_=number(UNKNOWN_WORD))
 
 
 def _worst(*, trusted: bool) -> ColumnElement[str]:
