@@ -168,7 +168,7 @@ BENCHES: dict[str, Bench] = {
     "accept": _always(accept, 50),
     "database": _always(bench_database.measured, 25),
     "start": _always(bench_start.measured, 40),
-    "mentions": _always(bench_mentions.measured, 15),
+    "mentions": _always(bench_mentions.measured, 30),
     "links": Bench(lambda sizes: links(sizes.minutes), lambda sizes: 60 * sizes.minutes + 60),
     "replicas": _always(replicas, 110),
     "storm": _always(bench_load.storm, 75),

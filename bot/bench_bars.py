@@ -35,7 +35,12 @@ BARS: Mapping[str, Mapping[str, Bar]] = {
     "approvals": {"p99 ms": Bar(200), "all started after s": Bar(8)},
     "accept": {"share of the bare one, median": _least(0.7), "p99 ms at 500/s": Bar(50)},
     "start": {"PostgreSQL answers → /readyz, median s": Bar(3), "the same on a first start s": Bar(5)},
-    "mentions": {"reaction, p50 s": Bar(0.5), "answer, p50 s": Bar(3)},
+    "mentions": {
+        "reaction, p50 s": Bar(0.5),
+        "answer, p50 s": Bar(3),
+        "slash command acknowledged p99 ms": Bar(100),
+        "built-in answer while models hang, others at most s": Bar(2),
+    },
     "replicas": {
         "growth with 2": _least(1.7),
         "growth with 4": _least(3),

@@ -98,14 +98,15 @@ class Rig:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Rig]:
+async def running(settings: Mapping[str, str] | None = None) -> AsyncIterator[Rig]:
+    """A bot that is up, with further settings by the names of their variables."""
     async with (
         database(migrated=False) as url,
         run_sandbox(0) as sandbox,
         httpx.AsyncClient(timeout=10) as http,
     ):
         bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", "run", "--json", env=environment(sandbox["env"], url),
+            sys.executable, "-m", "bot", "run", "--json", env={**environment(sandbox["env"], url), **(settings or {})},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         engine = open_engine(url)

@@ -1,16 +1,14 @@
 """Hybrid search over many made-up incidents in a database of its own: bulk-loaded, the vectors' index built after.
 
-Vectors are as the built-in embedder makes them of failures, and once more without any likeness (bench_vectors.py).
-Words come from a vocabulary in which a few are everywhere and most are rare, as in logs. Quality is not measured here
+Texts are the program's own, with other names and numbers in each; vectors are as the built-in embedder makes them of
+failures, and once more without any likeness (bench_vectors.py). Quality is not measured here
 (knowledge/retrieval_quality.py): this is about time, beside a bare query for the nearest on the same table, and about
-how many of the nearest the index finds.
+how many of the best each leg finds.
 """
 
 import asyncio
 import os
-import random
 import statistics
-import string
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.bench_rig import database
-from bot.bench_vectors import CHUNK, Vectors, like_failures, without_likeness
+from bot.bench_vectors import CHUNK, FIX, Vectors, asked_texts, like_failures, own_texts, varied, without_likeness
 from knowledge import retrieval, wording
 from knowledge.embedding.minilm import DIMENSION
 from knowledge.kind_likeness import SENTENCES
@@ -61,20 +59,6 @@ CURVE = (
     "recall@10 where nothing is alike",
     "vectors where nothing is alike p99 ms", "vectors' index built in s", "database MB",
 )  # fmt: skip
-_TELLING = (
-    "connection refused", "permission denied", "not found", "deadline exceeded", "exit code 137", "unauthorized",
-    "checksum mismatch", "no space left on device", "failed to pull image", "certificate has expired",
-)  # fmt: skip
-
-
-def _text(number: int) -> str:
-    """The excerpt of a failure: words that every log has, and some that few others have."""
-    source = random.Random(number)  # noqa: S311  made-up logs
-    rare = [
-        f"{source.choice(string.ascii_lowercase)}{int(50 * source.paretovariate(0.4)) % 99_991:x}op" for _ in range(20)
-    ]
-    lines = [f"error: {source.choice(_TELLING)}: {' '.join(rare[at : at + 4])} while syncing" for at in range(0, 20, 4)]
-    return "\n".join(lines)
 
 
 def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
@@ -84,10 +68,12 @@ def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         indexes = _drop_indexes(connection, "knowledge_items")
         columns = "id, source, kind, service, environment, outcome, fix, excerpt, occurred_at"
+        own = own_texts()
+        vary = varied(own)
         with connection.cursor().copy(f"COPY knowledge_items ({columns}) FROM STDIN") as copy:
             for number in range(count):
                 row = (f"item-{number}", "import", kinds[number % len(kinds)], f"service-{number % SERVICES:03d}",
-                       "prod", "verified", "Roll back.", _text(number), now)  # fmt: skip
+                       "prod", "verified", FIX, vary(own[number % len(own)]["text"], number), now)  # fmt: skip
                 copy.write_row(row)
         began = time.perf_counter()
         for definition in indexes:
@@ -201,8 +187,7 @@ async def _measured(count: int) -> dict[str, Any]:
 
 async def _measure(db: AsyncConnection, vectors: Vectors, asked: Vectors) -> dict[str, Any]:
     count = len(vectors)
-    texts = [_text((number * 7919) % count) for number in range(len(asked))]
-    queries = [retrieval.searched_for(text) for text in texts]
+    queries = asked_texts(own_texts())
     await _search(db, queries[0], asked[0], {})
     filters = {"service": RARE_SERVICE}
     of_rare = np.arange(0, count, SERVICES)

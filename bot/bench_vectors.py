@@ -34,7 +34,7 @@ CENTRES, NOISE = 400, 0.06
 # What is held twice in memory at a time: a million vectors are 1.5 GB.
 CHUNK = 50_000
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{3,}|\d+")
-_FIX = "Roll back."
+FIX = "Roll back."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,20 @@ def _embedded() -> tuple[Vectors, Vectors]:
     own, model = own_texts(), MiniLM()
     vary = varied(own)
     kept = [
-        passage(_kind(one["kind"]), vary(one["text"], number), _FIX, "verified")
+        passage(_kind(one["kind"]), vary(one["text"], number), FIX, "verified")
         for number, one in enumerate(own * TIMES_EACH)
     ]
-    asked = [
-        searched_for(vary(one["text"], -number - 1))
-        for number, one in enumerate(random.Random(SEED).sample(own, SEARCHES))  # noqa: S311  made-up logs
-    ]
-    return tuple(np.array([model.embed(one) for one in texts], np.float32) for texts in (kept, asked))  # type: ignore[return-value]
+    remembered, asked = (
+        np.array([model.embed(one) for one in texts], np.float32) for texts in (kept, asked_texts(own))
+    )
+    return remembered, asked
+
+
+def asked_texts(own: list[dict[str, str]]) -> list[str]:
+    """What is searched for: other texts than any that is remembered."""
+    vary = varied(own)
+    some = random.Random(SEED).sample(own, SEARCHES)  # noqa: S311  made-up logs
+    return [searched_for(vary(one["text"], -number - 1)) for number, one in enumerate(some)]
 
 
 def own_texts() -> list[dict[str, str]]:

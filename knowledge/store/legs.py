@@ -16,9 +16,10 @@ from knowledge.store import vectors
 from knowledge.store.tables import item_vectors, knowledge_items, words_of
 from knowledge.wording import BY_LENGTH, SATURATION, Word
 
-# Rows that the candidate query may touch: more cost time and are never among the best.
+# Rows that the candidate query may touch, and how many of them are weighed: what each costs and finds is in
+# docs/retrieval.md.
 MOST_HITS = 600
-LOOKED_AT = 100
+LOOKED_AT = 300
 _QUERY_CHARS = 20_000
 # Candidates that the index of vectors keeps in sight: so many up to so many vectors, then more, twice as many at a
 # million. Recall@10 against exact search and times are in docs/retrieval.md. pgvector takes 1,000 at most.
