@@ -89,7 +89,13 @@ async def test_what_pagerduty_lets_our_keys_do_is_told_and_nobody_is_paged(set_u
 
 
 SERVERS = """
-clusters: {}
+clusters:
+  main: {}
+  away: {kubeconfig: %s}
+services:
+  - {name: checkout, environment: prod, cluster: main, namespace: shop, workload: {name: checkout}}
+  - {name: search, environment: prod, namespace: shop, workload: {name: search}}
+  - {name: shop-eu, environment: prod, cluster: away, namespace: shop, workload: {name: checkout}}
 argocd_servers:
   eu: {url: 'http://127.0.0.1:9', token_env: EU_TOKEN, applications: [shop-eu]}
 github_hosts:
@@ -97,13 +103,24 @@ github_hosts:
 """
 
 
+def elsewhere(sandbox: Sandbox, path: Path) -> Path:
+    """A kubeconfig of a cluster where nothing answers."""
+    known = Path(sandbox.env["KUBECONFIG"]).read_text("utf-8")
+    path.write_text(known.replace(sandbox.url, "http://127.0.0.1:9/"))
+    return path
+
+
 async def test_each_server_is_told_of_by_name_and_one_that_is_away_hides_no_other(
-    set_up: Callable[..., Settings],
+    set_up: Callable[..., Settings], tmp_path: Path
 ) -> None:
     async with running(Options(seed=1)) as sandbox:
-        names = ("ARGOCD_SERVER", "ARGOCD_TOKEN", "GITHUB_TOKEN", "GITHUB_BASE_URL")
-        settings = set_up(sandbox, SERVERS, *names, EU_TOKEN="x")
-        for check, usual, further in (("argocd", "ARGOCD_SERVER", "eu: "), ("github", "GITHUB_BASE_URL", "ghe: ")):
+        away = elsewhere(sandbox, tmp_path / "kubeconfig")
+        names = ("ARGOCD_SERVER", "ARGOCD_TOKEN", "GITHUB_TOKEN", "GITHUB_BASE_URL", "KUBECONFIG")
+        settings = set_up(sandbox, SERVERS % away, *names, EU_TOKEN="x")
+        for check, usual, further in (
+            ("argocd", "ARGOCD_SERVER", "eu: "), ("github", "GITHUB_BASE_URL", "ghe: "),
+            ("kubernetes", "main: ", "away: "), ("permissions", "main: all that the policy lists, in 1", "away: "),
+        ):  # fmt: skip
             found = await doctor.CHECKS[check](settings)
             assert isinstance(found, list)
             assert [(one.check, one.ok) for one in found] == [(check, True), (check, False)]
