@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 
 import httpx
 
@@ -17,6 +17,7 @@ from remediation.argocd_servers import USUAL_ARGOCD
 from remediation.code_host import GitHubHost
 from remediation.pager_rights import PagerDutyKey
 from remediation.policy import Policy
+from remediation.policy_file import Service
 from remediation.ports import Clients, Cluster
 from remediation.remediators import REMEDIATORS
 
@@ -67,22 +68,23 @@ async def rights(settings: Settings) -> list[Finding]:
         cluster = clients.cluster
         if cluster is None:
             return [Finding("permissions", True, "no cluster to ask")]
-        # A row without a cluster's name is about the first one.
-        named = {name: name or cluster.names[0] for name, _ in permissions.places(policy)}
-        looks = {shown: _rights(cluster, name, shown, policy) for name, shown in named.items()}
+        places: dict[str, dict[str, list[Service]]] = {}
+        for (name, namespace), rows in permissions.places(policy).items():
+            # A row without a cluster's name is about the first one.
+            places.setdefault(name or cluster.names[0], {}).setdefault(namespace, []).extend(rows)
+        looks = {name: _rights(cluster, name, there, policy) for name, there in places.items()}
         return await each(looks, "permissions") or [Finding("permissions", True, "no service has a workload")]
 
 
-async def _rights(cluster: Cluster, name: str, shown: str, policy: Policy) -> Finding:
-    there = {space: rows for (at, space), rows in permissions.places(policy).items() if at == name}
+async def _rights(cluster: Cluster, name: str, there: Mapping[str, Sequence[Service]], policy: Policy) -> Finding:
     lacking = []
     for namespace, rows in there.items():
         rules = await cluster.rules(name, namespace)
         lacking += [f"{namespace}: {line}" for line in permissions.missing(rules, rows, policy, REMEDIATORS)]
     if lacking:
         remedy = "Add these rules to the codehealer Role of the namespace."
-        return Finding("permissions", False, f"{shown}: {'; '.join(lacking)}", remedy)
-    return Finding("permissions", True, f"{shown}: all that the policy lists, in {len(there)} namespaces")
+        return Finding("permissions", False, f"{name}: {'; '.join(lacking)}", remedy)
+    return Finding("permissions", True, f"{name}: all that the policy lists, in {len(there)} namespaces")
 
 
 async def github(settings: Settings) -> list[Finding]:
@@ -119,17 +121,13 @@ async def argocd(settings: Settings) -> list[Finding]:
 
 
 async def _argocd(name: str, server: ArgoCdServer, policy: Policy) -> Finding:
-    elsewhere = {app for one in policy.argocd_servers.values() for app in one.applications}
-    here = policy.argocd_servers[name].applications if name != USUAL_ARGOCD else ()
-    named, synced = permissions.applications(policy)
-    if name == USUAL_ARGOCD:
-        named, synced = named - elsewhere, synced - elsewhere
-    else:
-        named, synced = named & {*here}, synced & {*here}
+    of = {app: server for server, one in policy.argocd_servers.items() for app in one.applications}
+    every, may_be_synced = permissions.applications(policy)
+    named = {app for app in every if of.get(app, USUAL_ARGOCD) == name}
     version = await server.version()
     rows = {str((one.get("metadata") or {}).get("name", "")): one for one in (await server.applications()).rows}
     wrong = [f"{app} is not to be seen" for app in sorted(named - rows.keys())]
-    may = {app: await server.may("sync", rows[app]) for app in sorted(synced & rows.keys())}
+    may = {app: await server.may("sync", rows[app]) for app in sorted(named & may_be_synced & rows.keys())}
     wrong += [f"{app} may not be synced" for app, allowed in may.items() if not allowed]
     if wrong:
         remedy = "See docs/permissions.md for the lines of argocd-rbac-cm, or correct argocd_app in the policy."

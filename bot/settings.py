@@ -277,8 +277,8 @@ class Settings(AwsSettings, ModelSettings):
     pause_file: str = Field(
         "",
         alias="CODEHEALER_PAUSE_FILE",
-        description="While this file is there and does not say false, nothing is carried out; it may be a key of a "
-        "mounted ConfigMap",
+        description="While this file is there and does not say false, or cannot be read, nothing is carried out; it "
+        "may be a key of a mounted ConfigMap",
     )
     pause_configmap: str = Field(
         "",

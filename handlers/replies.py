@@ -10,7 +10,7 @@ from knowledge.model import Approval, ApprovalState
 UNEXPECTED = "Something went wrong on my side, and it is in the log. Please try again in a minute."
 TOO_LONG = "That took too long, so I stopped waiting. Please try again in a minute."
 TOO_LATE = "That took too long, so Slack opens no form for this click any more. Please click again."
-NOT_STORED = "My database does not answer, so nothing was done. Please do it again in a minute."
+NOT_STORED = "My database did not answer in time, so nothing is done. Please do it again in a minute; it counts once."
 NOT_OURS = "I cannot read that button any more. Please use the newest card of this incident."
 CHANGED = "The fix has changed since this card was drawn. Please read the card again and decide on what it says now."
 ASKED_TWICE = "This fix is asked for twice. Please click Approve on the card again, read why, and confirm."

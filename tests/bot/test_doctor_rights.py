@@ -1,5 +1,6 @@
 """What doctor says of rights: Argo CD's account and what the policy lets the bot do there, against the sandbox."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +15,21 @@ from tests.remediation.descriptions import PAGERDUTY, description, operation
 POLICY = Path(doctor.__file__).parent / "sandbox/policy.yaml"
 
 
+async def findings(check: str, settings: Settings) -> list[Finding]:
+    found = await doctor.CHECKS[check](settings)
+    return found if isinstance(found, list) else [found]
+
+
 async def test_an_account_of_argocd_that_may_not_sync_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(Options(seed=1)) as sandbox:
         for name in ("ARGOCD_SERVER", "ARGOCD_TOKEN"):
             monkeypatch.setenv(name, sandbox.env[name])
         monkeypatch.setenv("CODEHEALER_POLICY", str(POLICY))
-        (whole,) = [one for one in await doctor.examine(load_settings()) if one.check == "argocd"]
+        (whole,) = await findings("argocd", load_settings())
         assert whole.ok, whole
         assert "10 applications of the policy" in whole.detail
         sandbox.world.argocd.allowed.discard("sync")
-        (looking,) = [one for one in await doctor.examine(load_settings()) if one.check == "argocd"]
+        (looking,) = await findings("argocd", load_settings())
     assert not looking.ok
     assert "checkout may not be synced" in looking.detail
     assert "docs/permissions.md" in looking.remedy
@@ -62,8 +68,7 @@ async def test_what_pagerduty_lets_our_keys_do_is_told_and_nobody_is_paged(set_u
         async def look(**changes: object) -> Finding:
             for name, value in changes.items():
                 setattr(pagerduty, name, value)
-            found = await doctor.CHECKS["pagerduty"](settings.model_copy())
-            assert isinstance(found, Finding)
+            (found,) = await findings("pagerduty", settings)
             return found
 
         gone = await look()
@@ -89,7 +94,13 @@ async def test_what_pagerduty_lets_our_keys_do_is_told_and_nobody_is_paged(set_u
 
 
 SERVERS = """
-clusters: {}
+clusters:
+  main: {}
+  away: {kubeconfig: %s}
+services:
+  - {name: checkout, environment: prod, cluster: main, namespace: shop, workload: {name: checkout}}
+  - {name: search, environment: prod, namespace: shop, workload: {name: search}}
+  - {name: shop-eu, environment: prod, cluster: away, namespace: shop, workload: {name: checkout}}
 argocd_servers:
   eu: {url: 'http://127.0.0.1:9', token_env: EU_TOKEN, applications: [shop-eu]}
 github_hosts:
@@ -97,15 +108,25 @@ github_hosts:
 """
 
 
+def elsewhere(sandbox: Sandbox, path: Path) -> Path:
+    """A kubeconfig of a cluster where nothing answers."""
+    known = Path(sandbox.env["KUBECONFIG"]).read_text("utf-8")
+    path.write_text(known.replace(sandbox.url, "http://127.0.0.1:9/"))
+    return path
+
+
 async def test_each_server_is_told_of_by_name_and_one_that_is_away_hides_no_other(
-    set_up: Callable[..., Settings],
+    set_up: Callable[..., Settings], tmp_path: Path
 ) -> None:
     async with running(Options(seed=1)) as sandbox:
-        names = ("ARGOCD_SERVER", "ARGOCD_TOKEN", "GITHUB_TOKEN", "GITHUB_BASE_URL")
-        settings = set_up(sandbox, SERVERS, *names, EU_TOKEN="x")
-        for check, usual, further in (("argocd", "ARGOCD_SERVER", "eu: "), ("github", "GITHUB_BASE_URL", "ghe: ")):
-            found = await doctor.CHECKS[check](settings)
-            assert isinstance(found, list)
+        away = elsewhere(sandbox, tmp_path / "kubeconfig")
+        names = ("ARGOCD_SERVER", "ARGOCD_TOKEN", "GITHUB_TOKEN", "GITHUB_BASE_URL", "KUBECONFIG")
+        settings = set_up(sandbox, SERVERS % away, *names, EU_TOKEN="x")
+        begins = {
+            "argocd": ("ARGOCD_SERVER", "eu: "), "github": ("GITHUB_BASE_URL", "ghe: "),
+            "kubernetes": ("main: ", "away: "), "permissions": ("main: all that the policy lists, in 1", "away: "),
+        }  # fmt: skip
+        told = await asyncio.gather(*(findings(check, settings) for check in begins))
+        for check, found in zip(begins, told, strict=True):
             assert [(one.check, one.ok) for one in found] == [(check, True), (check, False)]
-            assert found[0].detail.startswith(usual)
-            assert found[1].detail.startswith(further)
+            assert all(one.detail.startswith(words) for one, words in zip(found, begins[check], strict=True)), found
