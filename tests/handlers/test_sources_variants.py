@@ -198,6 +198,8 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
         ("OK: High load on web1", "resolved"),
         ("Monitor is UP: api (https://api.example.org). It was down for 5 minutes.", "resolved"),
         ("The error rate is back to normal", "resolved"),
+        ("[okta] Too many failed logins", "firing"),
+        ("[FIRING:2, RESOLVED:1] Too many logins", "firing"),
         ("2 new commits pushed to main by ada\n`aaaaaaa` - Fix crash on failed login", "info"),
         ("Pull request opened by ada\n#12 Show why a payment failed", "info"),
         ("Rollout of web v12 started", "info"),
@@ -205,6 +207,13 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
 )
 def test_a_post_says_in_words_whether_it_fires(text: str, status: str) -> None:
     assert read("slack", {"text": text}).status.value == status
+
+
+def test_brackets_of_a_log_end_no_failure() -> None:
+    log = "Starting nginx [OK]\n[OK] cache\nError: the disk is full"
+    assert read("slack", {"attachments": [{"color": "danger", "title": "web1", "text": log}]}).status.value == "firing"
+    other = {"text": "From the cluster eu-1", "attachments": [{"text": "[RESOLVED] KubeNodeNotReady"}]}
+    assert read("slack", other).status.value == "resolved"
 
 
 def test_labels_in_bold_and_code_are_read_from_a_post() -> None:
