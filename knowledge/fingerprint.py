@@ -130,9 +130,10 @@ def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[st
     """
     if about_others:
         return _SCRAPED
-    pod = labels.get("pod", "")
-    # A scrape by annotations has one job for everything; the container or the pod tells who answered.
-    named = (labels.get("job", ""), labels.get("container", ""), _STATE_METRICS if _STATE_METRICS in pod else "")
+    job, pod = labels.get("job", ""), labels.get("pod", "")
+    # A scrape by annotations has one job for everything; the container or the pod tells who answered. Without a job
+    # nobody says who measured, and an exporter's pod may be what fails.
+    named = (job, labels.get("container", ""), _STATE_METRICS if _STATE_METRICS in pod else "") if job else ()
     exporter = next((name for name in named if name.endswith(_EXPORTERS)), "").rpartition("/")[2]
     if not exporter:
         return ()

@@ -62,6 +62,12 @@ def test_an_exporter_beside_its_database_names_the_databases_pod() -> None:
     assert (alert.workload, alert.owner) == ("redis-0", "redis")
 
 
+def test_an_exporter_that_crashes_is_what_fails() -> None:
+    pod = {"namespace": "infra", "pod": "redis-exporter-6d9c8f7b5d-q8zxv", "container": "redis-exporter"}
+    assert measured(**pod).owner == "redis-exporter"
+    assert measured(**pod, job="kube-state-metrics").owner == "redis-exporter"
+
+
 def test_a_scrape_that_fails_is_about_the_exporter() -> None:
     alert = measured(alertname="TargetDown", job="blackbox", service="blackbox", namespace="infra")
     assert alert.workload == "blackbox"
@@ -178,6 +184,7 @@ def test_a_well_known_senders_own_field_ends_its_alert(firing: object, ending: o
 def test_an_alerts_title_is_not_its_integrations_name() -> None:
     body = {"action": "Create", "alert": {"message": "Orders stall"}, "source": {"name": "web", "type": "API"}}
     assert read("generic", body).title == "Orders stall"
+    assert read("generic", body | {"title": "Orders stall in eu-1"}).title == "Orders stall in eu-1"
 
 
 # --- wordings in Slack -------------------------------------------------------------------------
