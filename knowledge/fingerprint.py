@@ -108,19 +108,22 @@ def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
     `exported_*` are put back; an exporter's own job, service and pod are left out.
     """
-    kept = {
-        name: value for name, value in labels.items() if name not in _NAMED_OTHERWISE and not name.startswith(_EXPORTED)
-    }
+    kept: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    exported: dict[str, str] = {}
     for name, value in labels.items():
-        if (label := _NAMED_OTHERWISE.get(name)) and value:
-            kept.setdefault(label, value)
-    if squash(labels.get("alertname", "")) not in _ABOUT_THE_SCRAPE:
-        for name in _exporters_own(kept, about_others="exported_namespace" in labels):
+        if name.startswith(_EXPORTED):
+            exported[name.removeprefix(_EXPORTED)] = value
+        elif label := _NAMED_OTHERWISE.get(name):
+            renamed.setdefault(label, value)
+        else:
+            kept[name] = value
+    kept = {**renamed, **kept}
+    exported.pop("", None)
+    if labels.get("alertname", "").lower() not in _ABOUT_THE_SCRAPE:
+        for name in _exporters_own(kept, about_others="namespace" in exported):
             kept.pop(name, None)
-    for name, value in labels.items():
-        if name.startswith(_EXPORTED) and len(name) > len(_EXPORTED):
-            kept[name.removeprefix(_EXPORTED)] = value
-    return kept
+    return {**kept, **exported}
 
 
 def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[str, ...]:
@@ -130,12 +133,14 @@ def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[st
     """
     if about_others:
         return _SCRAPED
-    pod = owner_of_pod(labels.get("pod", ""))
-    # A scrape by annotations has one job for everything; the container or the pod tells who answered.
-    named = (labels.get("job", ""), labels.get("container", ""), pod if pod.endswith(_STATE_METRICS) else "")
+    job, pod = labels.get("job", ""), labels.get("pod", "")
+    # A scrape by annotations has one job for everything; the container or the pod tells who answered. Without a job
+    # nobody says who measured, and an exporter's pod may be what fails.
+    named = (job, labels.get("container", ""), _STATE_METRICS if _STATE_METRICS in pod else "") if job else ()
     exporter = next((name for name in named if name.endswith(_EXPORTERS)), "").rpartition("/")[2]
     if not exporter:
         return ()
+    pod = owner_of_pod(pod)
     kubelet_on_an_object = exporter.endswith(_KUBELET) and ("pod" in labels or "persistentvolumeclaim" in labels)
     if exporter.endswith(_STATE_METRICS) or kubelet_on_an_object:
         own = _SCRAPER

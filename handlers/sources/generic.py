@@ -30,6 +30,7 @@ _TITLES = (
     "conditionname", "eventname", "triggername", "policyname", "subject", "summary",
     "headline", "name", "event", "message", "description", "text", "reason",
 )  # fmt: skip
+_PLAIN_TITLES = _TITLES[: _TITLES.index("headline")]
 _SUMMARIES = ("description", "summary", "message", "details", "output", "longoutput", "text", "body", "reason")
 _SEVERITIES = (
     "severity",
@@ -190,7 +191,9 @@ def _time(flat: Mapping[str, list[Any]], keys: Iterable[str]) -> Any:
 
 
 def _title(body: Json, flat: Mapping[str, list[Any]]) -> str:
-    """What is called alert or incident has its title in itself: beside it are the names of integrations and teams."""
+    """The body's own, else that of its alert or incident: beside these are the names of integrations and teams."""
+    if word := _first({_normal(key): [value] for key, value in body.items()}, _PLAIN_TITLES, fields.MAX_TITLE):
+        return word
     for key in ("alert", "incident"):
         if word := _first(_flatten(fields.child(body, key)), _TITLES, fields.MAX_TITLE):
             return word

@@ -20,12 +20,15 @@ from knowledge.fingerprint import (
 )
 from knowledge.model import Alert, AlertStatus
 
-_BRACKET = re.compile(r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE)
+_BRACKET = re.compile(
+    r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?=\s*(?:[:,\]]|x?\s*\d))(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE
+)
 _RESOLVED_WORDS = re.compile(
     r"\b(succeeded|successful(?:ly)?|passed|completed)\b"
     r"|:(?:white_check_mark|large_green_circle|heavy_check_mark):|✅|🟢",
     re.IGNORECASE,
 )
+_LINE_BRACKET = re.compile(r"^\W{0,6}\[\s*(FIRING|RESOLVED)(?:\s*:\s*\d+)?\s*[\],]", re.MULTILINE)
 # What is said of a failure that is over. Beside it a headline names that failure (`Resolved: CPU critical`); beside the
 # words above, something failed for all that (`completed with 3 errors`). A name that cannot be resolved is no recovery.
 _OVER_WORDS = re.compile(
@@ -168,6 +171,14 @@ def delivery_id(_headers: Mapping[str, str], body: Json) -> str | None:
 
 
 def _headline(message: Json, text: str) -> str:
+    """The post's first words, without emoji and brackets."""
+    raw = _raw_headline(message, text)
+    plain = _EMOJI.sub("", slack_text.decode(raw)).replace("*", "").replace("`", "")
+    bare = _BRACKET.sub("", plain).strip(" |-–:")
+    return " ".join(bare.split())[: fields.MAX_TITLE] or plain.strip()[: fields.MAX_TITLE]
+
+
+def _raw_headline(message: Json, text: str) -> str:
     titles = [fields.title(item.get("title")) for item in slack_text.attachments(message)]
     headers = [
         fields.title(fields.child(block, "text").get("text"))
@@ -175,17 +186,14 @@ def _headline(message: Json, text: str) -> str:
         if block.get("type") == "header"
     ]
     first_line = next((line for line in text.splitlines() if line.strip()), "")
-    raw = next((item for item in [*headers, *titles] if item), "") or first_line
-    plain = _EMOJI.sub("", slack_text.decode(raw)).replace("*", "").replace("`", "")
-    bare = _BRACKET.sub("", plain).strip(" |-–:")
-    return " ".join(bare.split())[: fields.MAX_TITLE] or plain.strip()[: fields.MAX_TITLE]
+    return next((item for item in [*headers, *titles] if item), "") or first_line
 
 
 def _status(message: Json, headline: str, text: str) -> AlertStatus:
     if _CODE_NEWS.match(text):
         return AlertStatus.INFO
-    bracket = _BRACKET.search(text)
-    if bracket:
+    # Further down, words in brackets may be those of a log.
+    if bracket := _BRACKET.search(_raw_headline(message, text)) or _LINE_BRACKET.search(text):
         return AlertStatus.RESOLVED if bracket[1].upper() in ("RESOLVED", "OK") else AlertStatus.FIRING
     colours = [_colour(item.get("color")) for item in slack_text.attachments(message)]
     by_colour = next((colour for colour in colours if colour), None)

@@ -84,6 +84,22 @@ KNOWN = [
     "description",
     "host",
     "since",
+    "detail",
+    "alarmName",
+    "configuration",
+    "metrics",
+    "metricStat",
+    "metric",
+    "dimensions",
+    "ruleName",
+    "groupKey",
+    "groupLabels",
+    "commonLabels",
+    "exported_namespace",
+    "author_name",
+    "alert",
+    "action",
+    "verb",
 ]
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 SENT_TO = [*sorted(SOURCES), "generic/odd"]

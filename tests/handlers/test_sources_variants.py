@@ -62,6 +62,12 @@ def test_an_exporter_beside_its_database_names_the_databases_pod() -> None:
     assert (alert.workload, alert.owner) == ("redis-0", "redis")
 
 
+def test_an_exporter_that_crashes_is_what_fails() -> None:
+    pod = {"namespace": "infra", "pod": "redis-exporter-6d9c8f7b5d-q8zxv", "container": "redis-exporter"}
+    assert measured(**pod).owner == "redis-exporter"
+    assert measured(**pod, job="kube-state-metrics").owner == "redis-exporter"
+
+
 def test_a_scrape_that_fails_is_about_the_exporter() -> None:
     alert = measured(alertname="TargetDown", job="blackbox", service="blackbox", namespace="infra")
     assert alert.workload == "blackbox"
@@ -178,6 +184,7 @@ def test_a_well_known_senders_own_field_ends_its_alert(firing: object, ending: o
 def test_an_alerts_title_is_not_its_integrations_name() -> None:
     body = {"action": "Create", "alert": {"message": "Orders stall"}, "source": {"name": "web", "type": "API"}}
     assert read("generic", body).title == "Orders stall"
+    assert read("generic", body | {"title": "Orders stall in eu-1"}).title == "Orders stall in eu-1"
 
 
 # --- wordings in Slack -------------------------------------------------------------------------
@@ -198,6 +205,8 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
         ("OK: High load on web1", "resolved"),
         ("Monitor is UP: api (https://api.example.org). It was down for 5 minutes.", "resolved"),
         ("The error rate is back to normal", "resolved"),
+        ("[okta] Too many failed logins", "firing"),
+        ("[FIRING:2, RESOLVED:1] Too many logins", "firing"),
         ("2 new commits pushed to main by ada\n`aaaaaaa` - Fix crash on failed login", "info"),
         ("Pull request opened by ada\n#12 Show why a payment failed", "info"),
         ("Rollout of web v12 started", "info"),
@@ -205,6 +214,13 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
 )
 def test_a_post_says_in_words_whether_it_fires(text: str, status: str) -> None:
     assert read("slack", {"text": text}).status.value == status
+
+
+def test_brackets_of_a_log_end_no_failure() -> None:
+    log = "Starting nginx [OK]\n[OK] cache\nError: the disk is full"
+    assert read("slack", {"attachments": [{"color": "danger", "title": "web1", "text": log}]}).status.value == "firing"
+    other = {"text": "From the cluster eu-1", "attachments": [{"text": "[RESOLVED] KubeNodeNotReady"}]}
+    assert read("slack", other).status.value == "resolved"
 
 
 def test_labels_in_bold_and_code_are_read_from_a_post() -> None:
