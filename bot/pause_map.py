@@ -55,6 +55,10 @@ class PauseMap:
         """Whether it was read in time."""
         return self._clock() - self._read_at < STALE_S
 
+    def trouble(self) -> str | None:
+        """Why it is not known what it says; None where it is."""
+        return self.word() if self._place and not self.is_known() else None
+
     def lines(self) -> list[str]:
         """For people who ask for the status."""
         why = self.word()

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections import ChainMap
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -233,9 +234,10 @@ async def _serve(
     wake = {deliveries.CHANNEL: asyncio.Event(), outbox.CHANNEL: asyncio.Event()}
     metrics = program.metrics
     secrets = webhook_secrets(settings, settings.source_tokens)
+    own = {"policy": lambda: program.policy_watch.problem or None, "pause": program.pause_map.trouble}
     config = WebConfig(
         secrets,
-        readiness(services.engine, program.health.checks),
+        readiness(services.engine, ChainMap(program.health.checks, own)),
         metrics,
         limits=Limits(settings.webhook_requests_per_minute),
         sns_topics=frozenset(settings.sns_topics),
