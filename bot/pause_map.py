@@ -39,7 +39,7 @@ class PauseMap:
         self._cluster = cluster
         self._place = place
         self._clock = clock
-        self._told = ""
+        self._told = self._logged = ""
         self._trouble = "was not read yet"
         self._read_at = float("-inf")
 
@@ -74,7 +74,7 @@ class PauseMap:
         """Read it once, and log when it says something else than before."""
         if not self._place:
             return
-        before, began = self.word(), self._clock()
+        began = self._clock()
         try:
             async with asyncio.timeout(DEADLINE_S):
                 found = await self._read()
@@ -86,8 +86,9 @@ class PauseMap:
             # From when it was asked: what changes while it answers is seen by the next look.
             self._told, self._read_at = found, began
             self._trouble = "was not read for a while"
-        if self.word() != before:
-            log.warning("pause_map_changed", paused_by=self.word() or "nothing")
+        if (word := self.word()) != self._logged:
+            log.warning("pause_map_changed", paused_by=word or "nothing")
+            self._logged = word
 
     async def _read(self) -> str:
         namespace, _, name = self._place.partition("/")
