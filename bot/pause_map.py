@@ -103,7 +103,7 @@ class PauseMap:
 
 @asynccontextmanager
 async def open_pause_map(kubeconfig: str, place: str) -> AsyncIterator[PauseMap]:
-    """Asked once already, so that a bot that starts does not hold back what was queued. Raises SettingsError."""
+    """Asked once already. Raises SettingsError."""
     parts = place.split("/")
     if place and (len(parts) != 2 or not all(map(kube.valid_name, parts))):
         raise SettingsError(f"CODEHEALER_PAUSE_CONFIGMAP: {place[:80]} is no place. Write namespace/name.")

@@ -254,6 +254,8 @@ async def _serve(
     await runner.setup()
     program.heartbeat.own_address = _own_address(listening)
     try:
+        # What was queued before a restart is not to be held back because nobody has asked yet, or not for a while.
+        await program.pause_map.look()
         link = program.socket.connected() if program.socket else contextlib.nullcontext()
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [
