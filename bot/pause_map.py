@@ -39,7 +39,7 @@ class PauseMap:
         self._cluster = cluster
         self._place = place
         self._clock = clock
-        self._told = ""
+        self._told = self._logged = ""
         self._trouble = "was not read yet"
         self._read_at = float("-inf")
 
@@ -54,6 +54,10 @@ class PauseMap:
     def is_known(self) -> bool:
         """Whether it was read in time."""
         return self._clock() - self._read_at < STALE_S
+
+    def trouble(self) -> str | None:
+        """Why it is not known what it says; None where it is."""
+        return self.word() if self._place and not self.is_known() else None
 
     def lines(self) -> list[str]:
         """For people who ask for the status."""
@@ -70,7 +74,7 @@ class PauseMap:
         """Read it once, and log when it says something else than before."""
         if not self._place:
             return
-        before, began = self.word(), self._clock()
+        began = self._clock()
         try:
             async with asyncio.timeout(DEADLINE_S):
                 found = await self._read()
@@ -82,8 +86,9 @@ class PauseMap:
             # From when it was asked: what changes while it answers is seen by the next look.
             self._told, self._read_at = found, began
             self._trouble = "was not read for a while"
-        if self.word() != before:
-            log.warning("pause_map_changed", paused_by=self.word() or "nothing")
+        if (word := self.word()) != self._logged:
+            log.warning("pause_map_changed", paused_by=word or "nothing")
+            self._logged = word
 
     async def _read(self) -> str:
         namespace, _, name = self._place.partition("/")
@@ -98,7 +103,7 @@ class PauseMap:
 
 @asynccontextmanager
 async def open_pause_map(kubeconfig: str, place: str) -> AsyncIterator[PauseMap]:
-    """Asked once already, so that a bot that starts does not hold back what was queued. Raises SettingsError."""
+    """Asked once already. Raises SettingsError."""
     parts = place.split("/")
     if place and (len(parts) != 2 or not all(map(kube.valid_name, parts))):
         raise SettingsError(f"CODEHEALER_PAUSE_CONFIGMAP: {place[:80]} is no place. Write namespace/name.")

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from collections import ChainMap
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -239,9 +240,10 @@ async def _serve(
     }
     metrics = program.metrics
     secrets = webhook_secrets(settings, settings.source_tokens)
+    own = {"policy": lambda: program.policy_watch.problem or None, "pause": program.pause_map.trouble}
     config = WebConfig(
         secrets,
-        readiness(services.engine, program.health.checks),
+        readiness(services.engine, ChainMap(program.health.checks, own)),
         metrics,
         limits=Limits(settings.webhook_requests_per_minute),
         sns_topics=frozenset(settings.sns_topics),
@@ -256,6 +258,8 @@ async def _serve(
     await runner.setup()
     program.heartbeat.own_address = _own_address(listening)
     try:
+        # What was queued before a restart is not to be held back because nobody has asked yet, or not for a while.
+        await program.pause_map.look()
         link = program.socket.connected() if program.socket else contextlib.nullcontext()
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [

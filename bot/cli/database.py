@@ -16,8 +16,9 @@ from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from bot.migrating import migrate as apply_revisions
 from bot.models import make_means
 from bot.pause_file import paused_by
+from bot.pause_map import open_pause_map
 from bot.program import open_database
-from bot.settings import load_settings
+from bot.settings import Settings, load_settings
 from bot.team_files import read_policy
 from knowledge import retrieval
 from knowledge.embedding.minilm import LocalEmbedder
@@ -164,9 +165,11 @@ def pause(as_json: JsonOption = False) -> None:
     try:
         found = _switch(True)
     except SettingsError as error:
-        file = load_settings().pause_file
-        where = f"the file {file}" if file else "the file that CODEHEALER_PAUSE_FILE names"
-        raise SettingsError(f"{error} Without the database, {where} pauses each process that sees it.") from None
+        settings = load_settings()
+        words = f"the file {settings.pause_file or 'that CODEHEALER_PAUSE_FILE names'} pauses each process that sees it"
+        if settings.pause_configmap:
+            words += f", and the ConfigMap {settings.pause_configmap} all of them"
+        raise SettingsError(f"{error} Without the database, {words}.") from None
     if as_json:
         put({"paused": True, **{what: [fix.incident_id for fix in getattr(found, what)] for what in FIXES}})
     else:
@@ -176,11 +179,17 @@ def pause(as_json: JsonOption = False) -> None:
 def resume(as_json: JsonOption = False) -> None:
     """Allow actions again; ends what the breaker over all targets stopped too."""
     _switch(False)
-    file = paused_by(load_settings().pause_file)
+    settings = load_settings()
+    other = paused_by(settings.pause_file) or asyncio.run(_paused_by_map(settings))
     if as_json:
-        put({"paused": bool(file)})
+        put({"paused": bool(other)})
     else:
-        plain.print(f"Resumed, but {file} still pauses." if file else "Resumed.", markup=False)
+        plain.print(f"Resumed, but {other} still pauses." if other else "Resumed.", markup=False)
+
+
+async def _paused_by_map(settings: Settings) -> str:
+    async with open_pause_map(settings.kubeconfig, settings.pause_configmap) as pause:
+        return pause.word()
 
 
 def list_dead(as_json: JsonOption = False) -> None:

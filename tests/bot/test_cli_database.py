@@ -1,6 +1,7 @@
 """The commands that look into the database, and what is wrong use of any command."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -180,6 +181,18 @@ def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: s
     with psycopg.connect(conninfo) as db:
         entries = db.execute("SELECT count(*) FROM audit WHERE what = 'switch.paused'").fetchone()
     assert entries == (3,)
+
+
+def test_resuming_says_what_pauses_all_the_same(
+    command: Command, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CODEHEALER_PAUSE_CONFIGMAP", "codehealer/stop")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    ended = command("resume")
+    assert ended.out.startswith("Resumed, but the ConfigMap codehealer/stop (which cannot be read: ")
+    assert command("resume", "--json").json == {"paused": True}
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert "the ConfigMap codehealer/stop all of them" in command("pause").words
 
 
 def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, database: str, conninfo: str) -> None:

@@ -59,6 +59,7 @@ async def test_it_pauses_while_its_key_does_not_say_no(
     await pause.look()
     assert pause.word() == (f"the ConfigMap {PLACE}" if pauses else "")
     assert bool(pause.lines()) is pauses
+    assert pause.trouble() is None, "a pause is no fault"
     scene.says(None)
     await pause.look()
     assert pause.word() == ""
@@ -74,6 +75,7 @@ async def test_what_cannot_be_read_for_as_long_as_is_promised_pauses_until_it_ca
     assert pause.word() == ""
     scene.now += 0.1
     assert "cannot be read: " in pause.word()
+    assert pause.trouble() == pause.word()
     assert "configmaps" in pause.word()
     scene.sandbox.world.kubernetes.denied.clear()
     monkeypatch.setattr(pause_map, "DEADLINE_S", 0.01)

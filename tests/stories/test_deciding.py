@@ -226,6 +226,15 @@ async def test_the_command_answers_privately_and_says_what_pauses(stage: Stage) 
         return any("paused by the ConfigMap shop/stop" in text_of(one) for one in await stage.messages())
 
     await stage.until(paused, "the ConfigMap pauses")
+    Path(stage.env["CODEHEALER_POLICY"]).write_text("version: no\n")  # noqa: ASYNC240  a small file
+
+    async def broken() -> Json | None:
+        checks: Json = (await stage.http.get(stage.webhooks.replace("/webhooks", "/readyz"))).json()["checks"]
+        return checks if checks["policy"] else None
+
+    checks = await stage.until(broken, "the policy that was not taken is told of")
+    assert "version" in checks.pop("policy")
+    assert checks.keys() >= {"Slack", "pause", "watch", "database", "tables", "inbox", "jobs", "outbox", "leader"}
 
 
 async def test_a_fix_that_makes_it_worse_is_undone_said_on_the_card_and_handed_to_people(stage: Stage) -> None:
