@@ -259,7 +259,7 @@ async def _serve(
     program.heartbeat.own_address = _own_address(listening)
     try:
         # What was queued before a restart is not to be held back because nobody has asked yet, or not for a while.
-        await program.pause_map.look()
+        await asyncio.gather(program.pause_file.look(), program.pause_map.look())
         link = program.socket.connected() if program.socket else contextlib.nullcontext()
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [
