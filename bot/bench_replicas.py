@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.program import run_sandbox
 from bot.settings import Settings
 from knowledge.errors import SettingsError
-from knowledge.store.database import open_engine
+from knowledge.store.database import autocommitting, open_engine
 
 Figures = dict[str, Any]
 
@@ -139,11 +139,8 @@ async def _alert(http: httpx.AsyncClient, env: Mapping[str, str], port: int, num
 
 
 async def _until(engine: AsyncEngine, counted: TextClause, enough: Callable[[int], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            async with engine.connect() as db:
-                if enough((await db.execute(counted)).scalar_one()):
-                    return
+    async with asyncio.timeout(DEADLINE_S), autocommitting(engine).connect() as db:
+        while not enough((await db.execute(counted)).scalar_one()):  # noqa: ASYNC110  a table has no event
             await asyncio.sleep(0.05)
 
 
