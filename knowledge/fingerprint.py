@@ -36,6 +36,9 @@ _NOT_IDENTIFYING = frozenset(
         "namespace", "cluster", "deployment", "statefulset", "daemonset", "replicaset", "job_name", "cronjob",
     }
 )  # fmt: skip
+# With those of one pod, which change while its owner stays; a DaemonSet's pods stay on their nodes.
+_OF_A_STAYING_POD = _NOT_IDENTIFYING | {"instance", "job", "service", "container"}
+_OF_A_POD = _OF_A_STAYING_POD | {"node"}
 
 
 def owner_of_pod(pod: str, node: str = "") -> str:
@@ -97,12 +100,17 @@ def workload_of(labels: Mapping[str, str]) -> tuple[str, str, str]:
     """(kind, name as given, owner) out of failing labels; three times "" where they name none."""
     kind = next((name for name in _WORKLOAD_LABELS if labels.get(name)), "")
     name = labels.get(kind, "")
-    owners = {"pod": lambda: owner_of_pod(name, labels.get("node", "")), "job_name": lambda: owner_of_job(name)}
-    if kind in owners:
-        return kind, name, owners[kind]()
+    if kind == "pod":
+        return kind, name, owner_of_pod(name, labels.get("node", ""))
+    if kind == "job_name":
+        return kind, name, owner_of_job(name)
     if kind in ("", "node", "service") and labels.get("horizontalpodautoscaler"):
         return kind, name, labels["horizontalpodautoscaler"]
     return kind, name, "" if kind in ("node", "service") else name
+
+
+# json.dumps with an option makes an encoder for each call.
+_AS_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 def identity(title: str, *, cluster: str = "", namespace: str = "", owner: str = "", marks: Iterable[str] = ()) -> str:
@@ -111,7 +119,7 @@ def identity(title: str, *, cluster: str = "", namespace: str = "", owner: str =
     `marks` tell failures of one title and place apart (mountpoint, volume claim, run …); their order is of no account.
     """
     parts = [squash(title), cluster, namespace, owner, *sorted(marks)]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()[:32]
+    return hashlib.sha256(_AS_JSON.encode(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def identifying_marks(labels: Mapping[str, str], *, owned: bool) -> list[str]:
@@ -120,14 +128,19 @@ def identifying_marks(labels: Mapping[str, str], *, owned: bool) -> list[str]:
     Where the owner is known, the node and the scraped instance are those of one of its pods and change with each
     restart; without one they are what fails. A DaemonSet's pods stay on their nodes.
     """
-    of_a_pod = {"instance", "job", "service", "container"} | (set() if labels.get("daemonset") else {"node"})
-    left_out = _NOT_IDENTIFYING | (of_a_pod if owned else frozenset())
-    return [f"{name}={value}" for name, value in sorted(labels.items()) if name not in left_out and value]
+    left_out = _NOT_IDENTIFYING
+    if owned:
+        left_out = _OF_A_STAYING_POD if labels.get("daemonset") else _OF_A_POD
+    return [f"{name}={value}" for name, value in labels.items() if name not in left_out and value]
+
+
+_NO_LETTERS = re.compile(r"[\W_]+")
 
 
 def squash(title: str) -> str:
     """Lower case, letters and digits only: `Kube Pod-NotReady` and `KubePodNotReady` are one name."""
-    return re.sub(r"[\W_]+", "", title.lower())
+    lower = title.lower()
+    return lower if lower.isalnum() else _NO_LETTERS.sub("", lower)
 
 
 def normal_severity(word: object) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -120,8 +121,12 @@ def labels(value: object) -> dict[str, str]:
     """Labels as strings; nested values are left out."""
     if not isinstance(value, Mapping):
         return {}
-    pairs = ((text(key, MAX_NAME), text(item, _MAX_LABEL)) for key, item in list(value.items())[:MAX_LABELS])
-    return {key: item for key, item in pairs if key and item}
+    found = {}
+    for key, item in islice(value.items(), MAX_LABELS):
+        label, content = text(key, MAX_NAME), text(item, _MAX_LABEL)
+        if label and content:
+            found[label] = content
+    return found
 
 
 _NO_URL = frozenset(" <>|\n\"'")

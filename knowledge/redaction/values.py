@@ -26,13 +26,14 @@ def _redact_value(value: Any, key: str, seen: dict[str, str]) -> Any:
         return value
     if isinstance(value, str):
         return _redact_named(key, value, seen)
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         secret_data = value.get("kind") == "Secret"
         redacted: dict[Any, Any] = {}
         for name, item in value.items():
+            kind = type(item)
             if secret_data and name in {"data", "stringData"}:
                 redacted[name] = _hide_all(item)
-            elif item is None or (type(item) is str and item in _harmless and not _telling(str(name))):
+            elif item is None or kind in _PLAIN or (kind is str and item in _harmless and not _telling(str(name))):
                 redacted[name] = item  # as most of what comes: without a call for each
             else:
                 redacted[name] = _redact_value(item, str(name), seen)

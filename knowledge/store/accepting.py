@@ -21,8 +21,9 @@ from knowledge.store.database import is_of_the_data
 from knowledge.store.deliveries import CHANNEL
 
 MOST_AT_ONCE = 200
-# More than one, so that the next group is read and redacted while one is on its way to the disk.
-WRITERS = 4
+# One group is read and redacted while the other is on its way to the disk. More of them make smaller groups, each of
+# which costs the same.
+WRITERS = 2
 # Statements have a deadline of their own in the server; this one is for a server that does not answer at all.
 DEADLINE_S = 10.0
 
