@@ -156,9 +156,8 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
         await incidents.hold_keys(db, opened.id, correlation.held_by_new(keys, candidates))
         await joining.seen_elsewhere(db, services, alert, opened.id)
         return None
-    new = await incidents.add_alert(db, alert, incident_id)
+    new = await incidents.count_alert(db, incident_id, alert)
     if new:
-        await incidents.count_alert(db, incident_id, alert)
         await joining.seen_elsewhere(db, services, alert, incident_id)
     if alert.trusted:  # other words are counted and read, and draw nothing in
         if new:

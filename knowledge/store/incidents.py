@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Integer,
     RowMapping,
+    Select,
     Text,
     and_,
     any_,
@@ -18,21 +19,23 @@ from sqlalchemy import (
     case,
     delete,
     func,
+    literal_column,
     not_,
     or_,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from knowledge.correlation import MARKS, OpenIncident
 from knowledge.lifecycle import may_move
 from knowledge.model import Alert, AlertStatus, Evidence, FailureKind, Incident, IncidentState, Target
 from knowledge.model.failing import CLOSED_STATES, FAMILY
-from knowledge.severity import RANKS, UNKNOWN_WORD
+from knowledge.severity import RANKS, UNKNOWN_WORD, rank
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import alerts, approvals, cards, evidence, incident_keys, incidents, metadata
 
@@ -83,13 +86,13 @@ async def locked_of_approval(db: AsyncConnection, approval_id: int) -> Incident 
 
 
 _MATTERS = or_(
-    incident_keys.c.key.in_(bindparam("known", expanding=True)),
+    incident_keys.c.key == any_(bindparam("known", type_=ARRAY(Text))),
     *(incident_keys.c.key.startswith(mark, autoescape=True) for mark in MARKS),
 )
 _HOLDING = (
     select(incident_keys.c.incident_id)
     .join(incidents, incidents.c.id == incident_keys.c.incident_id)
-    .where(incident_keys.c.key.in_(bindparam("seek", expanding=True)), incidents.c.resolved_at.is_(None))
+    .where(incident_keys.c.key == any_(bindparam("seek", type_=ARRAY(Text))), incidents.c.resolved_at.is_(None))
 )
 _CANDIDATES = (
     select(incidents.c.id, incidents.c.last_alert_at, func.array_agg(incident_keys.c.key).label("keys"))
@@ -147,8 +150,12 @@ async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) 
         await db.execute(_HOLD, {"its_id": incident_id, "its_keys": sorted(set(keys))})
 
 
-def _adding(*, started: bool) -> Any:
-    statement = insert(alerts)
+_GIVEN = ("incident_id", "source", "identity", "fingerprint", "started", "status", "channel", "message_ts", "payload")
+
+
+def _adding(*, started: bool) -> ReturningInsert[Any]:
+    given = {name: bindparam(f"new_{name}", type_=alerts.c[name].type) for name in _GIVEN}
+    statement = insert(alerts).values(given)
     new = statement.excluded
     newest: dict[str, Any] = {
         "incident_id": func.coalesce(new.incident_id, alerts.c.incident_id),
@@ -173,20 +180,22 @@ async def add_alert(db: AsyncConnection, alert: Alert, incident_id: int | None) 
 
     A signal without a start can't be told from its repeats, so its row follows the newest: to the open incident.
     """
-    started = alert.started_at.isoformat() if alert.started_at else ""
-    values = {
-        "incident_id": incident_id,
-        "source": alert.source,
-        "identity": alert.identity,
-        "fingerprint": alert.fingerprint,
-        "started": started,
-        "status": alert.status,
-        "channel": alert.channel,
-        "message_ts": alert.message_ts,
-        "payload": to_json(alert),
-    }
-    stored = await db.execute(_ADD[bool(started)], values)
+    stored = await db.execute(_ADD[alert.started_at is not None], _given(alert, incident_id))
     return bool(stored.scalar_one() == 1)
+
+
+def _given(alert: Alert, incident_id: int | None) -> dict[str, Any]:
+    return {
+        "new_incident_id": incident_id,
+        "new_source": alert.source,
+        "new_identity": alert.identity,
+        "new_fingerprint": alert.fingerprint,
+        "new_started": alert.started_at.isoformat() if alert.started_at else "",
+        "new_status": alert.status,
+        "new_channel": alert.channel,
+        "new_message_ts": alert.message_ts,
+        "new_payload": to_json(alert),
+    }
 
 
 _SEEN_AGAIN = (
@@ -221,60 +230,80 @@ async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
 
 
 _FILLED = ("service", "environment", "namespace", "workload", "cluster", "repository", "run_id")
-_BY_TRUSTED = bindparam("its_trusted", type_=Boolean)
 
 
-def _filled(name: str) -> ColumnElement[str]:
-    """Where a failure is, its target is looked up: a word that is trusted stands in place of one that is not, and one
-    that is not adds nothing to what is known by trusted ones."""
+def _heard(
+    column: ColumnElement[str], its: ColumnElement[str], both: ColumnElement[str], *, trusted: bool
+) -> ColumnElement[str]:
+    """A word that is trusted stands in place of one that is not, and one that is not adds nothing to what is known by
+    trusted ones; of two alike `both` says which."""
+    return case((not_(incidents.c.trusted), its) if trusted else (incidents.c.trusted, column), else_=both)
+
+
+def _filled(name: str, *, trusted: bool) -> ColumnElement[str]:
+    """Where a failure is, its target is looked up."""
     column, its = incidents.c[name], bindparam(f"its_{name}", type_=Text)
-    known = func.nullif(column, "") if name in _FILLED else column
-    return case(
-        (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
-        (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
-        else_=func.coalesce(known, its),
-    )
+    known = func.nullif(column, literal_column("''")) if name in _FILLED else column
+    return _heard(column, its, func.coalesce(known, its), trusted=trusted)
 
 
 def severity_rank(column: ColumnElement[str]) -> ColumnElement[int]:
     """`severity.rank`, in SQL."""
-    return case(RANKS, value=func.lower(column), else_=UNKNOWN_WORD)
+
+    # Our own words, written out: as parameters they would be a hundred with every alert.
+    def number(one: int) -> ColumnElement[int]:
+        return literal_column(f"{one}", Integer)
+
+    by_rank = groupby(sorted(RANKS, key=RANKS.__getitem__), key=RANKS.__getitem__)
+    words = [(number(rank), [literal_column(f"'{one}'", Text) for one in alike]) for rank, alike in by_rank]
+    return case(*((func.lower(column).in_(alike), rank) for rank, alike in words), else_=number(UNKNOWN_WORD))
 
 
-def _worst() -> ColumnElement[str]:
-    """An incident is as severe as the worst of its alerts; words that are not trusted add nothing to those that are."""
+def _worst(*, trusted: bool) -> ColumnElement[str]:
+    """An incident is as severe as the worst of its alerts."""
     column, its = incidents.c.severity, bindparam("its_severity", type_=Text)
-    return case(
-        (and_(_BY_TRUSTED, not_(incidents.c.trusted)), its),
-        (and_(incidents.c.trusted, not_(_BY_TRUSTED)), column),
-        (severity_rank(its) > severity_rank(column), its),
-        else_=column,
+    worse = case((bindparam("its_rank", type_=Integer) > severity_rank(column), its), else_=column)
+    return _heard(column, its, worse, trusted=trusted)
+
+
+def _counting(*, started: bool, trusted: bool) -> Select[Any]:
+    added = _adding(started=started).cte("added")
+    filled = {name: _filled(name, trusted=trusted) for name in (*_FILLED, "commit")}
+    counted = (
+        update(incidents)
+        .where(incidents.c.id == bindparam("new_incident_id"), select(added).where(added.c.seen == 1).exists())
+        .values(
+            alert_count=incidents.c.alert_count + 1,
+            last_alert_at=func.now(),
+            severity=_worst(trusted=trusted),
+            **(filled | {"trusted": true()} if trusted else filled),
+        )
     )
+    return select(added.c.seen).add_cte(counted.cte("counted"))
 
 
-_COUNT = (
-    update(incidents)
-    .where(incidents.c.id == bindparam("its_id"))
-    .values(
-        alert_count=incidents.c.alert_count + 1,
-        last_alert_at=func.now(),
-        trusted=incidents.c.trusted | _BY_TRUSTED,
-        severity=_worst(),
-        **{name: _filled(name) for name in (*_FILLED, "commit")},
-    )
-)
+_COUNT = {
+    (started, trusted): _counting(started=started, trusted=trusted)
+    for started in (True, False)
+    for trusted in (True, False)
+}
 
 
-async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> None:
-    """One more alert of an open incident: what the first one did not know is filled in, the worst severity counts."""
+async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> bool:
+    """Store one more alert of an open incident, as `add_alert` does, and count it unless it is here already.
+
+    What the first one did not know is filled in, and the worst severity counts.
+    """
     known = {name: getattr(alert, name) for name in _FILLED} | {
         "workload": alert.owner or alert.workload,
         "service": alert.service[:MAX_SERVICE],
         "commit": alert.commit,
         "severity": alert.severity,
     }
-    values = {f"its_{name}": value for name, value in known.items()}
-    await db.execute(_COUNT, {"its_id": incident_id, "its_trusted": alert.trusted, **values})
+    values = _given(alert, incident_id) | {f"its_{name}": value for name, value in known.items()}
+    values["its_rank"] = rank(alert.severity)
+    stored = await db.execute(_COUNT[alert.started_at is not None, alert.trusted], values)
+    return bool(stored.scalar_one() == 1)
 
 
 # Sources that send a word when their alert is over. The watch and CI send none: the live system tells.

@@ -52,9 +52,23 @@ async def test_a_repeat_of_a_signal_is_only_counted(db: AsyncConnection) -> None
     assert len(await incidents.alerts_of(db, first.id)) == 1
 
 
+async def test_one_more_alert_of_an_incident_counts_once(db: AsyncConnection) -> None:
+    first = await an_incident(db)
+    another = alert(fingerprint="another")
+    assert [await incidents.count_alert(db, first.id, another) for _ in range(3)] == [True, False, False]
+    assert not await incidents.count_alert(db, first.id, alert()), "which opened it"
+    found = await incidents.get(db, first.id)
+    assert found is not None
+    assert found.alert_count == 2
+    seen = await db.execute(text("SELECT seen FROM alerts WHERE fingerprint = 'another'"))
+    assert seen.scalars().all() == [3]
+
+
 async def test_what_the_first_alert_did_not_know_is_filled_in_and_nothing_is_overwritten(db: AsyncConnection) -> None:
     first = await an_incident(db, severity="", cluster="")
-    await incidents.count_alert(db, first.id, alert(severity="critical", cluster="east", service="other"))
+    await incidents.count_alert(
+        db, first.id, alert(fingerprint="another", severity="critical", cluster="east", service="other")
+    )
     found = await incidents.get(db, first.id)
     assert found is not None
     assert (found.alert_count, found.severity, found.cluster, found.service) == (2, "critical", "east", "checkout")
@@ -73,7 +87,7 @@ async def test_an_incident_is_as_severe_as_the_worst_of_its_alerts(
     db: AsyncConnection, first: str, second: str, shown: str
 ) -> None:
     incident = await an_incident(db, severity=first)
-    await incidents.count_alert(db, incident.id, alert(severity=second))
+    await incidents.count_alert(db, incident.id, alert(fingerprint="another", severity=second))
     found = await incidents.get(db, incident.id)
     assert found is not None
     assert found.severity == shown
@@ -81,7 +95,7 @@ async def test_an_incident_is_as_severe_as_the_worst_of_its_alerts(
 
 async def test_words_that_are_not_trusted_make_nothing_severe(db: AsyncConnection) -> None:
     incident = await an_incident(db, severity="warning")
-    await incidents.count_alert(db, incident.id, alert(severity="critical", trusted=False))
+    await incidents.count_alert(db, incident.id, alert(fingerprint="another", severity="critical", trusted=False))
     found = await incidents.get(db, incident.id)
     assert found is not None
     assert found.severity == "warning"
@@ -89,7 +103,7 @@ async def test_words_that_are_not_trusted_make_nothing_severe(db: AsyncConnectio
 
 async def test_one_trusted_alert_is_enough_and_then_says_where_the_failure_is(db: AsyncConnection) -> None:
     first = await an_incident(db, cluster="east", trusted=False)
-    await incidents.count_alert(db, first.id, alert(service="other", cluster=""))
+    await incidents.count_alert(db, first.id, alert(fingerprint="another", service="other", cluster=""))
     found = await incidents.get(db, first.id)
     assert found is not None
     assert (found.trusted, found.service, found.cluster) == (True, "other", "")
