@@ -1,7 +1,7 @@
 """What the stages put into the outbox: the card, and what is said in its thread."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -71,16 +71,9 @@ def _urgency(incident: Incident, *, first: bool) -> int:
     return outbox.IN_STORM if incident.storm_id else outbox.NEW
 
 
-async def recount(db: AsyncConnection, services: Services, incident_id: int) -> None:
-    """Show a higher count some time soon: a repeat is no news. The card has its place already."""
-    await outbox.put_card(
-        db,
-        incident_id,
-        services.channel,
-        payload={},
-        priority=outbox.COUNTED,
-        in_s=services.timing.count_edit,
-    )
+async def recount(db: AsyncConnection, services: Services, incident_ids: Collection[int]) -> None:
+    """Show higher counts some time soon: a repeat is no news. The cards have their places already."""
+    await outbox.count_cards(db, incident_ids, services.channel, in_s=services.timing.count_edit)
 
 
 async def _reply(

@@ -3,7 +3,7 @@
 A row's `key` makes it unique: writing it again changes nothing, except for a card, whose row is set to be sent again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    cast,
     delete,
     func,
     literal,
@@ -28,7 +29,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.store.database import announced
@@ -106,13 +107,12 @@ async def put(
     )
 
 
-def _put_card() -> Select[Any]:
+def _put_cards(statement: Insert) -> Insert:
     """A waiting edit is brought forward; a card that was sent before starts afresh, without its old time and
     priority."""
-    statement = insert(outbox).values(**_GIVEN, not_before=func.now() + bindparam("after", type_=Interval))
     waiting = outbox.c.state.in_(["queued", "sending"])
     new = statement.excluded
-    again = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=["key"],
         set_={
             "state": case((waiting, outbox.c.state), else_="queued"),
@@ -123,10 +123,28 @@ def _put_card() -> Select[Any]:
             "not_before": case((waiting, func.least(outbox.c.not_before, new.not_before)), else_=new.not_before),
         },
     )
-    return announced(again.returning(outbox.c.id), CHANNEL)
 
 
-_PUT_CARD = _put_card()
+_NOT_BEFORE = func.now() + bindparam("after", type_=Interval)
+_PUT_CARD = announced(
+    _put_cards(insert(outbox).values(**_GIVEN, not_before=_NOT_BEFORE)).returning(outbox.c.id), CHANNEL
+)
+_COUNTED = func.unnest(bindparam("of_incidents", type_=ARRAY(BigInteger))).table_valued("id").render_derived()
+# In the order of their numbers, so that no two wait for each other.
+_COUNT_CARDS = _put_cards(
+    insert(outbox).from_select(
+        [*_GIVEN, "not_before"],
+        select(
+            literal("card"),
+            literal("card:") + cast(_COUNTED.c.id, Text),
+            bindparam("in_channel", type_=Text),
+            literal({}, outbox.c.payload.type),
+            _COUNTED.c.id,
+            literal(COUNTED),
+            _NOT_BEFORE,
+        ).order_by(_COUNTED.c.id),
+    )
+)
 
 
 async def put_card(
@@ -156,8 +174,18 @@ async def put_card(
     )
 
 
+async def count_cards(db: AsyncConnection, incident_ids: Collection[int], channel: str, *, in_s: float) -> None:
+    """Show the cards of some incidents as they are in `in_s` seconds, or sooner where they are shown anew anyway.
+
+    The sender is not woken: it looks every few seconds, and the counts of a storm would do nothing but wake it.
+    """
+    if incident_ids:
+        values = {"of_incidents": list(incident_ids), "in_channel": channel, "after": timedelta(seconds=in_s)}
+        await db.execute(_COUNT_CARDS, values)
+
+
 def _show_summary() -> Select[Any]:
-    statement = insert(outbox).values(**_GIVEN, not_before=func.now() + bindparam("after", type_=Interval))
+    statement = insert(outbox).values(**_GIVEN, not_before=_NOT_BEFORE)
     waiting = outbox.c.state.in_(["queued", "sending"])
     due = statement.excluded.not_before
     again = statement.on_conflict_do_update(

@@ -82,6 +82,19 @@ async def test_a_card_asked_for_many_times_is_one_edit_at_the_earliest_time_and_
     assert 50 < later <= 60, "what was sent starts afresh, without its old urgency"
 
 
+async def test_counts_of_several_cards_wait_together_and_hold_back_nothing(db: AsyncConnection) -> None:
+    counted, changed = await with_card(db), await with_card(db)
+    await outbox.put_card(db, changed.id, "C1", payload={})
+    await outbox.count_cards(db, {counted.id, changed.id}, "C1", in_s=15)
+    (one,) = await outbox.due(db)
+    assert (one.incident_id, one.priority, one.version) == (changed.id, CHANGED, 2)
+    await outbox.sent(db, one, "1.1")
+    later = await outbox.next_due_s(db)
+    assert later is not None
+    assert 10 < later <= 15
+    await outbox.count_cards(db, set(), "C1", in_s=0)
+
+
 async def test_a_card_asked_for_again_while_it_is_being_sent_is_sent_again(db: AsyncConnection) -> None:
     incident = await with_card(db)
     await outbox.put_card(db, incident.id, "C1", payload={})
