@@ -165,7 +165,7 @@ def resume(as_json: JsonOption = False) -> None:
 def list_dead(as_json: JsonOption = False) -> None:
     """List the jobs and deliveries that were given up."""
     rows = asyncio.run(with_url(dead_letters.listed))
-    if not rows:
+    if not rows and not as_json:
         words.print("Nothing was given up.")
     for row in rows:
         if as_json:
