@@ -195,7 +195,7 @@ async def _paused_by_map(settings: Settings) -> str:
 def list_dead(as_json: JsonOption = False) -> None:
     """List the jobs and deliveries that were given up."""
     rows = asyncio.run(with_url(dead_letters.listed))
-    if not rows:
+    if not rows and not as_json:
         words.print("Nothing was given up.")
     for row in rows:
         if as_json:

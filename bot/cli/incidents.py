@@ -59,7 +59,7 @@ def list_incidents(  # noqa: PLR0917  one option a filter
             **{name: value for name, value in filters.items() if value},
         )
     )
-    if not rows:
+    if not rows and not as_json:
         words.print("There are no such incidents.")
     for row in rows[:limit]:
         if as_json:

@@ -82,14 +82,18 @@ def test_the_sandbox_says_first_how_to_connect() -> None:
 def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "bot", "run", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, **live},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env={**os.environ, **live},
     ) as process:  # fmt: skip
         assert process.stdout is not None
+        assert process.stderr is not None
         first = json.loads(process.stdout.readline())
         process.terminate()
+        logged = process.stderr.read().decode()
         assert process.wait(COMMAND_S) == 0
     assert set(first) == {"url", "webhooks", "ready_s"}
     assert not first["webhooks"].endswith(":0/webhooks/")
+    # Bolt says so of the token in the environment at each start, unless it is kept from it.
+    assert "will be ignored" not in logged
 
 
 # --- Slack --------------------------------------------------------------------------------------------------------
