@@ -269,7 +269,8 @@ class Settings(AwsSettings, ModelSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir,
         alias="CODEHEALER_DATA_DIR",
-        description="Where the embedded PostgreSQL keeps its data; empty: ~/.local/state/codehealer, for root /var/lib/codehealer",
+        description="Where the embedded PostgreSQL keeps its data; "
+        "empty: ~/.local/state/codehealer, for root /var/lib/codehealer",
     )
     actions: bool = Field(True, alias="CODEHEALER_ACTIONS", description="false: read-only, nothing is ever carried out")
     pause_file: str = Field(
