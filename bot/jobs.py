@@ -8,7 +8,9 @@ What we add to it, each proved by a test:
 - A finished or requeued job wakes the workers, since the next one of its lock could not be fetched before.
 - Whoever tells of a job takes it, and tells the other replicas only where it has no hand free. They look once a second
   too, so that the job of one that was killed in between is taken up.
-- A look claims a job for each free hand, and is not repeated while nothing new has come since it found too few.
+- A look claims a job for each free hand, and is not repeated while nothing new has come since it found too few. What it
+  claimed and a stopping worker does not begin is put back at once.
+- Two replicas that claim jobs of one lock at the same time are no failure: the later one looks again.
 - A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
   comes back cannot end a job that runs elsewhere by now.
 - Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does.
@@ -319,7 +321,6 @@ class DurableJobs:
             for task in (reaping, telling, stopping):
                 task.cancel()
             worker.stop()
-            # What was claimed and not begun has no living worker then, and is put back like what a killed one leaves.
             outcomes = await asyncio.gather(working, reaping, telling, stopping, return_exceptions=True)
             if own is not None:
                 self._former_workers = [*self._former_workers[-9:], own]
@@ -466,10 +467,22 @@ class _OwnJobs(manager.JobManager):
         if not self._claimed and self._wakeups.worth_a_look():
             hands = max(1, self.free_hands())
             self._wakeups.looking()
-            rows = await self._database.execute_query_all_async(_CLAIM, worker_id=worker_id, hands=hands)
+            try:
+                rows = await self._database.execute_query_all_async(_CLAIM, worker_id=worker_id, hands=hands)
+            except queue_errors.ConnectorException as error:
+                if not _taken_meanwhile(error):
+                    raise
+                self._wakeups.set()  # nothing of it was claimed, and the next look sees what the other has taken
+                return None
             self._claimed.extend(queue_jobs.Job.from_row(row) for row in rows)
             self._wakeups.looked(len(rows), hands)
         return self._claimed.popleft() if self._claimed else None
+
+    async def leave(self) -> None:
+        """Put back what was claimed and not begun; what is told of from now on is for others to take."""
+        self._name = ""
+        while self._claimed:
+            await self.requeue(_claim(self._claimed.popleft()), in_s=0.0)
 
     async def tell_others(self) -> None:
         """Have the other replicas look for what we have no hand for, until cancelled."""
@@ -625,6 +638,15 @@ class _Worker(queue_worker.Worker):
     async def run(self) -> None:
         await super().run()  # type: ignore[no-untyped-call]
 
+    async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
+        # The last look is over, while what runs may go on for a while yet.
+        queue = self.app.job_manager
+        try:
+            if isinstance(queue, _OwnJobs):
+                await queue.leave()
+        finally:
+            await super()._shutdown(side_tasks)
+
     def stop(self) -> None:
         super().stop()  # type: ignore[no-untyped-call]
 
@@ -670,6 +692,12 @@ def _where(error: BaseException) -> str:
 def _identifiers(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that name rows; whatever else a stage was given stays out of the log."""
     return {name: value for name, value in arguments.items() if name.endswith("_id") and len(str(value)) <= 100}
+
+
+def _taken_meanwhile(error: queue_errors.ConnectorException) -> bool:
+    """Whether another replica claimed a job of the same lock that this look did not see yet, and was waited for."""
+    deadlock = isinstance(error.__cause__, psycopg.errors.DeadlockDetected)  # where it waited for us as well
+    return deadlock or isinstance(error, queue_errors.UniqueViolation)
 
 
 def _claim(job: queue_jobs.Job) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 from procrastinate.exceptions import ConnectorException
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot import jobs as jobs_module
 from bot.jobs import DurableJobs, decide, describe
@@ -689,6 +689,10 @@ class Looks:
         monkeypatch.setattr(jobs_module._Connector, "execute_query_all_async", counted)
 
 
+async def found(db: AsyncConnection, query: TextClause) -> bool:
+    return (await db.execute(query)).first() is not None
+
+
 async def both_listen(engine: AsyncEngine) -> bool:
     """Whether two workers are told of jobs."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
@@ -779,3 +783,64 @@ async def test_a_look_takes_a_job_for_each_free_hand_and_none_of_a_lock_that_is_
         await until(lambda: len(notes.seen) == 5)
         assert notes.seen[:4] == [0, 1, 2, 3]
         assert looks.of[jobs._name] <= 4, "one for the four, one for the next of their lock, and what it began with"
+
+
+async def test_a_lock_that_another_replica_takes_during_a_look_ends_no_worker(
+    engine: AsyncEngine, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other has claimed a job that was enqueued later, and is not done with it when this one finds the earlier."""
+    interrupted: list[Any] = []
+    monkeypatch.setattr(jobs_module.log, "warning", lambda *_args, **about: interrupted.append(about))
+    notes = Notes()
+    jobs = DurableJobs(conninfo, {"note": notes})
+    await order(engine, jobs, word="claimed elsewhere")
+    async with engine.connect() as elsewhere:
+        await elsewhere.execute(text("SET LOCAL search_path = procrastinate"))
+        await elsewhere.execute(text("SELECT procrastinate_fetch_job_v2(NULL, procrastinate_register_worker_v1())"))
+        await order(engine, jobs, word="first", head_start_s=600)
+        async with working(jobs):
+            waits = text("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid' AND query LIKE '%claimed%'")
+            async with engine.connect() as looking:
+                looks = await looking.execution_options(isolation_level="AUTOCOMMIT")
+                await until(lambda: found(looks, waits))
+            await elsewhere.commit()
+            await order(engine, jobs, word="of another lock", lock="m")
+            await until(lambda: notes.seen)
+    assert (notes.seen, interrupted) == (["of another lock"], [])
+
+
+async def test_what_a_worker_claimed_and_does_not_begin_is_another_replicas_while_it_ends(
+    engine: AsyncEngine, conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 3600.0)  # nobody takes it for dead
+    stop, over = asyncio.Event(), asyncio.Event()
+    ran: list[tuple[str, int]] = []
+
+    def worker(name: str) -> DurableJobs:
+        async def hold(number: int) -> None:
+            ran.append((name, number))
+            await over.wait()
+
+        return DurableJobs(conninfo, {"hold": hold})
+
+    leaving, other = worker("leaving"), worker("other")
+    execute = jobs_module._Connector.execute_query_all_async
+
+    async def stopped(connector: Any, query: str, **arguments: Any) -> Any:
+        rows = await execute(connector, query, **arguments)
+        if query == jobs_module._CLAIM and rows:
+            stop.set()
+            await until(lambda: not leaving._working)
+        return rows
+
+    for number in range(3):
+        await order(engine, leaving, "hold", lock=f"l{number}", number=number)
+    monkeypatch.setattr(jobs_module._Connector, "execute_query_all_async", stopped)
+    ending = asyncio.create_task(leaving.run(stop))
+    await until(lambda: ran)
+    monkeypatch.setattr(jobs_module._Connector, "execute_query_all_async", execute)
+    async with working(other):
+        await until(lambda: len(ran) == 3)
+        over.set()
+        await asyncio.wait_for(ending, DEADLINE_S)
+    assert sorted(ran) == [("leaving", 0), ("other", 1), ("other", 2)]
