@@ -42,6 +42,7 @@ from handlers.sources import SOURCES, fields
 from knowledge import correlation, diagnosis, steering
 from knowledge.calibration import Outcomes
 from knowledge.choices import Choice
+from knowledge.correlation import AlertKeys
 from knowledge.injection import injection_suspected
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import (
@@ -157,17 +158,23 @@ async def on_alert(db: AsyncConnection, services: Services, alert: Alert) -> int
     if await joining.no_news(db, alert, chosen):
         await incidents.add_alert(db, alert, None)
         return None
-    candidates = await incidents.candidates(db, keys.seek, keys.hold)
-    incident_id = correlation.choose_incident(keys, candidates)
-    if incident_id is None:
-        if await _kept_back(db, services, alert, chosen):
+    return await _joined(db, services, alert, keys, chosen)
+
+
+async def _joined(
+    db: AsyncConnection, services: Services, alert: Alert, keys: AlertKeys, chosen: Mapping[str, Choice]
+) -> int | None:
+    """The incident that an alert joined, where it is news there; None where it opened one or was kept back."""
+    while True:
+        candidates = await incidents.candidates(db, keys.seek, keys.hold)
+        incident_id = correlation.choose_incident(keys, candidates)
+        if incident_id is None:
+            if not await _kept_back(db, services, alert, chosen):
+                await _open(db, services, alert, keys=correlation.held_by_new(keys, candidates))
             return None
-        opened = await _open(db, services, alert)
-        await incidents.add_alert(db, alert, opened.id)
-        await incidents.hold_keys(db, opened.id, correlation.held_by_new(keys, candidates))
-        await joining.seen_elsewhere(db, services, alert, opened.id)
-        return None
-    new = await incidents.count_alert(db, incident_id, alert)
+        new = await incidents.count_alert(db, incident_id, alert)
+        if new is not None:
+            break  # else it has been closed since it was chosen
     if new:
         await joining.seen_elsewhere(db, services, alert, incident_id)
     if alert.trusted:  # other words are counted and read, and draw nothing in
@@ -202,7 +209,8 @@ async def open_baseline(services: Services, click: Mapping[str, Any]) -> None:
             await on_alert(db, services, again)
 
 
-async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incident:
+async def _open(db: AsyncConnection, services: Services, alert: Alert, *, keys: Sequence[str]) -> None:
+    """An incident of its own for an alert, which holds these keys."""
     channel = await _channel_for(db, services, alert)
     under = alert.thread_ts or await storms.flapping_thread(db, alert, channel or services.channel)
     incident = await incidents.open_incident(db, alert, channel=channel, thread_ts=under)
@@ -211,7 +219,9 @@ async def _open(db: AsyncConnection, services: Services, alert: Alert) -> Incide
     await audit.record(db, "incident.opened", incident_id=incident.id, source=alert.source, identity=alert.identity)
     await cards.show(db, services, incident, first=True)
     await enqueue(db, services, "gather_evidence", incident.id, asked=incident.source == QUESTION_SOURCE)
-    return incident
+    await incidents.add_alert(db, alert, incident.id)
+    await incidents.hold_keys(db, incident.id, keys)
+    await joining.seen_elsewhere(db, services, alert, incident.id)
 
 
 async def _channel_for(db: AsyncConnection, services: Services, alert: Alert) -> str:

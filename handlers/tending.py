@@ -23,7 +23,8 @@ async def recheck_open(services: Services) -> None:
             continue
         async with services.engine.begin() as db:
             current = await incidents.get(db, incident.id, lock=True)
-            if current and closes_by_itself(current.state):
+            # What has told of it since the look would be closed unseen.
+            if current and closes_by_itself(current.state) and current.last_alert_at == incident.last_alert_at:
                 await flow.close(db, services, current, S.RESOLVED, "The failing thing has recovered by itself.")
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Integer,
@@ -153,9 +154,14 @@ async def hold_keys(db: AsyncConnection, incident_id: int, keys: Sequence[str]) 
 _GIVEN = ("incident_id", "source", "identity", "fingerprint", "started", "status", "channel", "message_ts", "payload")
 
 
-def _adding(*, started: bool) -> ReturningInsert[Any]:
+def _adding(*, started: bool, of_open: CTE | None = None) -> ReturningInsert[Any]:
+    """`of_open`: the row's incident, whose absence stores nothing."""
     given = {name: bindparam(f"new_{name}", type_=alerts.c[name].type) for name in _GIVEN}
-    statement = insert(alerts).values(given)
+    statement = insert(alerts)
+    if of_open is None:
+        statement = statement.values(given)
+    else:
+        statement = statement.from_select(list(given), select(*given.values()).select_from(of_open))
     new = statement.excluded
     newest: dict[str, Any] = {
         "incident_id": func.coalesce(new.incident_id, alerts.c.incident_id),
@@ -267,7 +273,14 @@ def _worst(*, trusted: bool) -> ColumnElement[str]:
 
 
 def _counting(*, started: bool, trusted: bool) -> Select[Any]:
-    added = _adding(started=started).cte("added")
+    # Its lock waits for whoever is closing it, and then sees that.
+    still_open = (
+        select(incidents.c.id)
+        .where(incidents.c.id == bindparam("new_incident_id"), incidents.c.resolved_at.is_(None))
+        .with_for_update(key_share=True)
+        .cte("still_open")
+    )
+    added = _adding(started=started, of_open=still_open).cte("added")
     filled = {name: _filled(name, trusted=trusted) for name in (*_FILLED, "commit")}
     counted = (
         update(incidents)
@@ -289,10 +302,11 @@ _COUNT = {
 }
 
 
-async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> bool:
+async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> bool | None:
     """Store one more alert of an open incident, as `add_alert` does, and count it unless it is here already.
 
-    What the first one did not know is filled in, and the worst severity counts.
+    What the first one did not know is filled in, and the worst severity counts. None, and nothing is stored, where the
+    incident has been closed since it was chosen: its alerts are seen by nobody.
     """
     known = {name: getattr(alert, name) for name in _FILLED} | {
         "workload": alert.owner or alert.workload,
@@ -302,8 +316,8 @@ async def count_alert(db: AsyncConnection, incident_id: int, alert: Alert) -> bo
     }
     values = _given(alert, incident_id) | {f"its_{name}": value for name, value in known.items()}
     values["its_rank"] = rank(alert.severity)
-    stored = await db.execute(_COUNT[alert.started_at is not None, alert.trusted], values)
-    return bool(stored.scalar_one() == 1)
+    seen = (await db.execute(_COUNT[alert.started_at is not None, alert.trusted], values)).scalar_one_or_none()
+    return None if seen is None else bool(seen == 1)
 
 
 # Sources that send a word when their alert is over. The watch and CI send none: the live system tells.

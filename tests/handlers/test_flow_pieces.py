@@ -1,5 +1,7 @@
 """Pieces of the story that can be told without a world: where an incident goes, what opens, closes and withdraws."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,12 +9,13 @@ from typing import Any
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from handlers import flow, learning
+from handlers import flow, learning, tending
 from handlers.mentions import Question, alert_of
 from handlers.services import Services
 from handlers.view import card_view
+from knowledge.correlation import OpenIncident
 from knowledge.model import (
     Action,
     Alert,
@@ -33,6 +36,7 @@ from knowledge.model import (
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
+from remediation import recovery
 from tests.handlers.office import carried_out, jobs, made_services, rows, sandbox_policy
 from tests.rows import (
     NOW,
@@ -123,6 +127,51 @@ async def received(services: Services, *signals: Alert) -> None:
 
 async def all_states(services: Services) -> list[str]:
     return [row.state for row in await rows(services.engine, "SELECT state FROM incidents ORDER BY id")]
+
+
+async def test_an_alert_whose_incident_is_closed_at_the_same_moment_opens_another(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await received(services, alert())
+    look, looks = incidents.candidates, 0
+
+    async def closed_meanwhile(db: AsyncConnection, *keys: Any) -> Sequence[OpenIncident]:
+        nonlocal looks
+        looks += 1
+        found = await look(db, *keys)
+        if looks == 1:
+            async with services.engine.begin() as other:
+                current = await incidents.get(other, found[0].id, lock=True)
+                assert current is not None
+                await flow.close(other, services, current, S.RESOLVED, "It has recovered by itself.")
+        return found
+
+    monkeypatch.setattr(incidents, "candidates", closed_meanwhile)
+    await received(services, alert(fingerprint="another"))
+    assert await all_states(services) == ["resolved", "detected"]
+    of = await rows(services.engine, "SELECT incident_id FROM alerts ORDER BY id")
+    assert len({row.incident_id for row in of}) == 2
+
+
+async def test_what_is_told_of_during_the_look_at_an_incident_is_not_closed_with_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services.engine.begin() as db:
+        one = await an_incident(db, state=S.ESCALATED, source="kubernetes")
+
+    async def well(*_: Any, **__: Any) -> bool:
+        if not again.is_set():
+            again.set()
+            async with services.engine.begin() as db:
+                assert await incidents.count_alert(db, one.id, alert(fingerprint="another", source="kubernetes"))
+        return True
+
+    again = asyncio.Event()
+    monkeypatch.setattr(recovery, "is_well", well)
+    await tending.recheck_open(services)
+    assert await all_states(services) == ["escalated"]
+    await tending.recheck_open(services)
+    assert await all_states(services) == ["resolved"]
 
 
 async def test_a_repeat_of_a_closed_alert_opens_nothing_and_a_new_start_does(services: Services) -> None:

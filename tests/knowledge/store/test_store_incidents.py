@@ -64,6 +64,45 @@ async def test_one_more_alert_of_an_incident_counts_once(db: AsyncConnection) ->
     assert seen.scalars().all() == [3]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_alert_waits_for_who_is_changing_its_incident_and_is_not_stored_with_one_that_was_closed(
+    engine: AsyncEngine, trusted: bool
+) -> None:
+    async with engine.begin() as db:
+        first = await an_incident(db)
+
+    async def one_more(fingerprint: str) -> bool | None:
+        async with engine.begin() as db:
+            return await incidents.count_alert(
+                db, first.id, alert(fingerprint=fingerprint, severity="critical", trusted=trusted)
+            )
+
+    for fingerprint, state, counted in (("one", S.DIAGNOSING, True), ("two", S.RESOLVED, None)):
+        async with engine.connect() as changing:
+            current = await incidents.get(changing, first.id, lock=True)
+            assert current is not None
+            assert await incidents.move(changing, current, state)
+            counting = asyncio.create_task(one_more(fingerprint))
+            async with engine.connect() as looking:
+                await waits_for_a_lock(looking)
+            await changing.commit()
+            assert await counting is counted
+    async with engine.connect() as db:
+        found = await incidents.get(db, first.id)
+        stored = await db.execute(text("SELECT fingerprint FROM alerts WHERE fingerprint IN ('one', 'two')"))
+        assert stored.scalars().all() == ["one"]
+    assert found is not None
+    assert (found.alert_count, found.severity) == (2, "critical" if trusted else "")
+
+
+async def waits_for_a_lock(db: AsyncConnection) -> None:
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(30):
+        while (await db.execute(text(waits))).first() is None:
+            await db.rollback()
+            await asyncio.sleep(0.01)
+
+
 async def test_what_the_first_alert_did_not_know_is_filled_in_and_nothing_is_overwritten(db: AsyncConnection) -> None:
     first = await an_incident(db, severity="", cluster="")
     await incidents.count_alert(
