@@ -40,6 +40,7 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
     if incident is None or planned is None or planned.plan.action is None or answer is None:
         return
     action = planned.plan.action
+    told_at = incident.last_alert_at
     # What failed may be well again, while the branch or the application that a fix works on tells nothing of it.
     failing = incident.target or action.target
     well = firing is not True and await recovery.is_well(failing, services.clients, now=services.now())
@@ -49,6 +50,8 @@ async def run_scheduled(services: Services, approval_id: int) -> None:
         incident, current = await decisions.locked(db, approval_id)
         if current is None or incident is None or current.state is not ApprovalState.SCHEDULED:
             return
+        if well and incident.last_alert_at != told_at:
+            return  # what has told of it since the look would be closed unseen; the next tick looks again
         if well:
             await flow.close(db, services, incident, S.RESOLVED, WELL)
         elif changed:

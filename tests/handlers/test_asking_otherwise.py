@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
@@ -20,11 +21,11 @@ from knowledge.model import Action, Alert, AlertStatus, Approval, Incident, Plan
 from knowledge.store import answers, approvals, incidents, outbox
 from knowledge.store.answers import StoredPlan
 from knowledge.store.executions import StoredExecutions
-from remediation import sighting
+from remediation import recovery, sighting
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.ports import Clients, Json
 from tests.handlers.office import jobs, rows, sandbox_policy, told
-from tests.rows import S, an_incident, decision, diagnosis
+from tests.rows import S, alert, an_incident, decision, diagnosis
 
 CHECKOUT = Target("Deployment", "checkout", "shop", "sandbox", "acme/checkout", "checkout", "prod")
 SOON, LONG_AGO = timedelta(hours=2), timedelta(minutes=1)
@@ -271,6 +272,35 @@ async def test_a_scheduled_fix_of_a_branch_does_not_run_once_what_failed_is_well
     an_hour_later = datetime.now(UTC) + timedelta(hours=1)
     await due.run_scheduled(replace(world, now=lambda: an_hour_later), case.approval_id)
     assert await case.state() == ("resolved", "withdrawn")
+
+
+async def test_an_alert_that_comes_while_a_scheduled_fix_finds_its_target_well_is_looked_at_too(
+    world: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = await scheduled(world, incident={"source": "kubernetes"})
+    await pass_over(world, "run_at", case.approval_id)
+    looks = 0
+
+    async def well(*_: Any, **__: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            async with world.engine.begin() as db:
+                assert await incidents.count_alert(db, case.incident_id, alert(fingerprint="another"))
+        return True
+
+    monkeypatch.setattr(recovery, "is_well", well)
+    monkeypatch.setattr(flow, "signal_of", no_signal)
+    for _ in range(2):
+        await later.start_due(world)
+        await due.run_scheduled(world, case.approval_id)
+        if looks == 1:
+            assert await case.state() == ("waiting", "scheduled")
+    assert (looks, await case.state()) == (2, ("resolved", "withdrawn"))
+
+
+async def no_signal(*_: Any) -> None:
+    """As where no source tells whether it still fires."""
 
 
 async def test_a_scheduled_fix_whose_job_never_got_through_becomes_a_persons_work(world: Services) -> None:
