@@ -257,10 +257,15 @@ class DurableJobs:
                 "delay_s": delay_s,
                 "arguments": json.dumps(arguments),
                 "head_start_s": head_start_s or HEAD_START_S.get(stage, 0),
-                "by": self._name if self._working else "",
+                "by": self._teller,
                 "tell": tell,
             },
         )
+
+    @property
+    def _teller(self) -> str:
+        """Whose news a job of ours is: nobody's where no worker of ours takes it, so that all others look."""
+        return self._name if self._working else ""
 
     async def run(self, stop: asyncio.Event, *, sole: bool = False) -> None:
         """Work until `stop`; come back whenever the database does.
@@ -409,7 +414,7 @@ class DurableJobs:
         Raises:
             NotFound: there is no dead job of this number.
         """
-        if not await self._ask(_RETRY_DEAD, id=job_id, by=self._name):
+        if not await self._ask(_RETRY_DEAD, id=job_id, by=self._teller):
             raise NotFound(f"There is no dead job {job_id}; `codehealer dead list` shows them.")
 
     async def pending(self, lock: str | None = None, *, delayed: bool = True) -> int:

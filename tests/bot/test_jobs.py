@@ -694,10 +694,14 @@ async def found(db: AsyncConnection, query: TextClause) -> bool:
 
 
 async def both_listen(engine: AsyncEngine) -> bool:
-    """Whether two workers are told of jobs."""
+    return await listeners(engine, 2)
+
+
+async def listeners(engine: AsyncEngine, number: int) -> bool:
+    """Whether so many workers are told of jobs."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
     async with engine.connect() as db:
-        return bool(await db.scalar(text(query)) == 2)
+        return bool(await db.scalar(text(query)) == number)
 
 
 @pytest.fixture
@@ -757,6 +761,22 @@ async def test_a_job_is_taken_by_another_replica_where_its_own_has_no_hand_free(
                 await first.enqueue(db, stage, lock=lock)
         await first.wait_idle(DEADLINE_S)
     assert ran == Counter(hold=2, finish=1)
+
+
+@pytest.mark.usefixtures("hardly_ever")
+async def test_a_worker_is_told_of_a_dead_job_that_a_command_has_tried_again(
+    engine: AsyncEngine, conninfo: str
+) -> None:
+    notes = Notes()
+    command, bot = DurableJobs(conninfo, {}), DurableJobs(conninfo, {"note": notes})
+    await order(engine, command, word="again")
+    async with engine.begin() as db:
+        dead = "UPDATE procrastinate.procrastinate_jobs SET status = 'failed' RETURNING id"
+        number = (await db.execute(text(dead))).scalar_one()
+    async with working(bot):
+        await until(lambda: listeners(engine, 1))
+        await command.retry(number)
+        await until(lambda: notes.seen == ["again"])
 
 
 async def test_the_job_of_a_replica_that_ends_before_it_looks_is_taken_by_another(
