@@ -80,6 +80,28 @@ def test_prometheus_own_name_of_a_label_wins() -> None:
     assert failing_labels(labels) == failing_labels(dict(reversed(labels.items()))) == {"namespace": "shop"}
 
 
+@pytest.mark.parametrize(
+    ("common", "label"),
+    [
+        ({"cluster": "prod", "namespace": "monitoring"}, "cluster_name"),  # of Elasticsearch, say
+        ({"namespace": "obs", "job": "otel", "service": "otel-collector"}, "service_name"),
+        ({"namespace": "obs", "job": "otel", "pod": "otel-collector-7d9f6c5b84-x2kqp"}, "k8s_pod_name"),
+        ({"namespace": "obs", "pod": "collector-0", "k8s_deployment_name": "web"}, "k8s_namespace_name"),
+        ({}, "job"),  # of a rule over whole jobs
+    ],
+)
+def test_a_second_name_keeps_failures_apart_that_share_the_first(common: dict[str, str], label: str) -> None:
+    here, there = (alert("Red", **common, **{label: f"{word}-exporter"}) for word in ("cart", "quote"))
+    assert here.identity != there.identity, "the recovery of one would be that of the other"
+
+
+def test_what_a_collector_passes_on_is_about_who_sent_it() -> None:
+    scraped = {"namespace": "obs", "pod": "collector-7d9f6c5b84-x2kqp", "job": "otel", "instance": "10.0.0.3:8889"}
+    sent = {"k8s_namespace_name": "shop", "k8s_deployment_name": "web", "service_name": "checkout"}
+    found = alert("HighErrorRate", **scraped, **sent)
+    assert (found.namespace, found.owner, found.service) == ("shop", "web", "checkout")
+
+
 def test_a_proxy_that_tells_of_two_services_is_neither() -> None:
     own = {"namespace": "ingress", "pod": "ingress-nginx-controller-7d9f6c5b84-x2kqp", "service": "ingress-nginx"}
     cart, quote = (
