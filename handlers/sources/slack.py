@@ -126,7 +126,10 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
     # Where no label is named, the rest of the line tells one thing's alert from another's; its state does not.
     placed = owner or linked or any(labels.get(name) for name in _PLACES)
-    named = title if placed or title == labels.get("alertname") else _STATE_WORDS.sub("", headline)
+    named = title
+    if not placed and title != labels.get("alertname"):
+        named = _STATE_WORDS.sub("", headline)
+        marks.append(subject_key(named))
     # What has one state, or a number of its own, is the same whatever its messages say of it.
     if linked.get("argocd_application") and "alertname" not in labels:
         named, marks = "argocd", []

@@ -213,6 +213,37 @@ def test_a_bare_post_about_several_things_draws_none_in() -> None:
     assert len(set(assign([(NOW, one) for one in (*alerts, post)]))) == 3
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [["https://a.example", "https://b.example"]],  # in one group
+        [["10.1.11.1:9100"], ["10.11.1.1:9100"]],  # of the same digits
+    ],
+)
+def test_one_rule_about_two_hosts_is_two_incidents(hosts: list[list[str]]) -> None:
+    common = {"alertname": "Probe failed", "severity": "critical"}
+    alerts = [
+        one
+        for group in hosts
+        for one in SOURCES["alertmanager"].parse(
+            {
+                "alerts": [{"labels": {**common, "instance": host}} for host in group],
+                "groupKey": "{}:{}",
+                "groupLabels": {"alertname": "Probe failed"},
+                "commonLabels": common | ({"instance": group[0]} if len(group) == 1 else {}),
+            },
+            {},
+        )
+    ]
+    assert not together(*alerts)
+
+
+def test_posts_about_two_addresses_of_the_same_digits_are_apart() -> None:
+    assert not together(
+        *(attached(f"[FIRING:1] Probe failed ({host} critical)") for host in ("10.1.11.1", "10.11.1.1"))
+    )
+
+
 def test_a_rules_name_with_spaces_is_read_whole_from_its_line() -> None:
     text = "Labels:\n - alertname = Slow checkout of orders\n - namespace = shop\n - service = checkout"
     (post,) = SOURCES["slack"].parse(
