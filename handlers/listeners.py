@@ -75,12 +75,12 @@ def _mention(event: Body, _services: Services) -> Stored:
 def mention_of(message: Body) -> tuple[str, str, Mapping[str, Any]]:
     """(delivery id, event, body) of a message that mentions the bot, however it was found; it names its channel."""
     question = _question(message)
-    return _question_key(question), flow.QUESTION, {"question": question}
+    return question_key(question["channel"], question["ts"]), flow.QUESTION, {"question": question}
 
 
-def _question_key(question: Body) -> str:
+def question_key(channel: str, ts: str) -> str:
     """A question is where it was asked: Slack's event and a look into the channel's history find one delivery."""
-    return key_of("question", question["channel"], question["ts"])
+    return key_of("question", channel, ts)
 
 
 def _question(event: Body) -> dict[str, Any]:
@@ -216,7 +216,8 @@ def _delivery(body: Body, services: Services) -> tuple[str, Stored]:
         outside = {"is_ext_shared_channel": True} if body.get("is_ext_shared_channel") is True else {}
         stored = read_event({**body["event"], **outside}, services)
         if stored is not None and stored[0] == flow.QUESTION:
-            return _question_key(stored[1]["question"]), stored
+            question = stored[1]["question"]
+            return question_key(question["channel"], question["ts"]), stored
         return str(body.get("event_id", "")), stored
     if kind == "block_actions":
         return key_of("action", str(body.get("trigger_id", "")), str(body["user"]["id"])), read_action(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,11 +122,7 @@ def acknowledgements(control: Control, _query: Json) -> Json:
 def acknowledged_events(control: Control, _query: Json) -> Json:
     """The events that the bot said it has, and those that nobody took at any try."""
     sockets = control.slack.sockets
-
-    def named(events: Iterable[tuple[str, str]]) -> list[Json]:
-        return [{"id": number, "type": kind} for number, kind in events]
-
-    return {"events": named(sockets.acknowledged), "given_up": named(sockets.given_up)}
+    return {"events": list(sockets.acknowledged), "given_up": list(sockets.given_up)}
 
 
 def _shown(slack: Slack, message: Json) -> Json:

@@ -84,10 +84,10 @@ class Sockets:
     links: list[Link] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     ack_ms: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_ACKS)))
-    # (id, type) of events that were acknowledged: what a bot said it has.
-    acknowledged: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    # {"id", "type", "channel", "ts"} of events that were acknowledged: what a bot said it has.
+    acknowledged: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     # The same of events that nobody acknowledged at any try: Slack sends them no more.
-    given_up: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    given_up: deque[Json] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     _tickets: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -366,6 +366,10 @@ def dropped(request: web.Request) -> web.Response:
     return web.Response(status=503)
 
 
-def _named(body: Json) -> tuple[str, str]:
-    """(id, type) of an event."""
-    return str(body.get("event_id", "")), str((body.get("event") or {}).get("type", ""))
+def _named(body: Json) -> Json:
+    """What tells an event from others; "" for what its type does not have."""
+    event = body.get("event") or {}
+    return {
+        "id": str(body.get("event_id", "")),
+        **{name: str(event.get(name, "")) for name in ("type", "channel", "ts")},
+    }
