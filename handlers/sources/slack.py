@@ -42,7 +42,7 @@ _OVER_WORDS = re.compile(
 )
 _WELL_WORDS = re.compile(r"\bis (?:healthy|ok)\b", re.IGNORECASE)
 # Of some that is said where the others are not (`only 1 of 3 replicas is healthy`).
-_FEW_WORDS = re.compile(r"\b(?:(?:no|none|nothing|only)\b|\d{1,6} ?(?:/|of|out of) ?\d)", re.IGNORECASE)
+_FEW_WORDS = re.compile(r"\b(?:(?:no|none|nothing|only)\b|(\d{1,6}) ?(?:/|of|out of) ?(?!\1\b)\d)", re.IGNORECASE)
 _FIRING_WORDS = re.compile(
     r"\b(firing|triggered|fail(?:ed|ure|ing|s)?|degraded|crash\w*|error(?:s|ed)?|critical|down|unhealthy|out of ?sync"
     r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable|(?:no data|problem|warn(?:ing)?)(?=\s*:))\b"

@@ -210,6 +210,7 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
         ("api.example.org resolved to a private address, requests fail", "firing"),
         ("web1 is back up", "resolved"),
         ("Node n1 is ok", "resolved"),
+        ("3 of 3: web is healthy", "resolved"),
         ("PROBLEM: High load on web1", "firing"),
         ("No data: load on web1", "firing"),
         ("Resolved: CPU critical on web1", "resolved"),
