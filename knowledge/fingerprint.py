@@ -56,6 +56,7 @@ _NAMED_OTHERWISE: Mapping[str, str] = {
 _OF_A_SCRAPE = "kubernetes_"
 # What OpenTelemetry says of who sent a metric; Prometheus then scraped the collector that passed it on.
 _TELEMETRY = "k8s_"
+_TOLD_SERVICE = "service_name"
 _SENDERS = (("k8s_namespace_name", "namespace"), ("k8s_pod_name", "pod"))
 # Labels that say where an alert came from or how bad it is, not what fails; they never tell two failures apart.
 _NOT_IDENTIFYING = frozenset(
@@ -133,22 +134,27 @@ def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
             told.setdefault(label, value)
             others.append((name, label, value))
     exported.pop("", None)
-    if "namespace" in exported and not _about_the_scrape(labels):
+    about_others = "namespace" in exported and not _about_the_scrape(labels)
+    if about_others:
         # The metric names a namespace that is not the scraped pod's, so all of these are the exporter's.
-        own = {name: value for name, value in own.items() if name not in _SCRAPED}
-        scraped = {name: value for name, value in scraped.items() if name not in _SCRAPED}
-        return _with_others({**scraped, **told, **own}, others) | exported
-    kept = _with_others({**scraped, **told, **own}, others)
-    if not _about_the_scrape(labels) and (exporters := _exporters_own(kept)):
-        rest = {name: value for name, value in kept.items() if name not in exporters}
+        own, scraped = _without(_SCRAPED, own), _without(_SCRAPED, scraped)
+    kept = {**scraped, **told, **own}
+    if not (about_others or _about_the_scrape(labels)) and (exporters := _exporters_own(kept)):
+        rest = _without(exporters, kept)
         if not exported and rest.keys() <= _TELLING_NOTHING:
             rest["job"] = kept["job"]  # of a rule over whole jobs nothing else tells them apart
         kept = rest
-    return {**kept, **exported}
+    kept |= exported
+    for name, label, value in others:
+        # A service that is told of is not the pod's that was scraped, which stays out of what tells failures apart.
+        first = exported.get(label, own.get(label, told[label]))
+        if first != value or (name == _TOLD_SERVICE and label in kept):
+            kept[name] = value
+    return kept
 
 
-def _with_others(kept: dict[str, str], others: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    return kept | {name: value for name, label, value in others if kept[label] != value} if others else kept
+def _without(names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name not in names}
 
 
 def _about_the_scrape(labels: Mapping[str, str]) -> bool:

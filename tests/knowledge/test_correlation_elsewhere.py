@@ -85,6 +85,8 @@ def test_prometheus_own_name_of_a_label_wins() -> None:
     [
         ({"cluster": "prod", "namespace": "monitoring"}, "cluster_name"),  # of Elasticsearch, say
         ({"namespace": "obs", "job": "otel", "service": "otel-collector"}, "service_name"),
+        ({"namespace": "obs", "pod": "otel-collector-7d9f6c5b84-x2kqp"}, "service_name"),
+        ({"namespace": "obs", "exported_pod": "queue-0"}, "pod_name"),
         ({"namespace": "obs", "job": "otel", "pod": "otel-collector-7d9f6c5b84-x2kqp"}, "k8s_pod_name"),
         ({"namespace": "obs", "pod": "collector-0", "k8s_deployment_name": "web"}, "k8s_namespace_name"),
         ({}, "job"),  # of a rule over whole jobs
