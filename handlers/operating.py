@@ -82,8 +82,8 @@ async def _resume(db: AsyncConnection, services: Services, asked: Asked) -> Card
     await switches.write(db, switches.PAUSED, False, by=asked.person.id)
     await switches.write(db, switches.BREAKER, "", by=asked.person.id)
     await audit.record(db, "switch.paused", actor=asked.person.id, value=False)
-    if file := services.halted():
-        return wording.said("resume", f"▶️ *Resumed,* but {m.inline(file, 300)} still pauses the machine I run on.")
+    if why := services.halted():
+        return wording.said("resume", f"▶️ *Resumed,* but {m.inline(why, 300)} still pauses what I do here.")
     return wording.said("resume", "▶️ *Resumed.* Fixes may run again, as far as the policy lets them.")
 
 

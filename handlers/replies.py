@@ -1,11 +1,9 @@
 """Pure: an error, or a refused click, becomes the sentence that a person reads. Privately, always."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from handlers.blocks import mrkdwn as m
 from knowledge.errors import BadInput, CodeHealerError, Conflict, NotFound, Refused, SettingsError, Unavailable
-from knowledge.model import Approval, ApprovalState
 
 UNEXPECTED = "Something went wrong on my side, and it is in the log. Please try again in a minute."
 TOO_LONG = "That took too long, so I stopped waiting. Please try again in a minute."
@@ -27,8 +25,6 @@ REGROUPED = "Nothing was split or merged: the incident has changed since the for
 FIX_UNDER_WAY = "Nothing was split or merged: a fix is under way for this incident. Please try again when it has ended."
 PAUSED = "CodeHealer is paused, so nothing runs. Once it is resumed, the approval can be given."
 GUEST = "Guests and people from other workspaces may ask, but not approve."
-NOT_AGAIN = "You have already approved this; the next approval must come from somebody else."
-REJECTED_THANKS = "Rejected, and the reason is kept with the incident."
 FEEDBACK_THANKS = "Thank you; you can change your vote at any time."
 
 _MOST = 400
@@ -66,32 +62,3 @@ def sentence_for(error: Exception) -> str:
         if words is not None:
             return words(error)
     return UNEXPECTED
-
-
-def not_allowed(approval: Approval) -> str:
-    """To somebody who may not decide."""
-    who = m.people(approval.who) if approval.who else "Nobody here"
-    return f"You may not decide this one. {who} may."
-
-
-def already_decided(approval: Approval, now: datetime) -> str:
-    """To somebody whose click came second, or too late."""
-    by = m.mention(approval.decided_by) if approval.decided_by else ""
-    if approval.state is ApprovalState.APPROVED:
-        people = m.people(approval.approved_by, "and") or by
-        return f"This is already approved{f' by {people}' if people else ''}; nothing happens twice."
-    if approval.state is ApprovalState.REJECTED:
-        return f"This is already rejected{f' by {by}' if by else ''}."
-    if approval.state is ApprovalState.EXPIRED or approval.until <= now:
-        return f"The time to decide ended at {m.date(approval.until, now)}. The next look at the failure may ask again."
-    if approval.state is ApprovalState.WITHDRAWN:
-        return "This fix is no longer needed, so the question was withdrawn."
-    return CHANGED
-
-
-def approval_noted(approval: Approval) -> str:
-    """To somebody whose approval counts."""
-    have = len(approval.approved_by)
-    if have < approval.needed:
-        return f"Your approval counts: {have} of {approval.needed}. Somebody else must approve too."
-    return "Approved. The card shows how it goes."

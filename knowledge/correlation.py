@@ -90,6 +90,7 @@ _IMAGE_PULL = re.compile(r"imagepull|errimage|invalidimage|failedtopull")
 # A host called db is none: without a colon there is no IPv6 address.
 _ADDRESS = re.compile(r"^[\d.]+$|^\[?[0-9a-fA-F]*:[0-9a-fA-F:.]*\]?$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_NO_WORD = re.compile(r"[\W_]+")
 _MAX_KEY = 600
 
 
@@ -126,9 +127,11 @@ def kind_of(key: str) -> str:
 
 
 def subject_key(line: str) -> str:
-    """Digest of a group's line in Slack, whatever its spacing; "" of a rule's bare name, which tells nothing apart."""
+    """Digest of a group's line in Slack, whatever its punctuation; "" of a rule's bare name: it tells nothing apart."""
     line = line[:300].strip()
-    return hashlib.sha256(squash(line).encode("utf-8", "replace")).hexdigest()[:32] if " " in line else ""
+    # As words: run together, 10.1.11.1 and 10.11.1.1 were one address.
+    words = _NO_WORD.sub(" ", line.lower()).strip()
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()[:32] if " " in line else ""
 
 
 def keys_of(alert: Alert, at: datetime | None = None) -> AlertKeys:

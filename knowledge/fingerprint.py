@@ -7,7 +7,7 @@ k8s.io/apimachinery/pkg/util/rand, which has no vowels and no 0, 1 or 3.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -52,6 +52,12 @@ _NAMED_OTHERWISE: Mapping[str, str] = {
     }.items()
     for other in others
 }
+# Scrapes by annotations say with these where they scraped; the others are the metric's.
+_OF_A_SCRAPE = "kubernetes_"
+# What OpenTelemetry says of who sent a metric; Prometheus then scraped the collector that passed it on.
+_TELEMETRY = "k8s_"
+_TOLD_SERVICE = "service_name"
+_SENDERS = (("k8s_namespace_name", "namespace"), ("k8s_pod_name", "pod"))
 # Labels that say where an alert came from or how bad it is, not what fails; they never tell two failures apart.
 _NOT_IDENTIFYING = frozenset(
     {
@@ -106,33 +112,57 @@ def owner_of_claim(claim: str) -> str:
 def failing_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels that speak of what fails, under Prometheus's names.
 
-    `exported_*` are put back; an exporter's own job, service and pod are left out.
+    `exported_*` are put back; an exporter's own job, service and pod are left out. A second name for one thing that
+    says something else stays as it is, since it may be all that tells two failures apart.
     """
-    kept: dict[str, str] = {}
-    renamed: dict[str, str] = {}
+    own: dict[str, str] = {}
+    scraped: dict[str, str] = {}
+    told: dict[str, str] = {}
     exported: dict[str, str] = {}
+    others: list[tuple[str, str, str]] = []
+    passed_on = any(name in labels and label in labels and labels[name] != labels[label] for name, label in _SENDERS)
     for name, value in labels.items():
         if name.startswith(_EXPORTED):
             exported[name.removeprefix(_EXPORTED)] = value
-        elif label := _NAMED_OTHERWISE.get(name):
-            renamed.setdefault(label, value)
+        elif not (label := _NAMED_OTHERWISE.get(name)):
+            own[name] = value
+        elif passed_on and name.startswith(_TELEMETRY):
+            exported.setdefault(label, value)
+        elif name.startswith(_OF_A_SCRAPE):
+            scraped.setdefault(label, value)
         else:
-            kept[name] = value
-    kept = {**renamed, **kept}
+            told.setdefault(label, value)
+            others.append((name, label, value))
     exported.pop("", None)
-    if labels.get("alertname", "").lower() not in _ABOUT_THE_SCRAPE:
-        for name in _exporters_own(kept, about_others="namespace" in exported):
-            kept.pop(name, None)
-    return {**kept, **exported}
-
-
-def _exporters_own(labels: Mapping[str, str], *, about_others: bool) -> tuple[str, ...]:
-    """Names of the labels that say which exporter measured, and where it runs.
-
-    `about_others`: the metric names a namespace that is not the scraped pod's, so all of these are the exporter's.
-    """
+    about_others = "namespace" in exported and not _about_the_scrape(labels)
     if about_others:
-        return _SCRAPED
+        # The metric names a namespace that is not the scraped pod's, so all of these are the exporter's.
+        own, scraped = _without(_SCRAPED, own), _without(_SCRAPED, scraped)
+    kept = {**scraped, **told, **own}
+    if not (about_others or _about_the_scrape(labels)) and (exporters := _exporters_own(kept)):
+        rest = _without(exporters, kept)
+        if not exported and rest.keys() <= _TELLING_NOTHING:
+            rest["job"] = kept["job"]  # of a rule over whole jobs nothing else tells them apart
+        kept = rest
+    kept |= exported
+    for name, label, value in others:
+        # A service that is told of is not the pod's that was scraped, which stays out of what tells failures apart.
+        first = exported.get(label, own.get(label, told[label]))
+        if first != value or (name == _TOLD_SERVICE and label in kept):
+            kept[name] = value
+    return kept
+
+
+def _without(names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name not in names}
+
+
+def _about_the_scrape(labels: Mapping[str, str]) -> bool:
+    return labels.get("alertname", "").lower() in _ABOUT_THE_SCRAPE
+
+
+def _exporters_own(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the labels that say which exporter measured, and where it runs; none without a job."""
     job, pod = labels.get("job", ""), labels.get("pod", "")
     # A scrape by annotations has one job for everything; the container or the pod tells who answered. Without a job
     # nobody says who measured, and an exporter's pod may be what fails.
@@ -158,6 +188,7 @@ _OWNER_LABELS: Mapping[str, Callable[[str], str]] = {
     "replicaset": owner_of_replica_set,
     "workload": str,  # with workload_type, of kubernetes-mixin's recording rules
 }
+_TELLING_NOTHING = _NOT_IDENTIFYING - {*_WORKLOAD_LABELS, *_OWNER_LABELS}
 
 
 def workload_of(labels: Mapping[str, str]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from knowledge.errors import CodeHealerError
 from knowledge.model import Write
 from knowledge.redaction import redact
 
-DONE, NO_ANSWER = "done", "no answer in time"
+DONE, NO_ANSWER, UNKNOWN = "done", "no answer in time", "nobody can tell: it broke off"
 _heard: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
 
 
@@ -30,9 +30,10 @@ def heard() -> Iterator[list[Write]]:
 @contextmanager
 def noted(system: str, request: str) -> Iterator[None]:
     """Around one write; `request` names it without anything secret."""
-    result = DONE
+    result = UNKNOWN
     try:
         yield
+        result = DONE
     except CodeHealerError as error:
         result = redact(str(error))
         raise

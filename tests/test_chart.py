@@ -175,3 +175,11 @@ def test_the_guides_commands_make_all_that_its_values_mount() -> None:
     assert len(wanted) == 4
     assert [(name, item["key"]) for name, items in wanted for item in items if item["key"] not in made[name]] == []
     assert [name for name, _ in wanted if name not in made] == []
+
+
+def test_the_notes_say_what_pauses_where_no_role_is_made() -> None:
+    told = "rbac.create is false: let the bot's account get that ConfigMap"
+    notes = [
+        chart.answer(values)["files"]["codehealer/templates/NOTES.txt"] for values in ({}, {"rbac": {"create": False}})
+    ]
+    assert [told in one for one in notes] == [False, True]

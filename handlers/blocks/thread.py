@@ -7,7 +7,7 @@ from typing import Any
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.card import made_link
 from handlers.blocks.card_buttons import decision_buttons, feedback_block
-from handlers.blocks.card_decision import decision_lines, pretended, reason_words, responsible_people
+from handlers.blocks.card_decision import decision_lines, pretended, responsible_people
 from handlers.blocks.card_findings import answered_by, percent, what_it_takes
 from handlers.blocks.card_view import MOST_TEXT, Card, CardView
 from handlers.blocks.evidence import answer_lines, precedent_lines, runbook_lines, surrounding_lines
@@ -15,7 +15,6 @@ from handlers.blocks.incident_words import WANTED, lead
 from handlers.blocks.placing import muted
 from knowledge.model import (
     KIND_NAMES,
-    Approval,
     Diagnosis,
     Evidence,
     Execution,
@@ -223,16 +222,6 @@ def settled_reply(view: CardView) -> Card:
         "\n".join([first, *(m.without_markup(line) for line in lines)]),
         [m.section(name, [f"*{first.replace('*', '∗')}*", *lines])],
     )
-
-
-def decided_reply(approval: Approval, now: datetime) -> Card:
-    """Who approved or rejected and why, for the thread's record."""
-    by = m.mention(approval.decided_by) if approval.decided_by else "policy"
-    words = {"approved": f"Approved by {by}", "rejected": f"Rejected by {by}"}
-    line = words.get(approval.state.value, f"{m.inline(approval.state.value, 20).capitalize()}")
-    reason = f": {m.inline(reason_words(approval.reason), 400)}" if approval.reason else ""
-    lines = [f"{line} {m.date(now, now)}{reason}"]
-    return _card("", [m.section(f"decided-{approval.id}-{approval.state.value}", lines)], lines)
 
 
 def question_answer(

@@ -80,9 +80,10 @@ _ENDINGS: Mapping[str, frozenset[str]] = {
     "monitorcondition": frozenset({"resolved"}),  # Azure Monitor's common schema
     "alerttransition": frozenset({"recovered", "warn recovered", "no data recovered"}),  # Datadog
     "currentstate": frozenset({"up", "resolved", "ok", "closed"}),  # Pingdom, New Relic (classic)
-    "action": frozenset({"close", "closed", "resolve", "resolved"}),  # Opsgenie, Sentry: at the root only
+    "action": frozenset({"close", "closed", "resolve", "resolved"}),  # Opsgenie, Sentry
 }
-_ROOT_ONLY = frozenset({"action"})
+# Further down these are said of the parts of what fails.
+_ROOT_ONLY = frozenset({"action", "currentstate"})
 _INFORMATION = frozenset({"info", "informational", "information", "debug", "none", "notice"})
 
 
@@ -210,8 +211,9 @@ def _plain_status(body: Json) -> str:
 
 
 def _ended(body: Json, flat: Mapping[str, list[Any]]) -> bool:
+    root = {_normal(key): [value] for key, value in body.items()}
     for key, words in _ENDINGS.items():
-        values = [body.get(key)] if key in _ROOT_ONLY else flat.get(key, ())
+        values = (root if key in _ROOT_ONLY else flat).get(key, ())
         if any(fields.text(value, 40).lower() in words for value in values):
             return True
     return False

@@ -47,7 +47,10 @@ def _of_group(alerts: tuple[Alert, ...], key: str, body: Json) -> tuple[Alert, .
     group = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
     more = {GROUP: group}
     if len({(alert.cluster, alert.namespace, alert.owner or alert.workload) for alert in alerts}) == 1:
-        more |= {GROUP_ALONE: "true"} | fields.hints(**{SUBJECT: subject_key(_subject(body))})
+        more |= {GROUP_ALONE: "true"}
+    # A line that is about several failures joins none of them.
+    if len({alert.identity for alert in alerts}) == 1:
+        more |= fields.hints(**{SUBJECT: subject_key(_subject(body))})
     return tuple(replace(alert, labels={**alert.labels, **more}) for alert in alerts)
 
 

@@ -21,7 +21,9 @@ from knowledge.fingerprint import (
 from knowledge.model import Alert, AlertStatus
 
 _BRACKET = re.compile(
-    r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?=\s*(?:[:,\]]|x?\s*\d))(?:\s*[:\]]\s*\d*)?\s*\]?", re.IGNORECASE
+    r"\[\s*(FIRING|RESOLVED|ALERTING|OK|NO ?DATA)(?=\s{0,9}(?:[:,\]]|x?\s{0,9}\d))"
+    r"(?:\s{0,9}[:\]]\s{0,9}\d*)?\s{0,9}\]?",
+    re.IGNORECASE,
 )
 _RESOLVED_WORDS = re.compile(
     r"\b(succeeded|successful(?:ly)?|passed|completed)\b"
@@ -30,12 +32,17 @@ _RESOLVED_WORDS = re.compile(
 )
 _LINE_BRACKET = re.compile(r"^\W{0,6}\[\s*(FIRING|RESOLVED)(?:\s*:\s*\d+)?\s*[\],]", re.MULTILINE)
 # What is said of a failure that is over. Beside it a headline names that failure (`Resolved: CPU critical`); beside the
-# words above, something failed for all that (`completed with 3 errors`). A name that cannot be resolved is no recovery.
+# words above, something failed for all that (`completed with 3 errors`). A name that cannot be resolved is no recovery,
+# nor is one that was resolved to something, what was to be backed up, or the plan for a disaster's recovery.
 _OVER_WORDS = re.compile(
-    r"(?<!not )(?<!not been )(?<!\bbe )\b(?:resolved|recovered|back to normal|back (?:up|online)|is healthy)\b"
-    r"|\brecovery\b(?=\s*[:|])|\bis up:|\bis ok\b|^\W{0,4}ok\s*:",
+    r"(?<!not )(?<!not been )(?<!n't )(?<!never )(?<!yet )(?<!\bbe )(?<!\bto )"
+    r"\b(?:resolved(?! to\b)|recovered|back to normal|back online|back up(?! \w))\b"
+    r"|^\W{0,4}recovery\s*[:|]|\bis up:|^\W{0,4}ok\s*:",
     re.IGNORECASE,
 )
+_WELL_WORDS = re.compile(r"\bis (?:healthy|ok)\b", re.IGNORECASE)
+# Of some that is said where the others are not (`only 1 of 3 replicas is healthy`).
+_FEW_WORDS = re.compile(r"\b(?:(?:no|none|nothing|only)\b|(\d{1,6}) ?(?:/|of|out of) ?(?!\1\b)\d)", re.IGNORECASE)
 _FIRING_WORDS = re.compile(
     r"\b(firing|triggered|fail(?:ed|ure|ing|s)?|degraded|crash\w*|error(?:s|ed)?|critical|down|unhealthy|out of ?sync"
     r"|oomkilled|alert(?:ing)?|timed out|cannot|could not|unavailable|(?:no data|problem|warn(?:ing)?)(?=\s*:))\b"
@@ -58,7 +65,7 @@ _LABEL_NAMES = (
 _PAIR = re.compile(
     r"(?<![\w.-])("
     + "|".join(_LABEL_NAMES)
-    + r")[*_`]{0,3}\s*[:=]\s*[*_`\"']{0,3}[ \t]*[`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
+    + r")[*_`]{0,3}\s{0,9}[:=]\s{0,9}[*_`\"']{0,3}[ \t]{0,9}[`\"']{0,3}([A-Za-z0-9][\w./:-]{0,200})",
     re.IGNORECASE,
 )
 _NAME_LINE = re.compile(
@@ -119,7 +126,10 @@ def parse(body: Json, _headers: Mapping[str, str]) -> tuple[Alert, ...]:
     marks = [*identifying_marks(labels, owned=bool(owner)), *linked.values()]
     # Where no label is named, the rest of the line tells one thing's alert from another's; its state does not.
     placed = owner or linked or any(labels.get(name) for name in _PLACES)
-    named = title if placed or title == labels.get("alertname") else _STATE_WORDS.sub("", headline)
+    named = title
+    if not placed and title != labels.get("alertname"):
+        named = _STATE_WORDS.sub("", headline)
+        marks.append(subject_key(named))
     # What has one state, or a number of its own, is the same whatever its messages say of it.
     if linked.get("argocd_application") and "alertname" not in labels:
         named, marks = "argocd", []
@@ -200,14 +210,18 @@ def _status(message: Json, headline: str, text: str) -> AlertStatus:
     if by_colour:
         return by_colour
     # The headline decides before the body: a recovery's text still tells what had failed.
-    if _OVER_WORDS.search(headline):
+    if _is_over(headline):
         return AlertStatus.RESOLVED
     for words in (headline, text[:2_000]):
         if _FIRING_WORDS.search(words):
             return AlertStatus.FIRING
-        if _RESOLVED_WORDS.search(words) or _OVER_WORDS.search(words):
+        if _RESOLVED_WORDS.search(words) or _is_over(words):
             return AlertStatus.RESOLVED
     return AlertStatus.INFO
+
+
+def _is_over(words: str) -> bool:
+    return bool(_OVER_WORDS.search(words) or (_WELL_WORDS.search(words) and not _FEW_WORDS.search(words)))
 
 
 def _colour(value: object) -> AlertStatus | None:

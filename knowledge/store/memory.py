@@ -399,10 +399,6 @@ async def feedback_of(db: AsyncConnection, incident_id: int) -> Sequence[Feedbac
     return [Feedback(**row) for row in rows.mappings()]
 
 
-async def count_items(db: AsyncConnection) -> int:
-    return int((await db.execute(select(func.count()).select_from(knowledge_items))).scalar_one())
-
-
 _ANYTHING = select(knowledge_items.c.id).limit(1)
 
 

@@ -11,7 +11,6 @@ from remediation.aws.client import AwsClient
 # Of one call, as SQS allows.
 MOST = 10
 LONGEST_WAIT_S = 20
-LONGEST_DELAY_S = 900
 
 
 @dataclass(frozen=True, slots=True)

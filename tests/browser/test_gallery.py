@@ -73,7 +73,6 @@ def shown() -> dict[str, Card]:
         "reply needs a person in quiet hours": thread.needs_person_reply(states.QUIET),
         "reply asked elsewhere": thread.needs_person_reply(waiting, asked_in=DEPLOYMENTS),
         "request in the approvals channel": thread.approval_request(waiting, channel=DEPLOYMENTS),
-        "reply decided": thread.decided_reply(states.REJECTED, states.NOW),
         "reply question": thread.question_answer(waiting.diagnosis, states.EVIDENCE, states.NOW),
         "answer help": commands.help_answer(),
     }

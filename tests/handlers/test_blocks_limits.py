@@ -250,7 +250,6 @@ def products() -> list[dict[str, Any]]:
         thread.needs_person_reply(waiting),
         thread.progress_reply(waiting, states.ACTED),
         thread.verification_reply(waiting, states.WORSE),
-        thread.decided_reply(states.APPROVED, states.NOW),
         thread.question_answer(states.DIAGNOSIS, states.EVIDENCE, states.NOW, incident=states.INCIDENT),
         commands.help_answer(),
         commands.unknown_answer("staus"),

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Any
 
@@ -641,7 +641,6 @@ THREAD_REPLIES: dict[str, Callable[[CardView, st.DataObject], Card | None]] = {
     "progress": lambda view, data: thread.progress_reply(view, scrambled(data.draw, states.ACTED)),
     "verification": lambda view, data: thread.verification_reply(view, scrambled(data.draw, states.WORSE)),
     "needs a person": lambda view, _: thread.needs_person_reply(view),
-    "decided": lambda view, data: thread.decided_reply(scrambled(data.draw, states.REJECTED), view.now),
     "answer": lambda view, data: thread.question_answer(
         view.diagnosis or states.UNSURE,
         scrambled(data.draw, states.EVIDENCE),
@@ -925,18 +924,6 @@ def test_show_answers_one_person_without_buttons_that_decide() -> None:
 )  # fmt: skip
 def test_an_error_becomes_a_sentence(error: Exception, sentence: str) -> None:
     assert replies.sentence_for(error) == sentence
-
-
-def test_a_second_click_is_told_who_was_first() -> None:
-    now: datetime = states.NOW
-    assert replies.already_decided(states.APPROVED, now) == (
-        "This is already approved by <@U0ANNA> and <@U0BORIS>; nothing happens twice."
-    )
-    assert replies.already_decided(states.REJECTED, now) == "This is already rejected by <@U0BORIS>."
-    late = replace(states.APPROVAL, until=now - timedelta(minutes=1))
-    assert replies.already_decided(late, now).startswith("The time to decide ended at ")
-    assert replies.approval_noted(states.APPROVAL) == ("Your approval counts: 1 of 2. Somebody else must approve too.")
-    assert replies.not_allowed(replace(states.APPROVAL, who=())) == "You may not decide this one. Nobody here may."
 
 
 def test_a_plan_without_an_action_never_gets_a_button() -> None:

@@ -175,6 +175,13 @@ def test_string_that_never_ends_is_refused() -> None:
         read_webhook("generic", {}, rb'{"a":"' + rb"\"" * 900_000, secrets=None)
 
 
+@pytest.mark.parametrize("word", ["[FIRING", "namespace:", "recovery", "alertname: a"])
+def test_a_post_of_blanks_is_read_at_once(word: str) -> None:
+    # As above: quadratic work would not end within the test's time.
+    (alert,) = SOURCES["slack"].parse({"text": f"{word}{' ' * 39_000}!", "ts": "1.1", "channel": "C1"}, {})
+    assert not alert.namespace
+
+
 def test_brackets_in_text_are_no_depth() -> None:
     body = json.dumps({"alerts": [], "note": "[{" * 1_000}).encode()
     assert read_webhook("alertmanager", {}, body, secrets=None).alerts == ()

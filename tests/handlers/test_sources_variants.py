@@ -181,6 +181,11 @@ def test_a_well_known_senders_own_field_ends_its_alert(firing: object, ending: o
     assert read("generic", ending).status is AlertStatus.RESOLVED
 
 
+def test_a_part_that_is_well_ends_no_failure() -> None:
+    body = {"title": "Database down", "checks": [{"name": "ping", "current_state": "up"}], "rule": {"action": "close"}}
+    assert read("generic", body).status is AlertStatus.FIRING
+
+
 def test_an_alerts_title_is_not_its_integrations_name() -> None:
     body = {"action": "Create", "alert": {"message": "Orders stall"}, "source": {"name": "web", "type": "API"}}
     assert read("generic", body).title == "Orders stall"
@@ -198,6 +203,14 @@ def test_an_alerts_title_is_not_its_integrations_name() -> None:
         ("Host db could not be resolved", "firing"),
         ("The outage has not been resolved: errors go on", "firing"),
         ("Recovery failed for pg-0", "firing"),
+        ("Disaster recovery: replication lag is critical", "firing"),
+        ("Failed to back up database orders", "firing"),
+        ("Error: no backend of checkout is healthy", "firing"),
+        ("Critical: only 1 of 3 replicas of checkout is healthy", "firing"),
+        ("api.example.org resolved to a private address, requests fail", "firing"),
+        ("web1 is back up", "resolved"),
+        ("Node n1 is ok", "resolved"),
+        ("3 of 3: web is healthy", "resolved"),
         ("PROBLEM: High load on web1", "firing"),
         ("No data: load on web1", "firing"),
         ("Resolved: CPU critical on web1", "resolved"),

@@ -80,6 +80,30 @@ def test_prometheus_own_name_of_a_label_wins() -> None:
     assert failing_labels(labels) == failing_labels(dict(reversed(labels.items()))) == {"namespace": "shop"}
 
 
+@pytest.mark.parametrize(
+    ("common", "label"),
+    [
+        ({"cluster": "prod", "namespace": "monitoring"}, "cluster_name"),  # of Elasticsearch, say
+        ({"namespace": "obs", "job": "otel", "service": "otel-collector"}, "service_name"),
+        ({"namespace": "obs", "pod": "otel-collector-7d9f6c5b84-x2kqp"}, "service_name"),
+        ({"namespace": "obs", "exported_pod": "queue-0"}, "pod_name"),
+        ({"namespace": "obs", "job": "otel", "pod": "otel-collector-7d9f6c5b84-x2kqp"}, "k8s_pod_name"),
+        ({"namespace": "obs", "pod": "collector-0", "k8s_deployment_name": "web"}, "k8s_namespace_name"),
+        ({}, "job"),  # of a rule over whole jobs
+    ],
+)
+def test_a_second_name_keeps_failures_apart_that_share_the_first(common: dict[str, str], label: str) -> None:
+    here, there = (alert("Red", **common, **{label: f"{word}-exporter"}) for word in ("cart", "quote"))
+    assert here.identity != there.identity, "the recovery of one would be that of the other"
+
+
+def test_what_a_collector_passes_on_is_about_who_sent_it() -> None:
+    scraped = {"namespace": "obs", "pod": "collector-7d9f6c5b84-x2kqp", "job": "otel", "instance": "10.0.0.3:8889"}
+    sent = {"k8s_namespace_name": "shop", "k8s_deployment_name": "web", "service_name": "checkout"}
+    found = alert("HighErrorRate", **scraped, **sent)
+    assert (found.namespace, found.owner, found.service) == ("shop", "web", "checkout")
+
+
 def test_a_proxy_that_tells_of_two_services_is_neither() -> None:
     own = {"namespace": "ingress", "pod": "ingress-nginx-controller-7d9f6c5b84-x2kqp", "service": "ingress-nginx"}
     cart, quote = (
@@ -189,6 +213,37 @@ def test_bare_posts_about_two_things_are_apart() -> None:
 def test_a_bare_post_about_several_things_draws_none_in() -> None:
     alerts, post = told("KubePodCrashLooping", "shop", ["web-7d9f6c5b84-x2kqp", "cart-6b8f9c7d54-w9k2p"])
     assert len(set(assign([(NOW, one) for one in (*alerts, post)]))) == 3
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [["https://a.example", "https://b.example"]],  # in one group
+        [["10.1.11.1:9100"], ["10.11.1.1:9100"]],  # of the same digits
+    ],
+)
+def test_one_rule_about_two_hosts_is_two_incidents(hosts: list[list[str]]) -> None:
+    common = {"alertname": "Probe failed", "severity": "critical"}
+    alerts = [
+        one
+        for group in hosts
+        for one in SOURCES["alertmanager"].parse(
+            {
+                "alerts": [{"labels": {**common, "instance": host}} for host in group],
+                "groupKey": "{}:{}",
+                "groupLabels": {"alertname": "Probe failed"},
+                "commonLabels": common | ({"instance": group[0]} if len(group) == 1 else {}),
+            },
+            {},
+        )
+    ]
+    assert not together(*alerts)
+
+
+def test_posts_about_two_addresses_of_the_same_digits_are_apart() -> None:
+    assert not together(
+        *(attached(f"[FIRING:1] Probe failed ({host} critical)") for host in ("10.1.11.1", "10.11.1.1"))
+    )
 
 
 def test_a_rules_name_with_spaces_is_read_whole_from_its_line() -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from knowledge.errors import BadInput, CodeHealerError, Refused
-from remediation.writes import DONE, NO_ANSWER, heard, noted
+from remediation.writes import DONE, NO_ANSWER, UNKNOWN, heard, noted
 
 
 @pytest.mark.parametrize("error", [Refused, BadInput])
@@ -32,3 +32,9 @@ async def test_a_write_that_is_given_up_is_told_and_the_next_one_too() -> None:
     with noted("GitHub", "POST /z"):
         pass
     assert len(writes) == 2
+
+
+def test_a_write_that_broke_off_is_not_told_as_done() -> None:
+    with heard() as writes, pytest.raises(ZeroDivisionError), noted("GitHub", "POST /x"):
+        raise ZeroDivisionError
+    assert [write.result for write in writes] == [UNKNOWN]
