@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 from rich.console import Console
 
+from bot.arenas import keep_one_arena
 from bot.clients import policy_tokens
 from bot.gate import Limits, serving
 from bot.leader import lead
@@ -60,6 +61,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
     # A diagnosis computes in a thread. At Python's 5 ms between two turns, an envelope that takes twenty turns of the
     # event loop would wait a tenth of a second behind it.
     sys.setswitchinterval(TURN_S)
+    keep_one_arena()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
