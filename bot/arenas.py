@@ -13,6 +13,6 @@ def keep_one_arena() -> bool:
     Threads that have begun keep theirs, so this comes first.
     """
     try:
-        return ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1) == 1
+        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1) == 1)
     except (AttributeError, OSError):
         return False

@@ -134,7 +134,7 @@ async def test_mentions_that_slack_gave_up_on_are_found_where_they_stand_once(bo
     direct = workspace.direct_message(riley.id)
     posting.post_as_person(bot.sandbox.slack, direct, riley, "and 4?")
     tried = [sockets.acknowledged, sockets.given_up]
-    await until(lambda: sum(kind == "app_mention" for ended in tried for _, kind in ended) == 3)
+    await until(lambda: sum(one["type"] == "app_mention" for ended in tried for one in ended) == 3)
     await until(lambda: bot.link.problem)
     assert await bot.stored() == 1, "nobody told us"
     await bot.riley.act("faults", slack={"black_hole": False})

@@ -18,7 +18,7 @@ from bot.sandbox.server import Sandbox
 from bot.sandbox.slack import posting
 from bot.sandbox.slack.state import BOT_USER, Channel
 from handlers import flow, inbox, slack_search, thread_backfill, threads
-from handlers.blocks.thread import precedent_line
+from handlers.blocks.evidence import precedent_line
 from handlers.listeners import listen, read_event
 from handlers.mentions import Question
 from handlers.services import Services

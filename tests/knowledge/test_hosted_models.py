@@ -403,7 +403,7 @@ async def test_model_that_never_answers_leaves_time_for_the_next_one_and_stays_c
         serving(lambda asked: Says(never=True) if asked.model == "model-a" else good()) as server,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        result = await asked_of(metered([hop(server, client, options=Options(deadline_s=1.5))], meter))
+        result = await asked_of(metered([hop(server, client, options=Options(deadline_s=4))], meter))
     assert result.answered_by.name == "nvidia:model-b"
     (late, reserved), answered = meter.settled
     assert "no answer" in late
