@@ -206,7 +206,7 @@ class Sender:
             return 0.0
         if message.kind == "card" and place and not place.ts and place.storm_id and not place.root:
             return 0.1  # the storm's message is not there yet
-        return self._bucket(message, place).wait_s(_kept_free(message, place))
+        return self._bucket(message, place).wait_s(kept_free(message, place))
 
     async def _send_one(self, message: Message, place: CardPlace | None) -> None:
         bucket = self._bucket(message, place)
@@ -527,12 +527,12 @@ def _count(message: Message, result: str) -> None:
     telemetry.SLACK_MESSAGES.labels(message.kind, result).inc()
 
 
-def _kept_free(message: Message, place: CardPlace | None) -> float:
+def kept_free(message: Message, place: CardPlace | None) -> float:
     """How much of a channel's burst a message leaves to what is more urgent."""
     edit = message.kind == "edit" or (message.kind == "card" and place is not None and bool(place.ts))
     if edit or message.priority <= outbox.URGENT:
         return 0.0
-    return RESERVED_FOR_PEOPLE if message.priority <= outbox.NEW else RESERVED_FOR_CARDS
+    return RESERVED_FOR_PEOPLE if message.priority <= outbox.IN_STORM else RESERVED_FOR_CARDS
 
 
 def _code(error: SlackApiError) -> str:

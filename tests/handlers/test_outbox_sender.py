@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from bot.sandbox.slack import blocks
 from bot.sandbox.slack.shapes import by_type
 from handlers.blocks.card_buttons import feedback_block
 from handlers.blocks.card_view import Card
-from handlers.outbox import Bucket, Sender
+from handlers.outbox import POST_BURST, POSTS_PER_S, Bucket, Sender, kept_free
 from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows
 from tests.rows import S, an_incident
@@ -398,6 +399,23 @@ def test_a_bucket_keeps_back_what_it_is_told_to(clock: list[float]) -> None:
         bucket.take()
     assert bucket.wait_s(keep=2) == pytest.approx(1)
     assert bucket.wait_s() == 0
+
+
+@pytest.mark.parametrize("priority", [outbox.NEW, outbox.IN_STORM])
+def test_the_last_reply_of_a_burst_leaves_one_to_a_card_also_in_a_storm(priority: int, clock: list[float]) -> None:
+    def message(kind: str, priority: int) -> outbox.Message:
+        now = datetime.now(UTC)
+        return outbox.Message(1, kind, f"{kind}:1", 1, "C0DEPLOY", {}, priority, "queued", 1, 0, now)
+
+    bucket = Bucket(POST_BURST, POSTS_PER_S, at=clock[0])
+    replies = 0
+    while bucket.wait_s(kept_free(message("post", outbox.CHANGED), None)) == 0:
+        bucket.take()
+        replies += 1
+    assert replies > 0
+    assert bucket.wait_s(kept_free(message("card", priority), None)) == 0
+    bucket.take()
+    assert bucket.wait_s(kept_free(message("post", outbox.URGENT), None)) == 0, "and one to people"
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1, 2, 30])
