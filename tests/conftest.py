@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from bot.postgres import EmbeddedPostgres, libpq_conninfo
@@ -42,6 +43,10 @@ _SETTINGS = re.compile(
 REQUIRE_TOOLS = os.environ.get("CODEHEALER_REQUIRE_TOOLS") == "1"
 for _name in [name for name in os.environ if _SETTINGS.fullmatch(name) and name != "CODEHEALER_REQUIRE_TOOLS"]:
     del os.environ[_name]
+
+# A change alone decides whether its tests pass: properties are tried with the same examples each time. New ones are
+# looked for with `pytest --hypothesis-profile=default`.
+settings.load_profile("ci")
 
 # Logs: plain lines. Unconfigured, an exception is drawn with all its local variables, which takes longer than a test.
 structlog.configure(

@@ -530,7 +530,7 @@ HOSTILE = (
 )  # fmt: skip
 foreign = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=400))
 ids = st.sampled_from((*KNOWN_IDS, *HOSTILE))
-ID_FIELDS = {"who", "approved_by", "decided_by", "responsible", "override", "assigned_to", "snoozed_by"}
+ID_FIELDS = {"channel", "who", "approved_by", "decided_by", "responsible", "override", "assigned_to", "snoozed_by"}
 
 
 def scrambled(draw: st.DrawFn, value: Any, name: str = "") -> Any:
