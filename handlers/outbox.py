@@ -224,7 +224,9 @@ class Sender:
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
-            await self._try_later(message, redact(str(error)) or type(error).__name__, away=True)
+            # What did not connect has not left; anything else may still arrive, and is looked for when it has.
+            at_least = 0.0 if isinstance(error, aiohttp.ClientConnectorError) else outbox.IN_FLIGHT.total_seconds()
+            await self._try_later(message, redact(str(error)) or type(error).__name__, away=True, at_least_s=at_least)
 
     async def _send_card(self, message: Message, place: CardPlace | None, bucket: Bucket) -> None:
         incident_id = message.incident_id or 0
@@ -327,12 +329,15 @@ class Sender:
 
     async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> tuple[str, bool]:
         """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
-        if message.uncertain:
+        began = time.monotonic()
+        async with self._singly.begin() as db:
+            await outbox.sending(db, message)
+        # Stopped meanwhile for so long, we may have been taken for dead, and another has sent it.
+        overtaken = time.monotonic() - began > outbox.IN_FLIGHT.total_seconds() / 2
+        if message.uncertain or overtaken:
             found = await self._posted_before(message, body.get("thread_ts"))
             if found:
                 return found, False
-        async with self._singly.begin() as db:
-            await outbox.sending(db, message)
         bucket.take()
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
         answer = await self._say(
@@ -507,7 +512,7 @@ class Sender:
             return {"text": body["text"]}
         return body
 
-    async def _try_later(self, message: Message, error: str, *, away: bool) -> None:
+    async def _try_later(self, message: Message, error: str, *, away: bool, at_least_s: float = 0.0) -> None:
         log.warning("message_not_sent", key=message.key, error=error, attempts=message.attempts + 1)
         tried = message.attempts + 1 >= (AWAY_ATTEMPTS if away else MAX_ATTEMPTS)
         # A heartbeat that is late says nothing any more, and ends by itself.
@@ -519,7 +524,7 @@ class Sender:
             if last:
                 await outbox.gave_up(db, message, error)
             else:
-                wait_s = min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6))
+                wait_s = max(at_least_s, min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6)))
                 await outbox.again(db, message, in_s=wait_s, error=error)
 
 

@@ -100,10 +100,14 @@ class Round:
             await self.stage.kill_bot()
             await self.stage.start_bot()
 
+    async def asking(self) -> list[dict[str, Any]]:
+        """The messages that may ask for a decision."""
+        return await self.stage.cards()
+
     async def approve_all(self) -> None:
         """Click on every card that asks, as often as it takes: a click that falls into a kill is lost."""
         while True:
-            for card in await self.stage.cards():
+            for card in await self.asking():
                 if '"approve"' in text_of(card):
                     try:
                         await self.stage.click(card, "approve")

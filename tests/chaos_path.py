@@ -10,7 +10,7 @@ import itertools
 import re
 import signal
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ import httpx
 from handlers.listeners import question_key
 from tests.chaos import ENDED, ROUND_S, SCENARIOS, Round, Tally, begin
 from tests.forked import Forked
-from tests.stories.stage import ALERTS, ONCALL, NeverHappened
+from tests.stories.stage import ALERTS, ONCALL, NeverHappened, text_of
 
 BOTS, SENDERS = 3, 4
 KILLS_A_ROUND = 60
@@ -56,7 +56,7 @@ class PathRound(Round):
     bots: list[Forked | None] = field(default_factory=lambda: [None] * BOTS)
     ports: list[int] = field(default_factory=list)
     acknowledged: set[tuple[str, str]] = field(default_factory=set)
-    posts: Counter[str] = field(default_factory=Counter)
+    posts: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     posts_seen: int = 0
     killed: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
@@ -135,6 +135,12 @@ class PathRound(Round):
             await asyncio.sleep(self.rng.uniform(0.0, BETWEEN_ALERTS_S))
             await self.deliver(name, "resolved", started)
 
+    async def asking(self) -> list[dict[str, Any]]:
+        """The threads of storms too, where the cards of many incidents at once stand."""
+        roots = await self.stage.cards()
+        threads = [await self.stage.messages(thread_ts=one["ts"]) for one in roots if '"storm-' in text_of(one)]
+        return [*roots, *itertools.chain.from_iterable(threads)]
+
     async def deliver(self, name: str, status: str, started: str) -> None:
         """Until somebody takes it."""
         labels = {"alertname": "KubePodCrashLooping", "namespace": name, "deployment": name, "severity": "warning"}
@@ -165,7 +171,8 @@ class PathRound(Round):
         self.posts_seen = found["next"]
         for one in found["requests"]:
             if one["method"] == "chat.postMessage" and one["ok"]:
-                self.posts[_key(one["args"])] += 1
+                where = f"{one['args']['channel']} under {one['args'].get('thread_ts', 'nothing')}"
+                self.posts[_key(one["args"])].append(f"{one['ts']} in {where}")
 
     async def play(self) -> None:
         for scenario in SCENARIOS:
@@ -210,20 +217,20 @@ class PathRound(Round):
         # Versions before the one that looks for missed mentions store them under Slack's own ids.
         kept = {row["delivery_id"] for row in rows}
         lost_events = [one for one in mentions if not kept & {one["id"], question_key(one["channel"], one["ts"])}]
-        doubled = {key: times for key, times in self.posts.items() if times > 1}
+        doubled = {key: places for key, places in self.posts.items() if len(places) > 1}
         (left,) = await self.ask(UNFINISHED, list(ENDED))
         incidents = (await self.ask("SELECT count(*) AS number FROM incidents"))[0]["number"]
         cards = sum(key.startswith("card:") for key in self.posts)
         tally.counts.update(
             {
                 "webhooks acknowledged": len(self.acknowledged), "incidents": incidents, "cards": cards,
-                "mentions acknowledged": len(mentions), "messages posted": sum(self.posts.values()),
+                "mentions acknowledged": len(mentions), "messages posted": sum(map(len, self.posts.values())),
                 "acknowledged and lost": len(lost) + len(lost_events), "said twice": len(doubled),
             }
         )  # fmt: skip
         tally.counts.update(self.troubles)
         tally.wrong += [f"acknowledged and lost: {one}" for one in [*lost, *lost_events]]
-        tally.wrong += [f"said {times} times: {key}" for key, times in doubled.items()]
+        tally.wrong += [f"said {len(places)} times: {key} ({', '.join(places)})" for key, places in doubled.items()]
         tally.wrong += [f"{number} {what} left over" for what, number in left.items() if number]
         tally.wrong += [str(row["what"]) for row in await self.ask(GIVEN_UP)]
         if crashed := CRASHED.search(log := self.stage.bot_log()):

@@ -120,7 +120,11 @@ def _put_cards(statement: Insert) -> Insert:
             "attempts": case((waiting, outbox.c.attempts), else_=func.least(outbox.c.attempts, 1)),
             "error": "",
             "priority": case((waiting, func.least(outbox.c.priority, new.priority)), else_=new.priority),
-            "not_before": case((waiting, func.least(outbox.c.not_before, new.not_before)), else_=new.not_before),
+            "not_before": case(
+                (outbox.c.state == "sending", outbox.c.not_before),
+                (waiting, func.least(outbox.c.not_before, new.not_before)),
+                else_=new.not_before,
+            ),
         },
     )
 
@@ -387,11 +391,19 @@ async def backlog(db: AsyncConnection, *, most: int) -> tuple[int, float]:
     return count, float(oldest_s)
 
 
-_SENDING = update(outbox).where(outbox.c.id == bindparam("its_id")).values(state="sending")
+# By then a request that a dead or deposed sender left on its way is seen in Slack, or never will be.
+IN_FLIGHT = timedelta(seconds=3)
+_SENDING = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("its_id"))
+    .values(state="sending", not_before=func.now() + literal(IN_FLIGHT, Interval))
+)
 
 
 async def sending(db: AsyncConnection, message: Message) -> None:
-    """Say, before the request leaves, that it may have reached Slack from now on."""
+    """Say, before the request leaves, that it may have reached Slack from now on: another sender takes it up, and looks
+    for it, only when it would be seen there.
+    """
     await db.execute(_SENDING, {"its_id": message.id})
 
 
@@ -410,6 +422,7 @@ _SENT = (
         sent_at=case((_AS_SENT, func.now()), else_=outbox.c.sent_at),
         error=case((_AS_SENT, ""), else_=outbox.c.error),
         attempts=0,
+        not_before=case((_AS_SENT, outbox.c.not_before), else_=func.now()),
     )
     .returning(func.extract("epoch", func.clock_timestamp() - outbox.c.created_at))
 )

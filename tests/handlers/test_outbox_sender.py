@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -196,6 +196,46 @@ async def test_a_sender_that_died_after_the_post_left_it_to_be_found(
     metadata = {"event_type": "codehealer_message", "event_payload": {"key": "hello"}}
     await slack.chat_postMessage(channel="C0DEPLOY", text="hello", metadata=metadata)
     sandbox.slack.faults.update({"rate_limit_next": 1, "methods": ["conversations.history"]})
+    await send_all(engine, sender)
+    assert texts(sandbox) == ["hello"]
+
+
+async def test_what_a_deposed_sender_left_on_its_way_is_waited_for(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_its_way: list[asyncio.Task[None]] = []
+
+    async def post_slowly(**message: Any) -> None:
+        async def arrive() -> None:
+            await asyncio.sleep(1.0)  # as long as it takes to Slack
+            await slack.chat_postMessage(**message)
+
+        on_its_way.append(asyncio.create_task(arrive()))
+        await asyncio.shield(on_its_way[0])
+
+    leaving = AsyncWebClient(token=slack.token, base_url=slack.base_url)
+    monkeypatch.setattr(leaving, "chat_postMessage", post_slowly)
+    incident_id = await put_card(engine)
+    deposed = asyncio.create_task(Sender(engine, leaving, draw).send_due())
+
+    async def left() -> bool:
+        return bool(on_its_way)
+
+    await until(left)
+    deposed.cancel()
+    await change_card(engine, incident_id)  # which must not bring it forward
+    await send_all(engine, Sender(engine, slack, draw))
+    await on_its_way[0]
+    assert texts(sandbox) == ["CheckoutDown: diagnosing"]
+
+
+async def test_a_sender_that_was_stopped_looks_whether_another_has_sent_it(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(engine, "hello")
+    metadata = {"event_type": "codehealer_message", "event_payload": {"key": "hello"}}
+    await slack.chat_postMessage(channel="C0DEPLOY", text="hello", metadata=metadata)
+    monkeypatch.setattr(outbox, "IN_FLIGHT", timedelta(0))  # any pause is long
     await send_all(engine, sender)
     assert texts(sandbox) == ["hello"]
 
