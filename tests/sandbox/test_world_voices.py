@@ -1,8 +1,13 @@
 """How the world announces itself, and the two small systems beside it: Argo CD and PagerDuty."""
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from bot.sandbox.tokens import Tokens
+from bot.sandbox.world import alerts
 from tests.sandbox.world_fixtures import running_world, take
+from tests.waiting import until
 
 
 async def test_alertmanager_fires_once_and_resolves_by_the_state() -> None:
@@ -117,3 +122,34 @@ async def test_pagerduty_takes_whole_events_only(missing: str) -> None:
         event.pop(missing)
         assert (await running.http.post(url, json=event)).status_code == 400
         assert running.world.pagerduty.alerts["incident-1"]["status"] == "triggered"
+
+
+async def test_alertmanager_tries_until_it_is_heard_and_says_the_newest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "RETRIES", (0.001,))
+    refused, heard = 0, []
+
+    async def receive(request: web.Request) -> web.Response:
+        nonlocal refused
+        body = await request.json()
+        if body["status"] == "firing" or refused < 100:
+            refused += 1
+            return web.Response(status=503)
+        heard.append(body["status"])
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/webhooks/alertmanager", receive)
+    async with TestServer(app) as server:
+        sender = alerts.Sender(str(server.make_url("")).rstrip("/"), Tokens())
+        await sender.start()
+        try:
+            for status in ("firing", "resolved"):
+                sender.alertmanager({"groupKey": "one", "status": status})
+                await until(lambda: refused > 50)
+            await until(lambda: heard == ["resolved"])
+            before = refused
+            sender.alertmanager({"groupKey": "one", "status": "resolved"})
+            await until(lambda: len(heard) == 2)
+            assert refused == before, "what was replaced is not tried any more"
+        finally:
+            await sender.stop()

@@ -6,8 +6,9 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any
 
 import aiohttp
@@ -151,6 +152,7 @@ class Sender:
     lost_github: int = 0  # how many of GitHub's next deliveries fail
     _session: aiohttp.ClientSession | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _of_group: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(timeout=DEADLINE)
@@ -164,8 +166,12 @@ class Sender:
             self._session = None
 
     def alertmanager(self, body: Json) -> None:
+        """Until the bot takes it, or the group has something newer to say, as Alertmanager does."""
+        if before := self._of_group.get(body["groupKey"]):
+            before.cancel()
         headers = {"Authorization": f"Bearer {self.tokens.webhook}", "User-Agent": "Alertmanager/0.29.0"}
-        self._spawn("alertmanager", orjson.dumps(body), headers)
+        task = self._spawn("alertmanager", orjson.dumps(body), headers, chain(RETRIES, repeat(RETRIES[-1])))
+        self._of_group[body["groupKey"]] = task
 
     def github(self, event: str, body: Json) -> None:
         raw = orjson.dumps(body)
@@ -205,24 +211,25 @@ class Sender:
             self._note(delivery, 502)
             return
         self._note(delivery, 202)
-        self._spawn("github", delivery["raw"], delivery["headers"])
+        self._spawn("github", delivery["raw"], delivery["headers"], RETRIES)
 
     def _note(self, delivery: Json, status: int) -> None:
         at = rfc3339(self.clock())
         self.deliveries.append({**delivery, "status_code": status, "delivered_at": at})
 
-    def _spawn(self, source: str, raw: bytes, headers: dict[str, str]) -> None:
-        task = asyncio.create_task(self._deliver(source, raw, headers), name=f"sandbox-webhook-{source}")
+    def _spawn(self, source: str, raw: bytes, headers: dict[str, str], pauses: Iterable[float]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._deliver(source, raw, headers, pauses), name=f"sandbox-webhook-{source}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _deliver(self, source: str, raw: bytes, headers: dict[str, str]) -> None:
-        """Tries a few times; the same delivery id each time, so that a receiver can tell repeats."""
+    async def _deliver(self, source: str, raw: bytes, headers: dict[str, str], pauses: Iterable[float]) -> None:
+        """Tries again after each of `pauses`; the same delivery id each time, so that a receiver can tell repeats."""
         if self._session is None:
             return
         url = f"{self.bot_url}/webhooks/{source}"
         sent = {**headers, "Content-Type": "application/json"}
-        for pause in (*RETRIES, None):
+        for pause in chain(pauses, [None]):
             try:
                 async with self._session.post(url, data=raw, headers=sent) as response:
                     if response.status < 500:
