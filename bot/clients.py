@@ -29,10 +29,17 @@ from remediation.webhooks import WebhookSender
 
 
 @asynccontextmanager
-async def open_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) -> AsyncIterator[Clients]:
-    """The clients of `make_clients`, closed at the end. Raises SettingsError for a token that is not set."""
+async def open_clients(
+    settings: Settings, policy: Policy, http: httpx.AsyncClient, *, read_access: bool = False
+) -> AsyncIterator[Clients]:
+    """The clients of `make_clients`, closed at the end; with `read_access` every kubeconfig is read already.
+
+    Raises SettingsError for a token that is not set, or a kubeconfig that cannot be used.
+    """
     clients = make_clients(settings, policy, http)
     try:
+        if read_access and isinstance(clients.cluster, KubernetesCluster):
+            await clients.cluster.read_access()
         yield clients
     finally:
         for client in (clients.cluster, clients.code_host, clients.argocd, clients.pager):

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from bot.arenas import keep_one_arena
 from bot.clients import policy_tokens
+from bot.collecting import no_collecting
 from bot.gate import Limits, serving
 from bot.leader import lead
 from bot.migrating import migrate
@@ -67,6 +68,8 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     read_policy(settings)  # before anything is started, and in the sandbox too
     async with contextlib.AsyncExitStack() as stack:
+        starting = stack.enter_context(contextlib.ExitStack())
+        starting.enter_context(no_collecting())
         if not settings.database_url:
             stack.enter_context(hold_bot_lock(database_folder(settings)))
         listening = stack.enter_context(_listening_socket(settings))
@@ -84,6 +87,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         ready_s = time.time() - started_at
         address = _address(settings, listening)
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
+        starting.close()
         # The sandbox's secrets are made for it at each start.
         await _serve(program, settings, listening, stop, greeting, rotate=sandbox is None)
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot import tracing
-from bot.clients import cluster_access, open_clients
+from bot.clients import open_clients
 from bot.clock import DatabaseClock, database_time
 from bot.jobs import DurableJobs
 from bot.metrics import Metrics
@@ -47,7 +47,6 @@ from knowledge.store import switches
 from knowledge.store.database import open_engine, read_pool, reason_of
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.model_calls import Ledger
-from remediation.cluster import check_access
 from remediation.sns import Sns
 
 HTTP_TIMEOUT_S = 15.0
@@ -105,9 +104,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         slack = await stack.enter_async_context(open_slack(settings))
         policy = read_policy(settings)
         engine = await stack.enter_async_context(_engine(settings, database_url))
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=HTTP_TIMEOUT_S))
-        await check_access(cluster_access(settings, policy))
-        clients = await stack.enter_async_context(open_clients(settings, policy, http))
+        trusted = httpx.create_ssl_context()  # takes as long to make as all else of a client
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, verify=trusted))
+        clients = await stack.enter_async_context(open_clients(settings, policy, http, read_access=True))
         models = await stack.enter_async_context(open_models(settings, http))
         stages = bound_stages(lambda: services)
         if settings.otlp_endpoint:
@@ -160,7 +159,9 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         if intake:
             health.checks["SQS"] = lambda: intake.problem
         # Past any proxy: it is this very process that is asked.
-        own = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=HTTP_TIMEOUT_S))
+        own = await stack.enter_async_context(
+            httpx.AsyncClient(trust_env=False, timeout=HTTP_TIMEOUT_S, verify=trusted)
+        )
         beat = Heartbeat(http, own, settings.heartbeat_url.get_secret_value(), metrics.beat)
         renewal = Renewal(services, settings, http, models)
         watch.connect = renewal.connect

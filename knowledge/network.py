@@ -33,7 +33,7 @@ def certificates() -> str | None:
     if not path:
         return None
     try:
-        ssl.create_default_context().load_verify_locations(cafile=path)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError) as error:
         why = f"{CERTIFICATES} names {path}, which is no file of PEM certificates ({type(error).__name__})."
         raise SettingsError(f"{why} Name one, or unset it.") from None

@@ -201,6 +201,15 @@ class KubernetesCluster:
 
     # --- one request ----------------------------------------------------------------------------------------------
 
+    async def read_access(self) -> None:
+        """Read every kubeconfig without asking its cluster, so that a wrong one is told at the start.
+
+        Raises:
+            SettingsError: which cluster's kubeconfig is missing or cannot be used.
+        """
+        for name in self.clusters:
+            await self._client(name)
+
     async def _client(self, cluster: str) -> tuple[str, Any]:
         name = cluster or next(iter(self.clusters), "")
         access = self.clusters.get(name)
@@ -416,16 +425,6 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
 def _typed(body: Json, kind: str) -> Json:
     """Items of a list come without kind and apiVersion."""
     return {"apiVersion": _PATHS[kind][1], "kind": kind, **body}
-
-
-async def check_access(clusters: Mapping[str, ClusterAccess]) -> None:
-    """Read every kubeconfig without asking its cluster, so that a wrong one is told at the start.
-
-    Raises:
-        SettingsError: which cluster's kubeconfig is missing or cannot be used.
-    """
-    for name, access in clusters.items():
-        await (await _connect(name, access)).close()
 
 
 async def _connect(name: str, access: ClusterAccess) -> Any:

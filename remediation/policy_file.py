@@ -35,6 +35,8 @@ from remediation.secret_sources import AwsSecret, SecretSource
 
 DEFAULT_POLICY = Path(__file__).with_name("policy_default.yaml")
 MAX_BYTES = 1_000_000
+# The same in C, eight times as fast, where PyYAML was built with it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Mode = Literal["observe", "suggest", "approve", "automatic"]
 Strategy = Literal["slack_first", "vector", "hybrid", "conservative"]
@@ -341,8 +343,7 @@ def check_policy(text: str, *, file: str = "policy.yaml") -> tuple[Policy | None
     if len(text.encode()) > MAX_BYTES:
         return None, [Finding(file, 0, "", f"larger than {MAX_BYTES:,} bytes", "Split it or remove what is not policy")]
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root, data = _read(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
@@ -357,6 +358,16 @@ def check_policy(text: str, *, file: str = "policy.yaml") -> tuple[Policy | None
     except ValidationError as error:
         return None, repeated + [_finding(file, root, problem) for problem in error.errors()]
     return (None, repeated) if repeated else (policy, [])
+
+
+def _read(text: str) -> tuple[yaml.Node | None, Any]:
+    """The document's nodes, which know their lines, and its data."""
+    loader = _LOADER(text)
+    try:
+        root = loader.get_single_node()
+        return root, None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
 
 
 def parse_policy(text: str, *, file: str = "policy.yaml") -> Policy:

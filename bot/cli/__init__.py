@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from bot.collecting import no_collecting
+
 # Verb → the module of bot.cli that has it in its COMMANDS.
 MODULES = {
     "run": "running",
@@ -63,7 +65,9 @@ class _AsTyped(TyperGroup):
 def _of_verbs(about: str, *parts: tuple[str, str]) -> typer.Typer:
     group = typer.Typer(help=about, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
     for module, table in parts:
-        for verb, function in getattr(import_module(f"bot.cli.{module}"), table).items():
+        with no_collecting():
+            verbs = getattr(import_module(f"bot.cli.{module}"), table)
+        for verb, function in verbs.items():
             group.command(verb)(function)
     return group
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 import yaml
 from aiohttp import web
 
+from bot.clients import cluster_access
 from bot.settings import Settings
-from bot.wiring import cluster_access
 from knowledge.errors import Refused, Unavailable
 from knowledge.model import Target
 from remediation.cluster import KubernetesCluster
