@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 from rich.console import Console
 
-from bot.arenas import keep_one_arena
+from bot.arenas import give_back_unused, keep_one_arena
 from bot.clients import policy_tokens
 from bot.collecting import no_collecting
 from bot.gate import Limits, serving
@@ -270,6 +270,7 @@ async def _serve(
         async with serving(runner, listening), link, asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(first_look.warm_up(), name="warm up"),
+                group.create_task(give_back_unused(), name="memory"),
                 group.create_task(listen(program.database_url, wake, own=services.holder), name="listen"),
                 group.create_task(program.clock.run(services.engine), name="clock"),
                 group.create_task(program.policy_watch.run(services), name="policy"),

@@ -1,4 +1,4 @@
-"""All threads of the bot share one arena of glibc's."""
+"""All threads of the bot share one arena of glibc's, and what is freed in it is given back."""
 
 import platform
 import subprocess
@@ -36,3 +36,27 @@ def test_threads_take_their_memory_from_one_arena() -> None:
 
     assert arenas("usual") > 1
     assert arenas("one") == 1
+
+
+FREED = """
+import asyncio, re
+from pathlib import Path
+from bot.arenas import give_back_unused
+def held_kb():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+some = [bytes(5000) for _ in range(40_000)]
+some = some[::7]  # what stays lies all along what is freed
+async def main():
+    before = held_kb()
+    task = asyncio.create_task(give_back_unused(0))
+    async with asyncio.timeout(60):
+        while held_kb() > before / 2:
+            await asyncio.sleep(0.01)
+    task.cancel()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives back by itself, or never")
+def test_what_was_freed_between_what_stays_is_given_back() -> None:
+    assert subprocess.run([sys.executable, "-c", FREED], check=False).returncode == 0
