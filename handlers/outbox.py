@@ -1,7 +1,7 @@
 """The outbox's sender: says in Slack what the database holds, once, within Slack's rate limits.
 
 A crash between Slack's answer and our note of it is settled by looking: each message carries its key as metadata, and
-whatever may have been posted before is searched for before it is posted again.
+whatever may have been posted before is searched for, once it would be seen, before it is posted again.
 """
 
 import asyncio
