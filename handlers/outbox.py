@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -82,6 +83,10 @@ async def _no_summary(_db: AsyncConnection, _key: str) -> Card | None:
 
 async def _no_sink(_message: Message) -> None:
     raise Unavailable("heartbeats go nowhere here")
+
+
+class _TakenUp(Exception):
+    """Another sender has it in hand, or has sent it: this one has lost its lead."""
 
 
 @dataclass
@@ -221,6 +226,8 @@ class Sender:
             else:
                 await self._send_message(message, place, bucket)
             _count(message, "sent")
+        except _TakenUp:
+            log.info("message_taken_up_by_another", key=message.key)
         except SlackApiError as error:
             await self._answered_no(message, error, bucket)
         except (SlackClientError, aiohttp.ClientError, TimeoutError, Unavailable) as error:
@@ -327,11 +334,19 @@ class Sender:
             return self._checked({"text": card.text, "blocks": card.blocks})
         return self._checked({"text": payload["text"], "blocks": payload.get("blocks")})
 
-    async def _post_once(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> tuple[str, bool]:
+    async def _take(self, message: Message, ours_until: datetime | None = None) -> datetime:
+        async with self._singly.begin() as db:
+            until = await outbox.sending(db, message, ours_until)
+        if until is None:
+            raise _TakenUp
+        return until
+
+    async def _post_once(
+        self, message: Message, body: Mapping[str, Any], bucket: Bucket, ours_until: datetime | None = None
+    ) -> tuple[str, bool]:
         """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
         began = time.monotonic()
-        async with self._singly.begin() as db:
-            await outbox.sending(db, message)
+        await self._take(message, ours_until)
         # Stopped meanwhile for so long, we may have been taken for dead, and another has sent it.
         overtaken = time.monotonic() - began > outbox.IN_FLIGHT.total_seconds() / 2
         if message.uncertain or overtaken:
@@ -353,13 +368,12 @@ class Sender:
     async def _answer_person(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
         """Stream an answer, or make whole what an earlier attempt left of it; the post's ts."""
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
+        ours_until = await self._take(message)
         if message.uncertain:
             for ts in await self._begun_before(message, body["thread_ts"]):
                 if await streaming.complete(self._slack, ts, body, channel=message.channel, metadata=metadata):
                     return ts
         else:
-            async with self._engine.begin() as db:
-                await outbox.sending(db, message)
             bucket.take()
             try:
                 return await streaming.say(
@@ -368,7 +382,7 @@ class Sender:
                 )  # fmt: skip
             except streaming.NotBegun as refusal:
                 log.info("answer_not_streamed", channel=message.channel, error=str(refusal))
-        return (await self._post_once(message, body, bucket))[0]
+        return (await self._post_once(message, body, bucket, ours_until))[0]
 
     async def _begun(self, message: Message, ts: str) -> None:
         async with self._engine.begin() as db:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     Integer,
     Interval,
     Select,
@@ -395,16 +396,28 @@ async def backlog(db: AsyncConnection, *, most: int) -> tuple[int, float]:
 IN_FLIGHT = timedelta(seconds=3)
 _SENDING = (
     update(outbox)
-    .where(outbox.c.id == bindparam("its_id"))
-    .values(state="sending", not_before=func.now() + literal(IN_FLIGHT, Interval))
+    .where(
+        outbox.c.id == bindparam("its_id"),
+        outbox.c.state == bindparam("its_state"),
+        outbox.c.attempts == bindparam("its_attempts"),
+        or_(outbox.c.not_before <= func.now(), outbox.c.not_before == bindparam("ours_until", type_=DateTime(True))),
+    )
+    .values(state="sending", not_before=func.clock_timestamp() + literal(IN_FLIGHT, Interval))
+    .returning(outbox.c.not_before)
 )
 
 
-async def sending(db: AsyncConnection, message: Message) -> None:
+async def sending(db: AsyncConnection, message: Message, ours_until: datetime | None = None) -> datetime | None:
     """Say, before the request leaves, that it may have reached Slack from now on: another sender takes it up, and looks
     for it, only when it would be seen there.
+
+    The time until which it is ours, to be said again with `ours_until` before another request; None when meanwhile
+    another sender has taken up or sent what was read as `message`.
     """
-    await db.execute(_SENDING, {"its_id": message.id})
+    state = "sending" if ours_until else message.state
+    values = {"its_id": message.id, "its_state": state, "its_attempts": message.attempts, "ours_until": ours_until}
+    until: datetime | None = (await db.execute(_SENDING, values)).scalar_one_or_none()
+    return until
 
 
 async def begun(db: AsyncConnection, message: Message, ts: str) -> None:

@@ -229,6 +229,35 @@ async def test_what_a_deposed_sender_left_on_its_way_is_waited_for(
     assert texts(sandbox) == ["CheckoutDown: diagnosing"]
 
 
+async def test_four_senders_that_have_read_the_same_say_it_once(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient
+) -> None:
+    question = await slack.chat_postMessage(channel="C0DEPLOY", text="why?")
+    await put(engine, "hello")
+    await put(engine, "answer", payload={"text": "answer", "reader": "U0ANNA", "thread_ts": question["ts"]})
+    await put_card(engine)
+    await asyncio.gather(*(Sender(engine, slack, draw).send_due() for _ in range(4)))
+    await send_all(engine, Sender(engine, slack, draw))
+    assert sorted(texts(sandbox)) == ["CheckoutDown: detected", "answer", "hello", "why?"]
+
+
+async def test_what_another_sender_has_taken_up_is_not_taken_again(engine: AsyncEngine) -> None:
+    await put(engine, "hello")
+    async with engine.begin() as db:
+        (message,) = await outbox.due(db)
+        ours_until = await outbox.sending(db, message)
+    async with engine.begin() as db:
+        assert ours_until
+        assert await outbox.sending(db, message) is None
+        assert await outbox.sending(db, message, ours_until - timedelta(seconds=1)) is None
+        assert await outbox.due(db) == []
+    async with engine.begin() as db:
+        assert await outbox.sending(db, message, ours_until)
+        await outbox.sent(db, message, "1795939115.473455")
+        assert await outbox.sending(db, message) is None
+        assert await outbox.sending(db, message, ours_until) is None
+
+
 async def test_a_sender_that_was_stopped_looks_whether_another_has_sent_it(
     engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
