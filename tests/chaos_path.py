@@ -191,6 +191,9 @@ class PathRound(Round):
         await self.collect()
 
     async def _all_done(self) -> bool:
+        for number, bot in enumerate(self.bots):
+            if bot is not None and bot.returncode == 1:  # the database was away at its last start
+                await self.start(number)
         (left,) = await self.ask(UNFINISHED, list(ENDED))
         if left["incidents"]:
             await self._resolve_open()
