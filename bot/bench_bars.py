@@ -62,7 +62,7 @@ BARS: Mapping[str, Mapping[str, Bar]] = {
     "search": {
         "recall@10 against exact": _least(0.98),
         "recall@10, 1 % filter": _least(1),
-        "words recall@10 against all": _least(0.98),
+        "hybrid recall@10 against one that weighs every word's items": _least(0.98),
     },
     "growth": {
         "hybrid p99 ms, 100,000 incidents": Bar(60),
@@ -70,7 +70,7 @@ BARS: Mapping[str, Mapping[str, Bar]] = {
         f"hybrid p99 ms, {MOST_INCIDENTS}": Bar(150),
         f"vectors p99 ms, {MOST_INCIDENTS}": Bar(40),
         f"recall@10 against exact, {MOST_INCIDENTS}": _least(0.98),
-        f"words recall@10 against all, {MOST_INCIDENTS}": _least(0.98),
+        f"hybrid recall@10 against one that weighs every word's items, {MOST_INCIDENTS}": _least(0.98),
     },
 }  # fmt: skip
 

@@ -53,9 +53,11 @@ EVERY = text(
     "FROM unnest(CAST(:lexemes AS text[])) AS lexeme)"
 )
 # What the curve shows of each size.
+LIMITED = "hybrid recall@10 against one that weighs every word's items"
+BY_LOG = "recall@10 against exact, asked by a log alone"
 CURVE = (
     "hybrid p50 ms", "hybrid p99 ms", "vectors p50 ms", "vectors p99 ms", "words p99 ms", "bare pgvector p50 ms",
-    "recall@10 against exact", "words recall@10 against all", "recall@10 of bare pgvector",
+    LIMITED, "recall@10 against exact", BY_LOG, "words recall@10 against all", "recall@10 of bare pgvector",
     "recall@10 where nothing is alike",
     "vectors where nothing is alike p99 ms", "vectors' index built in s", "database MB",
 )  # fmt: skip
@@ -169,6 +171,10 @@ async def _measured(count: int) -> dict[str, Any]:
         try:
             async with engine.connect() as db:
                 figures = await _measure(db, vectors, made.asked)
+                if made.by_log is not None:
+                    found = await _found(db, made.by_log, count, {})
+                    right = _exact(vectors, made.by_log, np.arange(count))
+                    figures[BY_LOG] = _recall(found.ids, right)
             vectors = other.vectors(count)
             await asyncio.to_thread(_reload_vectors, url, vectors)
             async with engine.connect() as db:
@@ -208,6 +214,7 @@ async def _measure(db: AsyncConnection, vectors: Vectors, asked: Vectors) -> dic
         "hybrid, times the bare one": round(statistics.median(hybrid) / statistics.median(bare), 2),
         "recall@10 against exact": _recall(nearest.ids, right),
         "words recall@10 against all": await _words_recall(db, queries[:ALL_WORDS]),
+        LIMITED: await _limited_recall(db, queries[:ALL_WORDS], asked),
         "recall@10 of bare pgvector": _recall([await _bare(db, one) for one in asked], right),
         "recall@10, 1 % filter": _recall(filtered.ids, _exact(vectors, asked, of_rare)),
     }
@@ -253,6 +260,27 @@ async def _words_recall(db: AsyncConnection, queries: Sequence[str]) -> float:
         best = sorted(ranks.values(), reverse=True)[:10]
         shares.append(as_good([ranks.get(one, 0.0) for one in few], best))
     return round(statistics.fmean(shares), 4)
+
+
+async def _limited_recall(db: AsyncConnection, queries: Sequence[str], asked: Vectors) -> float:
+    """What the limit of the words leg costs the whole search: of the ten that it would show if every item with a word
+    of the query were weighed, how many it shows, or others that score as high."""
+    shares, now = [], datetime.now(UTC)
+    for query, vector in zip(queries, asked, strict=False):
+        found = await memory.search(db, words=query, vector=vector, vector_model=MODEL)
+        words, total = await legs.known(db, query)
+        lexemes = [word.lexeme for word in words if word.items < COMMON * total]
+        every = (await db.execute(EVERY, {"lexemes": lexemes})).scalars().all()
+        ours = {one.item.id for one in found}
+        ranks = await legs.ranks(db, [*{*every, *ours}], wording.weights(words, total))
+        most = sorted(ranks, key=lambda one: (-ranks[one], one))[:50]  # as many as a leg proposes
+        whole = await memory.weighed(db, {*ours, *most}, vector=vector, vector_model=MODEL, ranks=ranks)
+        scores = {one.item.id: one.score for one in retrieval.rank(whole, question=False, now=now, limit=len(whole))}
+        best = sorted(scores.values(), reverse=True)[:10]
+        shown = retrieval.rank(found, question=False, now=now, limit=10)
+        if best:
+            shares.append(as_good([scores.get(one.item.id, 0.0) for one in shown], best))
+    return round(statistics.fmean(shares), 4) if shares else 1.0
 
 
 def as_good(found: Sequence[float], best: Sequence[float]) -> float:

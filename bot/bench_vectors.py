@@ -39,10 +39,14 @@ FIX = "Roll back."
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One kind of vectors: makes so many of unit length, and has some to search with that are none of them."""
+    """One kind of vectors: makes so many of unit length, and has some to search with that are none of them.
+
+    `asked` are as an incident is searched for after its diagnosis, `by_log` as a log alone is, whose kind nobody knows.
+    """
 
     make: Callable[[int, np.random.Generator], Vectors]
     asked: Vectors
+    by_log: Vectors | None = None
 
     def vectors(self, count: int) -> Vectors:
         source = np.random.default_rng(SEED)
@@ -56,7 +60,7 @@ class Made:
 @functools.cache
 def like_failures() -> tuple[Made, Mapping[str, Any]]:
     """Vectors as of real failures, and how much they are alike. Embeds for about half a minute."""
-    embedded, asked = _embedded()
+    embedded, asked, by_log = _embedded()
     near = _order(embedded @ embedded.T)[:, 1 : NEIGHBOURS + 1]
 
     def make(count: int, source: np.random.Generator) -> Vectors:
@@ -67,7 +71,7 @@ def like_failures() -> tuple[Made, Mapping[str, Any]]:
             made += shares[:, place, None] * embedded[near[of, place]]
         return made
 
-    made = Made(make, asked)
+    made = Made(make, asked, by_log)
     return made, likeness(embedded, made.vectors(len(embedded)))
 
 
@@ -117,25 +121,29 @@ def _order(similar: Vectors) -> NDArray[np.int64]:
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def _embedded() -> tuple[Vectors, Vectors]:
-    """(what is remembered, what is asked), of unit length."""
+def _embedded() -> tuple[Vectors, Vectors, Vectors]:
+    """(what is remembered, what is asked, what is asked by a log alone), of unit length."""
     own, model = own_texts(), MiniLM()
     vary = varied(own)
     kept = [
         passage(_kind(one["kind"]), vary(one["text"], number), FIX, "verified")
         for number, one in enumerate(own * TIMES_EACH)
     ]
-    remembered, asked = (
-        np.array([model.embed(one) for one in texts], np.float32) for texts in (kept, asked_texts(own))
+    remembered, asked, by_log = (
+        np.array([model.embed(one) for one in texts], np.float32)
+        for texts in (kept, asked_texts(own), asked_texts(own, known=False))
     )
-    return remembered, asked
+    return remembered, asked, by_log
 
 
-def asked_texts(own: list[dict[str, str]]) -> list[str]:
-    """What is searched for: other texts than any that is remembered."""
+def asked_texts(own: list[dict[str, str]], *, known: bool = True) -> list[str]:
+    """What is searched for: other texts than any that is remembered; with their kind, as after a diagnosis, or not."""
     vary = varied(own)
     some = random.Random(SEED).sample(own, SEARCHES)  # noqa: S311  made-up logs
-    return [searched_for(vary(one["text"], -number - 1)) for number, one in enumerate(some)]
+    return [
+        passage(_kind(one["kind"]) if known else None, searched_for(vary(one["text"], -number - 1)))
+        for number, one in enumerate(some)
+    ]
 
 
 def own_texts() -> list[dict[str, str]]:

@@ -175,7 +175,7 @@ async def search(
     ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total))
     best = sorted(worded, key=lambda one: (-ranks.get(one, 0.0), one))[:limit]
     same = await _same_identity(db, identity, where)
-    return await _found(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
+    return await weighed(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
 
 
 async def _passing(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> int:
@@ -200,15 +200,16 @@ async def _same_identity(
     return frozenset(rows.scalars())
 
 
-async def _found(
+async def weighed(
     db: AsyncConnection,
     ids: set[str],
     *,
     vector: Vector | None,
     vector_model: str,
     ranks: Mapping[str, float],
-    same: Collection[str],
+    same: Collection[str] = (),
 ) -> Sequence[Found]:
+    """Those items with what speaks for each: its likeness, its words' rank, people's thumbs."""
     if not ids:
         return []
     chosen = knowledge_items.c.id == any_(literal(list(ids), ARRAY(Text)))
