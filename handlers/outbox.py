@@ -334,22 +334,23 @@ class Sender:
             return self._checked({"text": card.text, "blocks": card.blocks})
         return self._checked({"text": payload["text"], "blocks": payload.get("blocks")})
 
-    async def _take(self, message: Message, ours_until: datetime | None = None) -> datetime:
+    async def _take(self, message: Message, ours_until: datetime | None = None) -> tuple[datetime, bool]:
+        """Until when it is ours, and whether it may be in Slack already."""
+        began = time.monotonic()
         async with self._singly.begin() as db:
             until = await outbox.sending(db, message, ours_until)
         if until is None:
             raise _TakenUp
-        return until
+        # Stopped meanwhile for so long, we may have been taken for dead, and another has sent it.
+        stopped = time.monotonic() - began > outbox.IN_FLIGHT.total_seconds() / 2
+        return until, message.uncertain or stopped
 
     async def _post_once(
         self, message: Message, body: Mapping[str, Any], bucket: Bucket, ours_until: datetime | None = None
     ) -> tuple[str, bool]:
         """The post's ts, and whether it says what `body` says: one that an earlier attempt made may be older."""
-        began = time.monotonic()
-        await self._take(message, ours_until)
-        # Stopped meanwhile for so long, we may have been taken for dead, and another has sent it.
-        overtaken = time.monotonic() - began > outbox.IN_FLIGHT.total_seconds() / 2
-        if message.uncertain or overtaken:
+        _, uncertain = await self._take(message, ours_until)
+        if uncertain:
             found = await self._posted_before(message, body.get("thread_ts"))
             if found:
                 return found, False
@@ -368,8 +369,8 @@ class Sender:
     async def _answer_person(self, message: Message, body: Mapping[str, Any], bucket: Bucket) -> str:
         """Stream an answer, or make whole what an earlier attempt left of it; the post's ts."""
         metadata = {"event_type": METADATA_EVENT, "event_payload": {"key": message.key}}
-        ours_until = await self._take(message)
-        if message.uncertain:
+        ours_until, uncertain = await self._take(message)
+        if uncertain:
             for ts in await self._begun_before(message, body["thread_ts"]):
                 if await streaming.complete(self._slack, ts, body, channel=message.channel, metadata=metadata):
                     return ts
