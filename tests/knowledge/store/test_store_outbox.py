@@ -1,6 +1,7 @@
 """What is to be said is kept once, goes out in order of urgency, and is never forgotten while it is being sent."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -113,6 +114,9 @@ async def test_what_may_have_reached_slack_stays_uncertain_until_it_is_noted_as_
     (one,) = await outbox.due(db)
     assert not one.uncertain
     await outbox.sending(db, one)
+    assert not await outbox.due(db), "it may still be on its way"
+    await db.execute(text("UPDATE outbox SET not_before = not_before - :passed"),
+                     {"passed": outbox.IN_FLIGHT + timedelta(seconds=60)})  # fmt: skip
     (left,) = await outbox.due(db)
     assert left.uncertain, "left behind by a sender that died"
     await outbox.again(db, left, in_s=0, error="ratelimited", waited=True)
