@@ -52,9 +52,9 @@ EVERY = text(
     "SELECT id FROM knowledge_items WHERE words @@ (SELECT string_agg(quote_literal(lexeme), ' | ')::tsquery "
     "FROM unnest(CAST(:lexemes AS text[])) AS lexeme)"
 )
-# What the curve shows of each size.
 LIMITED = "hybrid recall@10 against one that weighs every word's items"
 BY_LOG = "recall@10 against exact, asked by a log alone"
+# What the curve shows of each size.
 CURVE = (
     "hybrid p50 ms", "hybrid p99 ms", "vectors p50 ms", "vectors p99 ms", "words p99 ms", "bare pgvector p50 ms",
     LIMITED, "recall@10 against exact", BY_LOG, "words recall@10 against all", "recall@10 of bare pgvector",
@@ -254,8 +254,7 @@ async def _words_recall(db: AsyncConnection, queries: Sequence[str]) -> float:
     for query in queries:
         asked, total = await legs.known(db, query)
         few = await legs.candidates(db, wording.sought(asked, legs.MOST_HITS), [])
-        lexemes = [word.lexeme for word in asked if word.items < COMMON * total]
-        every = (await db.execute(EVERY, {"lexemes": lexemes})).scalars().all()
+        every = await _every(db, asked, total)
         ranks = await legs.ranks(db, [*{*every, *few}], wording.weights(asked, total))
         best = sorted(ranks.values(), reverse=True)[:10]
         shares.append(as_good([ranks.get(one, 0.0) for one in few], best))
@@ -269,8 +268,7 @@ async def _limited_recall(db: AsyncConnection, queries: Sequence[str], asked: Ve
     for query, vector in zip(queries, asked, strict=False):
         found = await memory.search(db, words=query, vector=vector, vector_model=MODEL)
         words, total = await legs.known(db, query)
-        lexemes = [word.lexeme for word in words if word.items < COMMON * total]
-        every = (await db.execute(EVERY, {"lexemes": lexemes})).scalars().all()
+        every = await _every(db, words, total)
         ours = {one.item.id for one in found}
         ranks = await legs.ranks(db, [*{*every, *ours}], wording.weights(words, total))
         most = sorted(ranks, key=lambda one: (-ranks[one], one))[:50]  # as many as a leg proposes
@@ -280,7 +278,13 @@ async def _limited_recall(db: AsyncConnection, queries: Sequence[str], asked: Ve
         shown = retrieval.rank(found, question=False, now=now, limit=10)
         if best:
             shares.append(as_good([scores.get(one.item.id, 0.0) for one in shown], best))
-    return round(statistics.fmean(shares), 4) if shares else 1.0
+    return round(statistics.fmean(shares), 4)
+
+
+async def _every(db: AsyncConnection, words: Sequence[wording.Word], total: int) -> Sequence[str]:
+    """The ids of all items that have any of the words which are not common."""
+    lexemes = [word.lexeme for word in words if word.items < COMMON * total]
+    return (await db.execute(EVERY, {"lexemes": lexemes})).scalars().all()
 
 
 def as_good(found: Sequence[float], best: Sequence[float]) -> float:
