@@ -24,11 +24,21 @@ from sqlalchemy import ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.bench_rig import database
-from bot.bench_vectors import CHUNK, FIX, Vectors, asked_texts, like_failures, own_texts, varied, without_likeness
+from bot.bench_vectors import (
+    CHUNK,
+    FIX,
+    Vectors,
+    asked_texts,
+    kind_of,
+    like_failures,
+    own_texts,
+    varied,
+    without_likeness,
+)
 from knowledge import retrieval, wording
 from knowledge.embedding.minilm import DIMENSION
-from knowledge.kind_likeness import SENTENCES
 from knowledge.store import legs, memory
+from knowledge.store import vectors as vectors_kept
 from knowledge.store.database import libpq_url, open_engine
 from knowledge.store.tables import knowledge_items
 
@@ -65,7 +75,6 @@ CURVE = (
 
 def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
     """Bulk load, then the indexes, then statistics: the other way round takes many times as long."""
-    kinds = list(SENTENCES)
     now = datetime.now(UTC)
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         indexes = _drop_indexes(connection, "knowledge_items")
@@ -74,9 +83,10 @@ def _load(url: str, count: int, vectors: Vectors) -> dict[str, Any]:
         vary = varied(own)
         with connection.cursor().copy(f"COPY knowledge_items ({columns}) FROM STDIN") as copy:
             for number in range(count):
-                row = (f"item-{number}", "import", kinds[number % len(kinds)], f"service-{number % SERVICES:03d}",
-                       "prod", "verified", FIX, vary(own[number % len(own)]["text"], number), now)  # fmt: skip
-                copy.write_row(row)
+                one = own[number % len(own)]
+                service, excerpt = f"service-{number % SERVICES:03d}", vary(one["text"], number)
+                kind = kind_of(one["kind"])
+                copy.write_row((f"item-{number}", "import", kind, service, "prod", "verified", FIX, excerpt, now))
         began = time.perf_counter()
         for definition in indexes:
             connection.execute(definition)
@@ -240,22 +250,19 @@ async def _search(db: AsyncConnection, query: str, vector: Vectors, filters: dic
 
 
 async def _words(db: AsyncConnection, query: str) -> None:
-    asked, total = await legs.known(db, query)
-    ids = await legs.candidates(db, wording.sought(asked, legs.MOST_HITS), [])
-    await legs.ranks(db, ids, wording.weights(asked, total))
+    words, total = await legs.known(db, query)
+    ids = await legs.candidates(db, words, total)
+    await legs.ranks(db, [*ids], wording.weights(words, total), total)
 
 
 async def _words_recall(db: AsyncConnection, queries: Sequence[str]) -> float:
-    """Of the ten items whose words cover a query best, how many are among the leg's few; one that covers as much does.
-
-    All are weighed together, since the mean length of what is weighed counts.
-    """
+    """Of the ten items whose words cover a query best, how many are among the leg's few, or as good ones."""
     shares = []
     for query in queries:
-        asked, total = await legs.known(db, query)
-        few = await legs.candidates(db, wording.sought(asked, legs.MOST_HITS), [])
-        every = await _every(db, asked, total)
-        ranks = await legs.ranks(db, [*{*every, *few}], wording.weights(asked, total))
+        words, total = await legs.known(db, query)
+        few = await legs.candidates(db, words, total)
+        every = [*{*await _every(db, words, total), *few}]
+        ranks = await legs.ranks(db, every, wording.weights(words, total), total)
         best = sorted(ranks.values(), reverse=True)[:10]
         shares.append(as_good([ranks.get(one, 0.0) for one in few], best))
     return round(statistics.fmean(shares), 4)
@@ -267,12 +274,13 @@ async def _limited_recall(db: AsyncConnection, queries: Sequence[str], asked: Ve
     shares, now = [], datetime.now(UTC)
     for query, vector in zip(queries, asked, strict=False):
         found = await memory.search(db, words=query, vector=vector, vector_model=MODEL)
-        words, total = await legs.known(db, query)
-        every = await _every(db, words, total)
         ours = {one.item.id for one in found}
-        ranks = await legs.ranks(db, [*{*every, *ours}], wording.weights(words, total))
-        most = sorted(ranks, key=lambda one: (-ranks[one], one))[:50]  # as many as a leg proposes
-        whole = await memory.weighed(db, {*ours, *most}, vector=vector, vector_model=MODEL, ranks=ranks)
+        words, total = await legs.known(db, query)
+        every = [*{*await _every(db, words, total), *ours}]
+        ranks = await legs.ranks(db, every, wording.weights(words, total), total)
+        alike = dict.fromkeys(every, 0.0) | await vectors_kept.similarities(db, every, vector, MODEL)
+        most = memory.likeliest(alike, ranks)[:50]  # as many as a leg proposes
+        whole = await memory.weighed(db, {*ours, *most}, alike=alike, ranks=ranks)
         scores = {one.item.id: one.score for one in retrieval.rank(whole, question=False, now=now, limit=len(whole))}
         best = sorted(scores.values(), reverse=True)[:10]
         shown = retrieval.rank(found, question=False, now=now, limit=10)
@@ -303,10 +311,11 @@ async def _found(db: AsyncConnection, asked: Vectors, count: int, filters: dict[
     """The vectors' leg as a search runs it."""
     where: list[ColumnElement[bool]] = [knowledge_items.c[name] == value for name, value in filters.items()]
     few = (count // SERVICES if filters else count) <= memory.EXACT_ROWS
-    ids, times = [], []
+    ids: list[Sequence[str]] = []
+    times = []
     for vector in asked:
         began = time.perf_counter()
-        ids.append(await legs.nearest_ids(db, vector, MODEL, where, limit=50, exact=few))
+        ids.append([*await legs.nearest(db, vector, MODEL, where, limit=50, exact=few)])
         times.append(time.perf_counter() - began)
     return _Nearest(ids, times)
 

@@ -4,7 +4,8 @@ A million texts take the embedder four hours. So it reads some: the program's ow
 numbers in them. Each further vector lies between one of these and its nearest neighbours, spread so that made ones lie
 as far from each other as embedded ones do, or a little further; `likeness` gives both, and the number of dimensions in
 which they are spread, on which the work of an index depends. What is searched for are embedded texts that are not among
-those.
+those. An item's text and vector belong together: its vector lies by an own text, and its text is that one with other
+names.
 """
 
 import functools
@@ -39,12 +40,14 @@ FIX = "Roll back."
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One kind of vectors: makes so many of unit length, and has some to search with that are none of them.
+    """One kind of vectors: makes those of numbered items, and has some to search with that are none of them.
+
+    `make` takes the items' numbers; an item's own text is the one that its number comes to, counted round and round.
 
     `asked` are as an incident is searched for after its diagnosis, `by_log` as a log alone is, whose kind nobody knows.
     """
 
-    make: Callable[[int, np.random.Generator], Vectors]
+    make: Callable[[NDArray[np.int64], np.random.Generator], Vectors]
     asked: Vectors
     by_log: Vectors | None = None
 
@@ -52,8 +55,9 @@ class Made:
         source = np.random.default_rng(SEED)
         unit = np.empty((count, DIMENSION), np.float32)
         for start in range(0, count, CHUNK):
-            some = self.make(min(CHUNK, count - start), source)
-            unit[start : start + CHUNK] = some / np.linalg.norm(some, axis=1, keepdims=True)
+            some = np.arange(start, min(start + CHUNK, count))
+            made = self.make(some, source)
+            unit[some] = made / np.linalg.norm(made, axis=1, keepdims=True)
         return unit
 
 
@@ -63,9 +67,9 @@ def like_failures() -> tuple[Made, Mapping[str, Any]]:
     embedded, asked, by_log = _embedded()
     near = _order(embedded @ embedded.T)[:, 1 : NEIGHBOURS + 1]
 
-    def make(count: int, source: np.random.Generator) -> Vectors:
-        of = source.integers(0, len(embedded), count)
-        shares = source.normal(0, SPREAD / NEIGHBOURS**0.5, (count, NEIGHBOURS)).astype(np.float32)
+    def make(items: NDArray[np.int64], source: np.random.Generator) -> Vectors:
+        of = items % len(embedded)
+        shares = source.normal(0, SPREAD / NEIGHBOURS**0.5, (len(items), NEIGHBOURS)).astype(np.float32)
         made: Vectors = embedded[of] * (1 - shares.sum(axis=1, keepdims=True))
         for place in range(NEIGHBOURS):
             made += shares[:, place, None] * embedded[near[of, place]]
@@ -81,11 +85,11 @@ def without_likeness() -> Made:
     centres = source.normal(0, 1, (CENTRES, DIMENSION)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
 
-    def make(count: int, source: np.random.Generator) -> Vectors:
-        noise = source.normal(0, NOISE, (count, DIMENSION)).astype(np.float32)
-        return centres[source.integers(0, CENTRES, count)] + noise
+    def make(items: NDArray[np.int64], source: np.random.Generator) -> Vectors:
+        noise = source.normal(0, NOISE, (len(items), DIMENSION)).astype(np.float32)
+        return centres[source.integers(0, CENTRES, len(items))] + noise
 
-    asked = make(SEARCHES, source)
+    asked = make(np.arange(SEARCHES), source)
     return Made(make, asked / np.linalg.norm(asked, axis=1, keepdims=True))
 
 
@@ -126,7 +130,7 @@ def _embedded() -> tuple[Vectors, Vectors, Vectors]:
     own, model = own_texts(), MiniLM()
     vary = varied(own)
     kept = [
-        passage(_kind(one["kind"]), vary(one["text"], number), FIX, "verified")
+        passage(kind_of(one["kind"]), vary(one["text"], number), FIX, "verified")
         for number, one in enumerate(own * TIMES_EACH)
     ]
     remembered, asked, by_log = (
@@ -141,7 +145,7 @@ def asked_texts(own: list[dict[str, str]], *, known: bool = True) -> list[str]:
     vary = varied(own)
     some = random.Random(SEED).sample(own, SEARCHES)  # noqa: S311  made-up logs
     return [
-        passage(_kind(one["kind"]) if known else None, searched_for(vary(one["text"], -number - 1)))
+        passage(kind_of(one["kind"]) if known else None, searched_for(vary(one["text"], -number - 1)))
         for number, one in enumerate(some)
     ]
 
@@ -152,7 +156,8 @@ def own_texts() -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
-def _kind(name: str) -> FailureKind | None:
+def kind_of(name: str) -> FailureKind | None:
+    """The kind that an own text is labelled with; None where it shows no failure."""
     return FailureKind(name) if name in set(FailureKind) else None
 
 

@@ -1,8 +1,9 @@
-"""Which words of a query to look for, and what each is worth: BM25's arithmetic. Pure; the SQL is in store/words.py."""
+"""Which words of a query to look for, and what each is worth: BM25's arithmetic. Pure; the SQL is in store/legs.py."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 # BM25 as Robertson and Zaragoza give it; other values were tried (docs/retrieval.md) and are no better.
 SATURATION, BY_LENGTH = 1.5, 0.75
@@ -31,15 +32,11 @@ def _weight(items: float, total: float) -> float:
 
 
 def sought(words: Sequence[Word], most_items: float) -> list[str]:
-    """The words by which candidates are fetched: the rarest, while together they stand in at most `most_items`.
+    """The rarest words, while together they stand in at most `most_items`.
 
-    The rarest is always among them. Stop words never are: they would fetch everything.
+    Stop words never are among them: they would fetch everything.
     """
-    chosen: list[str] = []
-    fetched = 0.0
-    for word in sorted((word for word in words if not word.stop), key=lambda word: (word.items, word.lexeme)):
-        fetched += word.items
-        if len(chosen) >= MOST_SOUGHT or (chosen and fetched > most_items):
-            break
-        chosen.append(word.lexeme)
-    return chosen
+    rarest = sorted((word for word in words if not word.stop), key=lambda word: (word.items, word.lexeme))
+    fetched = accumulate(word.items for word in rarest)
+    few = takewhile(lambda one: one[1] <= most_items, zip(rarest, fetched, strict=True))
+    return [word.lexeme for word, _ in few][:MOST_SOUGHT]

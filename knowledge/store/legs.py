@@ -2,28 +2,39 @@
 
 How often a word occurs comes from the statistics that PostgreSQL keeps of the `words` column anyway (ANALYZE, and
 autovacuum after changes); a table that was never analysed is small, and counted. The planner's own functions do not
-know rarity: `ts_rank` only orders the candidates before the closer look.
+know rarity. What shares two words with the query is cheaply told by the index alone, however many items have one of
+them; so candidates are what has one of the very rarest words or two of the rare, and the likeliest get the closer look.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
 
-from sqlalchemy import ColumnElement, cast, func, select, text
-from sqlalchemy.dialects.postgresql import TSQUERY
+from sqlalchemy import ColumnElement, Double, Text, cast, column, func, literal, literal_column, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge import wording
 from knowledge.ports import Vector
 from knowledge.store import vectors
 from knowledge.store.tables import item_vectors, knowledge_items, words_of
 from knowledge.wording import BY_LENGTH, SATURATION, Word
 
-# Rows that the candidate query may touch, and how many of them are weighed: what each costs and finds is in
-# docs/retrieval.md.
-MOST_HITS = 600
-LOOKED_AT = 300
+# In how many items together the words may stand of which one is enough, and those of which it takes two; where that
+# finds fewer than enough, so many times as many. Of the items that have them so many are compared, by so many words,
+# and so many weighed. What each costs and finds is in docs/retrieval.md.
+ONE_OF, TWO_OF, WIDER, ENOUGH = 600, 7_000, (1, 4, 16), 50
+MOST_HITS, MOST_COMPARED, MOST_NEAR, LOOKED_AT = 3_000, 10, 200, 150
+# Of so many items is taken how long they usually are.
+_MEASURED = 300
 _QUERY_CHARS = 20_000
-# Candidates that the index of vectors keeps in sight: so many up to so many vectors, then more, twice as many at a
-# million. Recall@10 against exact search and times are in docs/retrieval.md. pgvector takes 1,000 at most.
-EF_SEARCH, EF_UPTO, EF_GROWS, EF_MOST = 120, 100_000, 0.3, 400
+# Candidates that the index of vectors keeps in sight. Recall@10 against exact search and times are in
+# docs/retrieval.md. pgvector takes 1,000 at most.
+EF_SEARCH, EF_MOST = 120, 400
+# Both legs look at so much up to so many items, then at more: at a million at twice as many nearest vectors, at words
+# in almost three times as many items, and at how near almost eight times as many are.
+LEVEL_UPTO, EF_GROWS, WORDS_GROW, NEAR_GROWS = 100_000, 0.3, 0.45, 0.88
 
 # Words that the statistics do not name are rarer than the rarest that they do.
 _KNOWN = text(
@@ -57,20 +68,30 @@ _RANKED = text(
         SELECT id, words || ''::tsvector AS words, length(words) AS size
         FROM knowledge_items WHERE id = ANY (CAST(:ids AS text[]))
     ),
-    average AS (SELECT greatest(avg(size), 1) AS size FROM items),
+    average AS (
+        SELECT greatest(avg(length(words)), 1) AS size
+        FROM (SELECT words FROM knowledge_items TABLESAMPLE SYSTEM (:share) REPEATABLE (1) LIMIT :some) AS one
+    ),
     asked AS MATERIALIZED (
         SELECT quote_literal(lexeme)::tsquery AS lexeme, weight
         FROM unnest(CAST(:lexemes AS text[]), CAST(:weights AS float8[])) AS asked (lexeme, weight)
-    ),
-    counted AS (
-        SELECT items.id, asked.weight, items.size / average.size AS length,
-            1 / (1.64493406685 * (1.000001 - ts_rank('{1, 1, 1, 1}', items.words, asked.lexeme))) - 0.5 AS times
-        FROM average, items JOIN asked ON items.words @@ asked.lexeme
     )
-    SELECT id, sum(weight * times * (:saturation + 1) / (times + :saturation * (1 - :by_length + :by_length * length)))
-        AS rank
-    FROM counted GROUP BY id
+    SELECT items.id, coalesce((
+        SELECT sum(weight * times * (:saturation + 1) / (times + :saturation * (1 - :by_length + :by_length * length)))
+        FROM asked, LATERAL (
+            SELECT 1 / (1.64493406685 * (1.000001 - ts_rank('{1, 1, 1, 1}', items.words, asked.lexeme))) - 0.5 AS times,
+                items.size / average.size AS length
+        ) AS one
+        WHERE items.words @@ asked.lexeme
+    ), 0) AS rank
+    FROM items, average
     """
+)
+# The bytes that an item's words take up on average; some, where the statistics do not tell yet.
+_USUAL_SIZE: ColumnElement[float] = literal_column(
+    "coalesce((SELECT avg_width FROM pg_stats WHERE schemaname = ANY (current_schemas(false)) "
+    "AND tablename = 'knowledge_items' AND attname = 'words'), 400)::float8",
+    Double,
 )
 # A filter leaves out what the index proposes; the scan then has to go on until enough have passed. Both settings end
 # with the transaction. A table that was never analysed has -1 rows, and is small.
@@ -78,7 +99,7 @@ _SIGHT = text(
     f"""
     SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),
         set_config('hnsw.ef_search',
-            least({EF_MOST}, round({EF_SEARCH} * greatest(1, reltuples / {EF_UPTO}) ^ {EF_GROWS}))::text, true)
+            least({EF_MOST}, round({EF_SEARCH} * greatest(1, reltuples / {LEVEL_UPTO}) ^ {EF_GROWS}))::text, true)
     FROM pg_class WHERE oid = 'item_vectors'::regclass
     """  # noqa: S608  our own numbers
 )
@@ -99,26 +120,119 @@ async def known(db: AsyncConnection, query: str) -> tuple[list[Word], int]:
 
 
 async def candidates(
-    db: AsyncConnection, lexemes: Sequence[str], where: Sequence[ColumnElement[bool]]
-) -> Sequence[str]:
-    """Ids of the items that have any of the words, the likeliest first."""
-    if not lexemes:
-        return []
-    column = knowledge_items.c.words
-    query = cast(" | ".join("'" + lexeme.replace("'", "''").replace("\\", "\\\\") + "'" for lexeme in lexemes), TSQUERY)
-    # However common the words are, no more rows than these are looked at.
-    hits = (
-        select(knowledge_items.c.id, column).where(column.op("@@")(query), *where).limit(2 * MOST_HITS).subquery("hits")
-    )
-    found = await db.execute(
-        # Normalisation 1 divides by the logarithm of the length: long logs must not win by length.
-        select(hits.c.id).order_by(func.ts_rank(hits.c.words, query, 1).desc(), hits.c.id).limit(LOOKED_AT)
-    )
-    return list(found.scalars())
+    db: AsyncConnection,
+    words: Sequence[Word],
+    total: int,
+    where: Sequence[ColumnElement[bool]] = (),
+    *,
+    vector: Vector | None = None,
+    model: str = "",
+    times: float = 1.0,
+) -> dict[str, float]:
+    """Items that share rare words with the query, the likeliest first: by id how near each is, 0 to 1.
+
+    Args:
+        words: the query's, with in how many of the `total` items each stands.
+        where: what items have to be; where few are, the words may stand in so many `times` as many.
+        vector: the query's, of `model`; without it none is near.
+    """
+    sharing = functools.partial(_sharing, db, words=words, total=total, where=where, vector=vector, model=model)
+    found: dict[str, float] = {}
+    rare: list[str] = []
+    for wider in WIDER:
+        before, rare = rare, wording.sought(words, wider * times * most_items(total))
+        if len(rare) > max(1, len(before)):
+            rarest = wording.sought(words, wider * times * ONE_OF)
+            found = await sharing(_having(rarest, rare))
+        if len(found) >= ENOUGH:
+            return found
+    if found or not (single := rare or wording.sought(words, total)[:1]):
+        return found
+    # No two rare words stand together anywhere, or there are none.
+    return await sharing(_having(single, single))
 
 
-async def ranks(db: AsyncConnection, ids: Sequence[str], weights: Mapping[str, float]) -> dict[str, float]:
-    """How much of the query each item's words cover, 0 to 1: BM25 as a share of what a perfect answer would have."""
+async def _sharing(
+    db: AsyncConnection,
+    having: str,
+    *,
+    words: Sequence[Word],
+    total: int,
+    where: Sequence[ColumnElement[bool]],
+    vector: Vector | None,
+    model: str,
+) -> dict[str, float]:
+    """Of the items that have those words the likeliest: by the weight that they share with the query, and how near they
+    are. The weight is as BM25 has it if each word stood in them once, and their length were what their words take up.
+    """
+    all_words = knowledge_items.c.words
+    hit = (
+        select(
+            knowledge_items.c.id,
+            # Read from its compressed form once, not once a word.
+            all_words.op("||")(cast("", TSVECTOR)).label("words"),
+            func.pg_column_size(all_words).label("size"),
+        )
+        .where(all_words.op("@@")(cast(having, TSQUERY)), *where)
+        .limit(MOST_HITS)
+        .subquery("hit")
+    )
+    weights = dict(islice(wording.weights(words, total).items(), MOST_COMPARED))
+    lexemes = [_quoted(one) for one in weights]
+    given = func.unnest(literal(lexemes, ARRAY(Text)), literal([*weights.values()], ARRAY(Double)))
+    one = given.table_valued(column("lexeme", Text), column("weight", Double)).render_derived("one")
+    asked = select(cast(one.c.lexeme, TSQUERY).label("lexeme"), one.c.weight).cte("asked")
+    asked = asked.prefix_with("MATERIALIZED", dialect="postgresql")
+    shared = select(func.sum(asked.c.weight)).where(hit.c.words.op("@@")(asked.c.lexeme)).scalar_subquery()
+    length = hit.c.size / _USUAL_SIZE
+    worth = func.coalesce(shared, 0.0) / (1 + SATURATION * (1 - BY_LENGTH + BY_LENGTH * length))
+    most = (
+        select(hit.c.id, worth.label("worth")).order_by(worth.desc(), hit.c.id).limit(most_near(total)).subquery("most")
+    )
+    near: ColumnElement[Any] = literal(0.0)
+    if vector is not None:
+        of_it = item_vectors.c.item_id == most.c.id
+        near = (
+            select(vectors.similarity(vector, model)).where(of_it, vectors.comparable(vector, model)).scalar_subquery()
+        )
+    likely = select(most.c.id, most.c.worth, func.coalesce(near, 0.0).label("near")).offset(0).subquery("likely")
+    best = func.greatest(func.max(likely.c.worth).over(), 1e-9)
+    rows = await db.execute(
+        select(likely.c.id, likely.c.near)
+        .order_by((likely.c.worth / best + likely.c.near).desc(), likely.c.id)
+        .limit(LOOKED_AT)
+    )
+    return vectors.by_id(rows)
+
+
+def most_items(total: int) -> float:
+    """In how many of so many items together the words may stand of which candidates have two."""
+    level: float = TWO_OF * max(1.0, total / LEVEL_UPTO) ** WORDS_GROW
+    return min(level, max(ONE_OF, total / 2))
+
+
+def most_near(total: int) -> int:
+    """Of how many candidates it is looked up how near they are: the more items, the more that differ by a name only."""
+    return int(MOST_NEAR * max(1.0, total / LEVEL_UPTO) ** NEAR_GROWS)
+
+
+def _having(one_of: Sequence[str], two_of: Sequence[str]) -> str:
+    """As a tsquery: what has one of the first, or two of the second, with which the second begins."""
+    quoted = [_quoted(one) for one in two_of]
+    pairs = [f"{one} & ({' | '.join(quoted[place:])})" for place, one in enumerate(quoted[:-1], start=1)]
+    return " | ".join([*quoted[: len(one_of)], *pairs])
+
+
+def _quoted(lexeme: str) -> str:
+    return "'" + lexeme.replace("'", "''").replace("\\", "\\\\") + "'"
+
+
+async def ranks(db: AsyncConnection, ids: Sequence[str], weights: Mapping[str, float], total: int) -> dict[str, float]:
+    """How much of the query each item's words cover, 0 to 1: BM25 as a share of what a perfect answer would have.
+
+    Args:
+        total: how many items there are at all; how long they usually are is seen from a few hundred of them.
+    """
     most = sum(weights.values())
     if not ids or not most:
         return {}
@@ -130,12 +244,14 @@ async def ranks(db: AsyncConnection, ids: Sequence[str], weights: Mapping[str, f
             "weights": list(weights.values()),
             "saturation": SATURATION,
             "by_length": BY_LENGTH,
+            "share": min(100.0, 100 * 2 * _MEASURED / max(total, 1)),
+            "some": _MEASURED,
         },
     )
     return {row.id: min(1.0, float(row.rank) / most) for row in rows}
 
 
-async def nearest_ids(
+async def nearest(
     db: AsyncConnection,
     vector: Vector,
     model: str,
@@ -143,18 +259,26 @@ async def nearest_ids(
     *,
     limit: int,
     exact: bool,
-) -> Sequence[str]:
-    """The nearest items that pass `where`; `exact` compares each of them, else the index proposes."""
+) -> dict[str, float]:
+    """The nearest items that pass `where`, by id how near each is, 0 to 1.
+
+    `exact` compares each of them, else the index proposes.
+    """
     if exact:
         # Materialised, so that the index over all vectors can't be used: few of what it proposes would pass.
         every = (
-            select(item_vectors.c.item_id, vectors.distance(vector).label("distance"))
+            select(
+                item_vectors.c.item_id,
+                vectors.distance(vector).label("distance"),
+                vectors.similarity(vector, model).label("near"),
+            )
             .join(knowledge_items, knowledge_items.c.id == item_vectors.c.item_id)
             .where(vectors.comparable(vector, model), *where)
             .cte("every")
             .prefix_with("MATERIALIZED", dialect="postgresql")
         )
-        rows = await db.execute(select(every.c.item_id).order_by(every.c.distance, every.c.item_id).limit(limit))
-        return list(rows.scalars())
-    await db.execute(_SIGHT)
-    return list((await db.execute(vectors.nearest(vector, model, where).limit(limit))).scalars())
+        found = select(every.c.item_id, every.c.near).order_by(every.c.distance, every.c.item_id)
+    else:
+        await db.execute(_SIGHT)
+        found = vectors.nearest(vector, model, where)
+    return vectors.by_id(await db.execute(found.limit(limit)))

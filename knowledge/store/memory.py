@@ -164,18 +164,26 @@ async def search(
     if not_item:
         where.append(knowledge_items.c.id != not_item)
     passing = await _passing(db, where)
-    near: Sequence[str] = []
+    near: Mapping[str, float] = {}
     if vector is not None:
-        near = await legs.nearest_ids(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
+        near = await legs.nearest(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
     known, total = await legs.known(db, words)
     # Where a filter leaves few items, a word that is common elsewhere fetches few too.
-    most = legs.MOST_HITS * (min(4.0, max(1.0, total / max(passing, 1))) if passing <= EXACT_ROWS else 1.0)
-    lexemes = wording.sought(known, most)
-    worded = await legs.candidates(db, lexemes, where)
-    ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total))
-    best = sorted(worded, key=lambda one: (-ranks.get(one, 0.0), one))[:limit]
+    times = min(4.0, max(1.0, total / max(passing, 1))) if passing <= EXACT_ROWS else 1.0
+    worded = await legs.candidates(db, known, total, where, vector=vector, model=vector_model, times=times)
+    ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total), total)
     same = await _same_identity(db, identity, where)
-    return await weighed(db, {*near, *best, *same}, vector=vector, vector_model=vector_model, ranks=ranks, same=same)
+    best = likeliest(worded, ranks)[:limit]
+    alike = {**worded, **near}
+    if vector is not None and (others := same - alike.keys()):
+        alike |= await vectors.similarities(db, others, vector, vector_model)
+    return await weighed(db, {*near, *best, *same}, alike=alike, ranks=ranks, same=same)
+
+
+def likeliest(alike: Mapping[str, float], ranks: Mapping[str, float]) -> list[str]:
+    """By what their words cover, as a share of the best, and how near they are: failures of one sort cover as much."""
+    best = max((ranks.get(one, 0.0) for one in alike), default=0.0) or 1.0
+    return sorted(alike, key=lambda one: (-ranks.get(one, 0.0) / best - alike[one], one))
 
 
 async def _passing(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> int:
@@ -204,8 +212,7 @@ async def weighed(
     db: AsyncConnection,
     ids: set[str],
     *,
-    vector: Vector | None,
-    vector_model: str,
+    alike: Mapping[str, float],
     ranks: Mapping[str, float],
     same: Collection[str] = (),
 ) -> Sequence[Found]:
@@ -223,11 +230,9 @@ async def weighed(
         .subquery()
     )
     shown = [column for column in knowledge_items.c if column.name != "words"]
-    similarity = vectors.similarity(knowledge_items.c.id, vector, vector_model) if vector is not None else literal(0.0)
     rows = await db.execute(
         select(
             *shown,
-            func.coalesce(similarity, 0.0).label("similarity"),
             func.coalesce(opinions.c.ups, 0).label("ups"),
             func.coalesce(opinions.c.downs, 0).label("downs"),
         )
@@ -241,7 +246,7 @@ async def weighed(
     return [
         Found(
             item=item_of(row),
-            similarity=max(0.0, float(row["similarity"])),
+            similarity=alike.get(row["id"], 0.0),
             rank=ranks.get(row["id"], 0.0),
             thumbs_up=int(row["ups"]),
             thumbs_down=int(row["downs"]),

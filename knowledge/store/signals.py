@@ -15,9 +15,13 @@ from knowledge.store.tables import alerts, incidents
 
 @dataclass(frozen=True, slots=True)
 class OpenSignal:
-    """A stored alert that fires. `there_at` is when its sender was last seen to have it; None: never."""
+    """Of a stored alert that fires, what tells whether it still does; there may be thousands.
 
-    alert: Alert
+    `there_at` is when its sender was last seen to have it; None: never.
+    """
+
+    fingerprint: str
+    workload: str
     received_at: datetime
     there_at: datetime | None
 
@@ -42,7 +46,13 @@ async def told_by(db: AsyncConnection, channel: str, message_ts: str) -> Sequenc
 async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) -> Mapping[int, OpenSignal]:
     """What fires here by a source's word and has not ended, by the alert's row."""
     rows = await db.execute(
-        select(alerts.c.id, alerts.c.payload, alerts.c.received_at, alerts.c.there_at)
+        select(
+            alerts.c.id,
+            alerts.c.fingerprint,
+            alerts.c.payload["workload"].as_string().label("workload"),
+            alerts.c.received_at,
+            alerts.c.there_at,
+        )
         .join(incidents, incidents.c.id == alerts.c.incident_id)
         .where(
             alerts.c.source == source,
@@ -53,7 +63,13 @@ async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) 
         .order_by(alerts.c.id.desc())
         .limit(limit)
     )
-    return {row.id: OpenSignal(from_json(Alert, row.payload), row.received_at, row.there_at) for row in rows}
+    return {row.id: OpenSignal(row.fingerprint, row.workload or "", row.received_at, row.there_at) for row in rows}
+
+
+async def alerts_of(db: AsyncConnection, ids: Sequence[int]) -> Sequence[Alert]:
+    """The stored alerts of these rows, in the order of their coming."""
+    rows = await db.execute(select(alerts.c.payload).where(alerts.c.id.in_(ids)).order_by(alerts.c.id))
+    return [from_json(Alert, row.payload) for row in rows]
 
 
 async def seen_there(db: AsyncConnection, ids: Sequence[int]) -> None:

@@ -442,7 +442,8 @@ knowledge_items = Table(
         Computed(words_of(_SAID), persisted=True),
     ),
     CheckConstraint("status IN ('', 'old', 'wrong')", name="status"),
-    Index("ix_knowledge_items_words", "words", postgresql_using="gin"),
+    # Words that wait to be taken in would be looked through anew for each word of a search.
+    Index("ix_knowledge_items_words", "words", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
     Index("ix_knowledge_items_kind_action_environment", "kind", "action", "environment"),
     Index("ix_knowledge_items_service", "service"),
     Index("ix_knowledge_items_environment", "environment"),

@@ -1,6 +1,6 @@
 """Vectors of remembered items, of several models side by side, and how far each model has come through the items."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from datetime import datetime, timedelta
@@ -8,8 +8,22 @@ from typing import Any
 
 import numpy as np
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, Select, and_, case, cast, func, literal, literal_column, select, true
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.errors import WrongDimension
@@ -87,29 +101,36 @@ def distance(vector: Vector) -> ColumnElement[Any]:
     return column.cosine_distance(vector.tolist())  # type: ignore[no-any-return]  # pgvector has no types
 
 
-def nearest(vector: Vector, model: str, where: Sequence[ColumnElement[bool]]) -> Select[str]:
-    """The ids of the items that pass `where`, nearest first; the caller sets the limit."""
+def similarity(vector: Vector, model: str) -> ColumnElement[Any]:
+    """How near a comparable row is, at most 1, on the built-in model's scale."""
+
+    def of_the_model(name: str, otherwise: float) -> ColumnElement[Any]:
+        known = select(vector_models.c[name]).where(vector_models.c.model == model).scalar_subquery()
+        return func.coalesce(known, otherwise)
+
+    return func.least(1.0, of_the_model("shift", 0.0) + of_the_model("slope", 1.0) * (1 - distance(vector)))
+
+
+def nearest(vector: Vector, model: str, where: Sequence[ColumnElement[bool]]) -> Select[str, float]:
+    """(id, similarity) of the items that pass `where`, nearest first; the caller sets the limit."""
     return (
-        select(item_vectors.c.item_id)
+        select(item_vectors.c.item_id, similarity(vector, model))
         .join(knowledge_items, knowledge_items.c.id == item_vectors.c.item_id)
         .where(comparable(vector, model), *where)
         .order_by(distance(vector))
     )
 
 
-def similarity(item_id: ColumnElement[str], vector: Vector, model: str) -> ColumnElement[Any]:
-    """Similarity of one item on the built-in model's scale; NULL where it has no comparable vector."""
+def by_id(rows: Iterable[Row[str, float]]) -> dict[str, float]:
+    """Of rows (id, similarity): none is below 0."""
+    return {item_id: max(0.0, float(similarity)) for item_id, similarity in rows}
 
-    def of_the_model(name: str, otherwise: float) -> ColumnElement[Any]:
-        known = select(vector_models.c[name]).where(vector_models.c.model == model).scalar_subquery()
-        return func.coalesce(known, otherwise)
 
-    return (
-        select(func.least(1.0, of_the_model("shift", 0.0) + of_the_model("slope", 1.0) * (1 - distance(vector))))
-        .where(item_vectors.c.item_id == item_id, comparable(vector, model))
-        .correlate(knowledge_items)
-        .scalar_subquery()
-    )
+async def similarities(db: AsyncConnection, ids: Iterable[str], vector: Vector, model: str) -> dict[str, float]:
+    """How near each of the items is that has a comparable vector, 0 to 1."""
+    chosen = item_vectors.c.item_id == any_(literal(list(ids), ARRAY(Text)))
+    found = select(item_vectors.c.item_id, similarity(vector, model)).where(chosen, comparable(vector, model))
+    return by_id(await db.execute(found))
 
 
 # --- keeping -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from bot.sandbox.server import Sandbox
@@ -49,6 +50,28 @@ async def compared(services: Services, look: Callable[[Services], Any]) -> list[
         return [(one.source, one.state.value) for one in reversed(await incidents.listed(db))]
 
 
+async def firing_here(services: Services) -> set[str]:
+    async with services.engine.connect() as db:
+        ids = [*await signals.open_signals(db, "alertmanager")]
+        return {one.title for one in await signals.alerts_of(db, ids)}
+
+
+async def test_all_that_is_over_is_told_some_at_a_time(
+    later: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "AT_A_TIME", 2)
+    for number in range(5):
+        one = alert(f"Gone{number}", started_at=datetime.now(UTC), fingerprint=f"gone-{number}")
+        await flow.accept_alerts(later, [one], source="alertmanager", delivery_id=f"gone {number}")
+    while await inbox.drain(later):
+        pass
+    async with later.engine.begin() as db:
+        await signals.seen_there(db, [*await signals.open_signals(db, "alertmanager")])
+    assert len(await firing_here(later)) == 5
+    await compared(later, comparing.with_alertmanager)
+    assert not await firing_here(later)
+
+
 async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_their_ends(
     later: Services, sandbox: Sandbox
 ) -> None:
@@ -61,13 +84,11 @@ async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_t
     await until(client.alerts)
     once = await compared(later, comparing.with_alertmanager)
     assert once == await compared(later, comparing.with_alertmanager)
-    async with later.engine.connect() as db:
-        ours = {one.alert.title for one in (await signals.open_signals(db, "alertmanager")).values()}
+    ours = await firing_here(later)
     assert ours == {"Foreign", "KubePodCrashLooping"}
     await sandbox.world.reset()
     await compared(later, comparing.with_alertmanager)
-    async with later.engine.connect() as db:
-        left = {one.alert.title for one in (await signals.open_signals(db, "alertmanager")).values()}
+    left = await firing_here(later)
     assert left == {"Foreign"}  # which that Alertmanager never had: it is another one's
 
 

@@ -12,7 +12,9 @@ from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
 from knowledge.store import casebook, legs, memory
 from knowledge.store.memory import Found
+from knowledge.store.tables import knowledge_items
 from knowledge.store.threads import OPERATOR
+from knowledge.wording import Word
 from tests.rows import an_incident, item
 
 MODEL = "model-a"
@@ -46,7 +48,7 @@ async def test_the_index_keeps_more_in_sight_the_more_vectors_there_are(
 ) -> None:
     table = text("UPDATE pg_class SET reltuples = :rows WHERE oid = 'item_vectors'::regclass")
     await db.execute(table, {"rows": rows})
-    await legs.nearest_ids(db, direction(1.0), MODEL, [], limit=1, exact=False)
+    await legs.nearest(db, direction(1.0), MODEL, [], limit=1, exact=False)
     assert (await db.execute(text("SHOW hnsw.ef_search"))).scalar_one() == in_sight
     assert (await db.execute(text("SHOW hnsw.iterative_scan"))).scalar_one() == "relaxed_order"
 
@@ -113,6 +115,66 @@ async def test_a_rare_word_weighs_more_than_common_ones_and_is_sought_first(db: 
     assert all(0 < one.rank <= 1 for one in found.values())
     itself = await search(db, "error: kernel_lockup seen")
     assert itself["rare"].rank > 0.9, "an item's own words cover themselves"
+
+
+def words(**items: float) -> list[Word]:
+    return [Word(lexeme, number) for lexeme, number in items.items()]
+
+
+async def test_what_shares_most_rare_words_comes_first_and_of_equals_the_shorter(
+    db: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = " ".join(f"word{number}" for number in range(4))
+    for number in range(5):
+        await remember(db, item(f"name {number}", excerpt="zephyr restarted", kind=None))
+    await remember(db, item("both, long", excerpt=f"heap dump {long}", kind=None))
+    await remember(db, item("both", excerpt="heap dump", kind=None), item("one", excerpt="heap", kind=None))
+    asked = words(zephyr=5, heap=30, dump=40)
+    assert list(await legs.candidates(db, asked, 1_000))[:3] == ["both", "both, long", "name 0"]
+    assert "one" in await legs.candidates(db, asked, 1_000)
+    monkeypatch.setattr(legs, "ONE_OF", 10)
+    assert "one" not in await legs.candidates(db, asked, 1_000), "it has one word only, and that is not of the rarest"
+    monkeypatch.setattr(legs, "LOOKED_AT", 1)
+    assert list(await legs.candidates(db, asked, 1_000)) == ["both"]
+    assert list(await legs.candidates(db, asked, 1_000, [knowledge_items.c.id != "both"])) == ["both, long"]
+    assert not await legs.candidates(db, [], 1_000)
+
+
+async def test_where_no_two_rare_words_stand_together_each_is_enough(
+    db: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legs, "ONE_OF", 10)
+    await remember(db, item("heap", excerpt="heap", kind=None), item("dump", excerpt="dump", kind=None))
+    assert set(await legs.candidates(db, words(heap=30, dump=40), 1_000)) == {"heap", "dump"}
+    common = words(heap=900_000, dump=900_001)
+    assert list(await legs.candidates(db, common, 1_000_000)) == ["heap"], "of common ones the rarest"
+    assert not await legs.candidates(db, [Word("heap", 1, stop=True)], 1_000)
+
+
+async def test_more_words_are_sought_the_more_is_remembered() -> None:
+    sizes = (0, 2_000, 100_000, 1_000_000)
+    assert [round(legs.most_items(total)) for total in sizes] == [600, 1_000, 7_000, 19_729]
+
+
+async def test_what_words_cover_does_not_depend_on_what_else_is_weighed(db: AsyncConnection) -> None:
+    long = item("long", excerpt="heap " + " ".join(f"word{number}" for number in range(200)), kind=None)
+    await remember(db, item("short", excerpt="heap dump", kind=None), long)
+    worth = {"heap": 2.0, "dump": 1.0}
+    alone, both = [await legs.ranks(db, ids, worth, 2) for ids in (["short"], ["short", "long"])]
+    assert alone["short"] == both["short"] > both["long"] > 0
+
+
+async def test_of_failures_whose_words_cover_as_much_the_nearest_are_found(db: AsyncConnection) -> None:
+    for number in range(20):
+        away = direction(1, 20 - number)
+        await remember(db, item(f"{number:02}", excerpt="heap dump", kind=None), vector=away)
+    found = await search(db, "heap dump", direction(1), limit=3)
+    assert sorted(found) == ["17", "18", "19"]
+
+
+async def test_a_search_does_not_slow_down_with_words_that_wait_for_the_index(db: AsyncConnection) -> None:
+    query = text("SELECT reloptions FROM pg_class WHERE oid = 'ix_knowledge_items_words'::regclass")
+    assert (await db.execute(query)).scalar_one() == ["fastupdate=off"]
 
 
 async def test_what_a_kind_means_is_found_in_a_persons_words(db: AsyncConnection) -> None:
