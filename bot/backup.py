@@ -21,8 +21,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from bot.leader import LEADER_LOCK
-from bot.migrating import ensure_vector, migrate, script
+from bot.migrating import ensure_vector, migrate
 from bot.postgres.places import packaged_binaries
+from bot.revisions import known
 from knowledge.errors import BadInput, Conflict, SettingsError
 from knowledge.store.database import CONNECT_TIMEOUT_S, libpq_url
 from knowledge.store.tables import metadata
@@ -152,7 +153,7 @@ async def restore(url: str, file: Path, *, replace: bool = False) -> Header:
         SettingsError: the database cannot be reached, or refuses.
     """
     header = await asyncio.to_thread(checked, file)
-    if header.revision not in {one.revision for one in script().walk_revisions()}:
+    if header.revision not in known():
         raise BadInput(
             f"{file} was made by version {header.version}, whose tables (revision {header.revision}) this one does not "
             "know. Restore it with that version or a newer one."

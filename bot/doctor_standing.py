@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.clock import database_time
 from bot.finding import Finding
-from bot.migrating import script
 from bot.pause_file import paused_by
 from bot.readiness import behind, stuck
 from bot.settings import Settings
@@ -26,7 +25,7 @@ async def standing(engine: AsyncEngine, settings: Settings) -> list[Finding]:
         if (await db.execute(text("SELECT to_regclass('alembic_version')"))).scalar_one() is None:
             return [clock, Finding("tables", True, "none yet", "`codehealer run` makes them, or: codehealer migrate")]
         at = (await db.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
-        if late := behind(script(), at):
+        if late := behind(at):
             return [clock, Finding("tables", False, late, "Run: codehealer migrate")]
         found = await measures.measure(db)
     file = await asyncio.to_thread(paused_by, settings.pause_file)

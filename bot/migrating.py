@@ -1,16 +1,11 @@
 """Bringing a database to this program's tables, and the vector extension with them."""
 
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-import migrations
+from bot import revisions
 from knowledge.errors import SettingsError
 from knowledge.store.database import CONNECT_TIMEOUT_S, reason_of, sqlalchemy_url
 
@@ -35,18 +30,6 @@ _MIGRATION_LOCK = 7_305_003
 TURN_EVERY_S = 0.2
 
 
-def _config(connection: sa.Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
-    config.attributes["connection"] = connection
-    return config
-
-
-def script() -> ScriptDirectory:
-    """The revisions that this version knows."""
-    return ScriptDirectory.from_config(_config())
-
-
 def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
@@ -58,10 +41,9 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version, or there is
             no such revision.
     """
-    revisions = script()
-    known = {revision.revision for revision in revisions.walk_revisions()}
-    if to not in known | {"head", "base"} | ({"-1"} if down else set()):
-        raise SettingsError(f"There is no revision {to!r}; known are {', '.join(sorted(known))}.")
+    known = revisions.known()
+    if to not in {*known, "head", "base"} | ({"-1"} if down else set()):
+        raise SettingsError(f"There is no revision {to!r}; known are {', '.join(known)}.")
     engine = sa.create_engine(
         sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
     )
@@ -69,15 +51,17 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         with engine.connect() as connection:
             _take_turn(connection)
             _ensure_vector(connection)
-            before = MigrationContext.configure(connection).get_current_revision()
-            connection.commit()
-            if to == "-1" and before is None:
+            before = _at(connection)
+            if before is None and to == "-1":
                 return []
             if before is not None and before not in known:
                 raise SettingsError(NEWER.format(revision=before))
-            (command.downgrade if down else command.upgrade)(_config(connection), to)
-            after = MigrationContext.configure(connection).get_current_revision()
-            return _between(revisions, before, after)
+            if before == known[-1] and to == "head":
+                return []
+            from bot.altering import alter  # noqa: PLC0415  most starts alter nothing
+
+            alter(connection, to, down=down)
+            return revisions.between(before, _at(connection))
     except OperationalError as error:
         raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
     except DBAPIError as error:
@@ -99,6 +83,14 @@ def _take_turn(connection: sa.Connection) -> None:
         connection.commit()
         time.sleep(TURN_EVERY_S)
     connection.commit()
+
+
+def _at(connection: sa.Connection) -> str | None:
+    """The revision that the tables are at; None where there are none."""
+    there = connection.scalar(sa.text("SELECT to_regclass('alembic_version')"))
+    at = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if there else None
+    connection.commit()
+    return at
 
 
 def ensure_vector(url: str) -> None:
@@ -128,9 +120,3 @@ def _ensure_vector(connection: sa.Connection) -> None:
         if getattr(error.orig, "sqlstate", "") in {"0A000", "58P01"}:
             raise SettingsError(NOT_INSTALLED.format(version=version)) from None
         raise SettingsError(NO_EXTENSION.format(user=user, database=database)) from None
-
-
-def _between(script: ScriptDirectory, before: str | None, after: str | None) -> list[str]:
-    order = [revision.revision for revision in reversed(list(script.walk_revisions()))]
-    start, end = (order.index(one) + 1 if one else 0 for one in (before, after))
-    return order[start:end] if end >= start else list(reversed(order[end:start]))

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot.migrating import script
+from bot.revisions import known
 from knowledge.store import measures
 from knowledge.store.measures import Measures
 
@@ -28,7 +27,6 @@ def readiness(
     engine: AsyncEngine, parts: Mapping[str, Callable[[], str | None]]
 ) -> Callable[[], Awaitable[dict[str, str | None]]]:
     """The checks behind /readyz: `parts` know by themselves, the rest is read from the database each time."""
-    revisions = script()
 
     async def ready() -> dict[str, str | None]:
         checks: dict[str, str | None] = {name: check() for name, check in parts.items()}
@@ -39,17 +37,16 @@ def readiness(
         except (SQLAlchemyError, TimeoutError) as error:
             checks["database"] = f"does not answer ({type(error).__name__})"
             return checks
-        return {**checks, "database": None, "tables": behind(revisions, at), **stuck(found)}
+        return {**checks, "database": None, "tables": behind(at), **stuck(found)}
 
     return ready
 
 
-def behind(revisions: ScriptDirectory, at: str | None) -> str | None:
+def behind(at: str | None) -> str | None:
     """What is wrong with tables of a revision. Those of a newer version are no fault: it is being rolled out."""
-    head = revisions.get_current_head()
-    older = {one.revision for one in revisions.walk_revisions()} - {head}
+    *older, newest = known()
     if at is None or at in older:
-        return f"are at revision {at or 'none'}, and this version needs {head}; run: codehealer migrate"
+        return f"are at revision {at or 'none'}, and this version needs {newest}; run: codehealer migrate"
     return None
 
 

@@ -1,14 +1,19 @@
 """What Alembic's own comparison leaves out, and migrations as people and replicas run them."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
+from bot import revisions
 from bot.migrating import migrate
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
-from tests.database import REVISIONS
+from tests.database import REVISIONS, ROOT
 
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
 CHECKS = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
@@ -41,6 +46,27 @@ def test_migrations_and_tables_are_equal_in_postgresqls_own_words(
     engine.dispose()
     migrated = [row for row in one_column(database_url, query) if ALEMBICS_OWN not in row]
     assert migrated == one_column(empty_database_url, query)
+
+
+def test_the_revisions_are_known_without_alembic_as_it_knows_them() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    chain = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
+    assert list(revisions.known()) == list(reversed(chain)) == REVISIONS
+    first, *_, last = REVISIONS
+    assert revisions.between(None, last) == REVISIONS
+    assert revisions.between(first, last) == REVISIONS[1:]
+    assert revisions.between(last, first) == list(reversed(REVISIONS[1:]))
+
+
+def test_a_start_that_has_nothing_to_migrate_does_not_read_alembic(database_url: str) -> None:
+    start = (
+        "import sys, bot.program, bot.migrating; print(bot.migrating.migrate(sys.argv[1]), 'alembic' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start, database_url], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["[]", "False"]
 
 
 def test_going_down_by_one_ends_where_nothing_is_left(empty_database_url: str) -> None:

@@ -8,7 +8,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.doctor_standing import _clock, _work
-from bot.migrating import script
 from bot.readiness import INTAKE, behind, readiness, stuck
 from bot.wiring import Health
 from knowledge.store.measures import Measures
@@ -22,10 +21,10 @@ QUIET = Measures(**{field.name: 0 for field in fields(Measures)})  # type: ignor
 
 
 def test_tables_of_an_older_version_are_behind_and_those_of_a_newer_are_not() -> None:
-    assert behind(script(), REVISIONS[-1]) is None
-    assert behind(script(), "9999_of_a_newer_version") is None
+    assert behind(REVISIONS[-1]) is None
+    assert behind("9999_of_a_newer_version") is None
     for revision in (None, REVISIONS[0], REVISIONS[-2]):
-        said = behind(script(), revision)
+        said = behind(revision)
         assert said
         assert "codehealer migrate" in said
 
