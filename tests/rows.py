@@ -1,7 +1,8 @@
 """Values and rows that tests of the store and of the handlers begin with."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,12 +28,14 @@ from knowledge.model import (
 )
 from knowledge.store import answers, approvals, executions, incidents
 from knowledge.store.answers import StoredPlan
-from knowledge.store.database import open_engine
+from knowledge.store.database import BurstPool, open_engine
+from tests.waiting import until
 
 S = IncidentState
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 TARGET = Target("Deployment", "checkout", "shop", "sandbox", "acme/checkout", "checkout", "prod")
 NOOP = Action("noop", TARGET)
+GIVEN_BACK_S = 2.0
 APPROVERS = ("U0ONCALL", "U0LEAD")
 
 
@@ -43,6 +46,10 @@ async def opened(url: str, **more: Any) -> AsyncIterator[AsyncEngine]:
     try:
         yield engine
     finally:
+        # Whoever was cancelled gives a connection back in a task of its own, which the loop's end would cut short.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVEN_BACK_S):
+                await until(lambda: not (isinstance(engine.pool, BurstPool) and engine.pool.checkedout()))
         await engine.dispose()
 
 

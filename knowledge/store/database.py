@@ -93,6 +93,10 @@ class BurstPool(AsyncAdaptedQueuePool):
         finally:
             self._dec_overflow()
 
+    def checkedout(self) -> int:
+        """How many are in use. The plain pool reckons from its queue's length, which is longer here."""
+        return self._kept - self._pool.qsize() + self._overflow
+
     def recreate(self) -> "BurstPool":
         kept, self._pool.maxsize = self._pool.maxsize, self._kept  # which the plain pool takes for its size
         try:

@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from prometheus_client import Gauge
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot.metrics import note_pool
 from knowledge.store.database import BurstPool
 from tests.rows import opened
 
@@ -47,6 +49,22 @@ async def test_a_bursts_connections_are_used_again_and_are_closed_when_it_is_ove
         await _used(engine, 6)
         assert isinstance(engine.pool, BurstPool)
         assert engine.pool.size() == 6
+
+
+async def test_how_many_connections_are_in_use_and_idle_is_told(database_url: str) -> None:
+    async with opened(database_url, pool_size=2, max_overflow=4) as engine:
+        gauge = Gauge("connections", "by state", ["state"], registry=None)
+
+        def told() -> list[float]:
+            note_pool(engine, gauge)
+            return [one.value for one in next(iter(gauge.collect())).samples]
+
+        assert told() == [0, 0]
+        async with engine.connect() as one, engine.connect() as two, engine.connect() as three:
+            for db in (one, two, three):
+                await db.execute(text("SELECT 1"))
+            assert told() == [3, 0]
+        assert told() == [0, 3]
 
 
 async def test_connections_that_the_server_has_ended_are_opened_anew_before_they_are_used(database_url: str) -> None:
