@@ -76,6 +76,7 @@ async def soak(minutes: float) -> Figures:
         lasts_s, errors, sent = 60 * minutes, 0, 0
         told, marked_mb = 0, None
         seen_mb: list[tuple[float, int]] = []
+        own_mb: list[tuple[float, int]] = []
         while (passed_s := time.monotonic() - began) < lasts_s:
             newest = int(passed_s // SOAK_OPENS_EVERY_S)
             some = [f"s{max(0, newest - number % SOAK_OPEN)}" for number in range(SOAK_PER_S)]
@@ -85,6 +86,7 @@ async def soak(minutes: float) -> Figures:
             sent += SOAK_PER_S
             now_mb = pss_mb(rig.bot.pid)
             seen_mb.append((passed_s, now_mb))
+            own_mb.append((passed_s, pss_mb(rig.bot.pid, "Pss_Anon")))
             if marked_mb is None and sent >= SOAK_MARK:
                 marked_mb = now_mb
             if passed_s >= told * SOAK_TELLS_EVERY_S:
@@ -94,9 +96,8 @@ async def soak(minutes: float) -> Figures:
                 sys.stderr.flush()
                 told += 1
             await asyncio.sleep(max(0.0, began + sent / SOAK_PER_S - time.monotonic()))
-        warm_mb = _from(seen_mb, min(SOAK_WARM_S, lasts_s / 4))
-        full_mb = _from(seen_mb, min(SOAK_FULL_S, lasts_s / 2))
-        end_mb = _from(seen_mb, seen_mb[-1][0] - SOAK_SEEN_S)
+        warm_s, full_s, end_s = min(SOAK_WARM_S, lasts_s / 4), min(SOAK_FULL_S, lasts_s / 2), passed_s - SOAK_SEEN_S
+        warm_mb, end_mb = _from(seen_mb, warm_s), _from(seen_mb, end_s)
         return {
             "minutes": minutes,
             "alerts": sent,
@@ -106,9 +107,15 @@ async def soak(minutes: float) -> Figures:
             f"PSS after {SOAK_MARK:,} alerts MB": marked_mb,
             "PSS at the end MB": end_mb,
             "PSS at most MB": max(mb for _, mb in seen_mb),
-            "growth since it was warm %": round(100 * (end_mb - warm_mb) / warm_mb, 1),
-            "growth since caches are full %": round(100 * (end_mb - full_mb) / full_mb, 1),
+            "growth since it was warm %": _growth(seen_mb, warm_s, end_s),
+            "growth since caches are full %": _growth(seen_mb, full_s, end_s),
+            "growth without files since it was warm %": _growth(own_mb, warm_s, end_s),
         }
+
+
+def _growth(seen_mb: Sequence[tuple[float, int]], start_s: float, end_s: float) -> float:
+    before, after = _from(seen_mb, start_s), _from(seen_mb, end_s)
+    return round(100 * (after - before) / max(before, 1), 1)
 
 
 def _from(seen_mb: Sequence[tuple[float, int]], start_s: float) -> float:

@@ -151,13 +151,17 @@ def p(values: Sequence[float], percent: int) -> float:
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))], 4) if ordered else 0.0
 
 
-def pss_mb(pid: int) -> int:
-    """Proportional set size of one process, its children apart; 0 where the kernel does not tell."""
+def pss_mb(pid: int, part: str = "Pss") -> int:
+    """Proportional set size of one process, its children apart; 0 where the kernel does not tell.
+
+    Of files, such as libraries, it has a share with whoever else runs them, so it moves with what others do; the part
+    "Pss_Anon" is the process's own.
+    """
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{part}:")), 0)
 
 
 def children(pid: int) -> list[int]:
