@@ -1,6 +1,7 @@
 """bench: the figures of docs/performance.md, measured here and now."""
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -30,6 +31,8 @@ def bench(
     names, sizes = [name] if name else list(benches.BENCHES), benches.Sizes(incidents, minutes, scale)
     # Said beforehand, since nothing is printed for minutes at a time.
     words.print(f"{', '.join(names)}: about {_long(benches.takes_s(names, sizes))} on two cores.")
+    # Ended by another program as by Ctrl-C: what was started here ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     asyncio.run(_measure(names, as_json, sizes))
 
 

@@ -1,11 +1,17 @@
 """What the benches compute themselves: sizes, made-up texts and vectors, and what they say of them."""
 
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bot import bench, bench_bars, bench_rates, bench_search, bench_vectors
+from bot.cli import bench as cli_bench
 
 
 def some(count: int, dimensions: int) -> bench_vectors.Vectors:
@@ -125,3 +131,24 @@ def test_a_figure_at_its_bar_holds_it_and_one_beyond_it_is_named() -> None:
 
 def test_only_benches_that_there_are_have_bars() -> None:
     assert set(bench_bars.BARS) <= set(bench.BENCHES)
+
+
+def test_a_bench_that_another_program_ends_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = []
+
+    async def measured(*_: object) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+            yield "soak", {}
+        finally:
+            cleaned.append("what was started")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(bench, "measure", measured)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cli_bench.bench("soak")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleaned
