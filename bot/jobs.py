@@ -67,8 +67,10 @@ PASSING_ATTEMPTS = 10
 OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
-# A stage that only another version has is left to it, for as long as a rollout may take.
+# A stage that only another version has is left to it, for as long as a rollout may take; then its job is given up for
+# this reason, until a version that has the stage takes it up.
 UNKNOWN_WAIT_S = 15.0
+NO_STAGE = "This version has no stage named "
 
 # A person waits for these, and what they start must not wait for what others finish.
 HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600, "answer_command": 600}
@@ -175,6 +177,16 @@ _RETRY_DEAD = f"""
             priority = {_DUE_AS_PRIORITY.format(due="clock_timestamp()")}
         WHERE id = %(id)s AND status = 'failed' RETURNING id
     ), forgotten AS (DELETE FROM dead_letters WHERE job_id = %(id)s)
+    {_WAKE} again
+"""  # noqa: S608
+# What another version gave up since it had no such stage, and this one has.
+_RETRY_UNKNOWN = f"""
+    WITH again AS (
+        UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL
+        WHERE status = 'failed' AND task_name = ANY(%(stages)s)
+            AND id IN (SELECT job_id FROM dead_letters WHERE reason = '{NO_STAGE}' || task_name || '.')
+        RETURNING id
+    ), forgotten AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM again))
     {_WAKE} again
 """  # noqa: S608
 _PENDING = """
@@ -345,6 +357,8 @@ class DurableJobs:
             stalled += [row for row in lost if (row["id"], row["attempts"]) in lost_before]
             lost_before = {(row["id"], row["attempts"]) for row in lost}
             await self._put_back(queue, stalled)
+            if taken_up := await queue.retry_unknown(list(self._tasks), by=self._teller):
+                log.warning("jobs_of_another_version_taken_up", count=taken_up)
             await asyncio.sleep(REAP_EVERY_S)
 
     async def _put_back(self, queue: "_OwnJobs", rows: list[dict[str, Any]]) -> None:
@@ -512,9 +526,13 @@ class _OwnJobs(manager.JobManager):
         )
         return rows
 
+    async def retry_unknown(self, stages: list[str], *, by: str) -> int:
+        """Take up what another version gave up since it had none of these stages; how many jobs."""
+        return len(await self._database.execute_query_all_async(_RETRY_UNKNOWN, stages=stages, by=by))
+
     async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002
         unknown = (job.id or 0) not in self._reasons
-        reason = self._reasons.pop(job.id or 0, f"This version has no stage named {job.task_name}.")
+        reason = self._reasons.pop(job.id or 0, f"{NO_STAGE}{job.task_name}.")
         if status is queue_jobs.Status.SUCCEEDED:
             await self._database.execute_query_all_async(_SUCCEED, **_claim(job), by=self._name)
         elif unknown and job.attempts + 1 < PASSING_ATTEMPTS:

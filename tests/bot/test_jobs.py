@@ -310,6 +310,28 @@ async def test_a_dead_job_does_not_block_its_lock(conninfo: str, engine: AsyncEn
     assert dead.reason == "This version has no stage named stage of another version."
 
 
+async def test_what_was_given_up_by_a_version_without_its_stage_is_taken_up_by_one_that_has_it(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "LONGEST_WAIT_S", 0.0)
+    older, theirs = DurableJobs(conninfo, {"note": Notes()}), Notes()
+    await order(engine, older, "stage of another version", word=7)
+    await order_again(engine, jobs_module.PASSING_ATTEMPTS - 1)
+    async with working(older):
+        await older.wait_idle()
+    assert len(await older.dead()) == 1
+
+    async def broken(word: int) -> None:
+        raise ValueError(word)
+
+    async with working(other := DurableJobs(conninfo, {"stage of another version": theirs, "broken": broken})):
+        await order(engine, other, "broken", word=1)
+        await until(lambda: theirs.seen == [7])
+        await other.wait_idle(delayed=True)
+    (dead,) = await other.dead()
+    assert dead.stage == "broken", "what failed by itself stays as it is"
+
+
 async def test_retrying_what_is_not_dead_says_so(conninfo: str) -> None:
     with pytest.raises(NotFound, match="There is no dead job 7"):
         await DurableJobs(conninfo, {}).retry(7)
