@@ -68,9 +68,11 @@ OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
 # A stage that only another version has is left to it, for as long as a rollout may take; then its job is given up for
-# this reason, until a version that has the stage takes it up.
+# this reason, and a version that has the stage takes it up within the hour. What is older waits for a person, who can
+# tell whether it is still wanted: it may be a fix that was approved long ago.
 UNKNOWN_WAIT_S = 15.0
 NO_STAGE = "This version has no stage named "
+TAKEN_UP_WITHIN_S = 3600.0
 
 # A person waits for these, and what they start must not wait for what others finish.
 HEAD_START_S = {"approve": 600, "reject": 600, "execute": 600, "answer_command": 600}
@@ -179,12 +181,13 @@ _RETRY_DEAD = f"""
     ), forgotten AS (DELETE FROM dead_letters WHERE job_id = %(id)s)
     {_WAKE} again
 """  # noqa: S608
-# What another version gave up since it had no such stage, and this one has.
+# What another version gave up not long ago since it had no such stage, and this one has.
 _RETRY_UNKNOWN = f"""
     WITH again AS (
         UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL
         WHERE status = 'failed' AND task_name = ANY(%(stages)s)
-            AND id IN (SELECT job_id FROM dead_letters WHERE reason = '{NO_STAGE}' || task_name || '.')
+            AND id IN (SELECT job_id FROM dead_letters WHERE reason = '{NO_STAGE}' || task_name || '.'
+                AND at > now() - make_interval(secs => {TAKEN_UP_WITHIN_S}))
         RETURNING id
     ), forgotten AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM again))
     {_WAKE} again
@@ -527,7 +530,7 @@ class _OwnJobs(manager.JobManager):
         return rows
 
     async def retry_unknown(self, stages: list[str], *, by: str) -> int:
-        """Take up what another version gave up since it had none of these stages; how many jobs."""
+        """Take up what another version gave up in the last hour since it had none of these stages; how many jobs."""
         return len(await self._database.execute_query_all_async(_RETRY_UNKNOWN, stages=stages, by=by))
 
     async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002

@@ -332,6 +332,32 @@ async def test_what_was_given_up_by_a_version_without_its_stage_is_taken_up_by_o
     assert dead.stage == "broken", "what failed by itself stays as it is"
 
 
+async def test_what_was_given_up_long_ago_for_want_of_its_stage_waits_for_a_person(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, theirs, looks = DurableJobs(conninfo, {}), Notes(), []
+    look = jobs_module._OwnJobs.retry_unknown
+
+    async def looking(queue: jobs_module._OwnJobs, stages: list[str], *, by: str) -> int:
+        found = await look(queue, stages, by=by)
+        looks.append(found)
+        return found
+
+    await order(engine, older, "stage of another version", word=7)
+    await order_again(engine, jobs_module.PASSING_ATTEMPTS - 1)
+    async with working(older):
+        await older.wait_idle()
+    async with engine.begin() as db:
+        await db.execute(text("UPDATE procrastinate.dead_letters SET at = at - interval '61 minutes'"))
+    monkeypatch.setattr(jobs_module._OwnJobs, "retry_unknown", looking)
+    async with working(newer := DurableJobs(conninfo, {"stage of another version": theirs})):
+        await until(lambda: looks)
+        assert looks == [0]
+        (dead,) = await newer.dead()
+        await newer.retry(dead.id)
+        await until(lambda: theirs.seen == [7])
+
+
 async def test_retrying_what_is_not_dead_says_so(conninfo: str) -> None:
     with pytest.raises(NotFound, match="There is no dead job 7"):
         await DurableJobs(conninfo, {}).retry(7)

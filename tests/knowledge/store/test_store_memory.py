@@ -151,7 +151,7 @@ async def test_where_no_two_rare_words_stand_together_each_is_enough(
     assert not await legs.candidates(db, [Word("heap", 1, stop=True)], 1_000)
 
 
-async def test_more_words_are_sought_the_more_is_remembered() -> None:
+def test_more_words_are_sought_the_more_is_remembered() -> None:
     sizes = (0, 2_000, 100_000, 1_000_000)
     assert [round(legs.most_items(total)) for total in sizes] == [600, 1_000, 7_000, 19_729]
 
@@ -172,7 +172,7 @@ async def test_of_failures_whose_words_cover_as_much_the_nearest_are_found(db: A
     assert sorted(found) == ["17", "18", "19"]
 
 
-async def test_a_search_does_not_slow_down_with_words_that_wait_for_the_index(db: AsyncConnection) -> None:
+async def test_no_words_wait_to_be_taken_into_the_index(db: AsyncConnection) -> None:
     query = text("SELECT reloptions FROM pg_class WHERE oid = 'ix_knowledge_items_words'::regclass")
     assert (await db.execute(query)).scalar_one() == ["fastupdate=off"]
 
