@@ -63,7 +63,11 @@ async def test_a_workload_is_well_when_all_its_pods_have_been_ready_for_a_while(
     await site.until(lambda: site.service("checkout")["status"] == "healthy", "the world is up")
     assert await is_well(target, site.clients, now=later)
     await site.broken("release-crash-checkout")
-    assert not await is_well(target, site.clients, now=later)
+
+    async def crashing() -> bool:
+        return not await is_well(target, site.clients, now=later)
+
+    await site.until(crashing, "its new pod, which is not there at once, is no steady one")
 
 
 async def test_an_application_is_well_when_it_is_healthy_and_its_last_operation_is_no_news(site: Site) -> None:
