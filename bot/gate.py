@@ -51,21 +51,24 @@ async def serving(runner: web.AppRunner, sock: socket, *, deadline_s: float = HE
     aiohttp waits for the first one for ever; after it, its own keep-alive deadline holds.
     """
     loop = asyncio.get_running_loop()
-    silent: set[Any] = set()
+    # By connection, and gone at its first word: what has spoken and hung up is not kept until the deadline.
+    silent: dict[Any, asyncio.TimerHandle] = {}
     make: Any = runner.server
 
     def connected() -> Any:
         protocol = make()
-        silent.add(protocol)
-        loop.call_later(deadline_s, give_up, protocol)
+        silent[protocol] = loop.call_later(deadline_s, give_up, protocol)
         return protocol
 
     def give_up(protocol: Any) -> None:
-        if protocol in silent:
-            silent.discard(protocol)
+        if silent.pop(protocol, None):
             protocol.force_close()
 
-    runner.app[SILENT].append(silent.discard)
+    def heard(protocol: Any) -> None:
+        if deadline := silent.pop(protocol, None):
+            deadline.cancel()
+
+    runner.app[SILENT].append(heard)
     server = await loop.create_server(connected, sock=sock, backlog=BACKLOG)
     try:
         yield

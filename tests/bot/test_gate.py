@@ -1,6 +1,7 @@
 """Who comes to the web server too fast, too slowly, by other ways, and as a real Alertmanager does."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp.web_protocol import RequestHandler
 
 from bot.gate import Limits
 from handlers import hushing, inbox
@@ -65,6 +67,22 @@ async def test_a_connection_that_never_sends_the_head_of_a_request_is_closed(ser
             async with asyncio.timeout(60):
                 assert await reader.read() == b""
             writer.close()
+
+
+async def test_a_connection_that_spoke_and_hung_up_is_not_kept_until_the_deadline(server: Server) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(one, RequestHandler) for one in gc.get_objects())
+
+    async with beside(server, deadline_s=3600) as patient:
+        before = kept()
+        for _ in range(5):
+            assert (await patient.post("alertmanager", CRASHLOOP, {"Connection": "close"})).status_code == 401
+
+        async def let_go() -> bool:
+            return kept() <= before
+
+        await until(let_go, "the connections are forgotten")
 
 
 async def test_a_mapping_of_the_policy_has_a_path_of_its_own(server: Server) -> None:
