@@ -3,6 +3,7 @@
 import time
 
 import sqlalchemy as sa
+import stamina
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bot import revisions
@@ -23,17 +24,26 @@ NEWER = (
     "that version, or with it `codehealer migrate --down --to REVISION`, or set DATABASE_URL or CODEHEALER_DATA_DIR to "
     "another place."
 )
+IN_USE = (
+    "The database's tables are held by another session, and the migration's turn never came: {reason}. Nothing is half "
+    "done. End what holds them, most likely a long transaction in pg_stat_activity such as a backup, and start again."
+)
 # Older ones are not tried.
 OLDEST_POSTGRES = 15
 # Any constant: replicas that start together migrate one after the other.
 _MIGRATION_LOCK = 7_305_003
 TURN_EVERY_S = 0.2
+# Who waits for a table holds up all who come after, so a revision waits briefly, steps back, and tries again.
+LOCK_TIMEOUT_MS, TRIED_FOR_S, LONGEST_PAUSE_S = 2_000, 600.0, 5.0
+# deadlock_detected and lock_not_available: the revision was rolled back, for the sake of somebody else's work.
+_HELD = frozenset({"40P01", "55P03"})
 
 
 def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
     Each revision is committed by itself: after a failure or a kill the next start goes on with the one that was left.
+    One that meets others at the tables, as an older version's replicas, is tried again for ten minutes.
 
     With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
 
@@ -47,22 +57,34 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     engine = sa.create_engine(
         sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
     )
+    applied: list[str] = []
     try:
-        with engine.connect() as connection:
-            _take_turn(connection)
-            _ensure_vector(connection)
-            before = _at(connection)
-            if before is None and to == "-1":
-                return []
-            if before is not None and before not in known:
-                raise SettingsError(NEWER.format(revision=before))
-            if before == known[-1] and to == "head":
-                return []
-            from bot.altering import alter  # noqa: PLC0415  most starts alter nothing
+        for attempt in stamina.retry_context(
+            on=_is_held, attempts=None, timeout=TRIED_FOR_S, wait_initial=0.2, wait_max=LONGEST_PAUSE_S
+        ):
+            with attempt, engine.connect() as connection:
+                _take_turn(connection)
+                _ensure_vector(connection)
+                before = _at(connection)
+                if before is None and to == "-1":
+                    return []
+                if before is not None and before not in known:
+                    raise SettingsError(NEWER.format(revision=before))
+                if before == known[-1] and to == "head":
+                    return applied
+                from bot.altering import alter  # noqa: PLC0415  most starts alter nothing
 
-            alter(connection, to, down=down)
-            return revisions.between(before, _at(connection))
+                connection.execute(sa.text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
+                connection.commit()
+                try:
+                    alter(connection, to, down=down)
+                finally:
+                    connection.rollback()
+                    applied += revisions.between(before, _at(connection))
+        return applied
     except OperationalError as error:
+        if _is_held(error):
+            raise SettingsError(IN_USE.format(reason=reason_of(error))) from None
         raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
     except DBAPIError as error:
         raise SettingsError(
@@ -70,6 +92,10 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
         ) from None
     finally:
         engine.dispose()
+
+
+def _is_held(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in _HELD
 
 
 def _take_turn(connection: sa.Connection) -> None:

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from tests import chaos_path
 from tests.chaos import SCENARIOS, begin
 from tests.chaos_path import PathRound, _ended
@@ -52,16 +54,14 @@ class Upgrade(PathRound):
             )
         port = self.ports[number]
 
-        async def up() -> bool:
+        async def ready() -> bool:
             if self.processes[number].returncode is not None:
                 raise NeverHappened(f"a replica ended by itself:\n{self.stage.bot_log()[-3000:]}")
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return True
+            with suppress(httpx.TransportError):
+                return (await self.stage.http.get(f"http://127.0.0.1:{port}/readyz")).status_code == httpx.codes.OK
             return False
 
-        await self.stage.until(up, "the replica is up", deadline_s=START_S)
+        await self.stage.until(ready, "the replica is ready", deadline_s=START_S)
 
     async def play(self) -> None:
         for scenario in SCENARIOS:
@@ -84,6 +84,8 @@ class Upgrade(PathRound):
                 await self.stage.until(self._all_done, "everything has ended", deadline_s=chaos_path.ROUND_S)
         finally:
             await _ended(*load, clicking)
+        if ended := [number for number, one in self.processes.items() if one.returncode is not None]:
+            raise NeverHappened(f"replicas {ended} ended by themselves:\n{self.stage.bot_log()[-3000:]}")
         await self.collect()
 
     async def close(self) -> None:

@@ -12,9 +12,15 @@ branch_labels = None
 depends_on = None
 
 
+CLEAN = "SELECT gin_clean_pending_list('ix_knowledge_items_words'::regclass)"
+
+
 def upgrade() -> None:
-    op.execute("ALTER INDEX ix_knowledge_items_words SET (fastupdate = off)")
-    op.execute("SELECT gin_clean_pending_list('ix_knowledge_items_words'::regclass)")
+    # A statement by itself each: every search waits while the index is being altered, and not for the cleaning too.
+    with op.get_context().autocommit_block():
+        op.execute(CLEAN)
+        op.execute("ALTER INDEX ix_knowledge_items_words SET (fastupdate = off)")
+        op.execute(CLEAN)
 
 
 def downgrade() -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from bot import migrating as migrating_module
 from bot import revisions
 from bot.migrating import migrate
 from knowledge.errors import SettingsError
@@ -109,3 +111,68 @@ def test_a_user_without_rights_is_told_in_one_sentence(empty_database_url: str) 
             db.execute(sa.text(f'DROP OWNED BY "{name}"'))
             db.execute(sa.text(f'DROP ROLE "{name}"'))
         engine.dispose()
+
+
+IN_USE = "0012_grouping"
+WAITS = """
+    SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE relation = '{table}'::regclass AND NOT granted AND datname = current_database()
+"""
+
+
+def waited_for(url: str, table: str, migrating: "Future[list[str]]") -> None:
+    """Until the migration waits for the table."""
+    while not one_column(url, WAITS.format(table=table)):
+        assert not migrating.done(), migrating.exception()
+
+
+def test_a_table_in_use_is_waited_for_in_turns_that_let_others_through(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating_module, "LOCK_TIMEOUT_MS", 200)
+    migrate(empty_database_url, to=IN_USE)
+    engine = sa.create_engine(empty_database_url)
+    with engine.connect() as reader, engine.connect() as other, ThreadPoolExecutor(1) as pool:
+        reader.execute(sa.text("SELECT 1 FROM cards"))
+        migrating = pool.submit(migrate, empty_database_url)
+        waited_for(empty_database_url, "cards", migrating)
+        # Behind the migration, which would keep it waiting for as long as the reader's transaction lasts.
+        other.execute(sa.text("SET statement_timeout = '30s'"))
+        other.execute(sa.text("SELECT 1 FROM cards"))
+        reader.rollback()
+        other.rollback()
+        assert migrating.result() == [name for name in REVISIONS if name > IN_USE]
+    engine.dispose()
+
+
+def test_a_migration_and_a_replica_that_wait_for_each_other_both_go_on(empty_database_url: str) -> None:
+    migrate(empty_database_url, to=IN_USE)
+    engine = sa.create_engine(empty_database_url)
+    with engine.connect() as replica, ThreadPoolExecutor(1) as pool:
+        # That it is the migration that the database ends.
+        replica.execute(sa.text("SET deadlock_timeout = '1h'"))
+        replica.execute(sa.text("SELECT 1 FROM incidents"))
+        migrating = pool.submit(migrate, empty_database_url)
+        waited_for(empty_database_url, "incidents", migrating)
+        # The migration has altered `cards` already, in the same transaction.
+        replica.execute(sa.text("SELECT 1 FROM cards"))
+        replica.commit()
+        assert migrating.result() == [name for name in REVISIONS if name > IN_USE]
+    engine.dispose()
+
+
+def test_a_table_that_is_never_let_go_is_said_and_nothing_is_half_done(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating_module, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(migrating_module, "TRIED_FOR_S", 0.5)
+    migrate(empty_database_url, to=IN_USE)
+    engine = sa.create_engine(empty_database_url)
+    with engine.connect() as reader:
+        reader.execute(sa.text("SELECT 1 FROM incidents"))
+        with pytest.raises(SettingsError, match=r"held by another session.*pg_stat_activity"):
+            migrate(empty_database_url)
+        reader.rollback()
+    assert one_column(empty_database_url, "SELECT version_num FROM alembic_version") == [IN_USE]
+    assert migrate(empty_database_url) == [name for name in REVISIONS if name > IN_USE]
+    engine.dispose()
