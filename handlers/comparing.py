@@ -41,15 +41,11 @@ async def with_alertmanager(services: Services) -> None:
     every = {fields.name(row.get("fingerprint")) for row in rows}
     await _tell_unknown(services, "alertmanager", list(there.values()))
     async with services.engine.begin() as db:
-        ours = await signals.open_signals(db, "alertmanager")
-        await signals.seen_there(db, [key for key, one in ours.items() if one.fingerprint in every])
+        await signals.seen_there(db, await signals.open_with(db, "alertmanager", every))
     if up_since is None or now - up_since < WARM:
         return
-    gone = [
-        key
-        for key, one in ours.items()
-        if one.there_at and one.fingerprint not in every and now - one.received_at >= GRACE
-    ]
+    async with services.looks.connect() as db:
+        gone = await signals.gone(db, "alertmanager", every, come_by=now - GRACE)
     await _tell_over(services, "alertmanager", gone, now)
 
 
@@ -88,7 +84,6 @@ async def with_argocd(services: Services) -> None:
             continue
         found[alert.workload] = alert
     async with services.looks.connect() as db:
-        ours = await signals.open_signals(db, "argocd")
         # A failure of the application that came another way, as a post in Slack, is known too.
         about = await signals.told_of(db, since=now - REMEMBERED)
     failing = [
@@ -101,7 +96,9 @@ async def with_argocd(services: Services) -> None:
     ]
     await _tell_unknown(services, "argocd", failing)
     well = {name for name, alert in found.items() if alert.status is AlertStatus.RESOLVED}
-    await _tell_over(services, "argocd", [key for key, one in ours.items() if one.workload in well], now)
+    async with services.looks.connect() as db:
+        over = await signals.open_about(db, "argocd", well)
+    await _tell_over(services, "argocd", over, now)
 
 
 def _known(alert: Alert, about: Mapping[str, datetime | None]) -> bool:

@@ -1,10 +1,10 @@
 """Alerts as their senders know them: what fires here by whose word, and what a message told of."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Text, all_, any_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import Alert, AlertStatus
@@ -12,19 +12,26 @@ from knowledge.store.codec import from_json
 from knowledge.store.incidents import ENDED
 from knowledge.store.tables import alerts, incidents
 
-
-@dataclass(frozen=True, slots=True)
-class OpenSignal:
-    """Of a stored alert that fires, what tells whether it still does; there may be thousands.
-
-    `there_at` is when its sender was last seen to have it; None: never.
-    """
-
-    fingerprint: str
-    workload: str
-    received_at: datetime
-    there_at: datetime | None
-
+# What fires here by a source's word and has not ended.
+_OPEN = (
+    select(alerts.c.id)
+    .join(incidents, incidents.c.id == alerts.c.incident_id)
+    .where(
+        alerts.c.source == bindparam("of_source"),
+        alerts.c.status == AlertStatus.FIRING,
+        incidents.c.resolved_at.is_(None),
+        ~ENDED,
+    )
+    .order_by(alerts.c.id)
+)
+_NAMED = bindparam("named", type_=ARRAY(Text))
+_GONE = _OPEN.where(
+    alerts.c.there_at.is_not(None),
+    alerts.c.fingerprint != all_(_NAMED),
+    alerts.c.received_at <= bindparam("come_by"),
+)
+_BY_FINGERPRINT = _OPEN.where(alerts.c.fingerprint == any_(_NAMED))
+_BY_WORKLOAD = _OPEN.where(alerts.c.payload["workload"].as_string() == any_(_NAMED))
 
 _TOLD_BY = select(alerts.c.payload).where(
     alerts.c.channel == bindparam("its_channel"),
@@ -43,27 +50,22 @@ async def told_by(db: AsyncConnection, channel: str, message_ts: str) -> Sequenc
     return [from_json(Alert, row.payload) for row in rows]
 
 
-async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) -> Mapping[int, OpenSignal]:
-    """What fires here by a source's word and has not ended, by the alert's row."""
-    rows = await db.execute(
-        select(
-            alerts.c.id,
-            alerts.c.fingerprint,
-            alerts.c.payload["workload"].as_string().label("workload"),
-            alerts.c.received_at,
-            alerts.c.there_at,
-        )
-        .join(incidents, incidents.c.id == alerts.c.incident_id)
-        .where(
-            alerts.c.source == source,
-            alerts.c.status == AlertStatus.FIRING,
-            incidents.c.resolved_at.is_(None),
-            ~ENDED,
-        )
-        .order_by(alerts.c.id.desc())
-        .limit(limit)
-    )
-    return {row.id: OpenSignal(row.fingerprint, row.workload or "", row.received_at, row.there_at) for row in rows}
+async def open_with(db: AsyncConnection, source: str, fingerprints: Iterable[str]) -> Sequence[int]:
+    """Of what fires here by a source's word: the rows with one of these fingerprints."""
+    return (await db.scalars(_BY_FINGERPRINT, {"of_source": source, "named": list(fingerprints)})).all()
+
+
+async def open_about(db: AsyncConnection, source: str, workloads: Iterable[str]) -> Sequence[int]:
+    """Of what fires here by a source's word: the rows about one of these workloads."""
+    return (await db.scalars(_BY_WORKLOAD, {"of_source": source, "named": list(workloads)})).all()
+
+
+async def gone(db: AsyncConnection, source: str, there: Iterable[str], *, come_by: datetime) -> Sequence[int]:
+    """Rows of what fires here, was seen at its source once, and is not among the fingerprints that are `there` now.
+
+    Only what has come by then, since what is newer may not be there yet.
+    """
+    return (await db.scalars(_GONE, {"of_source": source, "named": list(there), "come_by": come_by})).all()
 
 
 async def alerts_of(db: AsyncConnection, ids: Sequence[int]) -> Sequence[Alert]:

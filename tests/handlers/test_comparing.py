@@ -1,6 +1,6 @@
 """What got lost on its way is found: alerts and their ends at Alertmanager and Argo CD, failed deliveries at GitHub."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,11 +8,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.sandbox.server import Sandbox
 from handlers import comparing, flow, inbox, redelivery
 from handlers.services import Services
 from knowledge.store import incidents, signals
+from knowledge.store.tables import alerts
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
 from remediation.argocd_servers import USUAL_ARGOCD, ArgoCdServers
@@ -52,8 +55,12 @@ async def compared(services: Services, look: Callable[[Services], Any]) -> list[
 
 async def firing_here(services: Services) -> set[str]:
     async with services.engine.connect() as db:
-        ids = [*await signals.open_signals(db, "alertmanager")]
-        return {one.title for one in await signals.alerts_of(db, ids)}
+        return {one.title for one in await signals.alerts_of(db, await open_rows(db))}
+
+
+async def open_rows(db: AsyncConnection) -> Sequence[int]:
+    known = (await db.scalars(select(alerts.c.fingerprint))).all()
+    return await signals.open_with(db, "alertmanager", known)
 
 
 async def test_all_that_is_over_is_told_some_at_a_time(
@@ -66,7 +73,7 @@ async def test_all_that_is_over_is_told_some_at_a_time(
     while await inbox.drain(later):
         pass
     async with later.engine.begin() as db:
-        await signals.seen_there(db, [*await signals.open_signals(db, "alertmanager")])
+        await signals.seen_there(db, await open_rows(db))
     assert len(await firing_here(later)) == 5
     await compared(later, comparing.with_alertmanager)
     assert not await firing_here(later)
