@@ -11,21 +11,20 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Interval,
     and_,
     bindparam,
     case,
-    cast,
     exists,
     func,
+    literal,
     or_,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import Action, Execution, ExecutionState, Outcome, Target, Verification
@@ -145,7 +144,8 @@ _TAKE = _FENCED.returning(executions)
 _START = (
     _FENCED.where(
         executions.c.state == ExecutionState.QUEUED,
-        ~exists().where(switches.c.name == PAUSED, cast(switches.c.value, Boolean)),
+        # No cast: the values of other switches are words and times, and a plan may look at them first.
+        ~exists().where(switches.c.name == PAUSED, switches.c.value == literal(True, JSONB)),
     )
     .values(
         state=ExecutionState.STARTED,

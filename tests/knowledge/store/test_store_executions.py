@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import ExecutionState, Outcome, Target, Verification
-from knowledge.store import executions
+from knowledge.store import executions, switches
 from knowledge.store.executions import StoredExecutions
 from tests.rows import NOOP, TARGET, S, an_approval, an_execution, an_incident
 
@@ -118,6 +118,25 @@ async def test_it_starts_once_ends_once_and_its_undo_begins_once(engine: AsyncEn
     assert found is not None
     assert (found.state, found.outcome, found.snapshot) == (X.UNDONE, undone, {"n": 1})
     assert found.action == NOOP
+
+
+@pytest.mark.parametrize("at_once", ["index", "whole table"])
+async def test_only_a_pause_keeps_it_from_starting_however_the_switches_are_looked_through(
+    engine: AsyncEngine, at_once: str
+) -> None:
+    store = StoredExecutions(engine)
+    async with engine.begin() as db:
+        execution_id = await an_execution(db)
+        for name, value in (("threads.looked_at", "2026-11-29T12:00:00+00:00"), ("breaker", ""), ("alive", 7.5)):
+            await switches.write(db, name, value, by="codehealer")
+        await switches.write(db, switches.PAUSED, True, by="U1")
+        if at_once == "whole table":
+            # As the planner does once it knows that the table is small.
+            await db.execute(text("ANALYZE switches"))
+    assert not await store.start_execution(execution_id, snapshot={}, fencing_token=1)
+    async with engine.begin() as db:
+        await switches.write(db, switches.PAUSED, False, by="U1")
+    assert await store.start_execution(execution_id, snapshot={}, fencing_token=1)
 
 
 # --- what is asked of them -------------------------------------------------------------------------------------------
