@@ -120,7 +120,7 @@ def read_header(file: BinaryIO, name: Path) -> Header:
     try:
         header = Header(**json.loads(line))
     except (ValueError, TypeError):
-        raise BadInput(f"{name} is no backup of CodeHealer's.") from None
+        raise BadInput(f"{name} is no backup of CodeHealer's; name a file that `codehealer backup` wrote.") from None
     if header.format != FORMAT:
         raise BadInput(f"{name} is of another format ({header.format[:40]}); use the version that made it.")
     return header
@@ -161,12 +161,19 @@ async def restore(url: str, file: Path, *, replace: bool = False) -> Header:
     connection = await _connected(url)
     async with connection:
         if await _one(connection, _IN_USE) and not replace:
-            raise Conflict("The database has tables already. Give --replace to have them replaced by the backup.")
+            raise Conflict("The database has tables already. Give --replace to have what they hold replaced.")
     async with without_bot(url):
         await asyncio.to_thread(ensure_vector, url)
         await _restored(url, file)
         await asyncio.to_thread(migrate, url)
     return header
+
+
+async def incidents(url: str) -> int:
+    """How many there are: by it people see whether it is the database that they mean."""
+    connection = await _connected(url)
+    async with connection:
+        return int(str(await _one(connection, "SELECT count(*) FROM public.incidents")))
 
 
 @asynccontextmanager
@@ -262,6 +269,12 @@ def _environment(url: str) -> Mapping[str, str]:
             "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_S), **ours}  # fmt: skip
 
 
+def _first_line(words: str) -> str:
+    """libpq says there which host and port it tried; what it advises comes after."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return lines[0].rstrip(".")[:300] if lines else "without a word"
+
+
 def _last_line(words: str) -> str:
     lines = [line for line in words.strip().splitlines() if line.strip()]
     return lines[-1][:300] if lines else "without a word"
@@ -281,7 +294,7 @@ async def _connected(url: str) -> psycopg.AsyncConnection[tuple[object, ...]]:
     try:
         return await psycopg.AsyncConnection.connect(libpq_url(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
     except psycopg.OperationalError as error:
-        raise SettingsError(f"The database cannot be reached: {_last_line(str(error))}. Check its address.") from None
+        raise SettingsError(f"The database cannot be reached: {_first_line(str(error))}. Check its address.") from None
 
 
 async def _one(connection: psycopg.AsyncConnection[tuple[object, ...]], query: str) -> object:

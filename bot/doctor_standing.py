@@ -50,7 +50,8 @@ def _work(file: str, found: measures.Measures) -> Finding:
         return Finding("work", False, f"{found.jobs_dead} jobs were given up", remedy)
     by = file or ("codehealer pause" if found.paused else "")
     if by:
-        return Finding("work", True, f"paused by {by}: nothing is carried out", "Resume, or remove the file.")
+        remedy = "Remove the file." if file else "codehealer resume ends it."
+        return Finding("work", True, f"paused by {by}: nothing is carried out", remedy)
     return Finding("work", True, f"{found.incidents_open} open incidents, nothing waits too long")
 
 

@@ -24,6 +24,11 @@ NEWER = (
     "that version, or with it `codehealer migrate --down --to REVISION`, or set DATABASE_URL or CODEHEALER_DATA_DIR to "
     "another place."
 )
+OLDER = (
+    "The database's tables are of an older version (revision {revision}; this one's is {newest}). `codehealer migrate` "
+    "or a start brings them to this version's; until then only `backup`, `doctor` and `pause` work on them. Take a "
+    "backup before."
+)
 IN_USE = (
     "The database's tables are held by another session, and the migration's turn never came: {reason}. Nothing is half "
     "done. End what holds them, most likely a long transaction in pg_stat_activity such as a backup, and start again."
@@ -39,8 +44,10 @@ LOCK_TIMEOUT_MS, TRIED_FOR_S, LONGEST_PAUSE_S = 2_000, 600.0, 5.0
 _HELD = frozenset({"40P01", "55P03"})
 
 
-def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
+def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
+
+    With `only_new` an empty database gets its tables, and those of an older version are left as they are.
 
     Each revision is committed by itself: after a failure or a kill the next start goes on with the one that was left.
     One that meets others at the tables, as an older version's replicas, is tried again for ten minutes.
@@ -48,8 +55,8 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
     With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
 
     Raises:
-        SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version, or there is
-            no such revision.
+        SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version (with
+            `only_new` of an older one too), or there is no such revision.
     """
     known = revisions.known()
     if to not in {*known, "head", "base"} | ({"-1"} if down else set()):
@@ -72,6 +79,8 @@ def migrate(url: str, *, to: str = "head", down: bool = False) -> list[str]:
                     raise SettingsError(NEWER.format(revision=before))
                 if before == known[-1] and to == "head":
                     return applied
+                if only_new and before is not None:
+                    raise SettingsError(OLDER.format(revision=before, newest=known[-1]))
                 from bot.altering import alter  # noqa: PLC0415  most starts alter nothing
 
                 connection.execute(sa.text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
@@ -117,6 +126,25 @@ def _at(connection: sa.Connection) -> str | None:
     at = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if there else None
     connection.commit()
     return at
+
+
+def standing(url: str) -> str | None:
+    """The revision that the tables are at; None where there are none. Nothing is changed.
+
+    Raises SettingsError: the database cannot be reached, or would refuse the vector extension.
+    """
+    engine = sa.create_engine(
+        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
+    )
+    try:
+        with engine.connect() as connection:
+            _ensure_vector(connection)
+            connection.rollback()
+            return _at(connection)
+    except DBAPIError as error:
+        raise SettingsError(f"The database cannot be reached: {reason_of(error)}. Check DATABASE_URL.") from None
+    finally:
+        engine.dispose()
 
 
 def ensure_vector(url: str) -> None:

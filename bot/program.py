@@ -15,14 +15,16 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
+from bot import revisions
 from bot.arenas import give_back_unused, keep_one_arena
 from bot.clients import policy_tokens
 from bot.collecting import no_collecting
 from bot.gate import Limits, serving
 from bot.leader import lead
-from bot.migrating import migrate
+from bot.migrating import migrate, standing
 from bot.outcomes import Outcomes
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.reach import EVERY_S as REACH_EVERY_S
@@ -44,7 +46,7 @@ from knowledge.errors import SettingsError
 from knowledge.redaction import redact
 from knowledge.store import deliveries, incidents, outbox, queued_jobs
 from knowledge.store.baseline import last_alive, note_alive
-from knowledge.store.database import listen
+from knowledge.store.database import libpq_url, listen
 
 log = structlog.get_logger(__name__)
 
@@ -73,13 +75,14 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         if not settings.database_url:
             stack.enter_context(hold_bot_lock(database_folder(settings)))
         listening = stack.enter_context(_listening_socket(settings))
-        database, sandbox = await _started(settings, listening.getsockname()[1], stack)
+        database, sandbox = await _started(settings, listening.getsockname()[1], stack, changing=not check)
         if sandbox:
             own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
             settings = load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
         program = await stack.enter_async_context(open_services(settings, database))
         if check:
-            verified = _verified(program, settings, listening)
+            tables = await asyncio.to_thread(_tables, database)
+            verified = _verified(program, settings, listening, tables)
             _say(json.dumps(verified) if as_json else "\n".join(f"✓ {name}: {what}" for name, what in verified.items()))
             return
         if sandbox:
@@ -93,13 +96,16 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
 
 
 async def _started(
-    settings: Settings, port: int, stack: contextlib.AsyncExitStack
+    settings: Settings, port: int, stack: contextlib.AsyncExitStack, *, changing: bool
 ) -> tuple[str, dict[str, Any] | None]:
-    """The migrated database's URL and the sandbox's first line; what takes long goes on side by side."""
+    """The database's URL and the sandbox's first line; what takes long goes on side by side.
+
+    With `changing` the database has this version's tables then; without, it is as it was.
+    """
 
     async def migrated() -> str:
         url = await stack.enter_async_context(open_database(settings))
-        await asyncio.to_thread(migrate, url)
+        await asyncio.to_thread(migrate if changing else standing, url)
         return url
 
     async with asyncio.TaskGroup() as starting:
@@ -127,6 +133,15 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         return
     async with EmbeddedPostgres(database_folder(settings)) as server:
         yield server.url
+
+
+def database_place(settings: Settings) -> str:
+    """Which database a command works on, as people tell two apart; without a password."""
+    if settings.database_url:
+        parts = conninfo_to_dict(libpq_url(settings.database_url))
+        return f"the database {parts.get('dbname', '')} on {parts.get('host') or 'this machine'}"
+    whose = "the sandbox's own" if settings.in_sandbox else "the embedded"
+    return f"{whose} database in {database_folder(settings)}"
 
 
 def database_folder(settings: Settings) -> Path:
@@ -191,13 +206,20 @@ async def _forget_the_last_world(services: Services) -> None:
         await note_alive(db)  # nothing fails there yet
 
 
-def _verified(program: Program, settings: Settings, listening: socket.socket) -> dict[str, str]:
+def _tables(database: str) -> str:
+    at, newest = standing(database), revisions.known()[-1]
+    if at is None:
+        return "no tables yet: a start makes them"
+    return "with all tables" if at == newest else f"tables are at {at}: a start brings them to {newest}"
+
+
+def _verified(program: Program, settings: Settings, listening: socket.socket, tables: str) -> dict[str, str]:
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
     sources = webhook_secrets(settings, settings.source_tokens)
     where = "" if settings.database_url else f", embedded in {settings.data_dir}"
     return {
-        "database": f"reached, with all tables{where}",
+        "database": f"reached, {tables}{where}",
         "slack": f"{settings.slack_base_url} takes both tokens, with every scope, as {program.services.bot_user}",
         "policy": settings.policy or "the shipped default, which observes only",
         "clusters": ", ".join(cluster.names) if cluster else "none is set up",

@@ -157,7 +157,8 @@ def _switch(db_paused: bool) -> UnderWay:
         await audit.record(db, "switch.paused", actor=who(), value=db_paused)
         return await under_way(db)
 
-    return in_database(work)
+    # Stopping must work whatever the tables are at; each revision is made for the version before it too.
+    return in_database(work, migrating=True)
 
 
 def pause(as_json: JsonOption = False) -> None:

@@ -55,7 +55,7 @@ class OfflineDiagnosis:
             engine = None
             if precedents:
                 url = await stack.enter_async_context(open_database(settings))
-                await asyncio.to_thread(migrate, url)
+                await asyncio.to_thread(migrate, url, only_new=True)
                 engine = open_engine(url, pool_size=0)
                 stack.push_async_callback(engine.dispose)
             embedder = LocalEmbedder()

@@ -27,10 +27,14 @@ _SPAN = re.compile(r"(\d{1,5})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-async def with_url(work: Callable[[str], Awaitable[T]]) -> T:
-    """Run `work` with the URL of the configured database, whose tables are this version's."""
+async def with_url(work: Callable[[str], Awaitable[T]], *, migrating: bool = False) -> T:
+    """Run `work` with the URL of the configured database, whose tables are this version's.
+
+    An empty database gets its tables. Only with `migrating` are those of an older version brought up: who has a look
+    before the upgrade, or beside replicas of the older version, does not upgrade by that.
+    """
     async with open_database(load_settings()) as url:
-        await asyncio.to_thread(migrate, url)
+        await asyncio.to_thread(migrate, url, only_new=not migrating)
         return await work(url)
 
 
@@ -46,14 +50,14 @@ async def short_engine(url: str) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Run `work` in one transaction of the configured database."""
+def in_database(work: Callable[[AsyncConnection], Awaitable[T]], *, migrating: bool = False) -> T:
+    """Run `work` in one transaction of the configured database; `migrating` as above."""
 
     async def run(url: str) -> T:
         async with short_engine(url) as engine, engine.begin() as db:
             return await work(db)
 
-    return asyncio.run(with_url(run))
+    return asyncio.run(with_url(run, migrating=migrating))
 
 
 def who() -> str:

@@ -13,7 +13,7 @@ import typer
 from bot import backup as backups
 from bot.cli.printing import JsonOption, Verbs, plain, put
 from bot.postgres import hold_bot_lock
-from bot.program import database_folder, open_database
+from bot.program import database_folder, database_place, open_database
 from bot.settings import Settings, load_settings
 from knowledge.errors import BadInput, SettingsError
 from knowledge.store.database import sqlalchemy_url
@@ -25,32 +25,42 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace what is 
 def backup(file: FileArgument, as_json: JsonOption = False) -> None:
     """Write the whole database to a new file, while the bot runs."""
 
-    async def work() -> backups.Header:
-        async with open_database(load_settings()) as url:
-            return await backups.backup(url, file)
+    settings = load_settings()
 
-    header = asyncio.run(work())
+    async def work() -> tuple[backups.Header, int]:
+        async with open_database(settings) as url:
+            return await backups.backup(url, file), await backups.incidents(url)
+
+    header, incidents = asyncio.run(work())
+    place = database_place(settings)
     if as_json:
-        put({"file": str(file), **asdict(header)})
+        put({"file": str(file), "database": place, "incidents": incidents, **asdict(header)})
     else:
         size = f"{header.bytes / 1e6:,.1f} MB, revision {header.revision}"
-        plain.print(f"{file}: {size}. It holds what the database holds, so keep it as safe.", markup=False)
+        plain.print(
+            f"{file}: {place}, {incidents:,} incidents, {size}. It holds what the database holds, so keep it as safe.",
+            markup=False,
+        )
 
 
 def restore(file: FileArgument, replace: ReplaceOption = False, as_json: JsonOption = False) -> None:
     """Put a backup into the database; the bot must not run meanwhile."""
     settings = load_settings()
+    # Before the bot has to be stopped for it.
+    backups.checked(file)
 
-    async def work() -> backups.Header:
+    async def work() -> tuple[backups.Header, int]:
         async with open_database(settings) as url:
-            return await backups.restore(url, file, replace=replace)
+            return await backups.restore(url, file, replace=replace), await backups.incidents(url)
 
     with _alone(settings):
-        header = asyncio.run(work())
+        header, incidents = asyncio.run(work())
+    place = database_place(settings)
     if as_json:
-        put({"restored": str(file), "taken_at": header.taken_at, "revision": header.revision})
+        about = {"taken_at": header.taken_at, "revision": header.revision}
+        put({"restored": str(file), "database": place, "incidents": incidents, **about})
     else:
-        plain.print(f"Restored as of {header.taken_at}.", markup=False)
+        plain.print(f"Restored {place} as of {header.taken_at}: {incidents:,} incidents.", markup=False)
 
 
 def move(

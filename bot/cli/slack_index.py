@@ -68,7 +68,7 @@ def index_slack(
 
 async def _index(settings: Settings, since: datetime | None) -> Counter[str]:
     async with open_database(settings) as url:
-        await asyncio.to_thread(migrate, url)
+        await asyncio.to_thread(migrate, url, only_new=True)
         async with open_services(settings, url) as program:
             with _progress() as told:
                 pace = Pace(program.services.threads.pace_s, patient=True)

@@ -79,6 +79,8 @@ def test_after_backup_wipe_and_restore_every_answer_is_the_same(command: Command
     before, rows = answers(command), counts(filled)
     made = command("backup", file, "--json")
     assert made.status == 0, made.words
+    name = make_url(filled).database
+    assert (made.json["incidents"], f"the database {name} on " in made.json["database"]) == (1, True)
     assert made.json["bytes"] + len(file.read_bytes().splitlines()[0]) + 1 == file.stat().st_size
     assert file.stat().st_mode & 0o077 == 0
     assert [one.name for one in tmp_path.iterdir()] == ["backup"]
@@ -87,6 +89,7 @@ def test_after_backup_wipe_and_restore_every_answer_is_the_same(command: Command
     assert sum(counts(filled).values()) == 0
     restored = command("restore", file, "--json")
     assert restored.status == 0, restored.words
+    assert (restored.json["incidents"], restored.json["database"]) == (1, made.json["database"])
     assert (answers(command), counts(filled)) == (before, rows)
 
     again = command("backup", file)

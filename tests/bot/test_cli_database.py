@@ -1,5 +1,6 @@
 """The commands that look into the database, and what is wrong use of any command."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.bot.conftest import Command
 from tests.bot.edge import ROOT, codehealer
 from tests.database import REVISIONS
 
+OLDER = "0012_grouping"
 PAGE = (ROOT / "docs" / "commands.md").read_text()
 
 
@@ -131,6 +133,22 @@ def test_migrate_goes_up_down_and_up_again(
     unknown = command("migrate", "--to", "0009")
     assert unknown.status == 1
     assert "no revision '0009'" in unknown.words
+
+
+def test_a_look_upgrades_nothing_and_a_pause_works_all_the_same(
+    command: Command, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", empty_database_url)
+    assert command("migrate", "--to", OLDER).status == 0
+    for look in (["stats"], ["incidents", "list"], ["audit", "verify"], ["search", "x"]):
+        ended = command(*look)
+        assert (ended.status, f"revision {OLDER}" in ended.words, "codehealer migrate" in ended.words) == (
+            1,
+            True,
+            True,
+        )
+    assert command("pause").status == 0
+    assert command("incidents", "list").status == 0
 
 
 # --- looking ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from bot import migrating as migrating_module
 from bot import revisions
-from bot.migrating import migrate
+from bot.migrating import migrate, standing
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
 from tests.database import REVISIONS, ROOT
@@ -176,3 +176,16 @@ def test_a_table_that_is_never_let_go_is_said_and_nothing_is_half_done(
     assert one_column(empty_database_url, "SELECT version_num FROM alembic_version") == [IN_USE]
     assert migrate(empty_database_url) == [name for name in REVISIONS if name > IN_USE]
     engine.dispose()
+
+
+def test_who_only_looks_leaves_an_older_versions_tables_as_they_are(empty_database_url: str) -> None:
+    migrate(empty_database_url, to=IN_USE)
+    with pytest.raises(SettingsError, match=rf"older version \(revision {IN_USE}.*codehealer migrate"):
+        migrate(empty_database_url, only_new=True)
+    assert standing(empty_database_url) == IN_USE
+
+
+def test_who_only_looks_makes_the_tables_of_an_empty_database(empty_database_url: str) -> None:
+    assert standing(empty_database_url) is None
+    assert migrate(empty_database_url, only_new=True) == REVISIONS
+    assert migrate(empty_database_url, only_new=True) == []

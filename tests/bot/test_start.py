@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from bot.migrating import migrate, standing
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
 from bot.slack_app import NEEDED_SCOPES
 from tests.bot.edge import COMMAND_S, ROOT, Ended, codehealer, sandbox_process
@@ -60,7 +61,19 @@ def test_check_says_what_it_verified(live: dict[str, str]) -> None:
 def test_check_needs_neither_tokens_nor_a_database(data_dir: Path) -> None:
     ended = codehealer("run", "--check", "--json", env={"CODEHEALER_DATA_DIR": str(data_dir)})
     assert ended.status == 0
-    assert ended.json["database"] == f"reached, with all tables, embedded in {data_dir}"
+    assert ended.json["database"] == f"reached, no tables yet: a start makes them, embedded in {data_dir}"
+
+
+def test_check_leaves_the_tables_as_they_are_and_says_what_a_start_makes_of_them(
+    live: dict[str, str], empty_database_url: str
+) -> None:
+    env = {**live, "DATABASE_URL": empty_database_url}
+    for at, said in ((None, "no tables yet: a start makes them"), ("0012_grouping", "tables are at 0012_grouping: ")):
+        if at:
+            migrate(empty_database_url, to=at)
+        ended = codehealer("run", "--check", "--json", env=env)
+        assert (ended.status, ended.json["database"].startswith(f"reached, {said}")) == (0, True), ended.words
+        assert standing(empty_database_url) == at
 
 
 def test_the_sandbox_says_first_how_to_connect() -> None:
