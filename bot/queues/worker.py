@@ -80,8 +80,8 @@ class QueuedJobs:
         while True:
             try:
                 await self._queue.tend(list(self._stages))
-            except AWAY as error:
-                log.warning("queue_interrupted", reason=describe(error))
+            except* AWAY as errors:  # those of a group of tasks come as a group
+                log.warning("queue_interrupted", reason=describe(errors.exceptions[0]))
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _work(self, stop: asyncio.Event) -> None:

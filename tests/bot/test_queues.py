@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import httpx
@@ -353,6 +353,33 @@ async def test_a_job_keeps_its_lease_while_the_queue_is_away(engine: AsyncEngine
     claim = await queue.claim(DEADLINE_S)
     assert claim is not None
     assert await queue.extend(claim)
+
+
+async def test_a_queue_that_is_away_when_a_ticket_is_sent_ends_no_worker(
+    engine: AsyncEngine, http: httpx.AsyncClient, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.queues.worker.BACK_OFF_S", 0.0)
+    refused, ran = 0, 0
+
+    class AwayAtFirst(SqsQueue):
+        async def send(self, bodies: Sequence[str]) -> None:
+            nonlocal refused
+            if refused < 2:
+                refused += 1
+                raise Unavailable("no answer")
+            await super().send(bodies)
+
+    async def note() -> None:
+        nonlocal ran
+        ran += 1
+
+    sqs = await new_queue(http, aws)
+    queue, intake = await sqs_jobs(engine, AwayAtFirst(sqs.aws, sqs.url))
+    jobs = QueuedJobs(queue, {"note": note})
+    await order(engine, jobs)
+    async with going(receiving(intake)), working(jobs):
+        await jobs.wait_idle(DEADLINE_S)
+    assert (refused, ran) == (2, 1)
 
 
 async def test_tickets_that_are_doubled_made_up_or_lost_change_nothing(
