@@ -96,7 +96,8 @@ async def soak(minutes: float) -> Figures:
                 sys.stderr.flush()
                 told += 1
             await asyncio.sleep(max(0.0, began + sent / SOAK_PER_S - time.monotonic()))
-        warm_s, full_s, end_s = min(SOAK_WARM_S, lasts_s / 4), min(SOAK_FULL_S, lasts_s / 2), passed_s - SOAK_SEEN_S
+        warm_s, full_s = min(SOAK_WARM_S, lasts_s / 4), min(SOAK_FULL_S, lasts_s / 2)
+        end_s = seen_mb[-1][0] - SOAK_SEEN_S  # a last round that hangs is no part of the last minute
         warm_mb, end_mb = _from(seen_mb, warm_s), _from(seen_mb, end_s)
         return {
             "minutes": minutes,
@@ -120,7 +121,8 @@ def _growth(seen_mb: Sequence[tuple[float, int]], start_s: float, end_s: float) 
 
 def _from(seen_mb: Sequence[tuple[float, int]], start_s: float) -> float:
     """What it took in the minute from then on: the median, since single seconds may take more."""
-    return statistics.median(mb for at_s, mb in seen_mb if start_s <= at_s <= start_s + SOAK_SEEN_S)
+    later = [one for one in seen_mb if one[0] >= start_s] or seen_mb[-1:]
+    return statistics.median(mb for at_s, mb in later if at_s <= later[0][0] + SOAK_SEEN_S)
 
 
 async def ramp() -> Figures:

@@ -52,6 +52,8 @@ from knowledge.errors import CodeHealerError, NotFound, Unavailable
 log = structlog.get_logger(__name__)
 
 Stage = Callable[..., Awaitable[None]]
+# One run of a job: number, worker, attempt. One that was taken for dead may go on beside the next in one process.
+_Run = tuple[int, int | None, int]
 
 HEARTBEAT_S = 2.0
 STALLED_AFTER_S = 6.0
@@ -68,10 +70,10 @@ OTHER_ATTEMPTS = 3
 LONGEST_WAIT_S = 300.0
 
 # A stage that only another version has is left to it, for as long as a rollout may take; then its job is given up for
-# this reason, and a version that has the stage takes it up within the hour. What is older waits for a person, who can
-# tell whether it is still wanted: it may be a fix that was approved long ago.
+# want of it, and a version that has the stage takes it up within an hour of when it was due, however often it is given
+# up again. What is older waits for a person, who can tell whether it is still wanted: it may be a fix that was approved
+# long ago.
 UNKNOWN_WAIT_S = 15.0
-NO_STAGE = "This version has no stage named "
 TAKEN_UP_WITHIN_S = 3600.0
 
 # A person waits for these, and what they start must not wait for what others finish.
@@ -181,13 +183,13 @@ _RETRY_DEAD = f"""
     ), forgotten AS (DELETE FROM dead_letters WHERE job_id = %(id)s)
     {_WAKE} again
 """  # noqa: S608
-# What another version gave up not long ago since it had no such stage, and this one has.
+# What another version gave up since it had no such stage, and this one has. The priority is still that of its order; a
+# head start makes it count as due that much earlier.
 _RETRY_UNKNOWN = f"""
     WITH again AS (
         UPDATE procrastinate_jobs SET status = 'todo', attempts = 0, scheduled_at = NULL
-        WHERE status = 'failed' AND task_name = ANY(%(stages)s)
-            AND id IN (SELECT job_id FROM dead_letters WHERE reason = '{NO_STAGE}' || task_name || '.'
-                AND at > now() - make_interval(secs => {TAKEN_UP_WITHIN_S}))
+        WHERE status = 'failed' AND priority < {TAKEN_UP_WITHIN_S} + {_DUE_AS_PRIORITY.format(due="clock_timestamp()")}
+            AND id IN (SELECT job_id FROM dead_letters WHERE reason = ANY(%(reasons)s))
         RETURNING id
     ), forgotten AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM again))
     {_WAKE} again
@@ -241,8 +243,8 @@ class DurableJobs:
         self._patience_s = patience_s
         self._name = uuid.uuid4().hex[:12]  # which news is our own
         self._working = False
-        self._running: set[int] = set()
-        self._reasons: dict[int, str] = {}
+        self._running: set[_Run] = set()
+        self._reasons: dict[_Run, str] = {}
         self._former_workers: list[int] = []
         self._tasks = {name: self._as_task(name, stage) for name, stage in stages.items()}
 
@@ -314,7 +316,7 @@ class DurableJobs:
             connector = _Connector(wakeups)
             await connector.open_async(pool)
             app = procrastinate.App(connector=connector)
-            app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons, self._name)
+            app.job_manager = queue = _OwnJobs(connector, wakeups, self._reasons, self._name, list(self._tasks))
             worker = _Worker(app, wakeups, self._name, self._concurrency, self._patience_s)
             queue.free_hands = worker.free_hands
             for name, task in self._tasks.items():
@@ -356,11 +358,11 @@ class DurableJobs:
             stalled = await queue.stalled(own=worker.worker_id, former=self._former_workers)
             # Ended here, but its end could not be written while the database was away. Seen twice, for a job that is
             # just being fetched or ended looks the same.
-            lost = await queue.not_running(worker.worker_id, self._running)
+            lost = await queue.not_running(worker.worker_id, {number for number, *_ in self._running})
             stalled += [row for row in lost if (row["id"], row["attempts"]) in lost_before]
             lost_before = {(row["id"], row["attempts"]) for row in lost}
             await self._put_back(queue, stalled)
-            if taken_up := await queue.retry_unknown(list(self._tasks), by=self._teller):
+            if taken_up := await queue.retry_unknown():
                 log.warning("jobs_of_another_version_taken_up", count=taken_up)
             await asyncio.sleep(REAP_EVERY_S)
 
@@ -380,21 +382,23 @@ class DurableJobs:
     def _as_task(self, name: str, stage: Stage) -> Callable[..., Awaitable[None]]:
         async def run_stage(context: procrastinate.JobContext, **arguments: Any) -> None:
             job = context.job
-            number = job.id or 0
-            self._running.add(number)
+            self._running.add(_run(job))
             _own_lock.set(job.lock)  # of the task that procrastinate makes for each job
             try:
                 with observing(name, job.lock, arguments):
                     async with asyncio.timeout(self._longest_job_s):
                         await stage(**arguments)
-            except Exception as error:
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                # As broad as procrastinate, which ends the job for a panic of a Rust extension or an exit as well.
                 decision = decide(error, job.attempts)
-                self._reasons[number] = reason = describe(error)
+                self._reasons[_run(job)] = reason = describe(error)
                 log.log(
                     logging.ERROR if decision is None else logging.WARNING,
                     "job_failed",
                     stage=name,
-                    job_id=number,
+                    job_id=job.id,
                     lock=job.lock,
                     attempt=job.attempts + 1,
                     retry_in_s=decision,
@@ -404,7 +408,7 @@ class DurableJobs:
                 )
                 raise
             finally:
-                self._running.discard(number)
+                self._running.discard(_run(job))
 
         return run_stage
 
@@ -476,12 +480,15 @@ class DurableJobs:
 class _OwnJobs(manager.JobManager):
     """procrastinate's statements, with a worker's claim to its job checked at the end."""
 
-    def __init__(self, connector: "_Connector", wakeups: "_Wakeups", reasons: dict[int, str], name: str) -> None:
+    def __init__(
+        self, connector: "_Connector", wakeups: "_Wakeups", reasons: dict[_Run, str], name: str, stages: Sequence[str]
+    ) -> None:
         super().__init__(connector)
         self._database = connector
         self._wakeups = wakeups
         self._reasons = reasons
         self._name = name
+        self._stages = stages
         self._claimed: deque[queue_jobs.Job] = deque()
         self.free_hands: Callable[[], int] = lambda: 1
 
@@ -529,20 +536,22 @@ class _OwnJobs(manager.JobManager):
         )
         return rows
 
-    async def retry_unknown(self, stages: list[str], *, by: str) -> int:
-        """Take up what another version gave up in the last hour since it had none of these stages; how many jobs."""
-        return len(await self._database.execute_query_all_async(_RETRY_UNKNOWN, stages=stages, by=by))
+    async def retry_unknown(self) -> int:
+        """Take up what another version gave up for want of a stage, and was due in the last hour; how many jobs."""
+        reasons = [no_stage(stage) for stage in self._stages]
+        return len(await self._database.execute_query_all_async(_RETRY_UNKNOWN, reasons=reasons, by=self._name))
 
     async def finish_job(self, job: queue_jobs.Job, status: queue_jobs.Status, delete_job: bool) -> None:  # noqa: ARG002
-        unknown = (job.id or 0) not in self._reasons
-        reason = self._reasons.pop(job.id or 0, f"{NO_STAGE}{job.task_name}.")
+        reason = self._reasons.pop(_run(job), "It failed before its stage began.")
         if status is queue_jobs.Status.SUCCEEDED:
             await self._database.execute_query_all_async(_SUCCEED, **_claim(job), by=self._name)
-        elif unknown and job.attempts + 1 < PASSING_ATTEMPTS:
+        elif job.task_name in self._stages:
+            await self.give_up(_claim(job), reason)
+        elif job.attempts + 1 < PASSING_ATTEMPTS:
             # While a newer version is rolled out, one of its processes takes it.
             await self.requeue(_claim(job), in_s=UNKNOWN_WAIT_S)
         else:
-            await self.give_up(_claim(job), reason)
+            await self.give_up(_claim(job), no_stage(job.task_name))
 
     async def retry_job(
         self,
@@ -552,7 +561,7 @@ class _OwnJobs(manager.JobManager):
         queue: str | None = None,  # noqa: ARG002
         lock: str | None = None,  # noqa: ARG002
     ) -> None:
-        self._reasons.pop(job.id or 0, None)
+        self._reasons.pop(_run(job), None)
         # As a span, which the database adds to its own time: this machine's clock may be wrong.
         wait = retry_at - datetime.datetime.now(datetime.UTC) if retry_at else datetime.timedelta()
         await self.requeue(_claim(job), in_s=max(0.0, wait.total_seconds()))
@@ -703,6 +712,11 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, Unavailable | psycopg.OperationalError)
 
 
+def no_stage(stage: str) -> str:
+    """The reason of a job that was given up since this version does not know its stage; another knows it by that."""
+    return f"This version has no stage named {stage}."
+
+
 def describe(error: BaseException) -> str:
     """A reason to keep: our own errors' sentence; of others only type and place, for their text may hold secrets."""
     if isinstance(error, CodeHealerError):
@@ -724,6 +738,10 @@ def _taken_meanwhile(error: queue_errors.ConnectorException) -> bool:
     """Whether another replica claimed a job of the same lock that this look did not see yet, and was waited for."""
     deadlock = isinstance(error.__cause__, psycopg.errors.DeadlockDetected)  # where it waited for us as well
     return deadlock or isinstance(error, queue_errors.UniqueViolation)
+
+
+def _run(job: queue_jobs.Job) -> _Run:
+    return job.id or 0, job.worker_id, job.attempts
 
 
 def _claim(job: queue_jobs.Job) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +31,19 @@ def bench(
     names, sizes = [name] if name else list(benches.BENCHES), benches.Sizes(incidents, minutes, scale)
     # Said beforehand, since nothing is printed for minutes at a time.
     words.print(f"{', '.join(names)}: about {_long(benches.takes_s(names, sizes))} on two cores.")
-    # Ended by another program as by Ctrl-C: what was started here ends with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _until_told(_end)
     asyncio.run(_measure(names, as_json, sizes))
+
+
+def _until_told(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _end(*_: object) -> None:
+    """Ended by another program as by Ctrl-C, what was started here ends with it; asking again must not leave it."""
+    _until_told(signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _long(seconds: float) -> str:

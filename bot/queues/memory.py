@@ -131,7 +131,7 @@ class MemoryQueue:
             _bury(job, reason)
         return job is not None
 
-    async def tend(self) -> None:
+    async def tend(self, stages: Sequence[str] = ()) -> None:  # noqa: ARG002  no other version sees these jobs
         while True:
             for job in self._settled():
                 if job.leased_until is not None and job.leased_until < time.monotonic():

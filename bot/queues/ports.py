@@ -53,8 +53,9 @@ class Queue(Protocol):
     async def give_up(self, claim: Claim, reason: str) -> bool:
         """Keep it among the dead, which no longer hold their lock."""
 
-    async def tend(self) -> None:
-        """What goes on beside the work, until cancelled: putting back the jobs of those whose lease has run out."""
+    async def tend(self, stages: Sequence[str] = ()) -> None:
+        """What goes on beside the work, until cancelled: putting back the jobs of those whose lease has run out, and
+        taking up what another version gave up for want of one of these stages."""
 
     async def pending(self, lock: str | None, *, delayed: bool) -> int: ...
 

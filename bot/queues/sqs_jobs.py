@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot.jobs import PASSING_ATTEMPTS, DeadJob
+from bot.jobs import PASSING_ATTEMPTS, TAKEN_UP_WITHIN_S, DeadJob, no_stage
 from bot.queues.memory import KILLED
 from bot.queues.ports import Claim, Order
 from knowledge.errors import CodeHealerError, NotFound
@@ -112,11 +112,12 @@ class SqsJobQueue:
         await self._sqs.delete(claim.ticket)
         return ours
 
-    async def tend(self) -> None:
-        """Send tickets, and put back what the killed left; on every replica, since each row is taken by one."""
+    async def tend(self, stages: Sequence[str] = ()) -> None:
+        """Send tickets, put back what the killed left, and take up what a version without one of these stages gave up;
+        on every replica, since each row is taken by one."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_tickets())
-            group.create_task(self._reap())
+            group.create_task(self._reap([no_stage(stage) for stage in stages]))
 
     async def _send_tickets(self) -> None:
         while True:
@@ -144,15 +145,19 @@ class SqsJobQueue:
                 async with self._engine.begin() as db:
                     await queued_jobs.not_sent(db, ids)
 
-    async def _reap(self) -> None:
+    async def _reap(self, unknown: Sequence[str]) -> None:
         while True:
             try:
                 async with self._engine.begin() as db:
                     back, given_up = await queued_jobs.reap(db, most_attempts=PASSING_ATTEMPTS, reason=KILLED)
+                    taken_up = await queued_jobs.retry_unknown(db, unknown, due_within_s=TAKEN_UP_WITHIN_S)
             except IntegrityError:
                 continue  # its key was ordered again in this very moment
             if back or given_up:
                 log.warning("jobs_put_back", put_back=back, given_up=given_up)
+                self._wake.set()
+            if taken_up:
+                log.warning("jobs_of_another_version_taken_up", count=taken_up)
                 self._wake.set()
             await asyncio.sleep(self.lease_s / 5)
 

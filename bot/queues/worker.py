@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.jobs import HEAD_START_S, PASSING_ATTEMPTS, UNKNOWN_WAIT_S, DeadJob, Stage, decide, describe
+from bot.jobs import HEAD_START_S, PASSING_ATTEMPTS, UNKNOWN_WAIT_S, DeadJob, Stage, decide, describe, no_stage
 from bot.observing import observing
 from bot.queues.ports import Claim, Order, Queue
 from knowledge.errors import CodeHealerError
@@ -79,9 +79,9 @@ class QueuedJobs:
     async def _keep_tending(self) -> None:
         while True:
             try:
-                await self._queue.tend()
-            except AWAY as error:
-                log.warning("queue_interrupted", reason=describe(error))
+                await self._queue.tend(list(self._stages))
+            except* AWAY as errors:  # those of a group of tasks come as a group
+                log.warning("queue_interrupted", reason=describe(errors.exceptions[0]))
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -102,7 +102,7 @@ class QueuedJobs:
             if claim.attempts + 1 < PASSING_ATTEMPTS:
                 await self._queue.again(claim, UNKNOWN_WAIT_S)
             else:
-                await self._queue.give_up(claim, f"This version has no stage named {claim.stage}.")
+                await self._queue.give_up(claim, no_stage(claim.stage))
             return
         try:
             with observing(claim.stage, claim.lock, claim.arguments):
@@ -113,12 +113,12 @@ class QueuedJobs:
             raise
         except LostLease:
             log.warning("job_lost", stage=claim.stage, job_id=claim.id)
-        except Exception as error:  # noqa: BLE001  whatever a stage raises is this job's end, as in bot.jobs
+        except BaseException as error:  # noqa: BLE001  whatever a stage raises is this job's end, as in bot.jobs
             await self._failed(claim, error)
         else:
             await self._queue.done(claim)
 
-    async def _failed(self, claim: Claim, error: Exception) -> None:
+    async def _failed(self, claim: Claim, error: BaseException) -> None:
         wait_s, reason = decide(error, claim.attempts), describe(error)
         about = {"stage": claim.stage, "job_id": claim.id, "lock": claim.lock, "attempt": claim.attempts + 1}
         if wait_s is None:

@@ -97,6 +97,16 @@ _RETRY = text(f"""
         WHERE id = :id AND state = 'dead' RETURNING id
     ) {_WAKE} FROM again
 """)  # noqa: S608
+# What was ordered keeps its rank, so its hour counts from its order, however often it is given up again.
+_RETRY_UNKNOWN = text(f"""
+    WITH again AS (
+        UPDATE queued_jobs SET state = 'todo', attempts = 0, due_at = clock_timestamp(), sent_at = NULL, reason = '',
+            died_at = NULL
+        WHERE state = 'dead' AND reason = ANY(:reasons)
+            AND rank_at > clock_timestamp() - make_interval(secs => :due_within_s)
+        RETURNING id
+    ) {_WAKE} FROM again
+""")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +199,9 @@ async def dead(db: AsyncConnection) -> list[DeadRow]:
 
 async def retry(db: AsyncConnection, job_id: int) -> bool:
     return bool((await db.execute(_RETRY, {"id": job_id})).all())
+
+
+async def retry_unknown(db: AsyncConnection, reasons: Sequence[str], *, due_within_s: float) -> int:
+    """How many jobs were taken up that were given up for one of these reasons, and were due not longer ago."""
+    found = await db.execute(_RETRY_UNKNOWN, {"reasons": list(reasons), "due_within_s": due_within_s})
+    return len(found.all())

@@ -1,16 +1,18 @@
 """What the benches compute themselves: sizes, made-up texts and vectors, and what they say of them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from bot import bench, bench_bars, bench_rates, bench_search, bench_vectors
+from bot import bench, bench_bars, bench_load, bench_rates, bench_search, bench_vectors
 from bot.cli import bench as cli_bench
 
 
@@ -133,22 +135,54 @@ def test_only_benches_that_there_are_have_bars() -> None:
     assert set(bench_bars.BARS) <= set(bench.BENCHES)
 
 
-def test_a_bench_that_another_program_ends_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("hangs_at", "hangs_s", "warm_mb", "end_mb"), [(70, 100, 301, 370), (299, 100, 206, 370), (70, 300, 470, 141)]
+)
+async def test_a_soak_whose_round_hangs_for_longer_than_a_minute_still_has_figures(
+    hangs_at: int, hangs_s: int, warm_mb: int, end_mb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is warm after 75 seconds, and each second takes another MB."""
+    now = 0
+
+    async def alert(_incident: str, number: int) -> None:
+        nonlocal now
+        if number % bench_load.SOAK_PER_S == 0:
+            now += hangs_s if number // bench_load.SOAK_PER_S == hangs_at else 1
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[Any]:
+        yield SimpleNamespace(alert=alert, bot=SimpleNamespace(pid=0))
+
+    monkeypatch.setattr(bench_load, "running", running)
+    monkeypatch.setattr(bench_load, "pss_mb", lambda *_: 100 + now)
+    monkeypatch.setattr(bench_load, "time", SimpleNamespace(monotonic=lambda: now))
+    figures = await bench_load.soak(5)
+    assert (figures["PSS when warm MB"], figures["PSS at the end MB"]) == (warm_mb, end_mb)
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_bench_that_is_ended_leaves_nothing_running_however_often_it_is_told(
+    told: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cleaned = []
 
     async def measured(*_: object) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), told)
             await asyncio.sleep(60)
             yield "soak", {}
         finally:
+            for again in (signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), again)
+                await asyncio.sleep(0)
             cleaned.append("what was started")
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(bench, "measure", measured)
     try:
         with pytest.raises(KeyboardInterrupt):
             cli_bench.bench("soak")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     assert cleaned

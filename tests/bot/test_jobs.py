@@ -332,30 +332,156 @@ async def test_what_was_given_up_by_a_version_without_its_stage_is_taken_up_by_o
     assert dead.stage == "broken", "what failed by itself stays as it is"
 
 
-async def test_what_was_given_up_long_ago_for_want_of_its_stage_waits_for_a_person(
-    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    older, theirs, looks = DurableJobs(conninfo, {}), Notes(), []
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many jobs of another version each look has taken up."""
+    looks: list[int] = []
     look = jobs_module._OwnJobs.retry_unknown
 
-    async def looking(queue: jobs_module._OwnJobs, stages: list[str], *, by: str) -> int:
-        found = await look(queue, stages, by=by)
+    async def looking(*given: Any, **more: Any) -> int:
+        found = await look(*given, **more)
         looks.append(found)
         return found
 
+    monkeypatch.setattr(jobs_module._OwnJobs, "retry_unknown", looking)
+    return looks
+
+
+async def test_what_was_due_long_ago_waits_for_a_person_though_it_is_given_up_now_for_want_of_its_stage(
+    conninfo: str, engine: AsyncEngine, looks: list[int]
+) -> None:
+    """A version that ends at once may have taken it up, and the other given it up again, many times."""
+    older, theirs = DurableJobs(conninfo, {}), Notes()
     await order(engine, older, "stage of another version", word=7)
     await order_again(engine, jobs_module.PASSING_ATTEMPTS - 1)
     async with working(older):
         await older.wait_idle()
     async with engine.begin() as db:
-        await db.execute(text("UPDATE procrastinate.dead_letters SET at = at - interval '61 minutes'"))
-    monkeypatch.setattr(jobs_module._OwnJobs, "retry_unknown", looking)
+        await db.execute(text("UPDATE procrastinate.procrastinate_jobs SET priority = priority + 61 * 60"))
+    looks.clear()
     async with working(newer := DurableJobs(conninfo, {"stage of another version": theirs})):
         await until(lambda: looks)
         assert looks == [0]
         (dead,) = await newer.dead()
         await newer.retry(dead.id)
         await until(lambda: theirs.seen == [7])
+
+
+class Panic(BaseException):
+    """As an extension in Rust raises it, pydantic_core say."""
+
+
+@pytest.mark.parametrize("error", [Panic, SystemExit])
+async def test_a_stage_that_panics_or_exits_is_given_up_for_that_and_not_taken_for_another_versions(
+    error: type[BaseException], conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, looks: list[int]
+) -> None:
+    for wait in ("LONGEST_WAIT_S", "UNKNOWN_WAIT_S"):
+        monkeypatch.setattr(jobs_module, wait, 0.0)
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.1)
+    runs = 0
+
+    async def broken() -> None:
+        nonlocal runs
+        runs += 1
+        raise error
+
+    jobs = DurableJobs(conninfo, {"broken": broken})
+    await order(engine, jobs, "broken")
+    async with working(jobs):
+        await until(jobs.dead)
+        looks.clear()
+        await until(lambda: len(looks) > 1)  # the second began after it was dead
+        (dead,) = await jobs.dead()
+    assert (runs, looks[:2]) == (jobs_module.OTHER_ATTEMPTS, [0, 0])
+    assert dead.reason.startswith(f"{error.__name__} at ")
+
+
+async def test_a_job_that_fails_before_its_stage_begins_is_not_taken_for_another_versions(
+    conninfo: str, engine: AsyncEngine
+) -> None:
+    jobs = DurableJobs(conninfo, {"note": Notes()})
+    await order(engine, jobs, context="a name that the caller of all stages uses itself")
+    await order_again(engine, jobs_module.OTHER_ATTEMPTS - 1)
+    async with working(jobs):
+        await until(jobs.dead)
+    (dead,) = await jobs.dead()
+    assert dead.reason == "It failed before its stage began."
+
+
+async def test_of_two_runs_of_one_job_in_one_process_each_ends_with_its_own_reason(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first was put back while it went on; it ends after the second has failed and before that is written."""
+    finish, finished = jobs_module._OwnJobs.finish_job, asyncio.Event()
+    first, second = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    async def broken() -> None:
+        nonlocal runs
+        runs += 1
+        await (first if runs == 1 else second).wait()
+        raise ValueError
+
+    async def late(queue: Any, job: Any, *rest: Any, **more: Any) -> None:
+        if job.attempts == 1:
+            first.set()
+            await finished.wait()
+        await finish(queue, job, *rest, **more)
+        finished.set()
+
+    monkeypatch.setattr(jobs_module._OwnJobs, "finish_job", late)
+    monkeypatch.setattr(jobs_module, "OTHER_ATTEMPTS", 1)
+    jobs = DurableJobs(conninfo, {"broken": broken})
+    await order(engine, jobs, "broken")
+    async with working(jobs):
+        await until(lambda: runs == 1)
+        put_back = "UPDATE procrastinate.procrastinate_jobs SET status = 'todo', attempts = attempts + 1"
+        async with engine.begin() as db:
+            await db.execute(text(put_back))
+        await until(lambda: runs == 2)
+        second.set()
+        await until(jobs.dead)
+        assert not jobs._reasons
+    (dead,) = await jobs.dead()
+    assert dead.reason.startswith("ValueError at ")
+
+
+async def test_the_end_of_a_jobs_former_run_leaves_its_next_run_alone(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the one that runs looks lost, and is put back to run beside itself."""
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.1)
+    lost = jobs_module._OwnJobs.not_running
+    looked: list[int] = []
+
+    async def looking(*given: Any) -> list[dict[str, Any]]:
+        found = await lost(*given)
+        looked.append(len(found))
+        return found
+
+    monkeypatch.setattr(jobs_module._OwnJobs, "not_running", looking)
+    held: list[_Held] = []
+
+    async def hold() -> None:
+        held.append(one := _Held())
+        await one()
+
+    jobs = DurableJobs(conninfo, {"hold": hold})
+    await order(engine, jobs, "hold")
+    async with working(jobs):
+        await until(lambda: len(held) == 1)
+        async with engine.begin() as db:
+            again = "UPDATE procrastinate.procrastinate_jobs SET status = 'todo', attempts = attempts + 1"
+            await db.execute(text(again))
+        await until(lambda: len(held) == 2)
+        held[0].go_on.set()
+        await until(lambda: len(jobs._running) == 1)
+        looked.clear()
+        await until(lambda: len(looked) > 2)
+        for one in held:
+            one.go_on.set()
+        await jobs.wait_idle()
+    assert (len(held), max(looked[1:])) == (2, 0)
 
 
 async def test_retrying_what_is_not_dead_says_so(conninfo: str) -> None:

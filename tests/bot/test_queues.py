@@ -5,16 +5,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import httpx
 import pytest
 import structlog
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot.jobs import DurableJobs
+from bot.jobs import PASSING_ATTEMPTS, DurableJobs
 from bot.queues.intake import QueueIntake
 from bot.queues.memory import MemoryQueue
 from bot.queues.ports import Order, Queue
@@ -164,6 +165,73 @@ async def test_a_poison_job_ends_among_the_dead_with_its_reason_and_runs_again_w
         await jobs.retry(dead.id)
 
 
+class Panic(BaseException):
+    """As an extension in Rust raises it."""
+
+
+@pytest.mark.parametrize("error", [Panic(), SystemExit(3)])
+async def test_a_stage_that_panics_or_exits_ends_its_job_and_not_the_worker(
+    error: BaseException, make: Make, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.jobs.OTHER_ATTEMPTS", 1)
+    after: list[Any] = []
+
+    async def note(word: str) -> None:
+        if word == "poison":
+            raise error
+        after.append(word)
+
+    jobs = await make({"note": note})
+    await order(engine, jobs, word="poison")
+    await order(engine, jobs, word="the next of its lock")
+    with structlog.testing.capture_logs():
+        async with working(jobs):
+            await until(lambda: after)
+    (dead,) = await jobs.dead()
+    assert (dead.arguments, dead.attempts) == ({"word": "poison"}, 1)
+    assert dead.reason.startswith(type(error).__name__)
+
+
+async def test_what_a_version_without_its_stage_gave_up_is_taken_up_if_it_was_due_within_the_hour(
+    engine: AsyncEngine, http: httpx.AsyncClient, aws: dict[str, str]
+) -> None:
+    """The same of PostgreSQL is in test_jobs.py."""
+    sqs = await new_queue(http, aws)
+    ran: list[str] = []
+
+    async def note(word: str) -> None:
+        ran.append(word)
+
+    async def broken() -> None:
+        raise Refused("by itself")
+
+    def version(stages: dict[str, Any]) -> tuple[QueuedJobs, QueueIntake]:
+        queue = SqsJobQueue(engine, sqs)
+        return QueuedJobs(queue, stages), QueueIntake(cast(Services, None), sqs, (), offer=queue.offer, wait_s=0)
+
+    (older, to_older), (newer, to_newer) = version({"broken": broken}), version({"note": note, "broken": broken})
+    await order(engine, older, lock="a", word="just now")
+    await order(engine, older, lock="b", word="long ago")
+    await order(engine, older, "broken", lock="c")
+    async with engine.begin() as db:
+        await db.execute(text(f"UPDATE queued_jobs SET attempts = {PASSING_ATTEMPTS - 1}"))  # noqa: S608  our own
+    async with going(receiving(to_older)), working(older):
+        await until(lambda: _dead_are(older, 3))
+    async with engine.begin() as db:
+        await db.execute(text("UPDATE queued_jobs SET rank_at = rank_at - interval '61 minutes' WHERE lock = 'b'"))
+    async with going(receiving(to_newer)), working(newer):
+        await until(lambda: ran)
+        await newer.wait_idle(DEADLINE_S)
+        assert ran == ["just now"]
+        assert [(job.lock, job.reason) for job in await newer.dead()] == [
+            ("b", "This version has no stage named note."), ("c", "by itself"),
+        ]  # fmt: skip
+
+
+async def _dead_are(jobs: Any, wanted: int) -> bool:
+    return len(await jobs.dead()) == wanted
+
+
 @pytest.mark.parametrize("kind", ["sqs", "memory"])
 async def test_a_job_whose_worker_stands_still_is_taken_up_and_the_late_one_ends_nothing(
     kind: str, engine: AsyncEngine, http: httpx.AsyncClient, request: pytest.FixtureRequest
@@ -285,6 +353,33 @@ async def test_a_job_keeps_its_lease_while_the_queue_is_away(engine: AsyncEngine
     claim = await queue.claim(DEADLINE_S)
     assert claim is not None
     assert await queue.extend(claim)
+
+
+async def test_a_queue_that_is_away_when_a_ticket_is_sent_ends_no_worker(
+    engine: AsyncEngine, http: httpx.AsyncClient, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.queues.worker.BACK_OFF_S", 0.0)
+    refused, ran = 0, 0
+
+    class AwayAtFirst(SqsQueue):
+        async def send(self, bodies: Sequence[str]) -> None:
+            nonlocal refused
+            if refused < 2:
+                refused += 1
+                raise Unavailable("no answer")
+            await super().send(bodies)
+
+    async def note() -> None:
+        nonlocal ran
+        ran += 1
+
+    sqs = await new_queue(http, aws)
+    queue, intake = await sqs_jobs(engine, AwayAtFirst(sqs.aws, sqs.url))
+    jobs = QueuedJobs(queue, {"note": note})
+    await order(engine, jobs)
+    async with going(receiving(intake)), working(jobs):
+        await jobs.wait_idle(DEADLINE_S)
+    assert (refused, ran) == (2, 1)
 
 
 async def test_tickets_that_are_doubled_made_up_or_lost_change_nothing(
