@@ -1,6 +1,5 @@
 """The commands that look into the database, and what is wrong use of any command."""
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
