@@ -41,7 +41,8 @@ def check(
             plain.print(str(one), markup=False)
         if policy:
             services = counted(len(policy.services), "service")
-            plain.print(f"{path} is valid: mode {policy.mode}, {services}.", markup=False)
+            doubtful = f", with {counted(len(warnings), 'warning')} above" if warnings else ""
+            plain.print(f"{path} is valid{doubtful}: mode {policy.mode}, {services}.", markup=False)
     raise typer.Exit(0 if policy else 2)
 
 
