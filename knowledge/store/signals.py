@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,6 +12,8 @@ from knowledge.model import Alert, AlertStatus
 from knowledge.store.codec import from_json
 from knowledge.store.incidents import ENDED
 from knowledge.store.tables import alerts, incidents
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ async def told_by(db: AsyncConnection, channel: str, message_ts: str) -> Sequenc
 
 
 async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) -> Mapping[int, OpenSignal]:
-    """What fires here by a source's word and has not ended, by the alert's row."""
-    rows = await db.execute(
+    """What fires here by a source's word and has not ended, by the alert's row: the newest; the log says if more do."""
+    found = await db.execute(
         select(
             alerts.c.id,
             alerts.c.fingerprint,
@@ -61,8 +64,12 @@ async def open_signals(db: AsyncConnection, source: str, *, limit: int = 5_000) 
             ~ENDED,
         )
         .order_by(alerts.c.id.desc())
-        .limit(limit)
+        .limit(limit + 1)
     )
+    rows = found.all()
+    if len(rows) > limit:
+        log.warning("open_alerts_bounded", source=source, kept=limit)
+        rows = rows[:limit]
     return {row.id: OpenSignal(row.fingerprint, row.workload or "", row.received_at, row.there_at) for row in rows}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 
 from bot.sandbox.server import Sandbox
 from handlers import comparing, flow, inbox, redelivery
@@ -70,6 +71,20 @@ async def test_all_that_is_over_is_told_some_at_a_time(
     assert len(await firing_here(later)) == 5
     await compared(later, comparing.with_alertmanager)
     assert not await firing_here(later)
+
+
+async def test_more_open_alerts_than_are_compared_are_said_once(services: Services) -> None:
+    for number in range(3):
+        one = alert(f"Open{number}", started_at=datetime.now(UTC), fingerprint=f"open-{number}")
+        await flow.accept_alerts(services, [one], source="alertmanager", delivery_id=f"open {number}")
+    while await inbox.drain(services):
+        pass
+    async with services.engine.connect() as db:
+        for limit, said in ((3, []), (2, [("open_alerts_bounded", 2)])):
+            with structlog.testing.capture_logs() as logged:
+                found = await signals.open_signals(db, "alertmanager", limit=limit)
+            assert [one.fingerprint for one in found.values()] == ["open-2", "open-1", "open-0"][:limit]
+            assert [(one["event"], one["kept"]) for one in logged] == said
 
 
 async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_their_ends(
