@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Boolean, bindparam, delete, func, or_, select, update
+from sqlalchemy import Boolean, Text, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -91,6 +91,8 @@ _ENDED = (
         alerts.c.source == bindparam("its_source"),
         alerts.c.identity == bindparam("its_identity"),
         alerts.c.fingerprint == bindparam("its_fingerprint"),
+        # The late end of an earlier spell ends nothing that began since. (UTC in ISO form: it sorts as text.)
+        or_(bindparam("its_start", type_=Text) == "", alerts.c.started <= bindparam("its_start", type_=Text)),
         # The word of an app that is not known ends only what its like have told of.
         or_(bindparam("its_trusted", type_=Boolean), alerts.c.payload["trusted"].as_boolean().is_(False)),
     )
@@ -106,6 +108,7 @@ async def ended(db: AsyncConnection, alert: Alert) -> None:
             "its_source": alert.source,
             "its_identity": alert.identity,
             "its_fingerprint": alert.fingerprint,
+            "its_start": alert.started_at.isoformat() if alert.started_at else "",
             "its_trusted": alert.trusted,
         },
     )

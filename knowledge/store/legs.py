@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Text, cast, column, func, literal, literal_column, select, text
+from sqlalchemy import ColumnElement, Double, FromClause, Text, cast, column, func, literal, select, tablesample, text
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,9 +26,13 @@ from knowledge.wording import BY_LENGTH, SATURATION, Word
 # and so many weighed. What each costs and finds is in docs/retrieval.md.
 ONE_OF, TWO_OF, WIDER, ENOUGH = 600, 7_000, (1, 4, 16), 50
 MOST_HITS, MOST_COMPARED, MOST_NEAR, LOOKED_AT = 3_000, 10, 200, 150
-# Of so many items is taken how long they usually are.
-_MEASURED = 300
+# Where each of few items is compared, by as many words as this many comparisons in all allow.
+FEW_COMPARED = 20_000
+# Of so many items is taken how long they usually are; where none is hit upon, their words are said to take up so much.
+_MEASURED, _USUAL_BYTES = 300, 400.0
 _QUERY_CHARS = 20_000
+# A pair holds its words once more; of the longest that an index takes (2 kB) they would be more than a tsquery holds.
+_PAIRED_BYTES = 100
 # Candidates that the index of vectors keeps in sight. Recall@10 against exact search and times are in
 # docs/retrieval.md. pgvector takes 1,000 at most.
 EF_SEARCH, EF_MOST = 120, 400
@@ -43,7 +47,10 @@ _KNOWN = text(
     told AS (
         SELECT t.lexeme, t.share FROM pg_stats, unnest(most_common_elems::text::text[], most_common_elem_freqs)
             AS t (lexeme, share)
-        WHERE schemaname = ANY (current_schemas(false)) AND tablename = 'knowledge_items' AND attname = 'words'
+        WHERE (schemaname, tablename) = (
+            SELECT nspname, relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE pg_class.oid = 'knowledge_items'::regclass
+        ) AND attname = 'words'
     ),
     size AS (SELECT greatest(reltuples, 0) AS items FROM pg_class WHERE oid = 'knowledge_items'::regclass)
     SELECT asked.lexeme,
@@ -69,7 +76,7 @@ _RANKED = text(
         FROM knowledge_items WHERE id = ANY (CAST(:ids AS text[]))
     ),
     average AS (
-        SELECT greatest(avg(length(words)), 1) AS size
+        SELECT greatest(coalesce(avg(length(words)), (SELECT avg(size) FROM items)), 1) AS size
         FROM (SELECT words FROM knowledge_items TABLESAMPLE SYSTEM (:share) REPEATABLE (1) LIMIT :some) AS one
     ),
     asked AS MATERIALIZED (
@@ -86,12 +93,6 @@ _RANKED = text(
     ), 0) AS rank
     FROM items, average
     """
-)
-# The bytes that an item's words take up on average; some, where the statistics do not tell yet.
-_USUAL_SIZE: ColumnElement[float] = literal_column(
-    "coalesce((SELECT avg_width FROM pg_stats WHERE schemaname = ANY (current_schemas(false)) "
-    "AND tablename = 'knowledge_items' AND attname = 'words'), 400)::float8",
-    Double,
 )
 # A filter leaves out what the index proposes; the scan then has to go on until enough have passed. Both settings end
 # with the transaction. A table that was never analysed has -1 rows, and is small.
@@ -127,29 +128,37 @@ async def candidates(
     *,
     vector: Vector | None = None,
     model: str = "",
-    times: float = 1.0,
+    few: int = 0,
 ) -> dict[str, float]:
     """Items that share rare words with the query, the likeliest first: by id how near each is, 0 to 1.
 
     Args:
         words: the query's, with in how many of the `total` items each stands.
-        where: what items have to be; where few are, the words may stand in so many `times` as many.
+        where: what items have to be. Where few are, that many: each of them is looked at that has any of the words.
         vector: the query's, of `model`; without it none is near.
     """
-    sharing = functools.partial(_sharing, db, words=words, total=total, where=where, vector=vector, model=model)
+    sharing = functools.partial(
+        _sharing, db, words=words, total=total, where=where, vector=vector, model=model, few=few
+    )
+    if few:
+        stop = {word.lexeme for word in words if word.stop}
+        return await sharing(_having([one for one in wording.weights(words, total) if one not in stop]))
     found: dict[str, float] = {}
+    rarest: list[str] = []
     rare: list[str] = []
     for wider in WIDER:
-        before, rare = rare, wording.sought(words, wider * times * most_items(total))
-        if len(rare) > max(1, len(before)):
-            rarest = wording.sought(words, wider * times * ONE_OF)
+        before = rarest, rare
+        rarest = wording.sought(words, wider * ONE_OF)
+        rare = wording.sought(words, wider * most_items(total))
+        if (rarest, rare) != before:
             found = await sharing(_having(rarest, rare))
         if len(found) >= ENOUGH:
             return found
-    if found or not (single := rare or wording.sought(words, total)[:1]):
+    if rare and rarest == rare:
         return found
-    # No two rare words stand together anywhere, or there are none.
-    return await sharing(_having(single, single))
+    # Few have two of the rare words, or there are no two.
+    single = await sharing(_having(rare or wording.sought(words, total)[:1]))
+    return found | {one: near for one, near in single.items() if one not in found}
 
 
 async def _sharing(
@@ -161,33 +170,49 @@ async def _sharing(
     where: Sequence[ColumnElement[bool]],
     vector: Vector | None,
     model: str,
+    few: int,
 ) -> dict[str, float]:
-    """Of the items that have those words the likeliest: by the weight that they share with the query, and how near they
-    are. The weight is as BM25 has it if each word stood in them once, and their length were what their words take up.
+    """Of the items that have those words the likeliest, of equals the newest: by the weight that they share with the
+    query, and how near they are. The weight is as BM25 has it if each word stood in them once, and their length were
+    what their words take up.
     """
-    all_words = knowledge_items.c.words
+    if not having:
+        return {}
+    item = knowledge_items.c
+    source: FromClause = knowledge_items
+    if few:
+        # Materialised, so that the index of words can't be used: nearly all that it proposes would not pass.
+        passing = select(item.id, item.occurred_at, item.words).where(*where).cte("passing")
+        source, where = passing.prefix_with("MATERIALIZED", dialect="postgresql"), ()
+    of = source.c
     hit = (
         select(
-            knowledge_items.c.id,
+            of.id,
+            of.occurred_at,
             # Read from its compressed form once, not once a word.
-            all_words.op("||")(cast("", TSVECTOR)).label("words"),
-            func.pg_column_size(all_words).label("size"),
+            of.words.op("||")(cast("", TSVECTOR)).label("words"),
+            func.pg_column_size(of.words).label("size"),
         )
-        .where(all_words.op("@@")(cast(having, TSQUERY)), *where)
-        .limit(MOST_HITS)
+        .where(of.words.op("@@")(cast(having, TSQUERY)), *where)
+        .limit(max(MOST_HITS, few))
         .subquery("hit")
     )
-    weights = dict(islice(wording.weights(words, total).items(), MOST_COMPARED))
+    compared = max(MOST_COMPARED, FEW_COMPARED // few) if few else MOST_COMPARED
+    weights = dict(islice(wording.weights(words, total).items(), compared))
     lexemes = [_quoted(one) for one in weights]
     given = func.unnest(literal(lexemes, ARRAY(Text)), literal([*weights.values()], ARRAY(Double)))
     one = given.table_valued(column("lexeme", Text), column("weight", Double)).render_derived("one")
     asked = select(cast(one.c.lexeme, TSQUERY).label("lexeme"), one.c.weight).cte("asked")
     asked = asked.prefix_with("MATERIALIZED", dialect="postgresql")
     shared = select(func.sum(asked.c.weight)).where(hit.c.words.op("@@")(asked.c.lexeme)).scalar_subquery()
-    length = hit.c.size / _USUAL_SIZE
+    length = hit.c.size / _usual_size(total)
     worth = func.coalesce(shared, 0.0) / (1 + SATURATION * (1 - BY_LENGTH + BY_LENGTH * length))
+    # Of failures that recur the words cover as much each time: the newest tells most.
     most = (
-        select(hit.c.id, worth.label("worth")).order_by(worth.desc(), hit.c.id).limit(most_near(total)).subquery("most")
+        select(hit.c.id, hit.c.occurred_at, worth.label("worth"))
+        .order_by(worth.desc(), hit.c.occurred_at.desc(), hit.c.id)
+        .limit(most_near(total))
+        .subquery("most")
     )
     near: ColumnElement[Any] = literal(0.0)
     if vector is not None:
@@ -195,14 +220,28 @@ async def _sharing(
         near = (
             select(vectors.similarity(vector, model)).where(of_it, vectors.comparable(vector, model)).scalar_subquery()
         )
-    likely = select(most.c.id, most.c.worth, func.coalesce(near, 0.0).label("near")).offset(0).subquery("likely")
+    likely = select(most, func.coalesce(near, 0.0).label("near")).offset(0).subquery("likely")
     best = func.greatest(func.max(likely.c.worth).over(), 1e-9)
     rows = await db.execute(
         select(likely.c.id, likely.c.near)
-        .order_by((likely.c.worth / best + likely.c.near).desc(), likely.c.id)
+        .order_by((likely.c.worth / best + likely.c.near).desc(), likely.c.occurred_at.desc(), likely.c.id)
         .limit(LOOKED_AT)
     )
     return vectors.by_id(rows)
+
+
+def _usual_size(total: int) -> ColumnElement[float]:
+    """The bytes that an item's words take up on average, of some: of what stands out of line the statistics know the
+    pointer's size only.
+    """
+    some = tablesample(knowledge_items, func.system(_measured_share(total)), name="some", seed=literal(1))
+    sizes = select(func.pg_column_size(some.c.words).label("size")).limit(_MEASURED).subquery("sizes")
+    return func.coalesce(select(cast(func.avg(sizes.c.size), Double)).scalar_subquery(), _USUAL_BYTES)
+
+
+def _measured_share(total: int) -> float:
+    """The percentage of the table's pages on which enough items stand."""
+    return min(100.0, 100 * 2 * _MEASURED / max(total, 1))
 
 
 def most_items(total: int) -> float:
@@ -216,11 +255,11 @@ def most_near(total: int) -> int:
     return int(MOST_NEAR * max(1.0, total / LEVEL_UPTO) ** NEAR_GROWS)
 
 
-def _having(one_of: Sequence[str], two_of: Sequence[str]) -> str:
-    """As a tsquery: what has one of the first, or two of the second, with which the second begins."""
-    quoted = [_quoted(one) for one in two_of]
-    pairs = [f"{one} & ({' | '.join(quoted[place:])})" for place, one in enumerate(quoted[:-1], start=1)]
-    return " | ".join([*quoted[: len(one_of)], *pairs])
+def _having(one_of: Sequence[str], two_of: Sequence[str] = ()) -> str:
+    """As a tsquery: what has one of the first, or two of the second."""
+    short = [_quoted(one) for one in two_of if len(one.encode()) <= _PAIRED_BYTES]
+    pairs = [f"{one} & ({' | '.join(short[place:])})" for place, one in enumerate(short[:-1], start=1)]
+    return " | ".join([*map(_quoted, one_of), *pairs])
 
 
 def _quoted(lexeme: str) -> str:
@@ -244,7 +283,7 @@ async def ranks(db: AsyncConnection, ids: Sequence[str], weights: Mapping[str, f
             "weights": list(weights.values()),
             "saturation": SATURATION,
             "by_length": BY_LENGTH,
-            "share": min(100.0, 100 * 2 * _MEASURED / max(total, 1)),
+            "share": _measured_share(total),
             "some": _MEASURED,
         },
     )
@@ -269,6 +308,7 @@ async def nearest(
         every = (
             select(
                 item_vectors.c.item_id,
+                knowledge_items.c.occurred_at,
                 vectors.distance(vector).label("distance"),
                 vectors.similarity(vector, model).label("near"),
             )
@@ -277,7 +317,9 @@ async def nearest(
             .cte("every")
             .prefix_with("MATERIALIZED", dialect="postgresql")
         )
-        found = select(every.c.item_id, every.c.near).order_by(every.c.distance, every.c.item_id)
+        found = select(every.c.item_id, every.c.near).order_by(
+            every.c.distance, every.c.occurred_at.desc(), every.c.item_id
+        )
     else:
         await db.execute(_SIGHT)
         found = vectors.nearest(vector, model, where)

@@ -164,13 +164,14 @@ async def search(
     if not_item:
         where.append(knowledge_items.c.id != not_item)
     passing = await _passing(db, where)
+    if not passing:
+        return []
+    few = passing if passing <= EXACT_ROWS else 0
     near: Mapping[str, float] = {}
     if vector is not None:
-        near = await legs.nearest(db, vector, vector_model, where, limit=limit, exact=passing <= EXACT_ROWS)
+        near = await legs.nearest(db, vector, vector_model, where, limit=limit, exact=bool(few))
     known, total = await legs.known(db, words)
-    # Where a filter leaves few items, a word that is common elsewhere fetches few too.
-    times = min(4.0, max(1.0, total / max(passing, 1))) if passing <= EXACT_ROWS else 1.0
-    worded = await legs.candidates(db, known, total, where, vector=vector, model=vector_model, times=times)
+    worded = await legs.candidates(db, known, total, where, vector=vector, model=vector_model, few=few)
     ranks = await legs.ranks(db, [*{*near, *worded}], wording.weights(known, total), total)
     same = await _same_identity(db, identity, where)
     best = likeliest(worded, ranks)[:limit]
@@ -181,9 +182,12 @@ async def search(
 
 
 def likeliest(alike: Mapping[str, float], ranks: Mapping[str, float]) -> list[str]:
-    """By what their words cover, as a share of the best, and how near they are: failures of one sort cover as much."""
+    """By what their words cover, as a share of the best, and how near they are: failures of one sort cover as much.
+
+    Equals stay in their order.
+    """
     best = max((ranks.get(one, 0.0) for one in alike), default=0.0) or 1.0
-    return sorted(alike, key=lambda one: (-ranks.get(one, 0.0) / best - alike[one], one))
+    return sorted(alike, key=lambda one: -ranks.get(one, 0.0) / best - alike[one])
 
 
 async def _passing(db: AsyncConnection, where: Sequence[ColumnElement[bool]]) -> int:

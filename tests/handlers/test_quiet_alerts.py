@@ -105,6 +105,24 @@ async def test_an_alert_that_ends_in_its_silence_is_never_told_of(asking: Servic
     assert await titles(asking, only_open=False) == []
 
 
+@pytest.mark.parametrize(
+    ("start", "kept"),
+    [(NOW - timedelta(hours=3), True), (NOW, False), (NOW + timedelta(seconds=1), False), (None, False)],
+)
+async def test_the_late_end_of_an_earlier_spell_leaves_the_one_that_is_kept_quiet(
+    asking: Services, sandbox: Sandbox, start: datetime | None, kept: bool
+) -> None:
+    quiet = replace(await silenced(asking, sandbox), started_at=NOW)
+    await came(asking, quiet, ended(quiet, started_at=start))
+    assert ("1 alert kept quiet" in await status(asking)) == kept
+
+
+async def test_the_end_of_what_is_kept_quiet_without_a_start_is_its_end(asking: Services, sandbox: Sandbox) -> None:
+    quiet = replace(await silenced(asking, sandbox), started_at=None)
+    await came(asking, quiet, ended(quiet, started_at=NOW))
+    assert "kept quiet" not in await status(asking)
+
+
 async def test_without_an_answer_nothing_counts_as_silenced(asking: Services, sandbox: Sandbox) -> None:
     quiet = await silenced(asking, sandbox)
     sandbox.world.faults["alertmanager"].update(error_next=99, status=503)

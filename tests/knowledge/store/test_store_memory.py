@@ -1,6 +1,8 @@
 """What is remembered is found by its words and its meaning, and counted as it ended."""
 
+import random
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from knowledge.store.memory import Found
 from knowledge.store.tables import knowledge_items
 from knowledge.store.threads import OPERATOR
 from knowledge.wording import Word
-from tests.rows import an_incident, item
+from tests.rows import NOW, an_incident, item
 
 MODEL = "model-a"
 
@@ -133,7 +135,9 @@ async def test_what_shares_most_rare_words_comes_first_and_of_equals_the_shorter
     assert list(await legs.candidates(db, asked, 1_000))[:3] == ["both", "both, long", "name 0"]
     assert "one" in await legs.candidates(db, asked, 1_000)
     monkeypatch.setattr(legs, "ONE_OF", 10)
+    monkeypatch.setattr(legs, "ENOUGH", 7)
     assert "one" not in await legs.candidates(db, asked, 1_000), "it has one word only, and that is not of the rarest"
+    monkeypatch.setattr(legs, "ENOUGH", 1)
     monkeypatch.setattr(legs, "LOOKED_AT", 1)
     assert list(await legs.candidates(db, asked, 1_000)) == ["both"]
     assert list(await legs.candidates(db, asked, 1_000, [knowledge_items.c.id != "both"])) == ["both, long"]
@@ -149,6 +153,116 @@ async def test_where_no_two_rare_words_stand_together_each_is_enough(
     common = words(heap=900_000, dump=900_001)
     assert list(await legs.candidates(db, common, 1_000_000)) == ["heap"], "of common ones the rarest"
     assert not await legs.candidates(db, [Word("heap", 1, stop=True)], 1_000)
+
+
+async def test_one_item_with_the_rarest_word_hides_none_with_the_others(
+    db: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legs, "ENOUGH", 3)
+    await remember(db, item("heap", excerpt="heap", kind=None))
+    await remember(db, *(item(f"dump {number}", excerpt="dump", kind=None) for number in range(3)))
+    # The second word is too common for one of it to be enough, however much wider is looked.
+    asked = words(heap=500, dump=20_000)
+    assert set(await legs.candidates(db, asked, 100_000)) == {"heap", "dump 0", "dump 1", "dump 2"}
+
+
+async def test_of_few_items_each_is_compared_however_common_its_words_are_elsewhere(
+    db: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legs, "MOST_HITS", 1)
+    await remember(db, *(item(f"{number}", excerpt="heap dump", kind=None) for number in range(30)))
+    mine = {"service": "orders"}
+    await remember(db, item("dump", excerpt="dump of a wall", service="orders", kind=None))
+    await remember(db, item("both", excerpt="heap dump", service="orders", kind=None))
+    await remember(db, item("neither", excerpt="a wall", service="orders", kind=None, cause="", fix=""))
+    await db.execute(text("ANALYZE knowledge_items"))
+    # As if there were a million, of which nearly each has both words.
+    await db.execute(text("UPDATE pg_class SET reltuples = 1e6 WHERE oid = 'knowledge_items'::regclass"))
+    found = await search(db, "heap dump", filters=mine)
+    assert set(found) == {"dump", "both"}
+    assert found["both"].rank > found["dump"].rank > 0
+
+
+async def test_the_index_of_words_is_not_asked_where_few_items_pass(db: AsyncConnection) -> None:
+    await remember(db, *(item(f"{number}", excerpt="heap dump", kind=None) for number in range(30)))
+    await remember(db, item("mine", excerpt="heap dump", service="orders", kind=None))
+    # Of so few rows the planner would read each; nor shall the other index be any help.
+    await db.execute(text("SET LOCAL enable_seqscan = off"))
+    await db.execute(text("DROP INDEX ix_knowledge_items_service"))
+    asked_before = await _looked_up_words(db)
+    orders = [knowledge_items.c.service == "orders"]
+    assert list(await legs.candidates(db, words(heap=30, dump=30), 31, orders, few=1)) == ["mine"]
+    assert await _looked_up_words(db) == asked_before
+    await legs.candidates(db, words(heap=30, dump=30), 31, orders)
+    assert await _looked_up_words(db) > asked_before
+
+
+async def _looked_up_words(db: AsyncConnection) -> int:
+    """How often this transaction has used the index of words."""
+    query = text("SELECT pg_stat_get_xact_numscans('ix_knowledge_items_words'::regclass)")
+    return int((await db.execute(query)).scalar_one())
+
+
+async def test_where_no_item_passes_nothing_is_looked_for(db: AsyncConnection) -> None:
+    await remember(db, item(), vector=direction(1))
+    await db.execute(text("DROP TABLE item_vectors CASCADE"))
+    assert not await search(db, "panic", direction(1), filters={"service": "nobody's"})
+
+
+async def test_of_equals_the_newest_are_found(db: AsyncConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(9):
+        at = NOW + timedelta(days=number)
+        await remember(db, item(f"{number}", excerpt="heap dump", occurred_at=at, kind=None), vector=direction(1))
+    assert sorted(await search(db, "heap dump", limit=3)) == ["6", "7", "8"]
+    assert sorted(await search(db, "", direction(1), limit=3)) == ["6", "7", "8"]
+    asked = words(heap=9, dump=9)
+    monkeypatch.setattr(legs, "LOOKED_AT", 3)
+    for few in (0, 9):
+        assert list(await legs.candidates(db, asked, 9, few=few)) == ["8", "7", "6"]
+    monkeypatch.setattr(legs, "MOST_NEAR", 2)
+    assert list(await legs.candidates(db, asked, 9)) == ["8", "7"]
+
+
+async def test_a_long_item_is_as_likely_where_most_are_so_long_that_their_words_stand_out_of_line(
+    db: AsyncConnection,
+) -> None:
+    drawn = random.Random(0)
+
+    def long(*more: str) -> str:
+        return " ".join([*(f"{drawn.getrandbits(60):x}" for _ in range(1_000)), *more])
+
+    rare = {f"rare{number}": 5.0 for number in range(10)}
+    await remember(db, *(item(f"other {number}", excerpt=long(), kind=None) for number in range(12)))
+    await remember(db, item("two", excerpt="rare0 rare1", kind=None))
+    await remember(db, item("five", excerpt=long(*[*rare][:5]), kind=None))
+    await db.execute(text("ANALYZE knowledge_items"))
+    assert list(await legs.candidates(db, words(**rare), 14)) == ["five", "two"]
+
+
+async def test_a_table_of_the_same_name_in_another_schema_changes_nothing(db: AsyncConnection) -> None:
+    await remember(db, *(item(f"{number}", excerpt="heap dump", kind=None) for number in range(3)))
+    await db.execute(text("ANALYZE knowledge_items"))
+    before, found = await legs.known(db, "heap dump"), await search(db, "heap dump")
+    await db.execute(text("CREATE SCHEMA other"))
+    await db.execute(text("CREATE TABLE other.knowledge_items AS SELECT * FROM knowledge_items"))
+    await db.execute(text("ANALYZE other.knowledge_items"))
+    await db.execute(text("SET LOCAL search_path = public, other"))
+    assert await legs.known(db, "heap dump") == before
+    assert await search(db, "heap dump") == found
+
+
+async def test_a_query_of_very_long_words_is_answered(db: AsyncConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "EXACT_ROWS", 0)
+    runs = [chr(0x4E00 + number) + "漢" * 330 for number in range(59)]
+    await remember(db, item("long", excerpt=f"{runs[0]} {runs[1]}", kind=None), item("short", excerpt="heap"))
+    assert set(await search(db, " ".join(["heap", *runs]))) == {"long", "short"}
+
+
+async def test_a_count_that_is_far_too_high_makes_no_item_long(db: AsyncConnection) -> None:
+    long = " ".join(f"word{number}" for number in range(200))
+    await remember(db, *(item(f"{number}", excerpt=f"heap dump {long}", kind=None) for number in range(5)))
+    worth = {"heap": 2.0, "dump": 1.0}
+    assert await legs.ranks(db, ["0"], worth, 10**9) == pytest.approx(await legs.ranks(db, ["0"], worth, 5))
 
 
 def test_more_words_are_sought_the_more_is_remembered() -> None:
