@@ -10,7 +10,10 @@ import structlog
 from knowledge.redaction import redact_value
 
 # Chatty at INFO, and of no use to an operator there.
-QUIET = ("httpx", "httpcore", "apscheduler", "procrastinate", "slack_bolt", "slack_sdk", "aiohttp.access", "alembic")
+QUIET = (
+    "httpx", "httpcore", "apscheduler", "procrastinate", "slack_bolt", "slack_sdk", "aiohttp.access", "alembic",
+    "knowledge.store.database.BurstPool",  # SQLAlchemy names a pool's log by its class
+)  # fmt: skip
 
 
 def _redacted(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

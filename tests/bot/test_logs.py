@@ -5,9 +5,11 @@ import logging
 
 import pytest
 import structlog
+from sqlalchemy import text
 
 from bot.logs import set_up_logs
 from knowledge.errors import Refused, Unavailable
+from knowledge.store.database import open_engine
 
 SECRET = "Zq7" + "vT2kP9xLw4"
 DIALLED = f"dial amqp://svc:{SECRET}@mq"
@@ -36,6 +38,17 @@ def test_no_secret_leaves_in_words_values_or_errors(capsys: pytest.CaptureFixtur
     lines = [json.loads(line) for line in written.splitlines()]
     assert len(lines) == 3
     assert lines[1]["count"] == 3
+
+
+async def test_a_stop_says_nothing_of_the_pool_of_connections(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logs("INFO", "json")
+    engine = open_engine(database_url)
+    async with engine.connect() as db:
+        await db.execute(text("SELECT 1"))
+    await engine.dispose()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
