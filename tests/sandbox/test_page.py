@@ -273,6 +273,12 @@ async def test_an_apps_blocks_are_drawn(open_page: Any, slack: AsyncWebClient) -
     await assert_nothing_sticks_out(page)
     await picture(page, "light")
 
+    await message.locator("[data-action-id=menu]").click()
+    more = [*many_blocks(), {"type": "section", "text": text("mrkdwn", "It went on.")}]
+    await slack.chat_update(channel="C0DEPLOY", ts=posted["ts"], text="checkout goes on", blocks=more)
+    await expect(message).to_contain_text("It went on.")
+    await expect(message.get_by_text("Hide it")).to_be_visible()
+
     await slack.chat_update(channel="C0DEPLOY", ts=posted["ts"], text="fixed", blocks=[])
     await expect(message.locator(".message-body")).to_have_text(re.compile(r"^fixed\s*\(edited\)$"))
 

@@ -43,6 +43,7 @@ export function reconcile(list, messages, draw, signatureOf) {
       if (row) {
         if (place === row) place = fresh;
         row.replaceWith(fresh);
+        reopen(fresh, row);
         if (focusKey === key) refocus(fresh, focused);
       }
       row = fresh;
@@ -51,6 +52,13 @@ export function reconcile(list, messages, draw, signatureOf) {
     place = row.nextElementSibling;
   });
   for (const row of old.values()) row.remove();
+}
+
+/** A menu that somebody has open stays open when the message is edited meanwhile. */
+function reopen(row, before) {
+  const id = before.querySelector("details.menu[open] > summary")?.dataset.actionId;
+  const same = id && [...row.querySelectorAll("details.menu > summary")].find((one) => one.dataset.actionId === id);
+  if (same) same.parentElement.open = true;
 }
 
 function refocus(row, before) {
