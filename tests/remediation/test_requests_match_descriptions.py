@@ -151,6 +151,7 @@ async def test_pagerduty_events_fit_their_description(site: Site) -> None:
 
 @pytest.mark.shared
 async def test_others_incidents_in_pagerduty_are_changed_as_its_rest_api_describes(site: Site) -> None:
+    description(PAGERDUTY)
     pager, theirs = site.clients.pager_incidents, site.world.pagerduty.opened("checkout is down")
     assert pager is not None
     assert await pager.acknowledge(theirs["id"], "Somebody is on it.")
@@ -171,6 +172,7 @@ async def test_others_incidents_in_pagerduty_are_changed_as_its_rest_api_describ
 
 @pytest.mark.shared
 async def test_pagerduty_is_asked_who_is_on_call_as_its_rest_api_describes(site: Site) -> None:
+    description(PAGERDUTY)
     schedules = site.clients.schedules
     assert schedules is not None
     site.world.pagerduty.schedules = {"PSHOP01": ["PFIRST1", "PSECOND"], "POTHER1": ["PELSE01"]}
