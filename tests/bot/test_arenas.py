@@ -60,3 +60,30 @@ asyncio.run(main())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives back by itself, or never")
 def test_what_was_freed_between_what_stays_is_given_back() -> None:
     assert subprocess.run([sys.executable, "-c", FREED], check=False).returncode == 0
+
+
+LARGE = """
+import ctypes, sys
+from bot.arenas import LARGE_BYTES, keep_one_arena
+if sys.argv[1] == "kept":
+    assert keep_one_arena()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep")]
+libc.mallinfo2.restype = Info
+libc.free(ctypes.c_void_p(libc.malloc(20 << 20)))  # after which glibc takes what is smaller from the arena
+before = libc.mallinfo2().hblks
+libc.malloc(2 * LARGE_BYTES)
+print(libc.mallinfo2().hblks - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such threshold")
+def test_large_blocks_stay_mappings_of_their_own() -> None:
+    def mappings(how: str) -> str:
+        return subprocess.run([sys.executable, "-c", LARGE, how], capture_output=True, text=True, check=True).stdout
+
+    assert mappings("usual") == "0\n"
+    assert mappings("kept") == "1\n"
