@@ -17,7 +17,7 @@ def keep_one_arena() -> bool:
     Threads that have begun keep theirs, so this comes first.
 
     Left to itself, glibc takes blocks of up to 32 MB from the arena once one of that size was freed. They left gaps
-    behind in which small ones settled: 5 % more in half an hour at a hundred alerts a second, instead of 0.5 %.
+    behind in which small ones settled: 5 % more in half an hour at a hundred alerts a second, instead of 0.6 %.
     """
     try:
         setting = ctypes.CDLL(None).mallopt

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -271,13 +271,15 @@ def _environment(url: str) -> Mapping[str, str]:
 
 def _first_line(words: str) -> str:
     """libpq says there which host and port it tried; what it advises comes after."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:300] if lines else "without a word"
+    return _said(words)[0].rstrip(".")[:300]
 
 
 def _last_line(words: str) -> str:
-    lines = [line for line in words.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "without a word"
+    return _said(words)[-1][:300]
+
+
+def _said(words: str) -> Sequence[str]:
+    return [line for line in words.strip().splitlines() if line.strip()] or ["without a word"]
 
 
 async def _revision(url: str) -> str:

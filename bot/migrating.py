@@ -61,9 +61,7 @@ def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = 
     known = revisions.known()
     if to not in {*known, "head", "base"} | ({"-1"} if down else set()):
         raise SettingsError(f"There is no revision {to!r}; known are {', '.join(known)}.")
-    engine = sa.create_engine(
-        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
-    )
+    engine = _engine(url)
     applied: list[str] = []
     try:
         for attempt in stamina.retry_context(
@@ -103,6 +101,12 @@ def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = 
         engine.dispose()
 
 
+def _engine(url: str) -> sa.Engine:
+    return sa.create_engine(
+        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
+    )
+
+
 def _is_held(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in _HELD
 
@@ -133,9 +137,7 @@ def standing(url: str) -> str | None:
 
     Raises SettingsError: the database cannot be reached, or would refuse the vector extension.
     """
-    engine = sa.create_engine(
-        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
-    )
+    engine = _engine(url)
     try:
         with engine.connect() as connection:
             _ensure_vector(connection)
@@ -149,9 +151,7 @@ def standing(url: str) -> str | None:
 
 def ensure_vector(url: str) -> None:
     """Have the extension there. Raises SettingsError: it cannot be installed, or the server is too old."""
-    engine = sa.create_engine(
-        sqlalchemy_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S}, poolclass=sa.NullPool
-    )
+    engine = _engine(url)
     try:
         with engine.begin() as connection:
             _ensure_vector(connection)

@@ -24,7 +24,6 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace what is 
 
 def backup(file: FileArgument, as_json: JsonOption = False) -> None:
     """Write the whole database to a new file, while the bot runs."""
-
     settings = load_settings()
 
     async def work() -> tuple[backups.Header, int]:
@@ -46,7 +45,7 @@ def backup(file: FileArgument, as_json: JsonOption = False) -> None:
 def restore(file: FileArgument, replace: ReplaceOption = False, as_json: JsonOption = False) -> None:
     """Put a backup into the database; the bot must not run meanwhile."""
     settings = load_settings()
-    # Before the bot has to be stopped for it.
+    # Read once more below: what is wrong with it is told before the bot has to be stopped.
     backups.checked(file)
 
     async def work() -> tuple[backups.Header, int]:

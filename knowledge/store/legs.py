@@ -134,8 +134,9 @@ async def candidates(
 
     Args:
         words: the query's, with in how many of the `total` items each stands.
-        where: what items have to be. Where few are, that many: each of them is looked at that has any of the words.
+        where: what items have to be.
         vector: the query's, of `model`; without it none is near.
+        few: how many items are so, where that is few: each that has any of the words is compared then. 0: many are.
     """
     sharing = functools.partial(
         _sharing, db, words=words, total=total, where=where, vector=vector, model=model, few=few
