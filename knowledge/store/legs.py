@@ -11,7 +11,21 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, FromClause, Text, cast, column, func, literal, select, tablesample, text
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Double,
+    FromClause,
+    Subquery,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    tablesample,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -179,32 +193,9 @@ async def _sharing(
     """
     if not having:
         return {}
-    item = knowledge_items.c
-    source: FromClause = knowledge_items
-    if few:
-        # Materialised, so that the index of words can't be used: nearly all that it proposes would not pass.
-        passing = select(item.id, item.occurred_at, item.words).where(*where).cte("passing")
-        source, where = passing.prefix_with("MATERIALIZED", dialect="postgresql"), ()
-    of = source.c
-    hit = (
-        select(
-            of.id,
-            of.occurred_at,
-            # Read from its compressed form once, not once a word.
-            of.words.op("||")(cast("", TSVECTOR)).label("words"),
-            func.pg_column_size(of.words).label("size"),
-        )
-        .where(of.words.op("@@")(cast(having, TSQUERY)), *where)
-        .limit(max(MOST_HITS, few))
-        .subquery("hit")
-    )
+    hit = _hits(having, where, few)
     compared = max(MOST_COMPARED, FEW_COMPARED // few) if few else MOST_COMPARED
-    weights = dict(islice(wording.weights(words, total).items(), compared))
-    lexemes = [_quoted(one) for one in weights]
-    given = func.unnest(literal(lexemes, ARRAY(Text)), literal([*weights.values()], ARRAY(Double)))
-    one = given.table_valued(column("lexeme", Text), column("weight", Double)).render_derived("one")
-    asked = select(cast(one.c.lexeme, TSQUERY).label("lexeme"), one.c.weight).cte("asked")
-    asked = asked.prefix_with("MATERIALIZED", dialect="postgresql")
+    asked = _asked(dict(islice(wording.weights(words, total).items(), compared)))
     shared = select(func.sum(asked.c.weight)).where(hit.c.words.op("@@")(asked.c.lexeme)).scalar_subquery()
     length = hit.c.size / _usual_size(total)
     worth = func.coalesce(shared, 0.0) / (1 + SATURATION * (1 - BY_LENGTH + BY_LENGTH * length))
@@ -229,6 +220,38 @@ async def _sharing(
         .limit(LOOKED_AT)
     )
     return vectors.by_id(rows)
+
+
+def _hits(having: str, where: Sequence[ColumnElement[bool]], few: int) -> Subquery:
+    """What has those words, with them, and the bytes that they take up: as many as are compared, or all of few."""
+    source: FromClause = knowledge_items
+    if few:
+        # Materialised, so that the index of words can't be used: nearly all that it proposes would not pass.
+        item = knowledge_items.c
+        passing = select(item.id, item.occurred_at, item.words).where(*where).cte("passing")
+        source, where = passing.prefix_with("MATERIALIZED", dialect="postgresql"), ()
+    of = source.c
+    return (
+        select(
+            of.id,
+            of.occurred_at,
+            # Read from its compressed form once, not once a word.
+            of.words.op("||")(cast("", TSVECTOR)).label("words"),
+            func.pg_column_size(of.words).label("size"),
+        )
+        .where(of.words.op("@@")(cast(having, TSQUERY)), *where)
+        .limit(max(MOST_HITS, few))
+        .subquery("hit")
+    )
+
+
+def _asked(weights: Mapping[str, float]) -> CTE:
+    """Those words as queries, with what each weighs."""
+    lexemes = [_quoted(one) for one in weights]
+    given = func.unnest(literal(lexemes, ARRAY(Text)), literal([*weights.values()], ARRAY(Double)))
+    one = given.table_valued(column("lexeme", Text), column("weight", Double)).render_derived("one")
+    asked = select(cast(one.c.lexeme, TSQUERY).label("lexeme"), one.c.weight).cte("asked")
+    return asked.prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def _usual_size(total: int) -> ColumnElement[float]:
