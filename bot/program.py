@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot import revisions
 from bot.arenas import give_back_unused, keep_one_arena
@@ -40,11 +41,10 @@ from bot.web import WebConfig, make_web_app
 from bot.wiring import Program, open_services
 from handlers import baseline, first_look, inbox, missed, summaries
 from handlers.outbox import Sender
-from handlers.services import Services
 from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
-from knowledge.store import deliveries, incidents, outbox, queued_jobs
+from knowledge.store import approvals, audit, deliveries, incidents, outbox, queued_jobs
 from knowledge.store.baseline import last_alive, note_alive
 from knowledge.store.database import libpq_url, listen
 
@@ -53,6 +53,7 @@ log = structlog.get_logger(__name__)
 SANDBOX_START_S = 15.0
 TURN_S = 0.0005
 BACKLOG = 128
+GONE = "The sandbox began anew, and what failed in its last world is gone."
 
 
 async def run(settings: Settings, *, started_at: float, check: bool = False, as_json: bool = False) -> None:
@@ -86,7 +87,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
             _say(json.dumps(verified) if as_json else "\n".join(f"✓ {name}: {what}" for name, what in verified.items()))
             return
         if sandbox:
-            await _forget_the_last_world(program.services)
+            await forget_the_last_world(program.services.engine)
         ready_s = time.time() - started_at
         address = _address(settings, listening)
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
@@ -198,11 +199,13 @@ async def run_sandbox(bot_port: int, *arguments: str) -> AsyncIterator[dict[str,
             await process.wait()
 
 
-async def _forget_the_last_world(services: Services) -> None:
+async def forget_the_last_world(engine: AsyncEngine) -> None:
     """The sandbox begins anew at each start: what was open in the last one is not there any more."""
-    async with services.engine.begin() as db:
+    async with engine.begin() as db:
         await outbox.clear(db)
-        await incidents.dismiss_open(db)
+        for number in await incidents.dismiss_open(db):
+            await approvals.withdraw_open(db, number, GONE)
+            await audit.record(db, "incident.dismissed", incident_id=number, why=GONE)
         await note_alive(db)  # nothing fails there yet
 
 

@@ -567,10 +567,12 @@ async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
     return counts
 
 
-async def dismiss_open(db: AsyncConnection) -> None:
-    """Close every open incident, as when the sandbox's world begins anew."""
-    await db.execute(
+async def dismiss_open(db: AsyncConnection) -> Sequence[int]:
+    """Close every open incident, as when the sandbox's world begins anew; the ids that were open."""
+    closed = await db.execute(
         update(incidents)
         .where(incidents.c.resolved_at.is_(None))
         .values(state=IncidentState.DISMISSED, resolved_at=func.now(), revision=incidents.c.revision + 1)
+        .returning(incidents.c.id)
     )
+    return sorted(closed.scalars())

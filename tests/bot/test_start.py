@@ -12,11 +12,19 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.migrating import migrate, standing
 from bot.postgres import EmbeddedPostgres, hold_bot_lock
+from bot.program import forget_the_last_world
 from bot.slack_app import NEEDED_SCOPES
+from knowledge.model import IncidentState
 from tests.bot.edge import COMMAND_S, ROOT, Ended, codehealer, sandbox_process
+from tests.handlers.conftest import engine
+from tests.rows import an_approval, an_incident
+
+__all__ = ["engine"]
 
 WRONG_BOT, WRONG_APP = "xo" + "xb-1-wrong", "xa" + "pp-1-wrong"
 NOBODY = "http://127.0.0.1:9/api/"  # the discard port: nothing listens there
@@ -90,6 +98,18 @@ def test_the_sandbox_says_first_how_to_connect() -> None:
     assert first["slack_base_url"].endswith("/")
     assert first["env"]["SLACK_BASE_URL"] == first["slack_base_url"]
     assert {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "KUBECONFIG", "GITHUB_TOKEN", "ARGOCD_SERVER"} <= set(first["env"])
+
+
+async def test_what_the_last_sandbox_asked_for_is_withdrawn_and_audited(engine: AsyncEngine) -> None:
+    async with engine.begin() as db:
+        await an_approval(db, await an_incident(db, state=IncidentState.WAITING))
+        await an_incident(db, title="healed before", state=IncidentState.HEALED)
+    await forget_the_last_world(engine)
+    async with engine.connect() as db:
+        asked = (await db.execute(text("SELECT state, decided_by FROM approvals"))).all()
+        noted = (await db.execute(text("SELECT what, incident_id FROM audit WHERE what LIKE 'incident.%'"))).all()
+    assert asked == [("withdrawn", "codehealer")]
+    assert noted == [("incident.dismissed", 1)], "what is over stays as it ended"
 
 
 def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) -> None:

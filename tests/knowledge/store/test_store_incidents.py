@@ -263,7 +263,7 @@ async def test_all_open_incidents_are_dismissed_and_closed_ones_keep_their_end(d
         await an_incident(db, title="b", state=S.HEALED),
     )
     await an_approval(db, waiting)
-    await incidents.dismiss_open(db)
+    assert await incidents.dismiss_open(db) == [waiting.id]
     assert not await incidents.listed(db, only_open=True)
     assert await incidents.move(db, waiting, S.RUNNING) is None, "who looked before can't move it"
     kept = await incidents.get(db, healed.id)
