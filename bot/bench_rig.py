@@ -27,11 +27,16 @@ Figures = dict[str, Any]
 ASKER, CHANNEL, OTHER_CHANNEL = "U0ONCALL", "C0DEPLOY", "C0ALERTS"
 
 
+# What Kubernetes makes the random ends of names of.
+_SAFE = "bcdfghjklmnpqrstvwxz2456789"
+
+
 def firing(incident: str, number: int) -> dict[str, Any]:
-    """One firing alert of an incident, as Alertmanager posts it."""
+    """One firing alert of an incident, as Alertmanager posts it: of another pod of its deployment with each number."""
+    end = "".join(_SAFE[number // len(_SAFE) ** place % len(_SAFE)] for place in range(5))
     labels = {
         "alertname": "KubePodCrashLooping", "namespace": f"bench-{incident}", "deployment": f"service-{incident}",
-        "pod": f"service-{incident}-{number}", "severity": "warning",
+        "pod": f"service-{incident}-5d9c7b6f84-{end}", "severity": "warning",
     }  # fmt: skip
     summary = f"Container of service-{incident} keeps restarting: exit code 1, connection refused to cache-{incident}"
     one = {
