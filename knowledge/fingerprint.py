@@ -180,7 +180,8 @@ def _exporters_own(labels: Mapping[str, str]) -> tuple[str, ...]:
     return (*own, "pod", "container") if its_own_pod else own
 
 
-_WORKLOAD_LABELS = ("pod", "deployment", "statefulset", "daemonset", "job_name", "node", "service")
+_CONTROLLERS = ("deployment", "statefulset", "daemonset")
+_WORKLOAD_LABELS = ("pod", *_CONTROLLERS, "job_name", "node", "service")
 # What stands for its workload without being one that can be acted upon, and the owner that its name tells of.
 _OWNER_LABELS: Mapping[str, Callable[[str], str]] = {
     "horizontalpodautoscaler": str,
@@ -198,7 +199,10 @@ def workload_of(labels: Mapping[str, str]) -> tuple[str, str, str]:
     kind = next((name for name in names if labels.get(name)), "")
     name = labels.get(kind, "")
     if kind == "pod":
-        return kind, name, owner_of_pod(name, labels.get("node", ""))
+        owner = owner_of_pod(name, labels.get("node", ""))
+        if owner == name:  # a name that no controller of Kubernetes makes; whoever wrote the rule may know more
+            owner = next((labels[other] for other in _CONTROLLERS if labels.get(other)), owner)
+        return kind, name, owner
     if kind == "job_name":
         return kind, name, owner_of_job(name)
     if kind not in ("", "node", "service"):

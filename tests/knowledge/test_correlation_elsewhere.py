@@ -299,3 +299,16 @@ def test_a_post_of_flux_is_of_the_object_that_it_names() -> None:
     well = posted(attachments=[{"color": "good", "author_name": "helmrelease/cart.shop", "text": "Succeeded"}])
     assert (failed.namespace, failed.owner, failed.identity) == ("shop", "cart", hook.identity)
     assert together(hook, failed, well)
+
+
+def test_a_pod_whose_name_tells_of_nobody_belongs_to_the_controller_that_its_labels_name() -> None:
+    first, second = (
+        alert("KubePodCrashLooping", namespace="shop", pod=f"web-blue-10{number}", deployment="web")
+        for number in (412, 977)
+    )
+    assert first.owner == second.owner == "web"
+    assert first.identity == second.identity
+    of_another = alert("KubePodCrashLooping", namespace="shop", pod="web-blue-10412", deployment="mail")
+    assert of_another.identity != first.identity
+    told = alert("KubePodCrashLooping", namespace="shop", pod="web-66b7c9d5f4-m4znd", deployment="of-the-scrape")
+    assert told.owner == "web", "the name that Kubernetes made tells of its owner"
