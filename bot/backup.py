@@ -162,6 +162,13 @@ async def restore(url: str, file: Path, *, replace: bool = False) -> Header:
     async with connection:
         if await _one(connection, _IN_USE) and not replace:
             raise Conflict("The database has tables already. Give --replace to have what they hold replaced.")
+        at = await _revision_of(connection)
+        if at is not None and at not in known():
+            # Tables that only the newer version has would stay, in the way of its next start.
+            raise Conflict(
+                f"The database's tables are of a newer version (revision {at}). With that version, bring them back by "
+                f"`codehealer migrate --down --to {known()[-1]}`, or restore into another database."
+            )
     async with without_bot(url):
         await asyncio.to_thread(ensure_vector, url)
         await _restored(url, file)
@@ -285,11 +292,18 @@ def _said(words: str) -> Sequence[str]:
 async def _revision(url: str) -> str:
     connection = await _connected(url)
     async with connection:
-        if not await _one(
-            connection, "SELECT count(*) FROM pg_class WHERE oid = to_regclass('public.alembic_version')"
-        ):
-            raise SettingsError("The database has no tables of CodeHealer's: there is nothing to back up.")
-        return str(await _one(connection, "SELECT version_num FROM public.alembic_version"))
+        found = await _revision_of(connection)
+    if found is None:
+        raise SettingsError("The database has no tables of CodeHealer's: there is nothing to back up.")
+    return found
+
+
+async def _revision_of(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> str | None:
+    """None where there are no tables of ours."""
+    if not await _one(connection, "SELECT count(*) FROM pg_class WHERE oid = to_regclass('public.alembic_version')"):
+        return None
+    found = await _one(connection, "SELECT version_num FROM public.alembic_version")
+    return str(found) if found else None
 
 
 async def _connected(url: str) -> psycopg.AsyncConnection[tuple[object, ...]]:

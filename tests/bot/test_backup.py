@@ -138,6 +138,9 @@ def test_what_cannot_be_restored_changes_nothing(command: Command, filled: str, 
     with psycopg.connect(libpq_conninfo(filled), autocommit=True) as leader:
         leader.execute(f"SELECT pg_advisory_lock({LEADER_LOCK})")
         refused(1, "Stop all its replicas")
+    with psycopg.connect(libpq_conninfo(filled), autocommit=True) as newer:
+        newer.execute("UPDATE alembic_version SET version_num = '9999_later'")
+        refused(1, "of a newer version (revision 9999_later)")
     assert header.bytes == len(archive)
 
 
