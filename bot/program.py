@@ -80,7 +80,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         if sandbox:
             own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
             settings = load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
-        program = await stack.enter_async_context(open_services(settings, database))
+        program = await stack.enter_async_context(open_services(settings, database, changing=not check))
         if check:
             tables = await asyncio.to_thread(_tables, database)
             verified = _verified(program, settings, listening, tables)

@@ -96,8 +96,11 @@ class Program:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, database_url: str) -> AsyncIterator[Program]:
-    """Open every client on one stack; what was opened is closed, in reverse."""
+async def open_services(settings: Settings, database_url: str, *, changing: bool = True) -> AsyncIterator[Program]:
+    """Open every client on one stack; what was opened is closed, in reverse.
+
+    Without `changing` nothing is written to the database, which may have no tables yet.
+    """
     # The clients below would tell of a wrong file by an error that does not name it.
     certificates()
     async with AsyncExitStack() as stack:
@@ -109,7 +112,7 @@ async def open_services(settings: Settings, database_url: str) -> AsyncIterator[
         clients = await stack.enter_async_context(open_clients(settings, policy, http, read_access=True))
         models = await stack.enter_async_context(open_models(settings, http))
         stages = bound_stages(lambda: services)
-        if settings.otlp_endpoint:
+        if settings.otlp_endpoint and changing:
             stages["learn"] = told_as_over(stages["learn"], engine)
             tracing.start(settings.otlp_endpoint, await _installation(engine))
             stack.push_async_callback(tracing.stop)
