@@ -44,6 +44,10 @@ LOCK_TIMEOUT_MS, TRIED_FOR_S, LONGEST_PAUSE_S = 2_000, 600.0, 5.0
 _HELD = frozenset({"40P01", "55P03"})
 
 
+class NewerTables(SettingsError):
+    """The tables are at a revision that this version does not know."""
+
+
 def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = False) -> list[str]:
     """Move the database's tables to revision `to`; the revisions that were applied, in order.
 
@@ -55,8 +59,9 @@ def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = 
     With `down`, `to` may also be "-1": back by one, which is nothing where nothing is left.
 
     Raises:
-        SettingsError: the database cannot be reached, refuses the vector extension, is of a newer version (with
-            `only_new` of an older one too), or there is no such revision.
+        NewerTables: they are of a newer version.
+        SettingsError: the database cannot be reached, refuses the vector extension, or there is no such revision; with
+            `only_new` its tables are of an older version.
     """
     known = revisions.known()
     if to not in {*known, "head", "base"} | ({"-1"} if down else set()):
@@ -68,13 +73,15 @@ def migrate(url: str, *, to: str = "head", down: bool = False, only_new: bool = 
             on=_is_held, attempts=None, timeout=TRIED_FOR_S, wait_initial=0.2, wait_max=LONGEST_PAUSE_S
         ):
             with attempt, engine.connect() as connection:
+                if to == "head" and _at(connection) == known[-1]:
+                    return applied  # who has nothing to do waits for nobody's turn
                 _take_turn(connection)
                 _ensure_vector(connection)
                 before = _at(connection)
                 if before is None and to == "-1":
                     return []
                 if before is not None and before not in known:
-                    raise SettingsError(NEWER.format(revision=before))
+                    raise NewerTables(NEWER.format(revision=before))
                 if before == known[-1] and to == "head":
                     return applied
                 if only_new and before is not None:

@@ -158,7 +158,7 @@ def _switch(db_paused: bool) -> UnderWay:
         return await under_way(db)
 
     # Stopping must work whatever the tables are at; each revision is made for the version before it too.
-    return in_database(work, migrating=True)
+    return in_database(work, migrating=True, newer=True)
 
 
 def pause(as_json: JsonOption = False) -> None:

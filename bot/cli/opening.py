@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bot.migrating import migrate
+from bot.migrating import NewerTables, migrate
 from bot.program import open_database
 from bot.settings import load_settings
 from knowledge.errors import BadInput, SettingsError
@@ -27,14 +27,19 @@ _SPAN = re.compile(r"(\d{1,5})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-async def with_url(work: Callable[[str], Awaitable[T]], *, migrating: bool = False) -> T:
+async def with_url(work: Callable[[str], Awaitable[T]], *, migrating: bool = False, newer: bool = False) -> T:
     """Run `work` with the URL of the configured database, whose tables are this version's.
 
     An empty database gets its tables. Only with `migrating` are those of an older version brought up: who has a look
-    before the upgrade, or beside replicas of the older version, does not upgrade by that.
+    before the upgrade, or beside replicas of the older version, does not upgrade by that. Only with `newer` does it
+    work on those of a newer version, which are left as they are.
     """
     async with open_database(load_settings()) as url:
-        await asyncio.to_thread(migrate, url, only_new=not migrating)
+        try:
+            await asyncio.to_thread(migrate, url, only_new=not migrating)
+        except NewerTables:
+            if not newer:
+                raise
         return await work(url)
 
 
@@ -50,14 +55,14 @@ async def short_engine(url: str) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-def in_database(work: Callable[[AsyncConnection], Awaitable[T]], *, migrating: bool = False) -> T:
-    """Run `work` in one transaction of the configured database; `migrating` as above."""
+def in_database(work: Callable[[AsyncConnection], Awaitable[T]], *, migrating: bool = False, newer: bool = False) -> T:
+    """Run `work` in one transaction of the configured database; `migrating` and `newer` as above."""
 
     async def run(url: str) -> T:
         async with short_engine(url) as engine, engine.begin() as db:
             return await work(db)
 
-    return asyncio.run(with_url(run, migrating=migrating))
+    return asyncio.run(with_url(run, migrating=migrating, newer=newer))
 
 
 def who() -> str:

@@ -150,6 +150,17 @@ def test_a_look_upgrades_nothing_and_a_pause_works_all_the_same(
     assert command("incidents", "list").status == 0
 
 
+def test_a_pod_of_the_older_version_pauses_while_a_newer_one_takes_over(
+    command: Command, database: str, conninfo: str
+) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999_later'")
+        assert command("stats").status == 1
+        assert command("pause").status == 0
+        assert db.execute("SELECT value FROM switches WHERE name = 'paused'").fetchall() == [(True,)]
+        assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999_later",)]
+
+
 # --- looking ------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
@@ -13,6 +14,7 @@ from alembic.script import ScriptDirectory
 from bot import migrating as migrating_module
 from bot import revisions
 from bot.migrating import migrate, standing
+from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
 from tests.database import REVISIONS, ROOT
@@ -92,6 +94,14 @@ def test_tables_of_a_newer_version_are_left_alone_and_named(empty_database_url: 
 async def test_replicas_that_start_together_migrate_one_after_the_other(empty_database_url: str) -> None:
     applied = await asyncio.gather(*(asyncio.to_thread(migrate, empty_database_url) for _ in range(4)))
     assert sorted(applied) == [[], [], [], REVISIONS]
+
+
+def test_who_has_nothing_to_do_waits_for_nobodys_turn(database_url: str) -> None:
+    """A pause in a pod whose tables are right, while another's migration waits for a backup to end."""
+    with psycopg.connect(libpq_conninfo(database_url), autocommit=True) as another:
+        another.execute("SELECT pg_advisory_lock(%s)", (migrating_module._MIGRATION_LOCK,))
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(migrate, database_url).result(timeout=20) == []
 
 
 def test_a_user_without_rights_is_told_in_one_sentence(empty_database_url: str) -> None:
