@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from knowledge.store.database import CONNECT_TIMEOUT_S, libpq_url
+from knowledge.store.database import CONNECT_TIMEOUT_S, lasting_url
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ async def lead(url: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(
-                libpq_url(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
+                lasting_url(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
             )
             async with connection:
                 await _elected(connection)

@@ -15,7 +15,7 @@ from bot.queues.worker import QueuedJobs
 from bot.settings import Settings, aws_environment
 from handlers.services import Services
 from knowledge.errors import SettingsError
-from knowledge.store.database import libpq_url
+from knowledge.store.database import lasting_url
 from remediation.aws import AwsClient
 from remediation.aws.sqs import SqsQueue
 
@@ -66,4 +66,4 @@ def make_jobs(
         return QueuedJobs(sqs, stages, settings.jobs)
     if settings.queue == "memory":
         return QueuedJobs(MemoryQueue(), stages, settings.jobs)
-    return DurableJobs(libpq_url(database_url), stages, settings.jobs)
+    return DurableJobs(lasting_url(database_url), stages, settings.jobs)

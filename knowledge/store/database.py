@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import psycopg
 from sqlalchemy import AsyncAdaptedQueuePool, NullPool, Select, event, func, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.expression import HasCTE
@@ -21,6 +21,13 @@ from sqlalchemy.sql.expression import HasCTE
 from knowledge.errors import SettingsError
 
 CONNECT_TIMEOUT_S = 5
+# A host that is gone without a word is noticed within half a minute, where the kernel takes a quarter of an hour. A
+# server that only reads is none to work on: the former primary after a failover, or one whose disk is full.
+_LASTING = {
+    "tcp_user_timeout": "15000", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
+    "target_session_attrs": "read-write",
+}  # fmt: skip
+_READ_ONLY = psycopg.errors.ReadOnlySqlTransaction.sqlstate
 PING_AFTER_S = 1.0
 # When those look for work who have not brought it themselves, in seconds after its news. Who brought it was mostly
 # killed where something still waits then.
@@ -44,6 +51,16 @@ def sqlalchemy_url(url: str) -> str:
 def libpq_url(url: str) -> str:
     """The same database for psycopg and libpq's own tools."""
     return make_url(sqlalchemy_url(url)).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def lasting_url(url: str) -> str:
+    """The same for a connection that stays; what the URL says of its upkeep itself holds."""
+    return make_url(libpq_url(url)).update_query_dict(_lasting(url)).render_as_string(hide_password=False)
+
+
+def _lasting(url: str) -> dict[str, str]:
+    said = make_url(sqlalchemy_url(url)).query
+    return {name: value for name, value in _LASTING.items() if name not in said}
 
 
 def reason_of(error: DBAPIError) -> str:
@@ -124,9 +141,10 @@ def open_engine(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Asyn
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=10,
-        connect_args=arguments,
+        connect_args=arguments | _lasting(url),
     )
     _ping_what_was_idle(engine)
+    _leave_what_only_reads(engine)
     return engine
 
 
@@ -137,6 +155,22 @@ def autocommitting(engine: AsyncEngine) -> AsyncEngine:
     it has prepared. Nothing may be locked or SET LOCAL for a later statement.
     """
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _leave_what_only_reads(engine: AsyncEngine) -> None:
+    """A server that has come to refuse writes counts as away, and its connections are opened anew.
+
+    To psycopg it is an error of the program's, after which a stage would be given up and a loop would end.
+    """
+
+    def away(context: ExceptionContext) -> OperationalError | None:
+        error = context.original_exception
+        if not isinstance(error, psycopg.Error) or error.sqlstate != _READ_ONLY:
+            return None
+        context.is_disconnect = True
+        return OperationalError(context.statement, None, error, hide_parameters=True, connection_invalidated=True)
+
+    event.listen(engine.sync_engine, "handle_error", away, retval=True)
 
 
 def _ping_what_was_idle(engine: AsyncEngine) -> None:
@@ -235,7 +269,7 @@ async def listen(url: str, wake: Mapping[str, asyncio.Event], *, own: str = "", 
 @asynccontextmanager
 async def _listening(url: str, channels: tuple[str, ...]) -> AsyncIterator[psycopg.AsyncConnection]:
     connection = await psycopg.AsyncConnection.connect(
-        libpq_url(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
+        lasting_url(url), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
     )
     async with connection:
         for channel in channels:

@@ -1,14 +1,18 @@
 """The pool: what a burst opens is used again, and does not stay open for ever."""
 
 import asyncio
+from typing import Any
 
+import psycopg
 import pytest
 from prometheus_client import Gauge
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot.jobs import is_passing
 from bot.metrics import note_pool
-from knowledge.store.database import BurstPool
+from knowledge.store.database import BurstPool, autocommitting, lasting_url
 from tests.rows import opened
 
 
@@ -75,3 +79,49 @@ async def test_connections_that_the_server_has_ended_are_opened_anew_before_they
         async with other.connect() as db:
             assert (await db.execute(text(end_all))).scalars().all() == [True] * 4
         await _used(engine, 4)
+
+
+async def test_a_server_that_has_come_to_refuse_writes_is_left_and_counts_as_away(database_url: str) -> None:
+    """The former primary after a failover: its connections answer every ping."""
+    write = text("INSERT INTO switches (name, value, set_by) VALUES ('paused', 'true', 'test')")
+    async with opened(database_url, pool_size=1, max_overflow=0) as engine:
+        async with engine.begin() as db:
+            await db.execute(text("SET default_transaction_read_only = on"))
+        with pytest.raises(OperationalError) as refused:
+            async with engine.begin() as db:
+                await db.execute(write)
+        assert refused.value.connection_invalidated
+        assert is_passing(refused.value)
+        async with engine.begin() as db:
+            await db.execute(write)
+
+
+async def test_a_server_that_only_reads_is_not_connected_to_until_it_writes(database_url: str) -> None:
+    database = make_url(database_url).database
+    async with opened(database_url) as operator, autocommitting(operator).connect() as there:
+        await there.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
+        async with opened(database_url) as engine:
+            with pytest.raises(OperationalError, match="read-only"):
+                await engine.connect()
+            await there.execute(text("SET default_transaction_read_only = off"))
+            await there.execute(text(f'ALTER DATABASE "{database}" RESET default_transaction_read_only'))
+            async with engine.connect() as db:
+                assert (await db.execute(text("SHOW transaction_read_only"))).scalar_one() == "off"
+
+
+async def test_a_host_that_is_gone_without_a_word_is_noticed_soon_unless_the_url_says_otherwise(
+    database_url: str,
+) -> None:
+    async def said(url: str) -> tuple[str | None, str | None]:
+        async with opened(url) as engine, engine.connect() as db:
+            driver: Any = (await db.get_raw_connection()).driver_connection
+            given = driver.info.get_parameters()
+        async with await psycopg.AsyncConnection.connect(lasting_url(url)) as connection:
+            assert connection.info.get_parameters().items() >= {
+                (name, value) for name, value in given.items() if name.startswith(("tcp", "keepalives", "target"))
+            }
+        return given.get("tcp_user_timeout"), given.get("target_session_attrs")
+
+    assert await said(database_url) == ("15000", "read-write")
+    own = make_url(database_url).update_query_dict({"tcp_user_timeout": "4000"})
+    assert await said(own.render_as_string(hide_password=False)) == ("4000", "read-write")
