@@ -1,12 +1,13 @@
 """How we sign in to GitHub: a token, or an App whose installation tokens PyGithub gets and renews.
 
-An App's token belongs to one installation, which is one owner; so there is one requester an owner. PyGithub keeps an
-installation's token until twenty seconds before it expires.
+An App's token belongs to one installation, which is one owner, and PyGithub keeps it until twenty seconds before it
+expires. A requester of PyGithub's stores each request on its one connection and reads it back there to send it, so two
+threads on one requester would send each other's; each thread has its own, and they share the token.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 from knowledge.errors import Refused, SettingsError
@@ -25,14 +26,15 @@ class AppKey:
 
 @dataclass
 class SignIn:
-    """Makes requesters of PyGithub's, at first use and once an owner. Used by several threads."""
+    """Makes requesters of PyGithub's, at first use and once an owner and thread. Used by several threads."""
 
     base_url: str
     token: str = field(default="", repr=False)
     app: AppKey | None = None
     # Of the policy's further hosts, by owner in lower case.
     others: Mapping[str, "SignIn"] = field(default_factory=dict)
-    _by_owner: dict[str, Any] = field(default_factory=dict)
+    _auths: dict[str, Any] = field(default_factory=dict)
+    _requesters: dict[tuple[str, int], Any] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -51,10 +53,7 @@ class SignIn:
         if not self.token and not self.app:
             raise Refused(f"No GitHub host has the owner '{owner}': set GITHUB_TOKEN, or list it under github_hosts.")
         with self._lock:
-            key = owner if self.app else ""
-            if key not in self._by_owner:
-                self._by_owner[key] = self._installation(repository) if key else self._ours()
-            return self._by_owner[key]
+            return self._of_this_thread(owner if self.app else "", repository)
 
     def forget(self, repository: str) -> None:
         """GitHub does not accept the token any more: the next request gets a new one."""
@@ -63,19 +62,28 @@ class SignIn:
             self.others[owner].forget(repository)
             return
         with self._lock:
-            self._by_owner.pop(owner if self.app else "", None)
+            key = owner if self.app else ""
+            self._auths.pop(key, None)
+            for place in [one for one in self._requesters if one[0] == key]:
+                del self._requesters[place]
+
+    def _of_this_thread(self, key: str, repository: str) -> Any:
+        place = (key, get_ident())
+        if place not in self._requesters:
+            if key not in self._auths:
+                self._auths[key] = self._installation(repository) if key else self._ours()
+            self._requesters[place] = _requester(self.base_url, self._auths[key])
+        return self._requesters[place]
 
     def _ours(self) -> Any:
         from github import Auth  # noqa: PLC0415  at first use, for start-up time
 
-        return _requester(self.base_url, self._jwt() if self.app else Auth.Token(self.token))
+        return self._jwt() if self.app else Auth.Token(self.token)
 
     def _installation(self, repository: str) -> Any:
-        if "" not in self._by_owner:
-            self._by_owner[""] = self._ours()
-        ours = self._by_owner[""]
+        ours = self._of_this_thread("", repository)
         found = ours.requestJsonAndCheck("GET", f"/repos/{repository}/installation")[1]
-        return _requester(self.base_url, self._jwt().get_installation_auth(int(found["id"]), requester=ours))
+        return self._jwt().get_installation_auth(int(found["id"]), requester=ours)
 
     def _jwt(self) -> Any:
         from github import Auth  # noqa: PLC0415
