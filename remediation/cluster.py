@@ -208,7 +208,10 @@ class KubernetesCluster:
             SettingsError: which cluster's kubeconfig is missing or cannot be used.
         """
         for name in self.clusters:
-            await self._client(name)
+            try:
+                await self._client(name)
+            except Unavailable as error:  # it is tried again when that cluster is asked
+                log.warning("cluster.not_signed_in", cluster=name, error=str(error))
 
     async def _client(self, cluster: str) -> tuple[str, Any]:
         name = cluster or next(iter(self.clusters), "")
@@ -427,7 +430,16 @@ def _typed(body: Json, kind: str) -> Json:
     return {"apiVersion": _PATHS[kind][1], "kind": kind, **body}
 
 
+def _program_of(access: ClusterAccess, user: object) -> str:
+    """The program that this user of a kubeconfig gets its credentials from; "" where there is none."""
+    users = yaml.safe_load(access.kubeconfig.read_text()).get("users") or []
+    found: Json = next((one.get("user") or {} for one in users if one.get("name") == user), {})
+    return str(found["exec"].get("command") or "exec") if "exec" in found else ""
+
+
 async def _connect(name: str, access: ClusterAccess) -> Any:
+    """A client that is signed in. Raises SettingsError for a kubeconfig that cannot be used, and Unavailable where
+    the program that it names gives no credentials."""
     # Imported at first use: the client's models take half a second and 50 MB.
     from kubernetes.aio import config  # noqa: PLC0415
     from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415
@@ -437,9 +449,10 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
     configuration = Configuration()
     load: Any = config.load_kube_config  # has no annotations
     try:
-        await load(
+        loaded = await load(
             str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
         )
+        program = _program_of(access, loaded.current_context["context"].get("user"))
     except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         why = str(error).partition("\n")[0]
         message = f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({why}). Set KUBECONFIG right."
@@ -447,6 +460,10 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
     except (TypeError, AttributeError) as error:  # the loader does not look at what it reads
         message = f"Cluster {name}: {access.kubeconfig} is no kubeconfig. Set KUBECONFIG right."
         raise SettingsError(message) from error
+    # The loader logs the failure and goes on. A client without credentials is told 403 and not 401, so it would stay.
+    if program and not configuration.api_key and not configuration.cert_file:
+        message = f"Cluster {name}: {program}, which its kubeconfig names, gave no credentials. Run it by hand."
+        raise Unavailable(message)
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     client = ApiClient(configuration)
     client.user_agent = "codehealer"
