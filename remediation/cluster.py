@@ -430,6 +430,16 @@ def _typed(body: Json, kind: str) -> Json:
     return {"apiVersion": _PATHS[kind][1], "kind": kind, **body}
 
 
+def _forget_removed_files() -> None:
+    """The loader writes what is embedded in a kubeconfig into temporary files, remembers them by their content, and
+    refuses a kubeconfig whose file somebody has cleaned away, rather than writing it anew."""
+    from kubernetes.aio.config import kube_config  # noqa: PLC0415
+
+    files: dict[str, str] = getattr(kube_config, "_temp_files", {})
+    for content in [content for content, file in files.items() if not Path(file).is_file()]:
+        del files[content]
+
+
 def _program_of(access: ClusterAccess, user: object) -> str:
     """The program that this user of a kubeconfig gets its credentials from; "" where there is none."""
     users = yaml.safe_load(access.kubeconfig.read_text()).get("users") or []
@@ -448,6 +458,7 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
         raise SettingsError(f"Cluster {name}: the kubeconfig {access.kubeconfig} does not exist. Set KUBECONFIG.")
     configuration = Configuration()
     load: Any = config.load_kube_config  # has no annotations
+    _forget_removed_files()
     try:
         loaded = await load(
             str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False

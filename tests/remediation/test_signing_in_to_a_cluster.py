@@ -1,7 +1,9 @@
-"""Signing in to a cluster again: a program of the kubeconfig's that fails now and then."""
+"""Signing in to a cluster again: a program of the kubeconfig's that fails now and then, files that are cleaned away."""
 
+import base64
 import json
 import shlex
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from aiohttp import web
 
 from knowledge.errors import Unavailable
 from remediation.cluster import ClusterAccess, KubernetesCluster
+from tests.test_network import HOST, authority
 
 CREDENTIAL = "client.authentication.k8s.io/v1beta1"
 
@@ -35,14 +38,14 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def served(server: ApiServer) -> AsyncIterator[str]:
+async def served(server: ApiServer, tls: Any = None) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", server.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -98,4 +101,30 @@ async def test_a_program_that_fails_at_the_start_does_not_end_it(tmp_path: Path,
     async with served(ApiServer("later")) as url, aclosing(connected(tmp_path, user, server=url)) as cluster:
         await cluster.read_access()
         gives("later")
+        assert await cluster.get("c", "Pod", "shop", "checkout")
+
+
+async def test_an_authority_in_the_kubeconfig_outlives_the_cleaning_of_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("remediation.cluster.RENEW_AFTER_S", 0.0)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    trusted, tls = authority(tmp_path)
+    embedded = {
+        "certificate-authority-data": base64.b64encode(trusted.read_bytes()).decode(), "tls-server-name": HOST,
+    }  # fmt: skip
+    server = ApiServer("first")
+    async with (
+        served(server, tls) as url,
+        aclosing(connected(tmp_path, {"token": "first"}, server=url, **embedded)) as cluster,
+    ):
+        assert await cluster.get("c", "Pod", "shop", "checkout")
+        files = list(temporary.iterdir())
+        assert files
+        for one in files:
+            one.unlink()
+        server.good = {"second"}
+        connected(tmp_path, {"token": "second"}, server=url, **embedded)
         assert await cluster.get("c", "Pod", "shop", "checkout")
