@@ -17,13 +17,13 @@ from handlers.sources import kubernetes
 from knowledge.errors import BadInput, CodeHealerError, NotFound
 from knowledge.fingerprint import parse_time
 from knowledge.model import Alert
+from remediation.cluster import MENDED_S
 from remediation.ports import Cluster
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 0.2
 MOST_REMEMBERED = 5_000
-MENDED_S = 60.0
 # A pod that was well for as long and fails again has failed anew; a crash loop looks well between two crashes.
 STEADY_S = 60.0
 # A probe fails now and then while a pod starts, and an image is tried again before the kubelet backs off.

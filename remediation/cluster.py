@@ -20,7 +20,7 @@ import stamina
 import structlog
 import yaml
 
-from knowledge.errors import Refused, SettingsError, Unavailable
+from knowledge.errors import CodeHealerError, Refused, SettingsError, Unavailable
 from knowledge.network import proxy_for
 from remediation import kube
 from remediation.cluster_errors import error_of
@@ -46,6 +46,8 @@ SHORT_WATCH_S = 0.9
 TOLD_AFTER = 3
 _TOLD = frozenset({"ADDED", "MODIFIED", "DELETED"})
 RENEW_AFTER_S = 60.0
+# What a person must mend, such as a missing permission, is tried again so seldom.
+MENDED_S = 60.0
 
 _PATHS = {
     "Pod": ("/api/v1", "v1", "pods"),
@@ -288,16 +290,20 @@ class KubernetesCluster:
         What was deleted comes once more with `deleted` true. After a broken connection the watch goes on where it
         stopped; when the server has forgotten that place (410) everything is listed again, so an observation may be
         seen twice, never missed.
-        A kind or namespace that the cluster refuses is left out with a warning; it ends when nothing is left.
-        Close it (`aclose`) to end its two connections.
+        A kind or namespace that the cluster refuses is left out with a warning until it is permitted; it ends when
+        nothing is left. Close it (`aclose`) to end its two connections.
         """
         queue: asyncio.Queue[Json] = asyncio.Queue(QUEUE_LENGTH)
-        places = tuple(namespaces) or ("",)
-        tasks = [
-            asyncio.create_task(self._watch(cluster, kind, namespace, queue), name=f"watch {kind} {namespace}")
-            for kind in ("Pod", "Event")
-            for namespace in places
-        ]
+        left_out: set[tuple[str, str]] = set()
+
+        async def watch(kind: str, namespace: str, wait_s: float = 0.0) -> None:
+            await asyncio.sleep(wait_s)
+            left_out.discard((kind, namespace))
+            await self._watch(cluster, kind, namespace, queue)
+
+        among = tuple(dict.fromkeys(namespaces)) or ("",)
+        places = [(kind, namespace) for kind in ("Pod", "Event") for namespace in among]
+        tasks = {asyncio.create_task(watch(*place)): place for place in places}
         getter: asyncio.Task[Json] | None = None
         try:
             while True:
@@ -307,15 +313,28 @@ class KubernetesCluster:
                     yield getter.result()
                     continue
                 getter.cancel()
-                for task in done:
-                    ended = tasks.pop(next(place for place, one in enumerate(tasks) if one is task))
-                    if not tasks:
-                        ended.result()  # a watch ends only by an error that waiting does not cure
+                for ended in [task for task in tasks if task in done]:
+                    place = tasks.pop(ended)
+                    self._leave_out(cluster, *place, ended.exception())
+                    left_out.add(place)
+                    if len(left_out) == len(places):
+                        ended.result()  # a watch ends only by an error
+                    tasks[asyncio.create_task(watch(*place, MENDED_S))] = place
         finally:
             ending = [*tasks, *([getter] if getter else [])]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+
+    def _leave_out(self, cluster: str, kind: str, namespace: str, error: BaseException | None) -> None:
+        """Say what is not watched for now, and why."""
+        known = isinstance(error, CodeHealerError)
+        why = str(error) if known else type(error).__name__
+        self._unwatched[cluster, kind, namespace] = why
+        log.warning(
+            "cluster.watch_left_out", kind=kind, namespace=namespace or "all", error=why, again_in_s=MENDED_S,
+            exc_info=None if known else error,
+        )  # fmt: skip
 
     def unwatched(self) -> str | None:
         """What of the watches that were begun is not seen, with the reason; None where all is."""
@@ -326,7 +345,7 @@ class KubernetesCluster:
         return "; ".join(found) or None
 
     async def _watch(self, cluster: str, kind: str, namespace: str, queue: asyncio.Queue[Json]) -> None:
-        """Lists, then watches, for ever. Raises what a person must mend (Refused), waits out everything else."""
+        """Lists, then watches, for ever. Raises what a person must mend (Refused, SettingsError), waits out faults."""
         version, failures, place = "", 0, (cluster, kind, namespace)
         while True:
             began = time.monotonic()
@@ -349,10 +368,6 @@ class KubernetesCluster:
                 version, why, wait_s = "", "410", 0.0
             except Unavailable as error:
                 why, wait_s = str(error), error.retry_after_s or 0.0
-            except Refused as error:
-                log.warning("cluster.watch_refused", kind=kind, namespace=namespace or "all", error=str(error))
-                self._unwatched[place] = str(error)
-                raise
             if why == "410" and not failures:
                 failures = 1  # a first time costs a new list and nothing more
                 continue

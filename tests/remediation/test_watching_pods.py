@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from knowledge.errors import Refused
+from knowledge.errors import Refused, SettingsError
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from tests.remediation.site import Site, kubeconfig
 
@@ -114,6 +114,29 @@ async def test_what_is_refused_is_left_out_and_the_rest_is_watched(site: Site) -
         told = unwatched(site) or ""
         assert told.startswith("Events of all namespaces of sandbox: ")
         assert "Pods" not in told
+
+
+async def test_what_is_permitted_later_is_watched_from_then_on(site: Site, monkeypatch: Any) -> None:
+    monkeypatch.setattr("remediation.cluster.MENDED_S", 0.05)
+    site.world.kubernetes.denied.add(("list", "events", "*"))
+    async with watching(site) as seen:
+        await site.until(lambda: len(pods(seen)) >= 19, "all pods are listed")
+        await site.until(lambda: "forbids" in (unwatched(site) or ""), "the refusal is told")
+        site.world.kubernetes.denied.clear()
+        await site.until(lambda: unwatched(site) is None, "it is told no more")
+        await site.world.break_("release-crash-checkout")
+        await site.until(lambda: any(o["kind"] == "Event" for o in seen), "an event is seen")
+
+
+async def test_a_kubeconfig_that_is_gone_is_told_of_each_watch(site: Site) -> None:
+    cluster = site.clients.cluster
+    assert isinstance(cluster, KubernetesCluster)
+    cluster.clusters["sandbox"].kubeconfig.unlink()
+    with pytest.raises(SettingsError, match="does not exist"):
+        async for _ in cluster.watch_pods("sandbox"):
+            pass
+    told = unwatched(site) or ""
+    assert all(f"{kind} of all namespaces of sandbox: " in told for kind in ("Pods", "Events"))
 
 
 async def test_a_watch_of_which_nothing_is_permitted_ends_with_the_reason(site: Site) -> None:
