@@ -55,10 +55,14 @@ class PolicyWatch:
             hup.clear()
 
     async def look(self, services: Services) -> None:
-        """Obey the file as it is now; where it has a mistake, keep what is in force and remember why."""
+        """Obey the file as it is now; where it has a mistake, keep what is in force and remember why.
+
+        What is wrong may be outside the file, such as a token that it names, so while something is, it is read anew.
+        """
         assert self.path is not None  # noqa: S101  looked at by run
         digest = await asyncio.to_thread(_digest_of, self.path)
-        if digest == self._digest:
+        changed = digest != self._digest
+        if not changed and not self.problem:
             return
         first, self._digest = not self._digest, digest
         try:
@@ -66,8 +70,9 @@ class PolicyWatch:
             if self.connect and _places(policy) != _places(services.policy):
                 self.connect(policy)
         except SettingsError as error:
+            if changed or str(error) != self.problem:
+                log.warning("policy_kept", problem=str(error)[:2000])
             self.problem = str(error)
-            log.warning("policy_kept", problem=self.problem[:2000])
             return
         self.problem = ""
         if first and policy == services.policy:

@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from bot.policy_watch import PolicyWatch
 from handlers.services import Services
 from knowledge.errors import SettingsError
@@ -51,10 +53,10 @@ async def test_a_changed_policy_is_obeyed_and_a_broken_one_leaves_the_last_good_
 async def test_where_applications_are_asked_for_changes_with_the_policy_or_neither_does(
     database_url: str, tmp_path: Path
 ) -> None:
-    path, made = tmp_path / "policy.yaml", list[Policy]()
+    path, made, tokens = tmp_path / "policy.yaml", list[Policy](), set[str]()
 
     def connect(policy: Policy) -> None:
-        if policy.github_hosts:
+        if policy.github_hosts and not tokens:
             raise SettingsError("GHE_TOKEN is not set")
         made.append(policy)
 
@@ -73,6 +75,13 @@ async def test_where_applications_are_asked_for_changes_with_the_policy_or_neith
         assert made == [services.policy]
         hosts = "github_hosts: {ghe: {url: 'https://ghe.example/api/v3', token_env: GHE_TOKEN, owners: [a]}}\n"
         path.write_text(f"mode: approve\n{hosts}")
-        await watch.look(services)
+        with capture_logs() as logs:
+            for _ in range(3):  # the clock ticks on
+                await watch.look(services)
         assert (services.policy.mode, made) == ("suggest", [services.policy])
         assert "GHE_TOKEN" in watch.problem
+        assert [one["event"] for one in logs] == ["policy_kept"], "said once"
+        tokens.add("GHE_TOKEN")
+        await watch.look(services)
+        assert (services.policy.mode, watch.lines()) == ("approve", []), "the same file, now that its token is there"
+        assert made[1:] == [services.policy]
