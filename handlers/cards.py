@@ -191,18 +191,37 @@ async def _asked_in(db: AsyncConnection, services: Services, view: CardView, her
 
 async def call_after_quiet(services: Services) -> None:
     """Call people to what still needs them and was not called for in quiet hours, once these are over."""
-    async with services.looks.connect() as db:
-        waiting = await outbox.quiet_calls(db)
-    for incident_id in waiting:
-        async with services.engine.begin() as db:
-            incident = await incidents.get(db, incident_id, lock=True)
-            if incident is None or incident.state not in thread.NEEDS_PERSON:
-                continue
-            if await muting.quiet_about(db, services, incident):
-                continue  # once it is muted no more
-            view = await card_view(db, services, incident)
-            if not view.quiet_until and not view.observing:
-                await _call(db, services, view, loud=True, suffix=outbox.AFTER_QUIET)
+    beyond = 0
+    while True:
+        async with services.looks.connect() as db:
+            waiting = await outbox.quiet_calls(db, beyond=beyond)
+            # Most are in hours that go on, and cost no more than this look.
+            ended = [number for number in waiting if not await _in_quiet_hours(db, services, number)]
+        for incident_id in ended:
+            await _call_again(services, incident_id)
+        if not waiting:
+            return
+        beyond = waiting[-1]
+
+
+async def _in_quiet_hours(db: AsyncConnection, services: Services, incident_id: int) -> bool:
+    incident = await incidents.get(db, incident_id)
+    if incident is None:
+        return False
+    route = routes.route_of(services.policy, routes.subject_of(services.policy, incident))
+    return bool(routes.quiet_until(route, incident.severity, services.now()))
+
+
+async def _call_again(services: Services, incident_id: int) -> None:
+    async with services.engine.begin() as db:
+        incident = await incidents.get(db, incident_id, lock=True)
+        if incident is None or incident.state not in thread.NEEDS_PERSON:
+            return
+        if await muting.quiet_about(db, services, incident):
+            return  # once it is muted no more
+        view = await card_view(db, services, incident)
+        if not view.quiet_until and not view.observing:
+            await _call(db, services, view, loud=True, suffix=outbox.AFTER_QUIET)
 
 
 async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:

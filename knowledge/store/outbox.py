@@ -270,6 +270,7 @@ def call_key(incident_id: int, revision: int) -> str:
 
 
 AFTER_QUIET = ":after-quiet"
+QUIET_AT_ONCE = 100
 _AGAIN = outbox.alias("again")
 _QUIET = (
     select(outbox.c.incident_id)
@@ -282,15 +283,20 @@ _QUIET = (
         outbox.c.key == func.concat("call:", incidents.c.revision, ":", incidents.c.id),
         incidents.c.resolved_at.is_(None),
         not_(select(_AGAIN.c.id).where(_AGAIN.c.key == func.concat(outbox.c.key, AFTER_QUIET)).exists()),
+        outbox.c.incident_id > bindparam("beyond"),
     )
-    .order_by(outbox.c.id)
-    .limit(100)
+    .order_by(outbox.c.incident_id)
+    .limit(bindparam("most"))
 )
 
 
-async def quiet_calls(db: AsyncConnection) -> Sequence[int]:
-    """The incidents whose call still holds, was made in quiet hours, and was not made again since."""
-    return [row.incident_id for row in await db.execute(_QUIET)]
+async def quiet_calls(db: AsyncConnection, *, beyond: int = 0) -> Sequence[int]:
+    """The incidents whose call still holds, was made in quiet hours, and was not made again since, by number.
+
+    No more than QUIET_AT_ONCE; those after them are had with the last one's number as `beyond`.
+    """
+    found = await db.execute(_QUIET, {"beyond": beyond, "most": QUIET_AT_ONCE})
+    return [row.incident_id for row in found]
 
 
 _POSTED_TS = select(outbox.c.ts).where(outbox.c.key == bindparam("its_key"), outbox.c.kind == "post")

@@ -140,6 +140,27 @@ async def test_in_quiet_hours_nobody_is_called_and_afterwards_once(
     assert len({one["ts"] for one in heard}) == 1
 
 
+async def test_a_night_that_ends_is_noticed_behind_any_number_of_those_that_do_not(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "QUIET_AT_ONCE", 2)
+    table = (
+        "routes: [{name: night, match: {severities: [warning]}, quiet_hours: {from: '22:00', to: '07:00'}}, "
+        "{name: never, match: {namespaces: [shop]}, quiet_hours: {}}]"
+    )
+    night = routed(engine, slack, database_url, table, now=lambda: NIGHT)
+    for number in range(4):
+        await asked(night, severity="info", title=f"Slow {number}")
+    last = await asked(night, title="Last")
+    again = "SELECT incident_id FROM outbox WHERE key LIKE '%after-quiet'"
+    await cards.call_after_quiet(night)
+    assert await rows(engine, again) == []
+    morning = routed(engine, slack, database_url, table, now=lambda: MORNING)
+    for _ in range(2):  # the clock ticks on
+        await cards.call_after_quiet(morning)
+    assert [one.incident_id for one in await rows(engine, again)] == [last.id]
+
+
 async def test_after_quiet_hours_people_are_called_where_they_approve_and_not_about_what_is_muted(
     engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, database_url: str
 ) -> None:
