@@ -105,6 +105,22 @@ def test_each_variable_is_a_setting_and_secrets_are_files() -> None:
     assert given["CODEHEALER_WATCH_NAMESPACES"] == "shop,search"
 
 
+def test_numbers_and_booleans_of_the_settings_stand_as_they_were_written() -> None:
+    # Helm reads every number of a values file as a float.
+    values = {"settings": {
+        "GITHUB_APP_ID": 1234567, "CODEHEALER_MODEL_TOKENS_PER_MONTH": 30000000, "CODEHEALER_HEARTBEAT_SECONDS": 0.5,
+        "CODEHEALER_ACTIONS": False, "CODEHEALER_CHANNEL": "C0123", "CODEHEALER_STORM_INCIDENTS": "5",
+        "SLACK_BASE_URL": "http://a.example/?b=1&c=<d>",
+    }}  # fmt: skip
+    given = {one["name"]: one["value"] for one in pod(values)["containers"][0]["env"]}
+    given = {name: given[name] for name in values["settings"]}
+    assert given == {
+        "GITHUB_APP_ID": "1234567", "CODEHEALER_MODEL_TOKENS_PER_MONTH": "30000000",
+        "CODEHEALER_HEARTBEAT_SECONDS": "0.5", "CODEHEALER_ACTIONS": "false", "CODEHEALER_CHANNEL": "C0123",
+        "CODEHEALER_STORM_INCIDENTS": "5", "SLACK_BASE_URL": "http://a.example/?b=1&c=<d>",
+    }  # fmt: skip
+
+
 def test_the_kubeconfig_uses_the_token_that_kubernetes_renews() -> None:
     (held,) = [b for b in chart.objects({}) if b["kind"] == "ConfigMap"]
     config = yaml.safe_load(held["data"]["config"])
