@@ -1,6 +1,7 @@
 """The chart makes valid objects, unprivileged pods, secrets as files, and refusals that name a value."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from bot.settings import Settings
+from remediation.aws import credentials
 from tests import chart
 
 KUBERNETES_VERSION = "1.34"
@@ -59,9 +61,17 @@ PLAIN: dict[str, Any] = {
     "policy": {"configMap": "ours"},
     "topologySpreadConstraints": [],
 }
+# Senders come from outside, and what is asked is in the cluster.
+OPEN: dict[str, Any] = {
+    "service": {"type": "LoadBalancer"},
+    "settings": {"PROMETHEUS_URL": "http://prometheus.monitoring.svc:9090"},
+    "networkPolicy": {"egressPorts": [443, 6443, 8080]},
+}
 
 
-@pytest.mark.parametrize("values", [{}, EVERYTHING, PLAIN], ids=["as shipped", "everything set", "kept by others"])
+@pytest.mark.parametrize(
+    "values", [{}, EVERYTHING, PLAIN, OPEN], ids=["as shipped", "everything set", "kept by others", "open"]
+)
 def test_every_object_is_valid_and_the_chart_has_no_findings(values: dict[str, Any]) -> None:
     found = chart.answer(values)["lint"]
     assert found["errors"] == []
@@ -161,15 +171,68 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) ->
     assert named in chart.answer(values)["error"]
 
 
+def ports_out(values: dict[str, Any]) -> list[int]:
+    """The ports that may be reached anywhere, besides DNS."""
+    dns, anywhere, *_ = only("NetworkPolicy", values)["spec"]["egress"]
+    assert {one["port"] for one in dns["ports"]} == {53}
+    assert "to" not in anywhere
+    return [one["port"] for one in anywhere["ports"]]
+
+
 @pytest.mark.parametrize(("proxy", "port"), [("http://proxy.example:3128", 3128), ("https://proxy.example/", 443)])
 def test_the_network_policy_lets_out_to_the_database_redis_and_the_proxy(proxy: str, port: int) -> None:
     values = {
         "database": {"secret": "d", "key": "url", "port": 6432}, "redis": {"secret": "r", "port": 6390},
         "proxy": {"https": proxy}, "networkPolicy": {"egressPorts": [6443]},
     }  # fmt: skip
-    dns, others = only("NetworkPolicy", values)["spec"]["egress"]
-    assert {one["port"] for one in dns["ports"]} == {53}
-    assert [one["port"] for one in others["ports"]] == [6432, 6390, 6443, port]
+    assert ports_out(values) == [6432, 6390, 6443, port]
+
+
+def test_the_network_policy_lets_out_to_the_addresses_that_the_settings_name() -> None:
+    settings = {
+        "ALERTMANAGER_URL": "http://alertmanager.monitoring.svc:9093", "ARGOCD_SERVER": "https://argocd.example:8443/",
+        "CODEHEALER_CHANNEL": "C0123", "CODEHEALER_STATUS_PAGES": "A:ci=https://a.example:8444,B:ci=http://b.example",
+        "CODEHEALER_STORM_INCIDENTS": 5, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://[fd00::1]:4318",
+        "PROMETHEUS_URL": "http://prometheus.monitoring.svc:9090/prometheus", "SLACK_BASE_URL": "https://slack.com/api/",
+    }  # fmt: skip
+    found = ports_out({"settings": settings, "sqs": {"queueUrl": "http://queue.example:4566/1/alerts"}})
+    assert found == [5432, 443, 6443, 4566, 8444, 80, 4318, 9093, 9090, 8443]
+    assert ports_out({}) == [5432, 443, 6443]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sqs": {"queueUrl": "https://sqs.eu-west-1.amazonaws.com/1/alerts"}},
+        {"secret": {"name": "codehealer", "keys": ["CODEHEALER_AWS_SECRET"]}},
+    ],
+    ids=["a queue", "a secret"],
+)
+def test_credentials_of_pod_identity_can_be_had_and_the_machines_own_cannot(values: dict[str, Any]) -> None:
+    *_, last = only("NetworkPolicy", values)["spec"]["egress"]
+    cidrs = [peer["ipBlock"]["cidr"] for peer in last["to"]]
+    assert {str(ip_network(cidr).network_address) for cidr in cidrs} < credentials._CONTAINER_HOSTS
+    assert {ip_network(cidr).num_addresses for cidr in cidrs} == {1}
+    assert last["ports"] == [{"port": 80, "protocol": "TCP"}]
+    assert 80 not in ports_out(values)
+    assert len(only("NetworkPolicy", {})["spec"]["egress"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("service", "named", "peers"),
+    [
+        ("ClusterIP", [], [{"namespaceSelector": {}}]),
+        # Senders from outside are no pods: a rule about pods would shut out those whom the Service is for.
+        ("LoadBalancer", [], None),
+        ("NodePort", [], None),
+        ("LoadBalancer", [{"ipBlock": {"cidr": "192.0.2.0/24"}}], [{"ipBlock": {"cidr": "192.0.2.0/24"}}]),
+    ],
+)
+def test_the_network_policy_lets_in_whom_the_service_is_for(service: str, named: list[Any], peers: Any) -> None:
+    values = {"service": {"type": service}, "networkPolicy": {"ingressFrom": named}}
+    (ingress,) = only("NetworkPolicy", values)["spec"]["ingress"]
+    assert ingress.get("from") == peers
+    assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}]
 
 
 def test_the_plain_manifests_are_the_chart_rendered() -> None:
