@@ -4,11 +4,14 @@ import time
 
 import sqlalchemy as sa
 import stamina
+import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bot import revisions
 from knowledge.errors import SettingsError
 from knowledge.store.database import CONNECT_TIMEOUT_S, reason_of, sqlalchemy_url
+
+log = structlog.get_logger(__name__)
 
 NO_EXTENSION = (
     "The user {user} may not install pgvector in the database {database}. Have an administrator run once, connected to "
@@ -125,8 +128,12 @@ def _take_turn(connection: sa.Connection) -> None:
     for the end of all of those.
     """
     turn = sa.text("SELECT pg_try_advisory_lock(:key)")
+    waits = False
     while not connection.scalar(turn, {"key": _MIGRATION_LOCK}):
         connection.commit()
+        if not waits:
+            log.info("migration_waits_for_another_replica")
+            waits = True
         time.sleep(TURN_EVERY_S)
     connection.commit()
 

@@ -51,6 +51,8 @@ from knowledge.store.database import libpq_url, listen
 log = structlog.get_logger(__name__)
 
 SANDBOX_START_S = 15.0
+# How long requests that came before the end may take to be answered.
+LAST_ANSWERS_S = 2.0
 TURN_S = 0.0005
 BACKLOG = 128
 GONE = "The sandbox began anew, and what failed in its last world is gone."
@@ -285,7 +287,7 @@ async def _serve(
         program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()
     web_app = make_web_app(services, config)
     add_slack_events(web_app, program.app, split_secrets(settings.slack_signing_secret))
-    runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=LAST_ANSWERS_S)
     await runner.setup()
     program.heartbeat.own_address = _own_address(listening)
     try:

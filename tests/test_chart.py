@@ -1,5 +1,6 @@
 """The chart makes valid objects, unprivileged pods, secrets as files, and refusals that name a value."""
 
+import inspect
 import re
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,6 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from bot import migrating, program, socket_mode, tracing
+from bot.jobs import DurableJobs
+from bot.queues.worker import QueuedJobs
 from bot.settings import Settings
 from remediation.aws import credentials
 from tests import chart
@@ -101,6 +105,34 @@ def test_the_pod_meets_the_restricted_standard_and_writes_only_into_its_own_empt
     assert {mount["mountPath"] for mount in writable} == {"/tmp", "/var/lib/codehealer"}
     assert all("emptyDir" in volumes[mount["name"]] for mount in writable)
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+
+
+def default(of: Any, parameter: str) -> float:
+    return float(inspect.signature(of).parameters[parameter].default)
+
+
+def test_a_pod_that_ends_is_no_longer_sent_to_before_it_stops_and_has_time_to_stop() -> None:
+    spec = pod({})
+    python, _, code = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    sleep = re.fullmatch(r"import time; time\.sleep\((\d+)\)", code)
+    # The image's base needs Python and no more: neither a shell nor `sleep`.
+    assert python == "python"
+    assert sleep is not None
+    slept_s = float(sleep[1])
+    assert slept_s >= 5
+    jobs_s = max(default(kind, "patience_s") for kind in (DurableJobs, QueuedJobs))
+    stops_s = jobs_s + program.LAST_ANSWERS_S + socket_mode.CLOSE_S + tracing.EXPORT_DEADLINE_S
+    assert slept_s + stops_s < spec["terminationGracePeriodSeconds"]
+
+
+def test_a_start_that_waits_for_tables_may_say_so_before_it_is_ended() -> None:
+    spec = only("Deployment", {})["spec"]
+    probe = spec["template"]["spec"]["containers"][0]["startupProbe"]
+    allowed_s = probe["periodSeconds"] * probe["failureThreshold"]
+    # The last try begins after a pause, and each of ten replicas may have its turn before it.
+    last_s = migrating.LONGEST_PAUSE_S + 10 * migrating.LOCK_TIMEOUT_MS / 1000
+    assert allowed_s > migrating.TRIED_FOR_S + last_s
+    assert spec["progressDeadlineSeconds"] > allowed_s + spec["minReadySeconds"]
 
 
 def test_each_variable_is_a_setting_and_secrets_are_files() -> None:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from structlog.testing import capture_logs
 
 from bot import migrating as migrating_module
 from bot import revisions
@@ -18,6 +19,7 @@ from bot.postgres import libpq_conninfo
 from knowledge.errors import SettingsError
 from knowledge.store.tables import metadata
 from tests.database import REVISIONS, ROOT
+from tests.waiting import until
 
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
 CHECKS = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
@@ -102,6 +104,22 @@ def test_who_has_nothing_to_do_waits_for_nobodys_turn(database_url: str) -> None
         another.execute("SELECT pg_advisory_lock(%s)", (migrating_module._MIGRATION_LOCK,))
         with ThreadPoolExecutor(1) as thread:
             assert thread.submit(migrate, database_url).result(timeout=20) == []
+
+
+async def test_who_waits_for_another_replicas_migration_says_so_once(empty_database_url: str) -> None:
+    engine = sa.create_engine(empty_database_url)
+    with capture_logs() as logs:
+        with engine.connect() as other:
+            other.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": migrating_module._MIGRATION_LOCK})
+            other.commit()
+            migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database_url))
+            try:
+                await until(lambda: logs)
+            finally:
+                other.invalidate()
+        assert await migrating == REVISIONS
+    engine.dispose()
+    assert [one["event"] for one in logs] == ["migration_waits_for_another_replica"]
 
 
 def test_a_user_without_rights_is_told_in_one_sentence(empty_database_url: str) -> None:
