@@ -22,9 +22,11 @@ from prometheus_client import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bot.outcomes import expect
 from knowledge import telemetry
 from knowledge.store import measures, vectors
 from knowledge.store.measures import Measures
+from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +100,7 @@ class Metrics:
         Gauge("codehealer_build_info", "The version that runs", ["version"], registry=registry).labels(
             version("codehealer")
         ).set(1)
-        return cls(
+        made = cls(
             registry,
             Counter(
                 "codehealer_deliveries_total",
@@ -161,6 +163,19 @@ class Metrics:
                 for name, (says, figure) in STANDING.items()
             },
         )
+        made.expect()
+        return made
+
+    def expect(self) -> None:
+        """Have the counters there at 0, as in bot/outcomes.py."""
+        for counter, values in (
+            (self.envelopes, ("stored", "repeated", "unhandled", "failed")),
+            (self.links, ("opened", "replaced", "lost", "refused")),
+            (self.refused_blocks, ("message", "view")),
+            (self.heartbeats, ("sent", "withheld")),
+        ):
+            for value in values:
+                counter.labels(value)
 
     def beat(self, result: str) -> None:
         """A heartbeat was "sent" or "withheld"."""
@@ -189,6 +204,7 @@ async def exposition(engine: AsyncEngine, metrics: Metrics) -> bytes:
             await _refresh(engine, metrics)
             metrics.memo.at = time.monotonic()
     note_pool(engine, metrics.pool)
+    expect(REMEDIATORS)  # here, as a policy may bring workflows at any time
     return b"".join(generate_latest(registry) for registry in metrics.registries())
 
 

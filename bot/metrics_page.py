@@ -16,6 +16,7 @@ Made by `python -m bot.metrics_page` from what `/metrics` shows; a test holds th
 `installation` metrics are read from the database when `/metrics` is asked, at most every five seconds and for at most two seconds: they are the same on every replica, so take `max`.
 `leader` metrics are counted by the process that leads, once each, within seconds of what they count: sum them over the replicas.
 Where the database does not answer, `codehealer_figures_known` is 0 and the installation's figures are the last ones.
+Counters of what can be named beforehand, such as actions and verdicts, begin at 0, so that `increase` sees the first event.
 Beside these there are `process_*` and `python_info` of the Prometheus client.
 A dashboard is [deploy/grafana/codehealer.json](../deploy/grafana/codehealer.json), and rules for alerts are [deploy/prometheus/rules.yml](../deploy/prometheus/rules.yml).
 

@@ -1,10 +1,12 @@
 """Counts what became of incidents from the audit log: each row once, by the leader, after it is sealed."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
 from handlers.services import Services
 from knowledge import telemetry
+from knowledge.model.acting import Verdict
+from knowledge.model.knowing import OUTCOMES
 from knowledge.store import audit, measures
 from knowledge.store.audit import Entry
 
@@ -13,6 +15,8 @@ BATCH = 1000
 DECIDED = frozenset({"approved", "rejected", "expired"})
 COUNTED_OF_APPROVALS = DECIDED | {"refused", "scheduled", "not_run", "snoozed", "edited", "reminded", "paged"}
 ENDED = frozenset({"acted", "failed", "refused", "undone"})
+VERDICTS = tuple(verdict.__name__.lower() for verdict in get_args(Verdict))
+VERIFIED = ("verified", "not_verified", "worse")
 
 
 class Outcomes:
@@ -44,6 +48,24 @@ class Outcomes:
             telemetry.APPROVAL_SECONDS.observe(seconds)
         for seconds in healed:
             telemetry.HEAL_SECONDS.observe(seconds)
+
+
+def expect(actions: Iterable[str]) -> None:
+    """Have each counter there at 0: where one begins at 1, Prometheus sees no increase, and misses the first."""
+    outcomes = telemetry.OUTCOMES
+    for action in actions:
+        outcomes["wrong"].labels(action)
+        for result in ENDED:
+            outcomes["execution"].labels(action, result)
+    for verdict in VERDICTS:
+        outcomes["decision"].labels(verdict)
+    for result in COUNTED_OF_APPROVALS:
+        outcomes["approval"].labels(result)
+    for verdict in VERIFIED:
+        for undone in ("yes", "no"):
+            outcomes["verification"].labels(verdict, undone)
+    for outcome in OUTCOMES:
+        outcomes["outcome"].labels(outcome)
 
 
 def count(entry: Entry) -> None:

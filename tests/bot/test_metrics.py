@@ -1,22 +1,28 @@
 """What /metrics shows is documented, drawn, watched, and true."""
 
+import itertools
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.metrics import Metrics, exposition
 from bot.metrics_page import described, page
-from bot.outcomes import Outcomes
+from bot.outcomes import COUNTED_OF_APPROVALS, ENDED, Outcomes
 from handlers.services import Services
 from knowledge import telemetry
+from knowledge.model.knowing import OUTCOMES
 from knowledge.store import audit, measures, outbox, switches
+from remediation.policy_workflows import Workflow
+from remediation.remediators import REMEDIATORS, adopt
 from tests.handlers.conftest import engine
 from tests.handlers.office import made_services
 from tests.programs import need_program
@@ -26,6 +32,7 @@ __all__ = ["engine"]
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/rules.yml"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 OURS = re.compile(r"\bcodehealer_\w+")
 
 
@@ -79,6 +86,104 @@ def test_prometheus_takes_the_rules() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def watched(folder: Path, alert: str, series: Mapping[str, str], firing: Mapping[str, int]) -> None:
+    """Prometheus' own word on how many alerts of this name fire at each time after a start with these series."""
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": one, "values": values} for one, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+                "eval_time": at,
+                "exp_samples": [{"labels": "{}", "value": count}],
+            }
+            for at, count in firing.items()
+        ],
+    }
+    file = folder / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}))
+    ended = subprocess.run(
+        [need_program("promtool"), "test", "rules", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def samples(shown: bytes) -> dict[str, float]:
+    """Each series as Prometheus names it, and its value."""
+    found = [one for family in text_string_to_metric_families(shown.decode()) for one in family.samples]
+    return {
+        one.name + "{" + ", ".join(f'{label}="{of}"' for label, of in sorted(one.labels.items())) + "}": one.value
+        for one in found
+    }
+
+
+@pytest.fixture
+def new_process() -> None:
+    """Nothing has been counted yet."""
+    for counter in telemetry.OUTCOMES.values():
+        counter.clear()
+
+
+@pytest.mark.usefixtures("new_process")
+async def test_what_may_be_counted_is_shown_before_there_is_any() -> None:
+    async with opened(NOWHERE) as gone:
+        shown = samples(await exposition(gone, Metrics.make()))
+    for action in REMEDIATORS:
+        assert shown[f'codehealer_wrong_actions_total{{action="{action}"}}'] == 0
+        for result in ENDED:
+            assert shown[f'codehealer_executions_total{{action="{action}", result="{result}"}}'] == 0
+    assert "k8s_scale" in REMEDIATORS
+    for verdict in ("auto", "ask", "blocked"):
+        assert shown[f'codehealer_decisions_total{{verdict="{verdict}"}}'] == 0
+    for verdict, undone in itertools.product(("verified", "not_verified", "worse"), ("yes", "no")):
+        assert shown[f'codehealer_verifications_total{{undone="{undone}", verdict="{verdict}"}}'] == 0
+    for result in COUNTED_OF_APPROVALS:
+        assert shown[f'codehealer_approvals_total{{result="{result}"}}'] == 0
+    for outcome in OUTCOMES:
+        assert shown[f'codehealer_incident_outcomes_total{{outcome="{outcome}"}}'] == 0
+    for surface in ("message", "view"):
+        assert shown[f'codehealer_slack_refused_blocks_total{{surface="{surface}"}}'] == 0
+    for result in ("sent", "withheld"):
+        assert shown[f'codehealer_heartbeats_total{{result="{result}"}}'] == 0
+    for result in ("stored", "repeated", "unhandled", "failed"):
+        assert shown[f'codehealer_slack_envelopes_total{{result="{result}"}}'] == 0
+    for what in ("opened", "replaced", "lost", "refused"):
+        assert shown[f'codehealer_slack_links_total{{what="{what}"}}'] == 0
+
+
+@pytest.mark.usefixtures("new_process")
+async def test_a_workflow_of_the_policys_is_shown_from_when_it_is_there() -> None:
+    name = "workflow_purge"
+    spec = Workflow.model_validate(
+        {"name": "purge", "title": "Purge it", "kinds": ["crashloop"], "webhook": {"url": "https://a.example/purge"}}
+    )
+    async with opened(NOWHERE) as gone:
+        metrics = Metrics.make()
+        wanted = f'codehealer_wrong_actions_total{{action="{name}"}}'
+        assert wanted not in samples(await exposition(gone, metrics))
+        adopt([spec])
+        try:
+            assert samples(await exposition(gone, metrics))[wanted] == 0
+        finally:
+            adopt(())
+
+
+@pytest.mark.usefixtures("new_process")
+async def test_the_first_wrong_action_and_the_first_refused_blocks_of_a_process_are_seen(tmp_path: Path) -> None:
+    metrics = Metrics.make()
+    async with opened(NOWHERE) as gone:
+        before = samples(await exposition(gone, metrics))
+        telemetry.OUTCOMES["wrong"].labels("k8s_scale").inc()
+        metrics.refused_blocks.labels("view").inc()
+        after = samples(await exposition(gone, metrics))
+    for alert, series in (
+        ("CodeHealerWrongAction", 'codehealer_wrong_actions_total{action="k8s_scale"}'),
+        ("CodeHealerBlocksRefused", 'codehealer_slack_refused_blocks_total{surface="view"}'),
+    ):
+        then, now = before.get(series, "_"), after[series]
+        watched(tmp_path, alert, {series: f"{then} {then} {now} {now} {now}"}, {"1m": 0, "4m": 1})
+
+
 async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_url: str) -> None:
     services = made_services(engine, None, database_url)  # type: ignore[arg-type]  nothing is sent
     async with engine.begin() as db:
@@ -117,7 +222,7 @@ async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_
 
 
 async def test_without_the_database_the_scrape_still_answers() -> None:
-    async with opened("postgresql://nobody@127.0.0.1:1/none") as gone:
+    async with opened(NOWHERE) as gone:
         shown = (await exposition(gone, Metrics.make())).decode()
     assert "codehealer_figures_known 0.0" in shown
     assert "codehealer_webhook_seconds_count" in shown
