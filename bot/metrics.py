@@ -5,7 +5,7 @@ docs/metrics.md is made from here (`python -m bot.metrics_page > docs/metrics.md
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -58,7 +58,6 @@ STANDING: dict[str, tuple[str, str | tuple[str, dict[str, str]]]] = {
         "Requests for approval that are open, or approved for later",
         ("state", {"open": "approvals_open", "scheduled": "approvals_scheduled"}),
     ),
-    "codehealer_paused": ("1 while all actions are stopped by a person's word", "paused"),
     "codehealer_breaker_tripped": ("1 while nothing runs by itself until a person resumes it", "breaker"),
     "codehealer_leader_seen_seconds": ("Since the leading process last said that it is there (every 30 s)",
                                        "leader_seen_s"),
@@ -67,9 +66,10 @@ STANDING: dict[str, tuple[str, str | tuple[str, dict[str, str]]]] = {
 
 @dataclass
 class Memo:
-    """The figures that were read last, and when by the monotonic clock."""
+    """When the figures were read last, by the monotonic clock, and whether `codehealer pause` was in force then."""
 
     at: float = float("-inf")
+    paused: bool = False
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -86,6 +86,7 @@ class Metrics:
     vectors: Gauge
     pool: Gauge
     leader: Gauge
+    paused: Gauge
     heartbeat: Gauge
     heartbeats: Counter
     known: Gauge
@@ -146,6 +147,11 @@ class Metrics:
             ),
             Gauge("codehealer_leader", "1 in the process that sends, watches and keeps the clock", registry=registry),
             Gauge(
+                "codehealer_paused",
+                "1 while nothing is carried out here, by `codehealer pause`, the pause file or the ConfigMap; take max",
+                registry=registry,
+            ),
+            Gauge(
                 "codehealer_heartbeat_timestamp_seconds",
                 "When the last heartbeat of this process left, as Unix time; 0: none did",
                 registry=registry,
@@ -189,6 +195,7 @@ class Metrics:
 
     def show(self, found: Measures) -> None:
         """Put the installation's figures in."""
+        self.memo.paused = found.paused
         for name, (_, figure) in STANDING.items():
             if isinstance(figure, tuple):
                 for value, of in figure[1].items():
@@ -197,12 +204,16 @@ class Metrics:
                 self.standing[name].set(getattr(found, figure))
 
 
-async def exposition(engine: AsyncEngine, metrics: Metrics) -> bytes:
-    """All metrics in Prometheus' text format. What cannot be read in time is shown as it was known last."""
+async def exposition(engine: AsyncEngine, metrics: Metrics, halted: Callable[[], str]) -> bytes:
+    """All metrics in Prometheus' text format. What cannot be read in time is shown as it was known last.
+
+    `halted` is why nothing may start by this process' own pause file or ConfigMap, "" while it may.
+    """
     async with metrics.memo.asking:
         if time.monotonic() - metrics.memo.at > FRESH_S:
             await _refresh(engine, metrics)
             metrics.memo.at = time.monotonic()
+    metrics.paused.set(metrics.memo.paused or bool(halted()))
     note_pool(engine, metrics.pool)
     expect(REMEDIATORS)  # here, as a policy may bring workflows at any time
     return b"".join(generate_latest(registry) for registry in metrics.registries())

@@ -70,7 +70,7 @@ def make_web_app(services: Services, config: WebConfig) -> web.Application:
         return web.json_response({"ok": not down, "checks": dict(checks)}, status=503 if down else 200)
 
     async def metrics(_request: web.Request) -> web.Response:
-        body = await exposition(services.engine, config.metrics)
+        body = await exposition(services.engine, config.metrics, services.halted)
         return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
 
     app.add_routes(

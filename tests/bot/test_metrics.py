@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.metrics import Metrics, exposition
 from bot.metrics_page import described, page
 from bot.outcomes import COUNTED_OF_APPROVALS, ENDED, Outcomes
+from bot.pause_file import PauseFile
+from bot.web import WebConfig, make_web_app
 from handlers.services import Services
 from knowledge import telemetry
 from knowledge.model.knowing import OUTCOMES
@@ -127,7 +130,7 @@ def new_process() -> None:
 @pytest.mark.usefixtures("new_process")
 async def test_what_may_be_counted_is_shown_before_there_is_any() -> None:
     async with opened(NOWHERE) as gone:
-        shown = samples(await exposition(gone, Metrics.make()))
+        shown = samples(await exposition(gone, Metrics.make(), str))
     for action in REMEDIATORS:
         assert shown[f'codehealer_wrong_actions_total{{action="{action}"}}'] == 0
         for result in ENDED:
@@ -160,10 +163,10 @@ async def test_a_workflow_of_the_policys_is_shown_from_when_it_is_there() -> Non
     async with opened(NOWHERE) as gone:
         metrics = Metrics.make()
         wanted = f'codehealer_wrong_actions_total{{action="{name}"}}'
-        assert wanted not in samples(await exposition(gone, metrics))
+        assert wanted not in samples(await exposition(gone, metrics, str))
         adopt([spec])
         try:
-            assert samples(await exposition(gone, metrics))[wanted] == 0
+            assert samples(await exposition(gone, metrics, str))[wanted] == 0
         finally:
             adopt(())
 
@@ -172,16 +175,66 @@ async def test_a_workflow_of_the_policys_is_shown_from_when_it_is_there() -> Non
 async def test_the_first_wrong_action_and_the_first_refused_blocks_of_a_process_are_seen(tmp_path: Path) -> None:
     metrics = Metrics.make()
     async with opened(NOWHERE) as gone:
-        before = samples(await exposition(gone, metrics))
+        before = samples(await exposition(gone, metrics, str))
         telemetry.OUTCOMES["wrong"].labels("k8s_scale").inc()
         metrics.refused_blocks.labels("view").inc()
-        after = samples(await exposition(gone, metrics))
+        after = samples(await exposition(gone, metrics, str))
     for alert, series in (
         ("CodeHealerWrongAction", 'codehealer_wrong_actions_total{action="k8s_scale"}'),
         ("CodeHealerBlocksRefused", 'codehealer_slack_refused_blocks_total{surface="view"}'),
     ):
         then, now = before.get(series, "_"), after[series]
         watched(tmp_path, alert, {series: f"{then} {then} {now} {now} {now}"}, {"1m": 0, "4m": 1})
+
+
+def test_a_pause_is_long_when_it_has_lasted_and_not_because_a_process_is_new(tmp_path: Path) -> None:
+    """Replicas are replaced meanwhile, and one that comes while a pause holds has never been anything else."""
+    series = {
+        'codehealer_paused{instance="a"}': "0x300 1x120 stale",
+        'codehealer_paused{instance="b"}': "_x400 1x700 0x200",
+    }
+    watched(tmp_path, "CodeHealerPausedForLong", series, {"406m": 0, "1000m": 0, "1025m": 1, "1105m": 0})
+
+
+def test_a_pause_of_one_replica_alone_is_told_too(tmp_path: Path) -> None:
+    series = {'codehealer_paused{instance="a"}': "1x800", 'codehealer_paused{instance="b"}': "0x800"}
+    watched(tmp_path, "CodeHealerPausedForLong", series, {"5m": 0, "725m": 1})
+
+
+async def test_a_pause_is_shown_whoever_made_it(engine: AsyncEngine, database_url: str, tmp_path: Path) -> None:
+    services = made_services(engine, None, database_url)  # type: ignore[arg-type]  nothing is sent
+    file = tmp_path / "paused"
+    pause = PauseFile(str(file))
+    services.halted = pause.word
+    metrics = Metrics.make()
+
+    async def checks() -> dict[str, str | None]:
+        return {}
+
+    async def shown(client: TestClient[Any, Any]) -> str:
+        metrics.memo.at = float("-inf")  # as after five seconds
+        answer = await client.get("/metrics")
+        (line,) = [one for one in (await answer.text()).splitlines() if one.startswith("codehealer_paused ")]
+        return line.removeprefix("codehealer_paused ")
+
+    async def by_switch(on: bool) -> None:
+        async with engine.begin() as db:
+            await switches.write(db, switches.PAUSED, on, by="U1")
+
+    web_app = make_web_app(services, WebConfig({}, checks, metrics))
+    async with TestClient(TestServer(web_app)) as client:
+        await pause.look()
+        assert await shown(client) == "0.0"
+        file.touch()
+        await pause.look()
+        assert await shown(client) == "1.0"
+        await by_switch(True)
+        assert await shown(client) == "1.0"
+        file.unlink()
+        await pause.look()
+        assert await shown(client) == "1.0"
+        await by_switch(False)
+        assert await shown(client) == "0.0"
 
 
 async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_url: str) -> None:
@@ -214,7 +267,7 @@ async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_
     assert found.outbox_oldest_s < 60
     assert 40 <= found.jobs_oldest_s < 100
     metrics = Metrics.make()
-    shown = (await exposition(engine, metrics)).decode()
+    shown = (await exposition(engine, metrics, str)).decode()
     assert 'codehealer_waiting{queue="inbox"} 2.0' in shown
     assert "codehealer_paused 1.0" in shown
     assert "codehealer_figures_known 1.0" in shown
@@ -223,7 +276,7 @@ async def test_what_waits_is_counted_with_its_age(engine: AsyncEngine, database_
 
 async def test_without_the_database_the_scrape_still_answers() -> None:
     async with opened(NOWHERE) as gone:
-        shown = (await exposition(gone, Metrics.make())).decode()
+        shown = (await exposition(gone, Metrics.make(), str)).decode()
     assert "codehealer_figures_known 0.0" in shown
     assert "codehealer_webhook_seconds_count" in shown
 
