@@ -55,12 +55,14 @@ async def attempts_on(db: AsyncConnection, target: Target, set_: Around | None =
     return tuple(policy.Attempt(one.action, one.verdict, one.at) for one in past)
 
 
-def mode_set(set_: Around, incident: Incident, target: Target | None) -> str:
+def mode_set(services: Services, set_: Around, incident: Incident, target: Target | None) -> str:
     """The mode that people set for this incident's channel, service or environment; "" where they set none."""
     return modes.set_for(
         {scope: str(switch.value) for scope, switch in set_.modes.items()},
         service=target.service if target else incident.service,
-        environment=target.environment if target else incident.environment,
+        environments=policy.names_of_environment(
+            services.policy, target.environment if target else incident.environment
+        ),
         channel=incident.channel,
         meant_channel=incident.meant_channel,
     )
@@ -101,7 +103,7 @@ async def blocked(
         trusted=incident.trusted,
         running_on_target=await executions.under_way(db, target, apart_from=0) if target else False,
         attempts=await attempts_on(db, target, set_) if target else (),
-        mode=mode_set(set_, incident, target),
+        mode=mode_set(services, set_, incident, target),
     )
     verdict = policy.decide(plan, answer.answer, target, services.policy, facts).verdict
     return verdict.why if isinstance(verdict, Blocked) else ""
@@ -134,7 +136,7 @@ async def _facts(  # noqa: PLR0917  all that a decision is about
         record=records.get(plan.action.name) if plan.action else None,
         # Another kind's precedents are shown to people; how they ended says nothing about a fix for this one.
         precedents=tuple(one for one in precedents if one.item.kind is kind),
-        mode=mode_set(set_, incident, target),
+        mode=mode_set(services, set_, incident, target),
         earned=await _earned(db, case_of(kind, plan)),
         automatic_last_hour=automatic.last_hour,
         failures_in_a_row=automatic.failures_in_a_row,
@@ -194,7 +196,7 @@ async def _narrowed(
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
     incident = await incidents.get(db, current.incident_id) if set_.modes else None
-    mode = policy.mode_of(services.policy, target, mode_set(set_, incident, target) if incident else "")
+    mode = policy.mode_of(services.policy, target, mode_set(services, set_, incident, target) if incident else "")
     if automatic and mode == "approve":
         planned = await answers.latest_plan(db, current.incident_id)
         incident = incident or await incidents.get(db, current.incident_id)

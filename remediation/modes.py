@@ -4,11 +4,11 @@ A scope is "service:NAME", "environment:NAME", "channel:ID" or "everything". Of 
 narrowest is in force, and it replaces what the file says; so whoever narrows anything is obeyed everywhere in it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from remediation.approvals import Person
-from remediation.policy_facts import MODES, mode_of_row
+from remediation.policy_facts import MODES, mode_of_row, names_of_environment
 from remediation.policy_file import Policy
 
 EVERYTHING = "everything"
@@ -17,23 +17,29 @@ SCOPES = ("service", "environment", "channel", EVERYTHING)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an incident may be: a service's row, or an environment in which no row is known."""
+    """Where an incident may be: a service's row, or an environment, by all its names, in which no row is known."""
 
     service: str
-    environment: str
+    environments: Collection[str]
     channel: str
     by_file: str
 
 
 def set_for(
-    overrides: Mapping[str, str], *, service: str, environment: str, channel: str, meant_channel: str = ""
+    overrides: Mapping[str, str],
+    *,
+    service: str,
+    environments: Collection[str],
+    channel: str,
+    meant_channel: str = "",
 ) -> str:
     """The narrowest mode that people set for a place; "" where they set none.
 
+    `environments` are the names that its environment goes by.
     A card that stands in another channel than it was meant for is bound by the modes of both.
     """
-    places = (f"service:{service}", f"environment:{environment}", f"channel:{channel}", f"channel:{meant_channel}")
-    scopes = (*places, EVERYTHING)
+    named = (f"environment:{name}" for name in environments)
+    scopes = (f"service:{service}", *named, f"channel:{channel}", f"channel:{meant_channel}", EVERYTHING)
     found = [overrides[scope] for scope in scopes if overrides.get(scope) in MODES]
     return min(found, key=MODES.index, default="")
 
@@ -43,14 +49,19 @@ def widens(policy: Policy, overrides: Mapping[str, str], scope: str, mode: str) 
     after = {**overrides, scope: mode}
     kind, _, name = scope.partition(":")
     for place in _places(policy, [*overrides, scope]):
-        where = {"service": place.service, "environment": place.environment, "channel": place.channel}
-        if kind != EVERYTHING and where[kind] != name:
+        within = {"service": {place.service}, "environment": place.environments, "channel": {place.channel}}
+        if kind != EVERYTHING and name not in within[kind]:
             continue
-        now = set_for(overrides, **where) or place.by_file
-        then = set_for(after, **where) or place.by_file
+        now = _in_force(overrides, place)
+        then = _in_force(after, place)
         if MODES.index(then) > MODES.index(now):
             return True
     return False
+
+
+def _in_force(overrides: Mapping[str, str], place: Place) -> str:
+    found = set_for(overrides, service=place.service, environments=place.environments, channel=place.channel)
+    return found or place.by_file
 
 
 def _places(policy: Policy, scopes: Iterable[str]) -> Iterator[Place]:
@@ -61,9 +72,10 @@ def _places(policy: Policy, scopes: Iterable[str]) -> Iterator[Place]:
     channels = {"", *(scope.removeprefix("channel:") for scope in scopes if scope.startswith("channel:"))}
     for channel in channels:
         for row in policy.services:
-            yield Place(row.name, row.environment, channel, mode_of_row(policy, row, row.environment))
+            names = names_of_environment(policy, row.environment)
+            yield Place(row.name, names, channel, mode_of_row(policy, row, row.environment))
         for name in {*policy.environments, "prod"}:
-            yield Place("", name, channel, mode_of_row(policy, None, name))
+            yield Place("", {name}, channel, mode_of_row(policy, None, name))
 
 
 def may_narrow(person: Person) -> str:

@@ -21,6 +21,7 @@ from remediation.policy_facts import (
     loop_broken,
     mode_of,
     mode_with_trust,
+    names_of_environment,
     precedent_confidence,
     service_of,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "loop_broken",
     "mode_of",
     "mode_with_trust",
+    "names_of_environment",
     "only_mode_stops",
     "outside_forbidden",
     "parse_policy",

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import yaml
 
 from remediation.approvers import ids
-from remediation.policy_file import Finding, Policy, line_of
+from remediation.policy_file import DryRun, Finding, Policy, line_of
 
 # The keys and indexes that lead to a value of the file.
 Place = list[str | int]
@@ -23,7 +23,7 @@ def doubts(text: str, policy: Policy, actions: Collection[str], *, file: str) ->
             remedy = f"Did you mean '{near[0]}'?" if near else f"Known are {', '.join(sorted(actions))}"
             problem = f"there is no action '{name}'"
             found.append(Finding(file, line_of(root, location), _field(location), problem, remedy))
-    for location, problem, remedy in (*_modes(policy), *_services(policy), *_routes(policy)):
+    for location, problem, remedy in (*_modes(policy), *_services(policy), *_routes(policy), *_places(policy)):
         found.append(Finding(file, line_of(root, location), _field(location), problem, remedy))
     return sorted(found, key=lambda finding: finding.line)
 
@@ -73,6 +73,27 @@ def _services(policy: Policy) -> Iterator[tuple[Place, str, str]]:
             near = difflib.get_close_matches(entry.service, names, n=1)
             remedy = f"Did you mean '{near[0]}'?" if near else "Write a service's name, or *"
             yield ["blacklist", index], f"there is no service '{entry.service}'", remedy
+
+
+def _places(policy: Policy) -> Iterator[tuple[Place, str, str]]:
+    """What a switch names and nothing has: it would switch nothing."""
+    services = {row.name for row in policy.services}
+    # By what a row counts as too: one of an environment that is not listed counts as prod.
+    environments = {*policy.environments, *(row.environment for row in policy.services), "prod"} - {""}
+    named: list[tuple[Place, str, tuple[str, ...], set[str]]] = []
+    if isinstance(policy.dry_run, DryRun):
+        named.append((["dry_run", "environments"], "environment", policy.dry_run.environments, environments))
+        named.append((["dry_run", "services"], "service", policy.dry_run.services, services))
+    for key in ("freezes", "time_windows"):
+        for index, part in enumerate(getattr(policy, key)):
+            named.append(([key, index, "environments"], "environment", part.environments, environments))
+    for place, what, names, known in named:
+        for index, name in enumerate(names):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                others = f"Known are {', '.join(sorted(known))}" if known else "Add its row to the services"
+                remedy = f"Did you mean '{near[0]}'?" if near else others
+                yield [*place, index], f"there is no {what} '{name}'", remedy
 
 
 def _routes(policy: Policy) -> Iterator[tuple[Place, str, str]]:

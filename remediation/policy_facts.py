@@ -86,6 +86,11 @@ def environment_of(policy: Policy, name: str) -> tuple[str, Environment]:
     return "prod", policy.environments.get("prod") or Environment()
 
 
+def names_of_environment(policy: Policy, name: str) -> frozenset[str]:
+    """By what a part of the policy may mean a place: as its row writes the environment, and as what that counts."""
+    return frozenset({name, environment_of(policy, name)[0]})
+
+
 def service_of(policy: Policy, target: Target | None) -> Service | None:
     """The service row that the target was made from."""
     if target is None:
@@ -128,7 +133,8 @@ def is_dry_run(policy: Policy, target: Target | None) -> bool:
         return True
     if policy.dry_run is False or target is None:
         return False
-    return target.environment in policy.dry_run.environments or target.service in policy.dry_run.services
+    names = names_of_environment(policy, target.environment)
+    return not names.isdisjoint(policy.dry_run.environments) or target.service in policy.dry_run.services
 
 
 def precedent_confidence(precedents: Sequence[Precedent], action: str) -> float:

@@ -11,6 +11,7 @@ from remediation.policy_facts import (
     loop_broken,
     mode_of,
     mode_with_trust,
+    names_of_environment,
     precedent_confidence,
 )
 from remediation.policy_file import Freeze, Limits, TimeWindow
@@ -191,7 +192,8 @@ def _freeze(case: Case) -> RuleResult:
 
 
 def _concerns(part: Freeze | TimeWindow, case: Case) -> bool:
-    return not part.environments or case.environment in part.environments
+    names = names_of_environment(case.policy, case.target.environment if case.target else case.environment)
+    return not part.environments or not names.isdisjoint(part.environments)
 
 
 def _frozen_until(freeze: Freeze, now: datetime) -> bool:

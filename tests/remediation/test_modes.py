@@ -4,7 +4,7 @@ import pytest
 
 from remediation.approvals import Person
 from remediation.modes import may_narrow, may_operate, set_for, widens
-from remediation.policy import parse_policy
+from remediation.policy import names_of_environment, parse_policy
 from remediation.trust import lower_bound
 
 POLICY = parse_policy("""
@@ -18,7 +18,7 @@ services:
 
 
 def test_the_narrowest_of_what_people_set_is_in_force() -> None:
-    place = {"service": "api", "environment": "staging", "channel": "C1"}
+    place = {"service": "api", "environments": {"staging"}, "channel": "C1"}
     assert not set_for({"service:web": "observe", "channel:C2": "suggest"}, **place)
     both = {"service:api": "automatic", "environment:staging": "suggest"}
     assert set_for(both, **place) == "suggest"
@@ -51,6 +51,22 @@ def test_what_lets_the_bot_go_further_anywhere_is_widening(
     overrides: dict[str, str], scope: str, mode: str, wider: bool
 ) -> None:
     assert widens(POLICY, overrides, scope, mode) is wider
+
+
+TWO_NAMES = parse_policy("""
+mode: observe
+environments: {prod: {mode: approve}}
+services: [{name: pay, environment: production, namespace: p, workload: {name: pay}, mode: suggest}]
+""")
+
+
+@pytest.mark.parametrize("scope", ["environment:prod", "environment:production"])
+def test_a_mode_is_set_for_an_environment_by_either_of_its_names(scope: str) -> None:
+    names = names_of_environment(TWO_NAMES, "production")
+    assert set_for({scope: "observe"}, service="pay", environments=names, channel="C1") == "observe"
+    assert widens(TWO_NAMES, {scope: "observe"}, scope, "")
+    assert widens(TWO_NAMES, {}, scope, "approve")  # the row's own mode is narrower than prod's
+    assert not widens(TWO_NAMES, {}, scope, "observe")
 
 
 @pytest.mark.parametrize("what", ["restricted", "foreign", "is_bot", "deleted"])

@@ -48,6 +48,7 @@ from remediation.policy import (
     parse_policy,
     sendable,
 )
+from remediation.policy_check import doubts
 from remediation.policy_rules import within
 from tests.remediation.site import diagnosis
 
@@ -368,7 +369,52 @@ def test_trust_lifts_approve_to_automatic_and_nothing_that_was_narrowed_further(
 def test_dry_run_is_for_everything_an_environment_or_a_service() -> None:
     assert is_dry_run(parse_policy("dry_run: true"), None)
     assert is_dry_run(parse_policy("dry_run: {environments: [staging]}"), TARGET)
-    assert not is_dry_run(parse_policy("dry_run: {environments: [prod], services: [web]}"), TARGET)
+    elsewhere = "environments: {staging: {}}\ndry_run: {environments: [prod], services: [web]}"
+    assert not is_dry_run(parse_policy(elsewhere), TARGET)
+
+
+COUNTS_AS_PROD = POLICY.replace("environment: staging", "environment: production")
+
+
+@pytest.mark.parametrize("name", ["prod", "production"])
+@pytest.mark.parametrize(
+    ("switch", "rule", "kind"),
+    [
+        ("dry_run: {environments: [NAME]}\n", "dry-run", Ask),
+        ("freezes: [{from: 2026-11-23, to: 2026-11-24, environments: [NAME], hard: true}]\n", "freeze", Blocked),
+        ("time_windows: [{name: always, environments: [NAME], hard: true}]\n", "time window", Blocked),
+    ],
+)
+def test_a_switch_reaches_an_environment_by_either_of_its_names(
+    switch: str, rule: str, kind: type, name: str
+) -> None:  # fmt: skip
+    text = COUNTS_AS_PROD + switch.replace("NAME", name)
+    target = replace(TARGET, environment="production")
+    decision = verdict(text, target=target)
+    assert rule in failing(decision)
+    assert isinstance(decision.verdict, kind)
+    assert is_dry_run(parse_policy(text), target) is (rule == "dry-run")
+    assert rule not in failing(verdict(text.replace(f"[{name}]", "[staging]"), target=target))
+
+
+def test_a_switch_for_what_nothing_is_called_is_told() -> None:
+    text = (
+        COUNTS_AS_PROD
+        + "dry_run: {environments: [prd, production], services: [apis, api]}\n"
+        + "freezes: [{from: 2026-01-02, to: 2026-01-03, environments: [prod, qa]}]\n"
+        + "time_windows: [{name: night, from: 22:00, environments: [stagng]}]\n"
+    )
+    found = {one.field: str(one) for one in doubts(text, parse_policy(text), ("k8s_scale", "k8s_rollback"), file="p")}
+    line = text.count("\n")
+    assert {field: said for field, said in found.items() if not field.startswith("services")} == {
+        "dry_run.environments.0": f"p:{line - 2}: dry_run.environments.0: there is no environment 'prd'. "
+        "Did you mean 'prod'?",
+        "dry_run.services.0": f"p:{line - 2}: dry_run.services.0: there is no service 'apis'. Did you mean 'api'?",
+        "freezes.0.environments.1": f"p:{line - 1}: freezes.0.environments.1: there is no environment 'qa'. "
+        "Known are dev, prod, production, staging",
+        "time_windows.0.environments.0": f"p:{line}: time_windows.0.environments.0: there is no environment 'stagng'. "
+        "Did you mean 'staging'?",
+    }
 
 
 def test_one_success_between_does_not_make_a_loop() -> None:
