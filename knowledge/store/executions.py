@@ -342,26 +342,26 @@ async def automatic_of_late(
 ) -> Automatic:
     """Counted since `since`, when a person resumed automatic work; a no-op is not counted.
 
-    What is `queued` counts as well: in a storm many are decided before the first of them starts.
+    What is `queued` counts as well: in a storm many are decided before the first of them starts. Failures in a row are
+    looked for among the newest `most` that have ended, which is as many as the policy's limit can ask for.
     """
     begun = and_(executions.c.started_at.is_not(None), executions.c.state.in_([*_DONE, ExecutionState.STARTED]))
     at = func.coalesce(executions.c.started_at, executions.c.created_at)
-    query = (
-        select(_verdict().label("verdict"), (at > func.now() - timedelta(hours=1)).label("recent"))
+    alone = (
+        select(_verdict().label("verdict"))
         .join(approvals, approvals.c.id == executions.c.approval_id)
-        .where(
-            approvals.c.automatic,
-            executions.c.action_name != "noop",
-            or_(begun, _queued(hours=1)) if queued else begun,
-        )
+        .where(approvals.c.automatic, executions.c.action_name != "noop")
     )
     if since is not None:
-        query = query.where(at > since)
-    rows = (await db.execute(query.order_by(executions.c.id.desc()).limit(most))).all()
+        alone = alone.where(at > since)
+    last_hour = alone.where(
+        or_(begun, _queued(hours=1)) if queued else begun, at > func.now() - timedelta(hours=1)
+    ).with_only_columns(func.count())
     # What is still being checked neither breaks a row of failures nor adds to it.
-    ended = [row.verdict for row in rows if row.verdict]
-    failures = next((n for n, verdict in enumerate(ended) if verdict == "verified"), len(ended))
-    return Automatic(sum(row.recent for row in rows), failures)
+    ended = alone.where(begun, _verdict() != "").order_by(executions.c.id.desc()).limit(most)
+    verdicts = (await db.execute(ended)).scalars().all()
+    failures = next((n for n, verdict in enumerate(verdicts) if verdict == "verified"), len(verdicts))
+    return Automatic((await db.execute(last_hour)).scalar_one(), failures)
 
 
 async def under_way(db: AsyncConnection, target: Target, *, apart_from: int) -> bool:

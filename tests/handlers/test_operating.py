@@ -151,8 +151,10 @@ async def test_what_is_queued_by_policy_alone_stops_with_automatic_work_and_what
     assert found == [ExecutionState.REFUSED if stopped else ExecutionState.ACTED, ExecutionState.ACTED]
 
 
-async def test_of_a_storm_what_is_queued_counts_towards_the_hours_limit(services: Services) -> None:
-    limit = services.policy.limits.automatic_fixes_per_hour
+@pytest.mark.parametrize("limit", [20, 101])
+async def test_of_a_storm_what_is_queued_counts_towards_the_hours_limit(services: Services, limit: int) -> None:
+    limits = services.policy.limits.model_copy(update={"automatic_fixes_per_hour": limit})
+    services = replace(services, policy=services.policy.model_copy(update={"limits": limits}))
     async with services.engine.begin() as db:
         incident = await an_incident(db)
         for number in range(limit):

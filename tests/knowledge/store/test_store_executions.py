@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.model import ExecutionState, Outcome, Target, Verification
 from knowledge.store import executions, switches
-from knowledge.store.executions import StoredExecutions
+from knowledge.store.executions import Automatic, StoredExecutions
 from tests.rows import NOOP, TARGET, S, an_approval, an_execution, an_incident
 
 X = ExecutionState
@@ -176,6 +176,26 @@ async def test_the_loop_breaker_sees_the_last_verdicts_newest_first(db: AsyncCon
         ("k8s_scale", "failed"), ("k8s_rollback", "undone"), ("k8s_scale", "not_verified"),
     ]  # fmt: skip
     assert not await executions.recent_on_target(db, ORDERS, hours=24)
+
+
+@pytest.mark.parametrize("state", [X.STARTED, X.QUEUED])
+async def test_the_breaker_sees_the_failures_behind_a_storm_that_has_not_ended(
+    db: AsyncConnection, state: ExecutionState
+) -> None:
+    for _ in range(3):
+        await acted(db, X.ACTED, "not_verified")
+    for _ in range(101):
+        await acted(db, state)
+    await db.execute(text("UPDATE approvals SET automatic = true"))
+    assert await executions.automatic_of_late(db) == Automatic(104, 3)
+    assert await executions.automatic_of_late(db, queued=False) == Automatic(3 if state is X.QUEUED else 104, 3)
+    await db.execute(
+        text(
+            "UPDATE executions SET created_at = created_at - interval '2 hours',"
+            " started_at = started_at - interval '2 hours'"
+        )
+    )
+    assert await executions.automatic_of_late(db) == Automatic(0, 3)
 
 
 @pytest.mark.parametrize(
