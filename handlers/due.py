@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import decisions, facts, flow, taking
 from handlers.services import Services
-from knowledge.errors import BadInput, Refused, SettingsError, Unavailable
+from knowledge.errors import BadInput, Refused, SettingsError
 from knowledge.model import Action, Approval, ApprovalState, Incident, IncidentState
 from knowledge.store import answers, approvals, audit, incidents
 from knowledge.store.answers import StoredPlan
@@ -19,9 +19,10 @@ log = structlog.get_logger(__name__)
 
 S = IncidentState
 WELL = "the failing thing has recovered"
-# An approval for an hour is none for the next one: when nothing can be looked at for so long, people are asked again.
+# An approval for an hour is none for the next one: when nobody was there to run it, or nothing could be looked at, for
+# so long, people are asked again.
 LATEST = timedelta(minutes=30)
-TOO_LATE = "its hour was over before the target could be looked at"
+TOO_LATE = "its hour was over before everything could be looked at"
 
 
 async def run_scheduled(services: Services, approval_id: int) -> None:
@@ -68,7 +69,9 @@ def _ahead(approval: Approval, services: Services) -> bool:
 
 
 async def _refused(services: Services, approval: Approval, action: Action) -> str:
-    """Why it may not run now: who approved it may not do so any more, or the target is not as it must be."""
+    """Why it may not run now: too late, its approver may not do so any more, or the target is not as it must be."""
+    if approval.run_at and services.now() - approval.run_at > LATEST:
+        return TOO_LATE
     people = [await services.people.look_up(user) for user in approval.approved_by]
     refusal = still_approved(approval, people, services.policy, action)
     if refusal:
@@ -77,10 +80,6 @@ async def _refused(services: Services, approval: Approval, action: Action) -> st
         ready = await REMEDIATORS[action.name].preflight(action, services.clients)
     except (Refused, BadInput, SettingsError) as error:
         return str(error)
-    except Unavailable:
-        if approval.run_at and services.now() - approval.run_at > LATEST:
-            return TOO_LATE
-        raise
     return "" if ready.ok else ready.reason
 
 

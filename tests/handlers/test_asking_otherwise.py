@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -17,11 +17,13 @@ from handlers.blocks.card import render_card
 from handlers.blocks.modals import Rejection
 from handlers.services import Services
 from handlers.view import card_view
+from knowledge.errors import Unavailable
 from knowledge.model import Action, Alert, AlertStatus, Approval, Incident, Plan, RejectReason, Risk, Target
 from knowledge.store import answers, approvals, incidents, outbox
 from knowledge.store.answers import StoredPlan
 from knowledge.store.executions import StoredExecutions
 from remediation import recovery, sighting
+from remediation.approvals import Person
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.ports import Clients, Json
 from tests.handlers.office import jobs, rows, sandbox_policy, told
@@ -311,6 +313,44 @@ async def test_a_scheduled_fix_whose_job_never_got_through_becomes_a_persons_wor
     await pass_over(world, "run_at", case.approval_id, timedelta(minutes=61))
     await later.give_up_overdue(world)
     assert await case.state() == ("escalated", "withdrawn")
+
+
+@pytest.mark.parametrize(("late", "ended"), [(29, ("running", "approved")), (61, ("diagnosing", "withdrawn"))])
+async def test_a_scheduled_fix_whose_hour_passed_while_the_bot_was_down_is_asked_for_anew(
+    world: Services, late: int, ended: tuple[str, str]
+) -> None:
+    case = await scheduled(world)
+    await pass_over(world, "run_at", case.approval_id, timedelta(minutes=late))
+    await due.run_scheduled(world, case.approval_id)
+    assert await case.state() == ended
+    assert ("execute" in await case.stages()) is (late < 30)
+    if late > 30:
+        assert due.TOO_LATE in (await case.newest())[0].reason
+        assert "gather_evidence" in await case.stages()
+
+
+async def test_a_scheduled_fix_waits_for_slack_and_for_its_target_no_longer_than_its_hour(world: Services) -> None:
+    class Away:
+        async def look_up(self, user: str) -> Person:
+            raise Unavailable(f"Slack does not say who {user} is")
+
+    case = await scheduled(world)
+    apart = replace(world, people=cast("Any", Away()))
+    await pass_over(world, "run_at", case.approval_id, timedelta(minutes=1))
+    with pytest.raises(Unavailable):
+        await due.run_scheduled(apart, case.approval_id)
+    assert await case.state() == ("waiting", "scheduled")
+    await pass_over(world, "run_at", case.approval_id, timedelta(minutes=31))
+    unseen = replace(apart, clients=replace(world.clients, cluster=cast("Any", Unseen())))
+    await due.run_scheduled(unseen, case.approval_id)
+    assert await case.state() == ("diagnosing", "withdrawn")
+
+
+class Unseen:
+    """A cluster that cannot be reached."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unavailable("cluster sandbox cannot be reached")
 
 
 async def test_a_scheduled_fix_ends_with_its_incident(world: Services) -> None:
