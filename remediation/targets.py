@@ -69,18 +69,22 @@ async def find(hints: Hints, policy: Policy, clients: Clients) -> Resolution:
     names = {hints.owner, hints.workload} - {""}
     if clients.cluster is not None and _valid(hints.namespace) and _valid(hints.workload):
         names |= await _owners(hints, clients)
-    row = _single(rows_for(hints, names, policy.services))
+    clusters = clients.cluster.names if clients.cluster is not None else ()
+    row = _single(rows_for(hints, names, policy.services, clusters=clusters))
     if isinstance(row, str):
         return Resolution(None, row)
     return await _live(row, clients)
 
 
-def rows_for(hints: Hints, names: set[str], services: Sequence[Service]) -> list[Service]:
+def rows_for(
+    hints: Hints, names: set[str], services: Sequence[Service], *, clusters: Sequence[str] = ()
+) -> list[Service]:
     """The rows that every given hint agrees with. Pure.
 
     A row agrees by its workload's name (with the namespace, where the alert gives one), by its Argo CD application's,
     or by the service's.
-    Environment and cluster only narrow several rows down; they never set what a row says.
+    Of these one in another cluster is left out where the hint names one of ours, `clusters`. A name that is none of
+    them and the environment only narrow several rows down; they never set what a row says.
     """
     rows = [s for s in services if s.workload is not None or s.argocd_app]
     found = [s for s in rows if s.workload and s.workload.name in names and hints.namespace in {"", s.namespace}]
@@ -88,14 +92,18 @@ def rows_for(hints: Hints, names: set[str], services: Sequence[Service]) -> list
         found = [s for s in rows if s.argocd_app in names and hints.namespace in {"", s.namespace}]
     if not found and hints.service:
         found = [s for s in rows if s.name == hints.service and hints.namespace in {"", s.namespace}]
-    for wanted, of in ((hints.cluster, _cluster), (hints.environment, _environment), (hints.service, _name)):
+    if hints.cluster in clusters:
+        # After the names are matched: left out before, a row would give way to what a lesser name leads to.
+        found = [s for s in found if _cluster(s, clusters[0]) in {"", hints.cluster}]
+    for wanted, of in ((hints.cluster, lambda s: s.cluster), (hints.environment, _environment), (hints.service, _name)):
         if len(found) > 1 and wanted:
             found = [s for s in found if of(s) == wanted] or found
     return found
 
 
-def _cluster(service: Service) -> str:
-    return service.cluster
+def _cluster(service: Service, first: str) -> str:
+    """Where a row's workload is: in the first where it names none. An application alone may be anywhere, ""."""
+    return service.cluster or (first if service.workload else "")
 
 
 def _environment(service: Service) -> str:

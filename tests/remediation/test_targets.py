@@ -1,11 +1,15 @@
 """A target is a row of the services table whose object exists; text alone never makes one."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from knowledge.model import Target
+from remediation.cluster import KubernetesCluster
 from remediation.policy import Policy, parse_policy
+from remediation.ports import Clients
 from remediation.targets import Hints, find, resolve
 from tests.remediation.site import Site
 
@@ -51,6 +55,66 @@ async def test_without_a_single_match_there_is_no_target_and_a_reason(site: Site
     found = await find(hints, site.policy, site.clients)
     assert found.target is None
     assert found.reason
+
+
+@pytest.mark.parametrize(
+    ("row", "cluster", "found"),
+    [
+        ("eu", "eu", True), ("eu", "main", False), ("main", "main", True), ("main", "eu", False),
+        # A row without a cluster is of the first; what an alert calls a cluster that is none of ours says nothing.
+        ("", "main", True), ("", "eu", False), ("eu", "", True), ("eu", "prod-7", True), ("", "prod-7", True),
+    ],
+)  # fmt: skip
+async def test_a_failure_in_one_cluster_is_never_tied_to_the_row_of_another(
+    site: Site, row: str, cluster: str, found: bool
+) -> None:
+    policy = parse_policy(f"""
+clusters: {{main: {{}}, eu: {{}}}}
+services:
+  - {{name: checkout, cluster: "{row}", namespace: shop, workload: {{name: checkout}}}}
+  - {{name: loyalty, cluster: main, namespace: shop, workload: {{name: orders}}}}
+""")
+    async with two_clusters(site) as clients:
+        for hints in (Hints(namespace="shop", workload="checkout"), Hints(service="checkout")):
+            # Nor does what is left out lead to what only another word of the alert means.
+            for named in (hints, replace(hints, service="loyalty") if hints.workload else hints):
+                target = await resolve(replace(named, cluster=cluster), policy, clients)
+                assert (target is not None) is found
+                assert target is None or (target.name, target.cluster) == ("checkout", row)
+
+
+async def test_the_cluster_of_a_failure_tells_rows_of_one_name_apart(site: Site) -> None:
+    rows = "".join(
+        f"  - {{name: checkout, environment: {e}, cluster: '{c}', namespace: shop, workload: {{name: checkout}}}}\n"
+        for e, c in (("prod", ""), ("staging", "eu"))
+    )
+    policy = parse_policy(f"clusters: {{main: {{}}, eu: {{}}}}\nservices:\n{rows}")
+    async with two_clusters(site) as clients:
+        for cluster, environment in (("main", "prod"), ("eu", "staging")):
+            for claimed in ("", "prod", "staging"):
+                hints = Hints(namespace="shop", workload="checkout", cluster=cluster, environment=claimed)
+                target = await resolve(hints, policy, clients)
+                assert target is not None
+                assert target.environment == environment
+        assert await resolve(Hints(namespace="shop", workload="checkout"), policy, clients) is None
+
+
+async def test_an_application_that_no_cluster_is_named_for_is_found_from_any(site: Site) -> None:
+    policy = parse_policy("services: [{name: loyalty, environment: staging, argocd_app: loyalty}]")
+    async with two_clusters(site) as clients:
+        assert await resolve(Hints(workload="loyalty", cluster="eu"), policy, clients)
+
+
+@contextlib.asynccontextmanager
+async def two_clusters(site: Site) -> AsyncIterator[Clients]:
+    """The same world under two names, the first of which is main."""
+    assert isinstance(site.clients.cluster, KubernetesCluster)
+    (access,) = site.clients.cluster.clusters.values()
+    both = KubernetesCluster({"main": access, "eu": access})
+    try:
+        yield replace(site.clients, cluster=both)
+    finally:
+        await both.aclose()
 
 
 async def test_a_row_without_a_workload_is_its_application(site: Site) -> None:
