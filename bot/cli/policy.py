@@ -17,7 +17,7 @@ from knowledge.model import Ask, Blocked
 from knowledge.store import answers, incidents
 from knowledge.store.answers import StoredPlan
 from remediation import routes
-from remediation.policy import DEFAULT_POLICY, Finding, Policy, check_policy, parse_policy
+from remediation.policy import DEFAULT_POLICY, Finding, Policy, check_policy
 from remediation.policy_check import doubts
 from remediation.policy_file import MAX_BYTES
 from remediation.remediators import REMEDIATORS
@@ -135,7 +135,9 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Show which past decisions another policy would have made otherwise, and why."""
-    policy = parse_policy(_read(Path(file)), file=file)
+    policy, errors = check_policy(_read(Path(file)), file=file)
+    if policy is None:
+        raise BadInput("\n".join(map(str, errors)))
     begin = moment("--since", since)
     found = in_database(lambda db: _replayed(db, policy, begin or datetime.min.replace(tzinfo=UTC)))
     if as_json:

@@ -315,3 +315,7 @@ def test_a_new_policy_is_tried_on_past_decisions_and_says_which_rule_would_flip_
     assert (flip["incident"], flip["before"], flip["after"]) == (healed, "ask", "blocked")
     assert flip["because"] == ["freeze fails (block): until 2026-12-01 00:00 UTC (limit: no freeze)"]
     assert command("policy", "replay", tmp_path / "absent.yaml").status == 2
+    new.write_text("version: 1\nmoode: approve\n")
+    wrong = command("policy", "replay", new, "--json")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert f"{new}:2: moode: unknown key. Did you mean 'mode'?" in wrong.words
