@@ -14,9 +14,13 @@ Place = list[str | int]
 
 
 def doubts(text: str, policy: Policy, actions: Collection[str], *, file: str) -> list[Finding]:
-    """Findings about a file that is valid: names that nothing answers to, and modes that can come to nothing."""
+    """Findings about a file that is valid: names that nothing answers to, and modes that can come to nothing.
+
+    `actions` are ours; the file's own workflows are actions beside them.
+    """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     found = []
+    actions = {*actions, *(workflow.action for workflow in policy.workflows)}
     for location, name in _action_names(policy):
         if name != "*" and name not in actions:
             near = difflib.get_close_matches(name, actions, n=1)

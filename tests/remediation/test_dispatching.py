@@ -15,7 +15,8 @@ from knowledge.errors import BadInput, Refused
 from knowledge.model import Action, ExecutionState, FailureKind, Incident, Plan, Target
 from remediation import dispatching
 from remediation.execution import run
-from remediation.policy_file import check_policy
+from remediation.policy_check import doubts
+from remediation.policy_file import check_policy, parse_policy
 from remediation.ports import Clients
 from remediation.remediators import REMEDIATORS, adopt
 from remediation.remediators.workflow import ENTRY, inputs_of
@@ -48,6 +49,19 @@ def own_workflows() -> Iterator[None]:
     adopt(policy.workflows)
     yield
     adopt(())
+
+
+def test_a_workflow_that_the_policy_declares_is_an_action_and_any_other_is_told() -> None:
+    text = example() + example(1)
+    named = [one.problem for one in doubts(text, parse_policy(text), ("noop",), file="p") if "action" in one.problem]
+    assert named == []
+    text = text.replace("[workflow_flush_cache]", "[workflow_flush_cache, workflow_flush_caches]")
+    (found,) = [one for one in doubts(text, parse_policy(text), ("noop",), file="p") if "action" in one.problem]
+    assert (found.field, found.problem) == (
+        "environments.prod.actions.1",
+        "there is no action 'workflow_flush_caches'",
+    )
+    assert found.remedy == "Did you mean 'workflow_flush_cache'?"
 
 
 def runs(site: Site, case: Case) -> list[Run]:
