@@ -76,15 +76,19 @@ def outside_forbidden(policy: Policy, incident: Incident) -> str:
     """
     target = incident.target
     spaces = {incident.namespace, target.namespace if target else ""} - {""}
-    if private := sorted(spaces.intersection(policy.private_namespaces)):
-        return f"the namespace {private[0]} is private"
     names = {incident.service, target.service if target else ""} - {""}
-    rows = [row for row in policy.services if row.name in names]
-    # Without a target it is not known what the alert is about: a place in which one row forbids it will do.
-    near = rows if target else [*rows, *(row for row in policy.services if row.namespace in spaces)]
+    rows = near = [row for row in policy.services if row.name in names]
+    # Without a target it is not known what the alert is about, and a run of CI is in no namespace: a place, or a
+    # repository, in which one row forbids it will do.
+    if target is None or not target.namespace:
+        repositories = {incident.repository.lower(), target.repository.lower() if target else ""} - {""}
+        around = [r for r in policy.services if r.namespace in spaces or r.repository.lower() in repositories]
+        near = [*rows, *around]
+    if private := sorted({*spaces, *(row.namespace for row in near)}.intersection(policy.private_namespaces)):
+        return f"the namespace {private[0]} is private"
     if closed := next((row for row in near if row.outside_models is False), None):
         return f"outside models are forbidden for {closed.name}"
-    opened = bool(rows) and target is not None and all(row.outside_models for row in rows)
+    opened = bool(rows) and target is not None and all(row.outside_models for row in near)
     return "" if policy.outside_models or opened else "the policy forbids outside models"
 
 

@@ -77,6 +77,8 @@ async def test_what_the_policy_keeps_private_is_searched_with_the_built_in_model
         assert replace(both, policy=sandbox_policy(services=closed)).means_for(incident).hosted is None
         private = sandbox_policy(private_namespaces=["shop"])
         assert replace(both, policy=private).means_for(incident).hosted is None
-        assert (
-            not replace(both, policy=private).means_for(replace(incident, namespace="", target=None)).may.includes("")
-        )
+        nowhere = replace(incident, namespace="", target=None)
+        assert replace(both, policy=private).means_for(nowhere).hosted is None  # its service's row is there
+        of_nobody = replace(both, policy=private).means_for(replace(nowhere, service=""))
+        assert of_nobody.hosted is both.hosted_embedder
+        assert not of_nobody.may.includes("")

@@ -226,6 +226,49 @@ def test_what_forbids_outside_models_is_named_and_an_alert_cannot_allow_them(
     assert why in said
 
 
+RUN = Target("WorkflowRun", "7", "", "", "acme/pay", "ledger", "prod")
+
+
+@pytest.mark.parametrize(
+    ("service", "repository", "target", "private"),
+    [
+        ("", "", RUN, True),
+        ("", "Acme/Pay", None, True),
+        ("ledger", "", None, True),
+        # Of a repository that several services share, a run is in part about each.
+        ("", "", replace(RUN, service="report"), True),
+        ("", "acme/shop", None, False),
+        ("", "acme/shop", replace(RUN, repository="acme/shop", service="shop"), False),
+        # A workload's place is known, whatever else is built of its repository.
+        ("", "acme/pay", Target("Deployment", "report", "open", "", "acme/pay", "report", "prod"), False),
+    ],
+)
+def test_what_a_run_is_about_is_where_its_services_run(
+    service: str, repository: str, target: Target | None, private: bool
+) -> None:
+    policy = parse_policy("""
+    private_namespaces: [payments]
+    services:
+      - {name: ledger, namespace: payments, workload: {name: ledger}, repository: acme/pay}
+      - {name: report, namespace: open, workload: {name: report}, repository: acme/pay}
+      - {name: shop, namespace: shop, workload: {name: shop}, repository: acme/shop}
+    """)
+    incident = replace(INCIDENT, service=service, repository=repository, target=target)
+    assert outside_forbidden(policy, incident) == ("the namespace payments is private" if private else "")
+
+
+def test_a_run_of_a_repository_that_several_share_is_as_closed_as_the_most_closed_of_them() -> None:
+    rows = (
+        "services: [{name: ledger, repository: acme/pay, outside_models: true}, {name: report, repository: acme/pay}]"
+    )
+    run = replace(INCIDENT, target=RUN)
+    assert outside_forbidden(parse_policy(f"outside_models: false\n{rows}"), run) == "the policy forbids outside models"
+    alone = rows.replace("name: report, repository: acme/pay", "name: report, repository: acme/report")
+    assert not outside_forbidden(parse_policy(f"outside_models: false\n{alone}"), run)
+    shut = parse_policy(rows.replace("name: report,", "name: report, outside_models: false,"))
+    assert outside_forbidden(shut, run) == "outside models are forbidden for report"
+
+
 def test_where_one_service_is_closed_what_belongs_to_none_stays_here_too() -> None:
     open_to_all = sendable(parse_policy(""))
     assert open_to_all.includes("")
