@@ -77,14 +77,24 @@ async def rights(settings: Settings) -> list[Finding]:
 
 
 async def _rights(cluster: Cluster, name: str, there: Mapping[str, Sequence[Service]], policy: Policy) -> Finding:
-    lacking = []
+    lacking: list[str] = []
+    every: list[str] = []
     for namespace, rows in there.items():
         rules = await cluster.rules(name, namespace)
-        lacking += [f"{namespace}: {line}" for line in permissions.missing(rules, rows, policy, REMEDIATORS)]
+        for found, once_approved in ((lacking, False), (every, True)):
+            lines = permissions.missing(rules, rows, policy, REMEDIATORS, once_approved=once_approved)
+            found += [f"{namespace}: {line}" for line in lines]
     if lacking:
         remedy = "Add these rules to the codehealer Role of the namespace."
         return Finding("permissions", False, f"{name}: {'; '.join(lacking)}", remedy)
-    return Finding("permissions", True, f"{name}: all that the policy lists, in {len(there)} namespaces")
+    return _enough("permissions", f"{name}: ", f", in {len(there)} namespaces", "add these rules", every)
+
+
+def _enough(check: str, before: str, after: str, do: str, later: Sequence[str]) -> Finding:
+    """Nothing is missing for what the policy's modes allow; `later` is what would be, were it all to be approved."""
+    if not later:
+        return Finding(check, True, f"{before}all that the policy lists{after}")
+    return Finding(check, True, f"{before}all that its modes take{after}", f"Before approve, {do}: {'; '.join(later)}")
 
 
 async def github(settings: Settings) -> list[Finding]:
@@ -107,7 +117,8 @@ async def _github(name: str, host: GitHubHost, policy: Policy) -> Finding:
     if lacking:
         remedy = "Give the App these permissions in its settings, and accept them where it is installed."
         return Finding("github", False, f"{name}: App {login} lacks {'; '.join(lacking)}", remedy)
-    return Finding("github", True, f"{name}: App {login}, with all that the policy lists")
+    every = permissions.missing_of_app(granted, policy, REMEDIATORS, once_approved=True)
+    return _enough("github", f"{name}: App {login}, with ", "", "give it", every)
 
 
 async def argocd(settings: Settings) -> list[Finding]:
@@ -122,17 +133,22 @@ async def argocd(settings: Settings) -> list[Finding]:
 
 async def _argocd(name: str, server: ArgoCdServer, policy: Policy) -> Finding:
     of = {app: server for server, one in policy.argocd_servers.items() for app in one.applications}
-    every, may_be_synced = permissions.applications(policy)
+    every, synced = permissions.applications(policy)
+    _, synced_later = permissions.applications(policy, once_approved=True)
     named = {app for app in every if of.get(app, USUAL_ARGOCD) == name}
     version = await server.version()
     rows = {str((one.get("metadata") or {}).get("name", "")): one for one in (await server.applications()).rows}
     wrong = [f"{app} is not to be seen" for app in sorted(named - rows.keys())]
-    may = {app: await server.may("sync", rows[app]) for app in sorted(named & may_be_synced & rows.keys())}
-    wrong += [f"{app} may not be synced" for app, allowed in may.items() if not allowed]
+    may = {app: await server.may("sync", rows[app]) for app in sorted(named & synced_later & rows.keys())}
+    kept = [app for app, allowed in may.items() if not allowed]
+    wrong += [f"{app} may not be synced" for app in kept if app in synced]
+    lines = "the lines of argocd-rbac-cm"
     if wrong:
-        remedy = "See docs/permissions.md for the lines of argocd-rbac-cm, or correct argocd_app in the policy."
+        remedy = f"See docs/permissions.md for {lines}, or correct argocd_app in the policy."
         return Finding("argocd", False, f"{name} {version}: {'; '.join(wrong)}", remedy)
-    return Finding("argocd", True, f"{name} {version}: {len(named)} applications of the policy")
+    later = "; ".join(f"{app} may not be synced" for app in kept)
+    remedy = f"Before approve, see docs/permissions.md for {lines}: {later}" if later else ""
+    return Finding("argocd", True, f"{name} {version}: {len(named)} applications of the policy", remedy)
 
 
 async def pagerduty(settings: Settings) -> Finding:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from remediation.policy_facts import mode_of_row
 from remediation.policy_file import Policy, Service
 from remediation.ports import Json
 from remediation.registry import Remediator
@@ -70,14 +71,23 @@ def places(policy: Policy) -> dict[tuple[str, str], list[Service]]:
 
 
 def missing(
-    rules: Sequence[Json], rows: Sequence[Service], policy: Policy, catalogue: Mapping[str, Remediator]
+    rules: Sequence[Json],
+    rows: Sequence[Service],
+    policy: Policy,
+    catalogue: Mapping[str, Remediator],
+    *,
+    once_approved: bool = False,
 ) -> list[str]:
-    """The lines that a namespace's Role lacks for these services. `rules` is what the cluster says is allowed there."""
-    listed = {name for row in rows for name in _actions(policy, row.environment)}
+    """The lines that a namespace's Role lacks for these services. `rules` is what the cluster says is allowed there.
+
+    A service of which the policy's mode only looks lacks nothing for its actions, unless asked as if `once_approved`.
+    """
+    acting = [row for row in rows if _acts(policy, row, once_approved=once_approved)]
+    listed = {name for row in acting for name in _actions(policy, row.environment)}
     entries = [entry for name, entry in catalogue.items() if name in listed or "*" in listed]
     lines = []
     for resource, verbs in grants(entries).items():
-        names = sorted({one.name for row in rows for one in row.secrets}) if resource == "secrets" else [""]
+        names = sorted({one.name for row in acting for one in row.secrets}) if resource == "secrets" else [""]
         lacking = [verb for verb in sorted(verbs) if not all(_allows(rules, resource, verb, name) for name in names)]
         if lacking and resource not in OPTIONAL:
             named = f", resourceNames: [{', '.join(names)}]" if names != [""] else ""
@@ -95,12 +105,15 @@ OF_AN_APP = {
 LEVELS = ("", "read", "write", "admin")
 
 
-def missing_of_app(granted: Mapping[str, str], policy: Policy, catalogue: Mapping[str, Remediator]) -> list[str]:
+def missing_of_app(
+    granted: Mapping[str, str], policy: Policy, catalogue: Mapping[str, Remediator], *, once_approved: bool = False
+) -> list[str]:
     """What an App lacks for looking and for what the policy lists, such as "contents: write (github_revert_pr)"."""
     rows = [row for row in policy.services if row.repository]
+    acting = [row for row in rows if _acts(policy, row, once_approved=once_approved)]
     wanted: dict[str, list[str]] = {text: [] for text in LOOKING_ON_GITHUB} if rows else {}
     for name, entry in catalogue.items():
-        of_it = [row for row in rows if {name, "*"} & {*_actions(policy, row.environment)}]
+        of_it = [row for row in acting if {name, "*"} & {*_actions(policy, row.environment)}]
         for text in entry.permissions if of_it else ():
             if text.partition(": ")[0] in _places_of_secrets(of_it):
                 wanted.setdefault(text, []).append(name)
@@ -111,11 +124,12 @@ def missing_of_app(granted: Mapping[str, str], policy: Policy, catalogue: Mappin
     ]
 
 
-def applications(policy: Policy) -> tuple[set[str], set[str]]:
+def applications(policy: Policy, *, once_approved: bool = False) -> tuple[set[str], set[str]]:
     """The applications of Argo CD that the policy names, and those of them that it lets the bot sync."""
     rows = [row for row in policy.services if row.argocd_app]
     syncs = {"argocd_sync", "argocd_rollback", "*"}
-    synced = {row.argocd_app for row in rows if syncs & {*_actions(policy, row.environment)}}
+    acting = [row for row in rows if _acts(policy, row, once_approved=once_approved)]
+    synced = {row.argocd_app for row in acting if syncs & {*_actions(policy, row.environment)}}
     return {row.argocd_app for row in rows}, synced
 
 
@@ -128,6 +142,11 @@ def _places_of_secrets(rows: Sequence[Service]) -> set[str]:
         "organization secrets": any(one.organization for one in secrets),
     }
     return {word for word in OF_AN_APP if kept.get(word, True)}
+
+
+def _acts(policy: Policy, row: Service, *, once_approved: bool) -> bool:
+    """Whether the file's mode lets anything be carried out for the row; what people set beside it is not known here."""
+    return once_approved or mode_of_row(policy, row, row.environment) in {"approve", "automatic"}
 
 
 def _actions(policy: Policy, environment: str) -> Collection[str]:

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot import doctor
 from bot.finding import Finding
 from bot.sandbox.server import Options, Sandbox, running
 from bot.settings import Settings, load_settings
 from tests.remediation.descriptions import PAGERDUTY, description, operation
+from tests.remediation.privileges import granted
 
 POLICY = Path(doctor.__file__).parent / "sandbox/policy.yaml"
 
@@ -48,6 +51,61 @@ def set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Set
         return load_settings()
 
     return make
+
+
+ONE_SERVICE = """
+mode: %s
+environments: {prod: {actions: [k8s_rollback, github_revert_pr, argocd_sync]}}
+services:
+  - name: checkout
+    namespace: shop
+    workload: {name: checkout}
+    repository: acme/checkout
+    argocd_app: checkout
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "acts"), [("observe", False), ("suggest", False), ("approve", True), ("automatic", True)]
+)
+async def test_what_only_looks_needs_no_right_to_change_and_is_told_what_comes_before_approving(
+    set_up: Callable[..., Settings], mode: str, acts: bool
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )  # fmt: skip
+    async with running(Options(seed=1)) as sandbox:
+        world = sandbox.world
+        world.kubernetes.roles = granted()
+        world.github.apps.keys["4711"] = public.decode()
+        world.github.apps.permissions |= {"contents": "read", "pull_requests": ""}
+        world.argocd.allowed.discard("sync")
+        settings = set_up(
+            sandbox, ONE_SERVICE % mode, "KUBECONFIG", "GITHUB_BASE_URL", "ARGOCD_SERVER", "ARGOCD_TOKEN",
+            GITHUB_APP_ID="4711", GITHUB_APP_PRIVATE_KEY=private.decode(),
+        )  # fmt: skip
+        words = {
+            "permissions": "verbs: [patch]",
+            "github": "contents: write (github_revert_pr)",
+            "argocd": "checkout may not be synced",
+        }
+        for check, lacking in words.items():
+            (found,) = await findings(check, settings)
+            assert found.ok is not acts, found
+            assert (lacking in found.detail) is acts, found
+            assert (found.remedy.startswith("Before approve, ") and lacking in found.remedy) is not acts, found
+        # What looking takes is missed in every mode.
+        world.kubernetes.roles = {}
+        world.github.apps.permissions |= {"checks": ""}
+        del world.argocd.store.apps["checkout"]
+        for check, lacking in (("permissions", "pods"), ("github", "checks: read"), ("argocd", "not to be seen")):
+            (found,) = await findings(check, settings)
+            assert not found.ok
+            assert lacking in found.detail
 
 
 ON_CALL = """
