@@ -97,7 +97,7 @@ async def with_argocd(services: Services) -> None:
     await _tell_unknown(services, "argocd", failing)
     well = {name for name, alert in found.items() if alert.status is AlertStatus.RESOLVED}
     async with services.looks.connect() as db:
-        over = await signals.open_about(db, "argocd", well)
+        over = await signals.open_about(db, "argocd", well, come_by=now - GRACE)
     await _tell_over(services, "argocd", over, now)
 
 

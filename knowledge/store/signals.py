@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Text, all_, any_, bindparam, func, or_, select, update
+from sqlalchemy import DateTime, Text, all_, any_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,13 +25,19 @@ _OPEN = (
     .order_by(alerts.c.id)
 )
 _NAMED = bindparam("named", type_=ARRAY(Text))
+_COME_BY = bindparam("come_by", type_=DateTime(timezone=True))
 _GONE = _OPEN.where(
     alerts.c.there_at.is_not(None),
     alerts.c.fingerprint != all_(_NAMED),
-    alerts.c.received_at <= bindparam("come_by"),
+    alerts.c.received_at <= _COME_BY,
 )
 _BY_FINGERPRINT = _OPEN.where(alerts.c.fingerprint == any_(_NAMED))
-_BY_WORKLOAD = _OPEN.where(alerts.c.payload["workload"].as_string() == any_(_NAMED))
+_BY_WORKLOAD = _OPEN.where(
+    alerts.c.payload["workload"].as_string() == any_(_NAMED),
+    alerts.c.received_at <= _COME_BY,
+    # The end of one alert closes an incident of such a source, with whatever else has told of it.
+    incidents.c.last_alert_at <= _COME_BY,
+)
 
 _TOLD_BY = select(alerts.c.payload).where(
     alerts.c.channel == bindparam("its_channel"),
@@ -55,9 +61,15 @@ async def open_with(db: AsyncConnection, source: str, fingerprints: Iterable[str
     return (await db.scalars(_BY_FINGERPRINT, {"of_source": source, "named": list(fingerprints)})).all()
 
 
-async def open_about(db: AsyncConnection, source: str, workloads: Iterable[str]) -> Sequence[int]:
-    """Of what fires here by a source's word: the rows about one of these workloads."""
-    return (await db.scalars(_BY_WORKLOAD, {"of_source": source, "named": list(workloads)})).all()
+async def open_about(
+    db: AsyncConnection, source: str, workloads: Iterable[str], *, come_by: datetime
+) -> Sequence[int]:  # fmt: skip
+    """Of what fires here by a source's word: the rows about one of these workloads.
+
+    Only of incidents that nothing has told of since then: what is newer was not known yet to who says that all is well.
+    """
+    values = {"of_source": source, "named": list(workloads), "come_by": come_by}
+    return (await db.scalars(_BY_WORKLOAD, values)).all()
 
 
 async def gone(db: AsyncConnection, source: str, there: Iterable[str], *, come_by: datetime) -> Sequence[int]:

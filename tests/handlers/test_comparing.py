@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.sandbox.server import Sandbox
 from handlers import comparing, flow, inbox, redelivery
 from handlers.services import Services
-from knowledge.store import incidents, signals
+from handlers.sources import argocd
+from knowledge.store import incidents, signals, tables
 from knowledge.store.tables import alerts
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
@@ -115,6 +116,39 @@ async def test_a_degraded_application_is_found_and_so_is_its_recovery(later: Ser
     away = ArgoCdServer(argo.http, "http://127.0.0.1:9", "x")
     both = ArgoCdServers({USUAL_ARGOCD: argo, "eu": away}, {"shop-eu": "eu"})
     later = replace(later, clients=replace(later.clients, argocd=both))
+    assert await compared(later, comparing.with_argocd) == [("argocd", "resolved")]
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+async def test_an_application_that_fails_while_it_is_listed_as_well_is_not_taken_for_over(
+    later: Services, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, told_before: bool
+) -> None:
+    argo = later.clients.argocd
+    assert isinstance(argo, ArgoCdServer)
+    listed = await argo.applications()
+    (app,) = [one for one in listed.rows if one["status"]["health"]["status"] == "Healthy"][:1]
+
+    async def fails(began: datetime) -> None:
+        health = {"status": "Degraded", "lastTransitionTime": began.isoformat()}
+        body = {"app": {**app, "status": {**app["status"], "health": health}}}
+        alerts_of_it = argocd.parse(body, {})
+        await flow.accept_alerts(later, alerts_of_it, source="argocd", delivery_id=began.isoformat())
+        while await inbox.drain(later):
+            pass
+
+    async def fails_meanwhile(_: ArgoCdServer) -> Any:
+        await fails(datetime.now(UTC))
+        return listed
+
+    if told_before:
+        await fails(datetime.now(UTC) - timedelta(hours=1))
+        async with later.engine.begin() as db:
+            await db.execute(update(alerts).values(received_at=func.now() - timedelta(hours=1)))
+            await db.execute(update(tables.incidents).values(last_alert_at=func.now() - timedelta(hours=1)))
+    now = replace(later, now=lambda: datetime.now(UTC))
+    with monkeypatch.context() as patched:
+        patched.setattr(ArgoCdServer, "applications", fails_meanwhile)
+        assert await compared(now, comparing.with_argocd) == [("argocd", "detected")]
     assert await compared(later, comparing.with_argocd) == [("argocd", "resolved")]
 
 
