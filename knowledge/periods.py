@@ -74,5 +74,9 @@ def rest_of_hours(begin: str, end: str, zone: str, now: datetime) -> timedelta:
         local = now.astimezone(UTC)
     clock = f"{local:%H:%M}"
     within = begin <= clock < end if begin <= end else clock >= begin or clock < end
-    last = datetime.combine(local.date(), time.fromisoformat(end), local.tzinfo)
-    return (last - local) % timedelta(days=1) if within else timedelta(0)
+    if not within:
+        return timedelta(0)
+    day = local.date() + timedelta(days=clock >= end)
+    # An hour that comes twice is quiet both times. In UTC: two times of one zone differ by what their clocks show.
+    last = datetime.combine(day, time.fromisoformat(end), local.tzinfo).replace(fold=local.fold)
+    return last.astimezone(UTC) - now

@@ -314,3 +314,21 @@ def test_quiet_hours_may_go_over_midnight_and_are_the_persons_own(clock: str, mi
     now = datetime(2026, 11, 23, hour, minute, tzinfo=UTC) - timedelta(hours=1)
     assert Personal(quiet_from="22:00", quiet_until="07:00", timezone="Europe/Paris").quiet_for(now) == expected
     assert not Personal().quiet_for(now)
+
+
+@pytest.mark.parametrize(
+    ("until", "at", "minutes"),
+    [
+        ("07:00", "2026-10-24T20:00", 600), ("07:00", "2026-10-25T00:10", 350), ("07:00", "2026-10-25T01:10", 290),
+        ("02:30", "2026-10-25T00:10", 20), ("02:30", "2026-10-25T00:40", 0), ("02:30", "2026-10-25T01:10", 20),
+        ("07:00", "2027-03-27T21:00", 480), ("07:00", "2027-03-28T00:59", 241), ("07:00", "2027-03-28T01:00", 240),
+        ("07:00", "2027-03-28T05:00", 0),
+    ],
+    ids=[
+        "before an hour that comes twice", "in it", "in it again", "until within it", "between", "within it again",
+        "before an hour that is left out", "a minute before", "after it", "over",
+    ],
+)  # fmt: skip
+def test_quiet_hours_last_as_long_as_they_do_in_a_night_of_a_clock_change(until: str, at: str, minutes: int) -> None:
+    sleeper = Personal(quiet_from="22:00", quiet_until=until, timezone="Europe/Paris")
+    assert sleeper.quiet_for(datetime.fromisoformat(f"{at}Z")) == timedelta(minutes=minutes)
