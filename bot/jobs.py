@@ -13,7 +13,8 @@ What we add to it, each proved by a test:
 - Two replicas that claim jobs of one lock at the same time are no failure: the later one looks again.
 - A worker may end a job only while the job is still its own (worker and attempt), so one that was taken for dead and
   comes back cannot end a job that runs elsewhere by now.
-- Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does.
+- Jobs of dead workers are put back within seconds, and the worker itself comes back when the database does. One that
+  is stopping lives for as long as something runs in it.
 
 Delivery is at least once: every stage is safe to run twice, and a remediation's target has a fencing token of its own.
 """
@@ -676,11 +677,24 @@ class _Worker(queue_worker.Worker):
     async def _shutdown(self, side_tasks: list[asyncio.Task[Any]]) -> None:
         # The last look is over, while what runs may go on for a while yet.
         queue = self.app.job_manager
+        living = asyncio.create_task(self._live_on(), name="jobs heartbeat to the end")
         try:
             if isinstance(queue, _OwnJobs):
                 await queue.leave()
         finally:
-            await super()._shutdown(side_tasks)
+            try:
+                await super()._shutdown(side_tasks)
+            finally:
+                living.cancel()
+                await asyncio.gather(living, return_exceptions=True)
+
+    async def _live_on(self) -> None:
+        """procrastinate ends its heartbeat first, and others would take for dead what still runs."""
+        while self.worker_id is not None:
+            # Where the database is away, the next one may come through.
+            with contextlib.suppress(queue_errors.ConnectorException):
+                await self.app.job_manager.update_heartbeat(self.worker_id)
+            await asyncio.sleep(self.update_heartbeat_interval)
 
     def stop(self) -> None:
         super().stop()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
@@ -681,6 +682,38 @@ async def test_a_worker_taken_for_dead_cannot_end_the_job_of_another(
             other.go_on.set()
             await second.wait_idle()
     assert len(set(ended)) == 2
+
+
+async def test_what_a_stopping_worker_still_runs_is_not_begun_by_another(
+    conninfo: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(jobs_module, "STALLED_AFTER_S", 2.0)
+    monkeypatch.setattr(jobs_module, "REAP_EVERY_S", 0.1)
+    held, notes = _Held(), Notes()
+    stop = asyncio.Event()
+    leaving, other = DurableJobs(conninfo, {"note": held}), DurableJobs(conninfo, {"note": notes})
+    ending = asyncio.create_task(leaving.run(stop))
+    await order(engine, leaving)
+    await held.started.wait()
+    looks: list[float] = []
+    look = jobs_module._OwnJobs.stalled
+
+    async def looked(self: Any, **whose: Any) -> Any:
+        found = await look(self, **whose)
+        looks.append(time.monotonic())
+        return found
+
+    async with working(other):
+        stop.set()
+        await until(lambda: not leaving._working)
+        monkeypatch.setattr(jobs_module._OwnJobs, "stalled", looked)
+        await until(lambda: looks and looks[-1] - looks[0] > 1.5 * jobs_module.STALLED_AFTER_S)
+        assert not ending.done()
+        held.go_on.set()
+        await asyncio.wait_for(ending, DEADLINE_S)
+        await other.wait_idle()
+    assert notes.seen == []
 
 
 class _Held:
