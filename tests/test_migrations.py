@@ -61,6 +61,20 @@ def test_vectors_and_words_are_indexed_and_tokens_have_their_sequence(database_u
     assert scalars(database_url, "SELECT sequencename FROM pg_sequences WHERE sequencename = 'fencing_tokens'")
 
 
+def test_what_hangs_on_a_deleted_row_is_found_by_an_index(database_url: str) -> None:
+    covered = """
+        SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+        WHERE indrelid = conrelid AND indisvalid AND attnum = conkey[1]
+            AND (indpred IS NULL OR pg_get_expr(indpred, indrelid) = format('(%I IS NOT NULL)', attname))
+    """
+    keys = """
+        SELECT conrelid::regclass || '.' || conname FROM pg_constraint
+        WHERE contype = 'f' AND confdeltype IN ('c', 'n') AND connamespace = 'public'::regnamespace
+    """
+    assert scalars(database_url, keys)
+    assert scalars(database_url, f"{keys} AND NOT EXISTS ({covered}) ORDER BY 1") == []
+
+
 def test_up_down_and_up_again(empty_database_url: str) -> None:
     assert migrate(empty_database_url) == REVISIONS
     assert migrate(empty_database_url) == []

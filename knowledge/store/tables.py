@@ -236,6 +236,7 @@ plans = Table(
     Column("payload", JSONB, nullable=False),
     _moment("created_at", now=True),
     Index("ix_plans_incident_id", "incident_id"),
+    Index("ix_plans_diagnosis_id", "diagnosis_id"),
 )
 
 decisions = Table(
@@ -252,6 +253,7 @@ decisions = Table(
     Column("shadow", Boolean, nullable=False, server_default=text("false")),
     _moment("created_at", now=True),
     Index("ix_decisions_created_at", "created_at"),
+    Index("ix_decisions_incident_id", "incident_id"),
 )
 
 approvals = Table(
@@ -378,6 +380,7 @@ outbox = Table(
     Index("ix_outbox_due", "priority", "id", postgresql_where=text("state IN ('queued', 'sending')")),
     Index("ix_outbox_sent", "sent_at", postgresql_where=text("state = 'sent' AND incident_id IS NULL")),
     Index("ix_outbox_failed", "created_at", postgresql_where=text("state = 'failed' AND incident_id IS NULL")),
+    Index("ix_outbox_incident_id", "incident_id", postgresql_where=text("incident_id IS NOT NULL")),
     Index("ix_outbox_calls", "incident_id", postgresql_where=text("kind = 'post' AND key LIKE 'call:%'")),
 )
 
