@@ -402,6 +402,9 @@ async def diagnose(services: Services, incident_id: int) -> None:
         # Without the target that was looked at, a part was split off, and what is left is looked at anew.
         if current is None or current.state is not S.DIAGNOSING or current.target != incident.target:
             return
+        if await _told_unseen(db, incident, current, answer):
+            await enqueue(db, services, "gather_evidence", incident_id)
+            return
         decided = await facts.decide(db, services, current, answer, plan, precedents)
         diagnosis_id = await answers.add_diagnosis(db, incident_id, answer, precedents)
         planned = await answers.add_plan(
@@ -423,6 +426,21 @@ async def diagnose(services: Services, incident_id: int) -> None:
             would_run_by_itself=decided.shadow,
         )
         await _follow(db, services, current, answer, planned)
+
+
+async def _told_unseen(
+    db: AsyncConnection, incident: Incident, current: Incident, answer: Diagnosis | Unsure
+) -> bool:  # fmt: skip
+    """Whether a "nothing is wrong" would close what an alert has told of since it was looked at.
+
+    Of repeats only the first is such news, so that looking again ends though they go on.
+    """
+    if isinstance(answer, Unsure) or not answer.healthy or asked_with_text(incident):
+        return False
+    if current.last_alert_at != incident.last_alert_at:
+        return True
+    collected_at = await incidents.evidence_collected_at(db, current.id)
+    return collected_at is not None and current.last_alert_at > collected_at
 
 
 async def _answer(
@@ -678,9 +696,13 @@ async def _refuse(services: Services, current: Execution, why: str) -> None:
 
 async def _again(services: Services, stage: str, current: Execution, in_s: float) -> None:
     async with services.engine.begin() as db:
-        await services.jobs.enqueue(
-            db, stage, lock=f"incident:{current.incident_id}", delay_s=in_s, execution_id=current.id
-        )
+        await _enqueue_again(db, services, stage, current, in_s)
+
+
+async def _enqueue_again(db: AsyncConnection, services: Services, stage: str, current: Execution, in_s: float) -> None:
+    await services.jobs.enqueue(
+        db, stage, lock=f"incident:{current.incident_id}", delay_s=in_s, execution_id=current.id
+    )
 
 
 async def after_execution(services: Services, execution_id: int) -> None:
@@ -780,9 +802,8 @@ async def verify(services: Services, execution_id: int) -> None:
     worse = known is not None and known.verdict == "worse"
     found = known if known and worse else await _look_at_effect(services, incident, current, firing)
     if found.verdict == "pending":
-        log.info("verification_pending", incident_id=incident.id, execution_id=execution_id, detail=found.detail)
-        pause_s = verification.next_look_s(current, services.now(), services.timing.verify_every)
-        await _again(services, "verify", current, pause_s)
+        async with services.engine.begin() as db:
+            await _verify_again(db, services, current, found)
         return
     if found.verdict == "worse" and not worse:
         async with services.engine.begin() as db:
@@ -798,7 +819,13 @@ async def verify(services: Services, execution_id: int) -> None:
             # As for an execution: another worker has it, or nobody has, and it would be left as it is.
             await _again(services, "verify", current, execution.LEASE_S)
             return
-    await _conclude(services, incident.id, current, found, undone)
+    await _conclude(services, incident, current, found, undone)
+
+
+async def _verify_again(db: AsyncConnection, services: Services, current: Execution, found: Verification) -> None:
+    log.info("verification_pending", incident_id=current.incident_id, execution_id=current.id, detail=found.detail)
+    pause_s = verification.next_look_s(current, services.now(), services.timing.verify_every)
+    await _enqueue_again(db, services, "verify", current, pause_s)
 
 
 async def _look_at_effect(
@@ -833,13 +860,20 @@ async def signal_of(db: AsyncConnection, services: Services, incident: Incident)
 
 
 async def _conclude(
-    services: Services, incident_id: int, current: Execution, found: Verification, undo: Outcome | None
+    services: Services, looked_at: Incident, current: Execution, found: Verification, undo: Outcome | None
 ) -> None:
+    """End a verification; `looked_at` is the incident as it was before the look."""
+    incident_id = looked_at.id
     undone = bool(undo and undo.changed)
     states = {"verified": S.HEALED, "worse": S.UNDONE if undone else S.NOT_VERIFIED}
     async with services.engine.begin() as db:
         incident = await incidents.get(db, incident_id, lock=True)
         if incident is None or incident.state is not S.VERIFYING:
+            return
+        if found.verdict == "verified" and incident.last_alert_at != looked_at.last_alert_at:
+            found = verification.told_meanwhile(current, found, now=services.now(), policy=services.policy)
+        if found.verdict == "pending":
+            await _verify_again(db, services, current, found)
             return
         moved = await incidents.move(db, incident, states.get(found.verdict, S.NOT_VERIFIED))
         if moved is None:

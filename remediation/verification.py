@@ -65,8 +65,7 @@ async def verify_once(
         as much later as the source may be.
     """
     remediator = REMEDIATORS[execution.action.name]
-    ended_at = execution.finished_at or execution.started_at
-    age_s = (now - ended_at).total_seconds() if ended_at else 0.0
+    age_s = _age_s(execution, now)
     deadline_s = deadline_seconds(remediator, policy)
     settle_s = settle_seconds(remediator, policy)
     if age_s < settle_s <= deadline_s:
@@ -81,6 +80,20 @@ async def verify_once(
     if well and found.verdict == "pending" and signal_firing:
         deadline_s += resolves_after_s
     return by_deadline(found, age_s, deadline_s)
+
+
+def _age_s(execution: Execution, now: datetime) -> float:
+    ended_at = execution.finished_at or execution.started_at
+    return (now - ended_at).total_seconds() if ended_at else 0.0
+
+
+def told_meanwhile(
+    execution: Execution, found: Verification, *, now: datetime, policy: Policy | None = None
+) -> Verification:  # fmt: skip
+    """What a look comes to during which an alert told of the failure: it may have looked too early to see it. Pure."""
+    came = check("alerts during the look", "none", "one came", False)
+    pending = Verification("pending", (*found.checks, came), "An alert came while it was looked at.")
+    return by_deadline(pending, _age_s(execution, now), deadline_seconds(REMEDIATORS[execution.action.name], policy))
 
 
 async def _look(execution: Execution, remediator: Remediator, clients: Clients) -> Verification:

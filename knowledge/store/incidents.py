@@ -491,6 +491,15 @@ async def evidence_of(db: AsyncConnection, incident_id: int) -> Sequence[Evidenc
     return [from_json(Evidence, row.payload) for row in rows]
 
 
+_COLLECTED_AT = select(func.max(evidence.c.collected_at)).where(evidence.c.incident_id == bindparam("of_incident"))
+
+
+async def evidence_collected_at(db: AsyncConnection, incident_id: int) -> datetime | None:
+    """When the incident's evidence was kept; None where there is none."""
+    at: datetime | None = await db.scalar(_COLLECTED_AT, {"of_incident": incident_id})
+    return at
+
+
 async def listed(
     db: AsyncConnection,
     *,

@@ -36,7 +36,7 @@ from knowledge.model import (
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
-from remediation import recovery
+from remediation import recovery, verification
 from tests.handlers.office import carried_out, jobs, made_services, rows, sandbox_policy
 from tests.rows import (
     NOW,
@@ -174,6 +174,37 @@ async def test_what_is_told_of_during_the_look_at_an_incident_is_not_closed_with
     assert await all_states(services) == ["resolved"]
 
 
+@pytest.mark.parametrize("while_it_waits", [False, True])
+async def test_what_is_told_of_during_a_diagnosis_is_looked_at_before_nothing_is_said_to_be_wrong(
+    services: Services, monkeypatch: pytest.MonkeyPatch, *, while_it_waits: bool
+) -> None:
+    async with services.engine.begin() as db:
+        one = await an_incident(db, state=S.DIAGNOSING, source="kubernetes")
+        await incidents.keep_evidence(db, one.id, [Evidence("events", "kubernetes", "Normal Pulled")])
+    again = alert(fingerprint="another", source="kubernetes")
+
+    async def told() -> bool | None:
+        async with services.engine.begin() as db:
+            return await incidents.count_alert(db, one.id, again)
+
+    counted: list[bool | None] = [await told()] if while_it_waits else []
+
+    async def well(*_: Any, **__: Any) -> Any:
+        counted.append(await told())
+        return HEALTHY, ()
+
+    monkeypatch.setattr(flow, "_answer", well)
+    await flow.diagnose(services, one.id)
+    assert await all_states(services) == ["diagnosing"]
+    assert await jobs(services.engine) == [("gather_evidence", {"incident_id": one.id})]
+    assert not await rows(services.engine, "SELECT 1 FROM decisions")
+    await flow.gather_evidence(services, one.id)
+    await flow.diagnose(services, one.id)
+    assert await all_states(services) == ["resolved"]
+    # Its repeat, which comes during the second look, is no news.
+    assert counted == [True, *[False] * (1 + while_it_waits)]
+
+
 async def test_a_repeat_of_a_closed_alert_opens_nothing_and_a_new_start_does(services: Services) -> None:
     fired = alert(started_at=datetime.now(UTC))
     await received(services, fired, ended(fired), fired, fired)
@@ -285,6 +316,33 @@ async def test_an_execution_is_followed_by_its_verification_however_often_the_jo
         await carried_out(services, execution)
     assert await all_states(services) == ["verifying"]
     assert [stage for stage, _ in await jobs(services.engine)] == ["verify"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_fix_that_an_alert_tells_of_during_the_look_is_looked_at_again_until_its_deadline(
+    services: Services, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    incident_id, execution = await approved(services)
+    await carried_out(services, execution)
+    if late:
+        async with services.engine.begin() as db:
+            await db.execute(text("UPDATE executions SET finished_at = now() - interval '1 day'"))
+    counted = []
+
+    async def well(*_: Any, **__: Any) -> Verification:
+        async with services.engine.begin() as db:
+            counted.append(await incidents.count_alert(db, incident_id, alert(fingerprint="another")))
+        return Verification("verified", (), "All pods are ready.")
+
+    monkeypatch.setattr(verification, "verify_once", well)
+    await flow.verify(services, execution)
+    assert await all_states(services) == ["not_verified" if late else "verifying"]
+    looks = [stage for stage, _ in await jobs(services.engine) if stage == "verify"]
+    assert len(looks) == (1 if late else 2)  # the first was asked for by the execution
+    if not late:
+        await flow.verify(services, execution)
+        assert await all_states(services) == ["healed"]
+        assert counted == [True, False]
 
 
 async def test_an_execution_whose_lease_ended_once_it_was_started_is_settled_later(services: Services) -> None:
