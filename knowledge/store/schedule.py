@@ -37,7 +37,7 @@ _DIGEST = text("""
         SELECT incident_id, min(until) AS until FROM approvals WHERE state = 'open' AND until > now() GROUP BY 1
     ) AS asked ON asked.incident_id = incidents.id
     WHERE (resolved_at IS NULL OR resolved_at >= :since OR opened_at >= :since)
-        AND NOT (source = 'question' AND NOT trusted)
+        AND NOT (source = 'question' AND NOT trusted) AND merged_into IS NULL
     GROUP BY 1 ORDER BY 1
 """)
 # The days are the last ones before the hour at which the digest is due, each beginning at that hour.
@@ -47,6 +47,7 @@ _DAYS = text("""
         count(*) FILTER (WHERE resolved_at >= day.at AND resolved_at < day.at + interval '1 day') AS ended
     FROM generate_series(:since, :until - interval '1 day', interval '1 day') AS day (at)
     JOIN incidents ON (opened_at >= :since OR resolved_at >= :since) AND NOT (source = 'question' AND NOT trusted)
+        AND merged_into IS NULL
     GROUP BY 1, 2 ORDER BY 1, 2
 """)
 

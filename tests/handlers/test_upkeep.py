@@ -11,11 +11,11 @@ import pytest
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
-from handlers import upkeep
+from handlers import regrouping, upkeep
 from handlers.blocks.limits import validate_blocks
 from handlers.services import Services, Timing
 from knowledge.periods import Period, last_due, parse_period
-from knowledge.store import audit, incidents, personal
+from knowledge.store import audit, incidents, personal, schedule
 from tests.handlers.office import made_services, rows
 from tests.rows import S, alert, an_approval, opened
 
@@ -108,6 +108,20 @@ async def test_a_weekly_digest_has_a_chart_goes_to_whoever_wants_it_and_not_wher
     assert "<#C0DEPLOY>: 1 opened" in oncall.payload["text"]
     assert "<#C0ALERTS>" in oncall.payload["text"], "a person's own digest has what they may read"
     assert "<#C0ALERTS>" not in guest.payload["text"]
+
+
+async def test_an_incident_that_became_part_of_another_is_none_of_the_digests(services: Services) -> None:
+    taken, into = [await failing(services, name, "C0SHOP") for name in ("checkout is down", "pay is down")]
+    async with services.engine.begin() as db:
+        one, other = await incidents.get(db, taken), await incidents.get(db, into)
+        assert one is not None
+        assert other is not None
+        assert await regrouping.merge(db, services, one, other, by="U0LEAD")
+        now = await schedule.now(db)
+        period = {"since": now - timedelta(days=7), "until": now + timedelta(hours=1), "channel": "C0SHOP"}
+        (found,) = await schedule.digests(db, **period)
+    assert (found.opened, found.ended, found.healed, found.open) == (1, 0, 0, 1)
+    assert [sum(values) for values in zip(*((day.opened, day.ended) for day in found.days), strict=True)] == [1, 0]
 
 
 CHILD = """
