@@ -186,6 +186,38 @@ async def test_proposals_that_people_found_wrong_are_counted(db: AsyncConnection
     assert (await by(db, "action"))["k8s_scale"].turned_down == 2
 
 
+async def fixed_by_people(db: AsyncConnection, title: str, **changes: Any) -> int:
+    """A fix was asked for, and somebody said that the failure was dealt with already."""
+    number = await an_end(db, title, S.DISMISSED, **changes)
+    incident = await incidents.get(db, number)
+    assert incident is not None
+    approval = await an_approval(db, incident, SCALE)
+    await approvals.decide(db, approval, ApprovalState.REJECTED, by="U1", reason="already_fixed: by hand")
+    return number
+
+
+async def test_what_people_had_fixed_already_was_ended_by_them_and_was_a_fault(db: AsyncConnection) -> None:
+    await fixed_by_people(db, "by hand")
+    await fixed_by_people(db, "nothing wrong", kind=FailureKind.HEALTHY)
+    await an_end(db, "of the last world", S.DISMISSED)
+    found = await of_all(db)
+    assert (found.incidents, found.human, found.no_fault, found.resolve_p50_s) == (3, 1, 2, 300)
+
+
+async def test_what_settled_as_no_fault_before_is_counted_anew_once(db: AsyncConnection) -> None:
+    for title in ("by hand", "another"):
+        await fixed_by_people(db, title, days_ago=9)
+    await an_end(db, "of the last world", S.DISMISSED, days_ago=9)
+    assert await analytics.settle(db) == 3
+    await db.execute(text("UPDATE settled_figures SET ending = 'no_fault' WHERE ending IS NOT NULL"))
+    await db.execute(text("DELETE FROM switches"))
+    assert (await of_all(db)).no_fault == 3, "as an earlier version has left it"
+    assert await analytics.settle(db) == 2
+    found = await of_all(db)
+    assert (found.human, found.no_fault) == (2, 1)
+    assert await analytics.settle(db) == 0
+
+
 async def test_feedback_is_told_apart_by_kind_service_and_answerer(db: AsyncConnection) -> None:
     first = await an_incident(db, title="a", service="checkout")
     await a_plan(db, first)
