@@ -54,6 +54,11 @@ _ROWS = """
                     AND again.opened_at <= carried_out.resolved_at + interval '24 hours'
             ))) AS false_resolve
         FROM carried_out
+    ), merged AS (
+        SELECT id AS part, id AS whole FROM cases
+        UNION ALL SELECT i.id, merged.whole FROM merged JOIN incidents AS i ON i.merged_into = merged.part
+    ), costs AS (
+        SELECT whole, sum(usd) AS usd FROM merged JOIN model_calls ON model_calls.incident_id = part GROUP BY 1
     ), parts AS (
         SELECT incident_id, action, NULL AS ending, NULL::float AS detect_s, NULL::float AS resolve_s, 0::float AS usd,
             (outcome IS NOT NULL)::int AS fixes, (outcome IS NOT DISTINCT FROM 'verified')::int AS verified,
@@ -79,9 +84,9 @@ _ROWS = """
                 SELECT min(NULLIF(started, '')::timestamptz) FROM alerts
                 WHERE alerts.incident_id = c.id AND status = 'firing')),
             EXTRACT(EPOCH FROM c.resolved_at - c.opened_at),
-            COALESCE((SELECT sum(usd) FROM model_calls WHERE model_calls.incident_id = c.id), 0),
-            0, 0, 0, 0, 0, 0, 0, 0, 0
+            COALESCE(costs.usd, 0), 0, 0, 0, 0, 0, 0, 0, 0, 0
         FROM cases AS c LEFT JOIN fixes AS f ON f.incident_id = c.id AND f.newest
+            LEFT JOIN costs ON costs.whole = c.id
     ), counted AS (
         SELECT incident_id, action, max(ending) AS ending, max(detect_s) AS detect_s, max(resolve_s) AS resolve_s,
             sum(usd) AS usd, sum(fixes) AS fixes, sum(verified) AS verified, sum(running) AS running,
@@ -148,16 +153,22 @@ _KEPT = """
     SELECT count(DISTINCT incident_id) FROM kept
 """
 _SETTLING = (
-    "WITH", _CHOSEN, ",", _rows("i.id IN (SELECT id FROM chosen)"),
+    "WITH RECURSIVE", _CHOSEN, ",", _rows("i.id IN (SELECT id FROM chosen)"),
     _KEPT.format(columns=", ".join(_COLUMNS)),
 )  # fmt: skip
 _SETTLE = text(" ".join(_SETTLING))
-# Settled as no fault by a version that took what people had fixed for that. Done once, and not by a migration: beside
-# the new version's first replica the old one still leads, and would settle them as before within a minute.
+# Settled by a version that took what people had fixed for no fault, and left out what merged incidents cost and what
+# was spent later. Done once, and not by a migration: beside the new version's first replica the old one still leads,
+# and would settle them as before within a minute.
 _COUNTED_ANEW = "figures:counted-anew"
 _COUNT_ANEW = text(f"""
-    DELETE FROM settled_figures AS s USING approvals AS a
-    WHERE a.incident_id = s.incident_id AND s.ending = 'no_fault' AND s.kind <> 'healthy' AND {_FIXED_BY_PEOPLE}
+    DELETE FROM settled_figures WHERE incident_id IN (
+        SELECT s.incident_id FROM settled_figures AS s JOIN approvals AS a ON a.incident_id = s.incident_id
+        WHERE s.ending = 'no_fault' AND s.kind <> 'healthy' AND {_FIXED_BY_PEOPLE}
+        UNION ALL SELECT merged_into FROM incidents WHERE merged_into IS NOT NULL
+        UNION ALL SELECT i.id FROM model_calls AS m JOIN incidents AS i ON i.id = m.incident_id
+        WHERE m.called_at > i.resolved_at + :after
+    )
 """)  # noqa: S608  our own words
 
 
@@ -170,7 +181,8 @@ class Figures:
     fixes were carried out and have ended; `running` have not. wrong_actions made it worse, were undone, or a person
     has said so; false_resolves looked verified, and a person said otherwise or the failure was back within a day.
     approved_fixes are those of `fixes` that a person approved, unsafe_approvals the wrong ones of these.
-    turned_down were rejected before they ran, for a wrong cause, target or fix. usd is what hosted models cost.
+    turned_down were rejected before they ran, for a wrong cause, target or fix. usd is what hosted models cost, for
+    merged incidents as well.
     """
 
     name: str = ""
@@ -239,7 +251,8 @@ async def figures(
     # Compiling to machine code takes longer than all of it.
     await db.execute(text("SET LOCAL jit = off"))
     found = await db.execute(
-        text(f"WITH {fresh}{query}"), {"since": since, "until": until, "service": service, "environment": environment}
+        text(f"WITH RECURSIVE {fresh}{query}"),
+        {"since": since, "until": until, "service": service, "environment": environment},
     )
     made = sorted((_figures(dict(row)) for row in found.mappings()), key=lambda one: one.name)
     return made if made or by else [Figures()]
@@ -254,7 +267,7 @@ def _figures(values: dict[str, Any]) -> Figures:
 async def settle(db: AsyncConnection, *, most: int = SETTLED_AT_ONCE) -> int:
     """Keep the rows of up to `most` incidents that ended long ago; how many they were. Repeats change nothing."""
     if await switches.read(db, _COUNTED_ANEW) is None:
-        await db.execute(_COUNT_ANEW)
+        await db.execute(_COUNT_ANEW, {"after": SETTLES_AFTER})
         await switches.write(db, _COUNTED_ANEW, True, by="codehealer")
     done = await db.execute(_SETTLE, {"after": SETTLES_AFTER, "most": most})
     return int(done.scalar_one())
@@ -267,6 +280,20 @@ async def unsettle(db: AsyncConnection, item_ids: Sequence[str]) -> None:
 
 
 _OF_INCIDENT = "incident-"
+
+
+async def unsettle_spending(db: AsyncConnection, incident_id: int) -> None:
+    """Count anew the incident, and those that it became part of: more was spent on it."""
+    await db.execute(_UNSETTLE_SPENDING, {"spent_on": incident_id})
+
+
+_UNSETTLE_SPENDING = text("""
+    WITH RECURSIVE wholes AS (
+        SELECT id, merged_into FROM incidents WHERE id = :spent_on
+        UNION SELECT i.id, i.merged_into FROM wholes JOIN incidents AS i ON i.id = wholes.merged_into
+    )
+    DELETE FROM settled_figures WHERE incident_id IN (SELECT id FROM wholes)
+""")
 
 
 _FEEDBACK = """

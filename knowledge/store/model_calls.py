@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from knowledge.budget import PRICES, Amount, Limits, OverBudget, refused, warnings
+from knowledge.store import analytics
 from knowledge.store.tables import model_calls
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class StoredMeter:
                 incident_id=self.incident_id, hop=hop, model=model, input_tokens=amount.tokens, usd=amount.usd
             )
             call = int((await db.execute(made.returning(model_calls.c.id))).scalar_one())
+            await analytics.unsettle_spending(db, self.incident_id)
             near = warnings(self.ledger.limits, {period: used + amount for period, used in spent.items()})
             month = (await db.execute(text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM')"))).scalar_one()
         self._tell(near, str(month))
@@ -62,6 +64,7 @@ class StoredMeter:
                 .where(model_calls.c.id == call)
                 .values(input_tokens=input_tokens, output_tokens=output_tokens, usd=usd, ms=ms, outcome=outcome)
             )
+            await analytics.unsettle_spending(db, self.incident_id)
 
     def _tell(self, near: Sequence[tuple[str, str]], month: str) -> None:
         """Log a warning when a period comes near its limit, not with every call from then on."""

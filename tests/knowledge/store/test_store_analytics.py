@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from knowledge.budget import Amount, Limits
 from knowledge.model import Action, AnswerSource, ApprovalState, FailureKind, IncidentState, Outcome, Verification
 from knowledge.model import ExecutionState as E
 from knowledge.store import analytics, answers, approvals, casebook, executions, incidents, memory
 from knowledge.store.analytics import Figures
+from knowledge.store.model_calls import Ledger
 from tests.rows import NOW, TARGET, S, a_plan, an_approval, an_incident, diagnosis, item
 
 SCALE = Action("k8s_scale", TARGET)
@@ -208,14 +210,47 @@ async def test_what_settled_as_no_fault_before_is_counted_anew_once(db: AsyncCon
     for title in ("by hand", "another"):
         await fixed_by_people(db, title, days_ago=9)
     await an_end(db, "of the last world", S.DISMISSED, days_ago=9)
-    assert await analytics.settle(db) == 3
+    taker = await an_end(db, "took the next", S.RESOLVED, days_ago=9)
+    await db.execute(
+        text("UPDATE incidents SET merged_into = :into WHERE id = :id"),
+        {"into": taker, "id": await an_end(db, "taken", S.DISMISSED, days_ago=9)},
+    )
+    paid_later = await an_end(db, "paid later", S.RESOLVED, days_ago=9)
+    await db.execute(
+        text("INSERT INTO model_calls (incident_id, hop, model, input_tokens, usd) VALUES (:id, 'nvidia', 'm', 9, 2)"),
+        {"id": paid_later},
+    )
+    assert await analytics.settle(db) == 5
+    await db.execute(text("UPDATE settled_figures SET usd = 0"))
     await db.execute(text("UPDATE settled_figures SET ending = 'no_fault' WHERE ending IS NOT NULL"))
     await db.execute(text("DELETE FROM switches"))
-    assert (await of_all(db)).no_fault == 3, "as an earlier version has left it"
-    assert await analytics.settle(db) == 2
+    assert (await of_all(db)).no_fault == 5, "as an earlier version has left it"
+    assert await analytics.settle(db) == 4
     found = await of_all(db)
-    assert (found.human, found.no_fault) == (2, 1)
+    assert (found.human, found.no_fault, found.usd) == (4, 1, 2)
     assert await analytics.settle(db) == 0
+
+
+async def test_what_a_postmortem_costs_later_counts_and_so_does_what_merged_incidents_cost(
+    engine: AsyncEngine,
+) -> None:
+    async with engine.begin() as db:
+        whole = await an_end(db, "whole", S.RESOLVED, days_ago=9)
+        part = await an_end(db, "part", S.DISMISSED, days_ago=9)
+        part_of_part = await an_end(db, "part of part", S.DISMISSED, days_ago=9)
+        for one, into in ((part, whole), (part_of_part, part)):
+            await db.execute(text("UPDATE incidents SET merged_into = :into WHERE id = :id"), {"into": into, "id": one})
+        assert await analytics.settle(db) == 1
+    for spent_on, usd, so_far in ((whole, 0.25, 0.25), (part, 0.5, 0.75), (part_of_part, 1.0, 1.75)):
+        meter = Ledger(engine, Limits(*[Amount(9_999, 99.0)] * 3)).meter(spent_on)
+        call, _ = await meter.reserve("nvidia", "m", Amount(9, 2.0))
+        async with engine.begin() as db:
+            assert await analytics.settle(db) == 1, "counted meanwhile, as reserved"
+        await meter.settle(call, input_tokens=9, output_tokens=1, usd=usd, ms=5, outcome="answered")
+        async with engine.begin() as db:
+            assert ((found := await of_all(db)).incidents, found.usd) == (1, so_far)
+            assert await analytics.settle(db) == 1
+            assert ((found := await of_all(db)).incidents, found.usd) == (1, so_far)
 
 
 async def test_feedback_is_told_apart_by_kind_service_and_answerer(db: AsyncConnection) -> None:
