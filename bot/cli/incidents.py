@@ -255,7 +255,8 @@ async def _delete(db: AsyncConnection, number: int) -> dict[str, int]:
     incident = await find(db, number, lock=True)
     if incident.state in UNDER_WAY:
         raise Conflict(f"A fix of incident {number} is {incident.state}. Delete it when that has ended.")
-    await outbox.bid_farewell(db, number, DELETED.format(number))
+    for one in await incidents.with_merged(db, number):
+        await outbox.bid_farewell(db, one, DELETED.format(one))
     rows = dict(await incidents.erase(db, number))
     await audit.record(db, "incident.deleted", actor=who(), incident_id=number, rows=rows)
     return rows

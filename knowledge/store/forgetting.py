@@ -104,15 +104,16 @@ async def channel(db: AsyncConnection, name: str, *, dry_run: bool = False) -> C
 
 
 async def incident(db: AsyncConnection, number: int, *, dry_run: bool = False) -> Counts:
-    """Forget an incident with all that hangs on it, and what the audit log says of it."""
+    """Forget an incident with all that hangs on it, what was merged into it, and what the audit log says of them."""
     counts: Counts = {}
+    numbers = await store.with_merged(db, number)
     if dry_run:
         for table in metadata.sorted_tables:
             if "incident_id" in table.c and table is not audit:
-                await _count(db, counts, table, table.c.incident_id == number)
+                await _count(db, counts, table, table.c.incident_id.in_(numbers))
     else:
         counts |= dict(await store.erase(db, number))
-    await _erase_log(db, counts, audit.c.incident_id == number, dry_run=dry_run)
+    await _erase_log(db, counts, audit.c.incident_id.in_(numbers), dry_run=dry_run)
     return counts
 
 

@@ -557,11 +557,27 @@ async def set_kind(db: AsyncConnection, incident_id: int, kind: FailureKind) -> 
     )
 
 
-async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
-    """Delete an incident with everything that hangs on it; rows by table.
+_WITH_MERGED = text("""
+    WITH RECURSIVE merged AS (
+        SELECT CAST(:its_id AS bigint) AS id
+        UNION SELECT i.id FROM merged JOIN incidents AS i ON i.merged_into = merged.id
+    )
+    SELECT id FROM merged ORDER BY id
+""")
 
+
+async def with_merged(db: AsyncConnection, incident_id: int) -> Sequence[int]:
+    """The incident, and those that have become part of it, directly or through others."""
+    return [int(number) for number in (await db.execute(_WITH_MERGED, {"its_id": incident_id})).scalars()]
+
+
+async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
+    """Delete an incident with everything that hangs on it, and what was merged into it; rows by table.
+
+    Without the incident that took them, merged ones would be incidents of their own again.
     The audit log keeps its rows, and what was spent on models stays spent.
     """
+    numbers = await with_merged(db, incident_id)
     hanging = [
         table
         for table in metadata.sorted_tables
@@ -569,10 +585,10 @@ async def erase(db: AsyncConnection, incident_id: int) -> Mapping[str, int]:
     ]
     counts = {}
     for table in reversed(hanging):
-        gone = await db.execute(delete(table).where(table.c.incident_id == incident_id))
+        gone = await db.execute(delete(table).where(table.c.incident_id.in_(numbers)))
         if gone.rowcount:
             counts[table.name] = gone.rowcount
-    await db.execute(delete(incidents).where(incidents.c.id == incident_id))
+    await db.execute(delete(incidents).where(incidents.c.id.in_(numbers)))
     return counts
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.choices import Choice, Verdict
-from knowledge.store import audit, deliveries, forgetting, grouping, incidents, outbox, switches
+from knowledge.model import Evidence
+from knowledge.store import analytics, audit, deliveries, forgetting, grouping, incidents, outbox, switches
 from knowledge.store.tables import metadata
 from tests.rows import S, alert, an_approval, an_incident
 
@@ -84,6 +85,33 @@ async def test_of_an_incident_only_the_chain_knows(db: AsyncConnection) -> None:
     ] * 3
     assert kept[-1].payload == {}
     assert (await audit.verify(db)).broken_at is None
+
+
+@pytest.mark.parametrize("emptied", [True, False], ids=["forgotten", "deleted"])
+async def test_what_was_merged_into_an_incident_goes_with_it_and_counts_as_nothing(
+    db: AsyncConnection, emptied: bool
+) -> None:
+    taker, taken, of_taken = [await an_incident(db, title=name, state=S.RESOLVED) for name in ("a", "b", "c")]
+    other = await an_incident(db, title="other")
+    for one in (taker, taken, of_taken, other):
+        await incidents.keep_evidence(db, one.id, [Evidence("logs", "pod", "panic")])
+        await audit.record(db, "incident.opened", incident_id=one.id, title=one.title)
+    for one, into in ((taken.id, taker.id), (of_taken.id, taken.id)):
+        await db.execute(text("UPDATE incidents SET merged_into = :into WHERE id = :id"), {"into": into, "id": one})
+    would_go = await forgetting.incident(db, taker.id, dry_run=True)
+    rows = await (forgetting.incident if emptied else incidents.erase)(db, taker.id)
+    assert rows["evidence"] == would_go["evidence"] == 3
+    now = datetime.now(UTC)
+    (figures,) = await analytics.figures(db, since=now - timedelta(days=1), until=now + timedelta(days=1))
+    assert figures.incidents == 1
+    for table in ("incidents", "evidence", "alerts"):
+        column = "id" if table == "incidents" else "incident_id"
+        left = (await db.execute(text(f"SELECT DISTINCT {column} FROM {table}"))).scalars().all()  # noqa: S608
+        assert left == [other.id], table
+    said = await db.execute(text("SELECT incident_id, payload FROM audit"))
+    assert {row.incident_id: row.payload is None for row in said} == {
+        taker.id: emptied, taken.id: emptied, of_taken.id: emptied, other.id: False,
+    }  # fmt: skip
 
 
 async def test_of_a_channel_its_threads_questions_and_messages_go(db: AsyncConnection) -> None:
