@@ -278,14 +278,15 @@ async def _week(db: AsyncConnection, services: Services, chosen: Personal) -> We
     """The figures of whole days (UTC) up to now; counted anew once a minute."""
     since = whole_days(services.now(), chosen.days)
     only = {"service": chosen.service, "environment": chosen.environment}
+    kept_days = services.keep.incidents_days
 
     async def count() -> Week:
         period: dict[str, Any] = {"since": since, "until": services.now(), **only}
         (total,) = await analytics.figures(db, **period)
         if not total.incidents:
-            return Week(since, total)
+            return Week(since, total, kept_days=kept_days)
         by_day = await analytics.figures(db, by="day", **period)
-        return Week(since, total, by_day, await analytics.figures(db, by="kind", **period))
+        return Week(since, total, by_day, await analytics.figures(db, by="kind", **period), kept_days)
 
     week: Week = await services.kept.get(("week", since, *only.values()), FIGURES_KEPT_S, count)
     return week

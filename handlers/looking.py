@@ -346,7 +346,7 @@ async def _stats(db: AsyncConnection, services: Services, query: Query) -> Card:
         return wording.said("stats", "The figures are over all channels, so they are for full members.")
     now = services.now()
     (found,) = await analytics.figures(db, since=whole_days(now, number), until=now)  # as on Home
-    return wording.stats_answer(found, number)
+    return wording.stats_answer(found, number, services.keep.incidents_days)
 
 
 async def _help(_db: AsyncConnection, _services: Services, query: Query) -> Card:

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.cli.opening import in_database, moment
 from bot.cli.printing import JsonOption, Verbs, plain, put, words
+from bot.settings import load_settings
+from handlers.blocks.commands import older_are_deleted
 from handlers.blocks.mrkdwn import duration
 from knowledge.errors import BadInput
 from knowledge.redaction import redact
@@ -54,10 +56,16 @@ def stats(
         return
     only = {"service": service, "environment": environment}
     found = in_database(lambda db: _figures(db, begin, end, by, only))
+    kept_days = load_settings().incident_retention_days
+    missing = bool(kept_days) and begin < datetime.now(UTC) - timedelta(days=kept_days)
     if as_csv:
         _write_csv(found)
+    elif as_json:
+        put({**found, "since": found["since"].isoformat(), "until": found["until"].isoformat()})
     else:
-        _show_figures(found, as_json)
+        _show_figures(found, "that is kept " if missing else "")
+    if missing:
+        words.print(older_are_deleted(kept_days))
 
 
 async def _figures(
@@ -98,12 +106,10 @@ def _as_text(cell: str) -> str:
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t"} else cell
 
 
-def _show_figures(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        put({**found, "since": found["since"].isoformat(), "until": found["until"].isoformat()})
-        return
+def _show_figures(found: dict[str, Any], which: str) -> None:
     if found["empty"]:
-        words.print(f"No incident opened between {found['since']:%Y-%m-%d %H:%M} and {found['until']:%Y-%m-%d %H:%M}.")
+        begin, end = (f"{found[name]:%Y-%m-%d %H:%M}" for name in ("since", "until"))
+        words.print(f"No incident {which}opened between {begin} and {end}.")
         return
     by = found["by"]
     rows = [_cells(row, by) for row in (*found["groups"], {by or "": "all", **found["total"]})]

@@ -255,11 +255,20 @@ def decode_line(value: object) -> str:
     return line if isinstance(line, str) else ""
 
 
-def stats_answer(figures: Figures, days: int) -> Card:
-    """How well it went: counts, rates with what they are of, and times; an empty period says so."""
+def older_are_deleted(kept_days: int) -> str:
+    """Beside figures of a period that reaches further back than incidents are kept."""
+    return f"Not counted: incidents that ended more than {m.counted(kept_days, 'day')} ago are deleted, as is set."
+
+
+def stats_answer(figures: Figures, days: int, kept_days: int = 0) -> Card:
+    """How well it went: counts, rates with what they are of, and times; an empty period says so.
+
+    `kept_days` is how long incidents are kept after their end, 0 for ever.
+    """
     period = "today (UTC)" if days == 1 else f"in the last {days} days"
+    missing = [older_are_deleted(kept_days)] if 0 < kept_days < days else []
     if not figures.incidents:
-        return answer_of("stats", [f"No incident opened {period}."])
+        return answer_of("stats", [f"No incident {'that is kept ' if missing else ''}opened {period}.", *missing])
     ended = [
         (figures.agent_fixed, "fixed by itself"),
         (figures.assisted, "fixed after an approval"),
@@ -280,7 +289,8 @@ def stats_answer(figures: Figures, days: int) -> Card:
     ]
     half = " · ".join(f"{m.duration(seconds)} {what}" for seconds, what in times if seconds is not None)
     lines += [f"• Half of them took at most {half}"] if half else []
-    return answer_of("stats", [*lines, f"• Hosted models cost ${figures.usd:,.2f}"] if figures.usd else lines)
+    lines += [f"• Hosted models cost ${figures.usd:,.2f}"] if figures.usd else []
+    return answer_of("stats", [*lines, *missing])
 
 
 def _fixes_line(figures: Figures) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from handlers.blocks import mrkdwn as m
 from handlers.blocks.actions import DETAILS, REJECT, approval_value, encode
 from handlers.blocks.card_view import CardView
-from handlers.blocks.commands import incident_line
+from handlers.blocks.commands import incident_line, older_are_deleted
 from handlers.blocks.incident_words import lead
 from knowledge.model import KIND_NAMES, FailureKind, Incident
 from knowledge.store.analytics import Figures
@@ -26,6 +26,7 @@ NOTHING_WAITS = "Nothing waits for you."
 NOTHING_OPEN = "No open incident that you may read."
 ELSEWHERE = "🔒 A fix waits for your decision; its card is in a channel that you are not in."
 NO_FIGURES = "No incident opened in this period."
+NO_FIGURES_KEPT = "No incident that is kept opened in this period."
 # Slack takes at most twenty points, and a label of twenty characters.
 MOST_DAYS, MOST_LABEL = 14, 20
 _BAR = 20
@@ -47,12 +48,16 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """The figures of the chosen period: of all, by day (YYYY-MM-DD) and by kind."""
+    """The figures of the chosen period: of all, by day (YYYY-MM-DD) and by kind.
+
+    `kept_days` is how long incidents are kept after their end, 0 for ever.
+    """
 
     since: datetime
     total: Figures
     by_day: Sequence[Figures] = ()
     by_kind: Sequence[Figures] = ()
+    kept_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +188,12 @@ def chosen_name(value: object) -> str:
 
 def _week(week: Week, days: int, *, charts: bool) -> list[dict[str, Any]]:
     blocks = [_header("week", f"How it went, last {days} days")]
+    missing = [older_are_deleted(week.kept_days)] if 0 < week.kept_days < days else []
     if not week.total.incidents:
-        return [*blocks, m.section("home-figures", [NO_FIGURES])]
+        return [*blocks, m.section("home-figures", [NO_FIGURES_KEPT, *missing] if missing else [NO_FIGURES])]
     fields = [m.mrkdwn(f"*{name}*\n{words}") for name, words in figure_words(week.total)]
     blocks.append({"type": "section", "block_id": "home-figures", "fields": fields})
+    blocks += [m.section("home-kept", missing)] if missing else []
     if charts:
         return [*blocks, *(chart for chart in (endings_chart(week, days), _kinds_chart(week)) if chart)]
     return [*blocks, *m.sections("home-bars", [*_ending_bars(week, days), *_kind_bars(week)])]

@@ -241,6 +241,18 @@ def test_a_file_that_cannot_be_read_is_named_by_its_line(command: Command, tmp_p
 # --- stats, policy ------------------------------------------------------------------------------------------------
 
 
+def test_stats_name_what_is_deleted_by_now(command: Command, healed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted = "incidents that ended more than 30 days ago are deleted"
+    assert deleted not in command("stats", "--since", "90d").words
+    monkeypatch.setenv("CODEHEALER_INCIDENT_RETENTION_DAYS", "30")
+    before = command("stats", "--until", "2020-01-31", "--since", "2020-01-01").words
+    assert "No incident that is kept opened between" in before
+    assert deleted in before
+    assert [deleted in command("stats", "--since", since).words for since in ("90d", "7d")] == [True, False]
+    found = command("stats", "--since", "90d", "--json")
+    assert (found.json["total"]["incidents"], deleted in found.words) == (1, True)
+
+
 def test_stats_say_how_it_went_and_when_there_was_nothing(command: Command, stored: Any, healed: int) -> None:
     empty = command("stats", "--until", "2020-01-31", "--since", "2020-01-01", "--json").json
     assert (empty["empty"], empty["total"]["success_rate"]) == (True, None)

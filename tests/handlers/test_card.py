@@ -899,6 +899,14 @@ def test_stats_say_what_a_rate_is_of_and_when_there_is_none() -> None:
     assert "No fix was carried out" in commands.stats_answer(Figures(incidents=1, open=1), 1).text
 
 
+def test_stats_say_what_is_deleted_where_their_period_reaches_back_further() -> None:
+    deleted = "Not counted: incidents that ended more than 30 days ago are deleted, as is set."
+    said = commands.stats_answer(Figures(), 90, 30).text
+    assert said.split("\n") == ["No incident that is kept opened in the last 90 days.", deleted]
+    assert commands.stats_answer(Figures(incidents=1, open=1), 31, 30).text.endswith(deleted)
+    assert commands.stats_answer(Figures(), 30, 30).text == "No incident opened in the last 30 days."
+
+
 def test_show_answers_one_person_without_buttons_that_decide() -> None:
     answer = commands.show_answer(states.STATES[S.WAITING])
     assert {block["type"] for block in answer.blocks} == {"section", "context"}

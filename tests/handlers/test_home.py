@@ -283,6 +283,19 @@ def test_days_are_counted_one_by_one_and_long_periods_by_the_week() -> None:
     assert len(wording.spans(SINCE, 90, ())) <= 20
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_figures_say_what_is_deleted_where_their_period_reaches_back_further(count: int) -> None:
+    total = Figures(incidents=count, assisted=count)
+
+    def home(days: int) -> dict[str, Any]:
+        return render_home(HomeView(SINCE, Personal(days=days), week=Week(SINCE, total, kept_days=30)))
+
+    assert "ended more than 30 days ago are deleted" in str(home(90))
+    assert ("No incident that is kept opened" in str(home(90))) == (not count)
+    assert "deleted" not in str(home(30))
+    assert validate_view(home(90)) == []
+
+
 WORDS = st.text(max_size=300)
 
 
