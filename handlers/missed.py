@@ -17,6 +17,7 @@ from handlers.services import Services
 from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
 from knowledge.slack_threads import as_ts
+from knowledge.store import threads
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,9 @@ async def find_in(services: Services, channel: str, since: str, outside: bool) -
     Raises:
         Unavailable: Slack does not answer; nothing is lost.
     """
+    async with services.looks.connect() as db:
+        # What was asked before the channel was forgotten is known of no more, and would be taken for news.
+        since = max(since, await threads.forgotten_up_to(db, channel))
     oldest = as_ts(services.now() - THREADS_FROM)
     try:
         page = await slack_calls.read(

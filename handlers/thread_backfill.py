@@ -78,7 +78,9 @@ async def read_page(services: Services, channel: str, *, since: str, now: str, p
     """
     async with services.engine.connect() as db:
         place = await threads.channel(db, channel)
-    state = with_window(place.backfill, since, now) if place else None
+        forgotten = await threads.forgotten_up_to(db, channel)
+    # What was asked for before the channel was forgotten has nothing left to read.
+    state = with_window(place.backfill, max(since, forgotten), now) if place and forgotten < now else None
     if state is None or not await may_keep(services, channel):
         return None
     try:
@@ -94,7 +96,7 @@ async def read_page(services: Services, channel: str, *, since: str, now: str, p
     found: Counter[Kept] = Counter()
     parents = [one for one in page["messages"] if one.get("thread_ts", one.get("ts")) == one.get("ts")]
     for parent in parents:
-        if _worth_reading(parent, services):
+        if str(parent["ts"]) >= forgotten and _worth_reading(parent, services):
             found[await _read(services, channel, parent, pace)] += 1
     cursor, reached = slack_calls.next_cursor(page), min((str(one["ts"]) for one in page["messages"]), default="")
     after = after_page(state, cursor=cursor, reached=reached, more=bool(page.get("has_more")))
@@ -181,6 +183,7 @@ async def look_at_channels(services: Services, pace: Pace) -> Sequence[Channel]:
             if not services.threads.wants(place.id):
                 await threads.drop_threads(db, place.id)
         await threads.drop_older(db, services.threads.oldest(services.now()))
+        await threads.drop_forgotten(db)
     return [place for place in known if place.audience != "outside" and services.threads.wants(place.id)]
 
 

@@ -171,6 +171,9 @@ async def read_thread(services: Services, channel: str, ts: str) -> Kept:
     """
     if not await may_keep(services, channel):
         return "not kept"
+    async with services.engine.connect() as db:
+        if ts < await threads.forgotten_up_to(db, channel):
+            return "not kept"
     try:
         messages = await replies_of(services, channel, ts)
     except Refusal as refusal:
@@ -227,9 +230,9 @@ async def keep(services: Services, channel: str, ts: str, messages: Sequence[Bod
     link = old.link if old and old.link else await slack_calls.permalink(services.slack, channel, ts)
     vector = await _vector_of(services, lesson)
     async with services.engine.begin() as db:
-        # The bot may be out of the channel by now, or other companies in it.
+        # The bot may be out of the channel by now, or other companies in it, or it was forgotten.
         place = await threads.channel(db, channel, share=True)
-        if place is None or place.audience == "outside":
+        if place is None or place.audience == "outside" or ts < await threads.forgotten_up_to(db, channel):
             return "not kept"
         await memory.remember(db, replace(lesson, link=link), vector=vector, vector_model=services.embedder.name)
     return "changed" if old else "new"

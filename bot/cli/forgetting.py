@@ -15,6 +15,10 @@ from knowledge.errors import BadInput, Conflict
 from knowledge.lifecycle import UNDER_WAY
 from knowledge.store import audit, forgetting, outbox
 
+_FROM_NOW_ON = (
+    "Threads that began there before now are not read again. What begins from now on is: to stop that, take the bot "
+    "out of the channel or leave it out of CODEHEALER_THREAD_CHANNELS."
+)
 _USER, _CHANNEL = re.compile(r"[UW][A-Z0-9]{2,20}"), re.compile(r"[CGD][A-Z0-9]{2,20}")
 
 
@@ -46,6 +50,8 @@ def forget(  # noqa: PLR0917  one option a thing
         verb = "would go" if dry_run else "are gone"
     lines = [f"{table}: {count} rows {verb}" for table, count in sorted(rows.items())]
     plain.print("\n".join(lines) or "Nothing is stored.")
+    if channel and not dry_run:
+        plain.print(_FROM_NOW_ON)
 
 
 def _work(

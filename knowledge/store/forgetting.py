@@ -81,7 +81,10 @@ async def _in_jobs(db: AsyncConnection, counts: Counts, pattern: str, instead: s
 
 
 async def channel(db: AsyncConnection, name: str, *, dry_run: bool = False) -> Counts:
-    """Forget a channel: its remembered threads, what was asked there, and what came from and went there."""
+    """Forget a channel: its remembered threads, what was asked there, and what came from and went there.
+
+    It is marked, so that nothing of before is read from Slack again while the bot is there.
+    """
     await db.execute(text("SET LOCAL statement_timeout = 0"))
     counts: Counts = {}
     of_threads = knowledge_items.c.channel == name
@@ -97,6 +100,8 @@ async def channel(db: AsyncConnection, name: str, *, dry_run: bool = False) -> C
     said = (outbox.c.channel == name) & outbox.c.incident_id.is_(None) & outbox.c.state.in_(["sent", "failed"])
     await _count(db, counts, outbox, said)
     if not dry_run:
+        # The mark first: who is keeping a thread holds the channel's row, and looks at the mark when it has it.
+        await threads.mark_forgotten(db, name)
         await threads.forget_channel(db, name)
         await db.execute(delete(deliveries).where(came))
         await db.execute(delete(outbox).where(said))

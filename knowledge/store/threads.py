@@ -14,13 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.backfill import Backfill
 from knowledge.model import Precedent
-from knowledge.slack_threads import SOURCE, item_id
+from knowledge.slack_threads import SOURCE, as_ts, item_id
+from knowledge.store import switches
 from knowledge.store.codec import from_json, to_json
 from knowledge.store.tables import incidents, knowledge_items, slack_channels
 
 # all: a public channel; members: a private one; outside: other companies are in it, nothing of it is ever kept.
 Audience = Literal["all", "members", "outside"]
 DIRECT_MESSAGE = "D"
+# Followed by a channel's id; the value is the ts up to which it was forgotten. Not in the channel's row, which goes
+# when the bot leaves: whoever invites it again would give back what was forgotten.
+FORGOTTEN = "threads:forgotten:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,27 @@ async def put_backfill(db: AsyncConnection, channel_id: str, state: Backfill) ->
 async def forget_channel(db: AsyncConnection, channel_id: str) -> None:
     """The bot is out of a channel: its threads go with its row."""
     await db.execute(delete(slack_channels).where(slack_channels.c.channel == channel_id))
+
+
+async def mark_forgotten(db: AsyncConnection, channel_id: str) -> None:
+    """From now on nothing that began in the channel before now is read or kept, however often the bot comes back."""
+    now = (await db.execute(select(func.now()))).scalar_one()
+    await switches.write(db, f"{FORGOTTEN}{channel_id}", as_ts(now), by="codehealer")
+
+
+async def forgotten_up_to(db: AsyncConnection, channel_id: str) -> str:
+    """The ts up to which a channel was forgotten; "" where it never was."""
+    mark = await switches.read(db, f"{FORGOTTEN}{channel_id}")
+    return str(mark.value) if mark else ""
+
+
+async def drop_forgotten(db: AsyncConnection) -> int:
+    """Drop again what was forgotten: a version that does not know the marks may have read it since."""
+    marks = await switches.beginning_with(db, FORGOTTEN)
+    return sum([
+        await drop_between(db, channel_id, after="", before=str(mark.value), but=())
+        for channel_id, mark in marks.items()
+    ])  # fmt: skip
 
 
 async def forget_other_channels(db: AsyncConnection, still_in: Collection[str]) -> Sequence[str]:

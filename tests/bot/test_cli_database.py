@@ -243,6 +243,13 @@ def test_a_person_is_forgotten_and_the_exported_log_says_so(command: Command, da
     assert (other.status, "broken at row 1" in other.out) == (1, True)
 
 
+def test_forgetting_a_channel_says_what_becomes_of_it_from_then_on(command: Command, database: str) -> None:
+    from_now_on = "Threads that began there before now are not read again. What begins from now on is"
+    assert from_now_on not in command("forget", "--channel", "C0SHOP", "--dry-run").out
+    assert from_now_on in command("forget", "--channel", "C0SHOP", "--yes").out
+    assert command("forget", "--channel", "C0SHOP", "--yes", "--json").json == {"dry_run": False, "rows": {}}
+
+
 def test_the_card_of_an_open_incident_that_is_forgotten_asks_for_nothing(
     command: Command, database: str, conninfo: str
 ) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.sandbox.server import Sandbox
 from bot.sandbox.slack import posting
 from bot.sandbox.slack.state import BOT_USER, Channel
-from handlers import flow, inbox, slack_search, thread_backfill, threads
+from handlers import flow, inbox, missed, slack_search, thread_backfill, threads
 from handlers.blocks.evidence import precedent_line
 from handlers.listeners import listen, read_event
 from handlers.mentions import Question
@@ -28,7 +28,8 @@ from knowledge import retrieval
 from knowledge.diagnosis import BuiltinAnswerer
 from knowledge.embedding.minilm import LocalEmbedder
 from knowledge.model import FailureKind, KnowledgeItem, Precedent
-from knowledge.slack_threads import ThreadRules
+from knowledge.slack_threads import ThreadRules, as_ts
+from knowledge.store import forgetting, switches
 from knowledge.store import threads as index
 from knowledge.store.threads import Asked
 from tests.handlers.office import jobs, made_services, rows
@@ -244,6 +245,62 @@ async def test_the_clock_asks_for_what_was_never_read_and_retention_of_none_forg
         read_event({"type": "message", "channel": "C1", "channel_type": "channel", "ts": "1.1", "text": FAILING}, off)
         is None
     )
+
+
+async def forget(services: Services, channel: str) -> None:
+    """As the command does; and the clock is to look at the channels at once."""
+    async with services.engine.begin() as db:
+        await forgetting.channel(db, channel)
+        await switches.drop(db, thread_backfill.LOOKED)
+
+
+async def test_a_channel_that_was_forgotten_is_remembered_from_then_on_and_not_from_before(
+    connected: Services, sandbox: Sandbox
+) -> None:
+    old = say(sandbox, FAILING, channel="C0GENERAL")
+    say(sandbox, FIXED, to=old, channel="C0GENERAL")
+    async with aiohttp.ClientSession() as http:
+
+        async def invited(*, remove: bool = False) -> None:
+            change = {"user": BOT_USER, "channel": "C0GENERAL", "remove": remove}
+            async with http.post(f"{sandbox.url}sandbox/api/member", json=change) as answer:
+                assert answer.status == 200
+            await settled(connected, sandbox)
+
+        await invited()
+        assert set(await kept(connected)) == {"C0GENERAL"}
+        under_way = {"channel": "C0GENERAL", "since": old, "now": as_ts(datetime.now(UTC))}
+        await forget(connected, "C0GENERAL")
+        await thread_backfill.tend(connected)
+        await thread_backfill.index_channel(connected, **under_way)
+        await settled(connected, sandbox)
+        assert await kept(connected) == {}, "neither by the clock nor by a job that was under way"
+        say(sandbox, "I restarted the pods again, that helped", to=old, channel="C0GENERAL")
+        await settled(connected, sandbox)
+        assert await kept(connected) == {}, "nor by an answer in the old thread"
+        await invited(remove=True)
+        await invited()
+        assert await kept(connected) == {}, "nor by leaving and coming again"
+
+    new = say(sandbox, FAILING, channel="C0GENERAL")
+    say(sandbox, "I restarted the pods, that helped", to=new, channel="C0GENERAL")
+    await settled(connected, sandbox)
+    assert await kept(connected) == {"C0GENERAL": "I restarted the pods, that helped"}
+    async with connected.engine.begin() as db:
+        await db.exec_driver_sql("DELETE FROM knowledge_items")
+    assert (await read_all(connected, since=datetime(2020, 1, 1, tzinfo=UTC)))["new"] == 1
+    assert await kept(connected) == {"C0GENERAL": "I restarted the pods, that helped"}, "and from the past"
+
+
+async def test_what_was_asked_before_a_channel_was_forgotten_is_no_missed_question(
+    services: Services, sandbox: Sandbox
+) -> None:
+    since = say(sandbox, f"<@{BOT_USER}> why is cart down?")
+    await forget(services, "C0DEPLOY")
+    say(sandbox, f"<@{BOT_USER}> why is pay down?")
+    await missed.find_in(services, "C0DEPLOY", since, outside=False)
+    (found,) = await rows(services.engine, "SELECT body::text AS body FROM deliveries")
+    assert "why is pay down?" in found.body
 
 
 async def test_a_question_is_answered_with_the_threads_and_links_that_its_channel_may_read(

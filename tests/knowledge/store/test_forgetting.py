@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.choices import Choice, Verdict
 from knowledge.model import Evidence
-from knowledge.store import analytics, audit, deliveries, forgetting, grouping, incidents, outbox, switches
+from knowledge.store import analytics, audit, deliveries, forgetting, grouping, incidents, outbox, switches, threads
 from knowledge.store.tables import metadata
 from tests.rows import S, alert, an_approval, an_incident
 
@@ -135,7 +135,8 @@ async def test_of_a_channel_its_threads_questions_and_messages_go(db: AsyncConne
     assert await incidents.get(db, asked.id) is None
     assert await incidents.get(db, told.id) is not None, "it is about a service, not about people"
     left = await words_with(db, CHANNEL)
-    assert left.keys() <= {"incidents", "alerts"}
+    assert left.keys() <= {"incidents", "alerts", "switches"}
+    assert [*await switches.beginning_with(db, "")] == [f"{threads.FORGOTTEN}{CHANNEL}"], "the mark, and nothing else"
     assert await words_with(db, "C0OTHER") == {"deliveries": 1}
 
 

@@ -42,6 +42,17 @@ async def found(db: AsyncConnection, asked: Asked = NOBODY) -> set[str]:
     return {hit.item.channel or hit.item.id for hit in hits}
 
 
+async def test_what_began_before_a_channel_was_forgotten_is_dropped_again_wherever_it_comes_from(
+    index: AsyncConnection,
+) -> None:
+    await threads.mark_forgotten(index, "C0OPEN")
+    await memory.remember(index, a_thread("C0OPEN", "9700000000.000100"), vector=None, vector_model="")
+    assert await threads.drop_forgotten(index) == 1
+    assert await threads.counts(index) == dict.fromkeys(CHANNELS, 1)
+    assert await threads.known(index, "C0OPEN", "9700000000.000100")
+    assert await threads.forgotten_up_to(index, "C0OTHER") == ""
+
+
 OPEN = {"C0OPEN", "C0OTHER", "incident-1"}
 READABLE: dict[str, set[str]] = {
     "": OPEN,
