@@ -11,6 +11,7 @@ from handlers import cards, reading
 from handlers.blocks import upkeep as wording
 from handlers.blocks.card_view import Card
 from handlers.services import Services
+from handlers.view import card_view
 from knowledge.periods import last_due
 from knowledge.store import audit, incidents, outbox, personal, schedule
 
@@ -29,7 +30,8 @@ async def follow_up(services: Services) -> None:
             incident = await incidents.get(db, incident_id, lock=True)
             # Looked at again under the lock: what another process has said meanwhile is in the audit log by now.
             if incident and incident_id in await schedule.quiet(db, quiet_s=hours * 3600, most=1000):
-                await cards.tell_thread(db, services, incident, "follow-up", wording.follow_up(incident, hours))
+                view = await card_view(db, services, incident)
+                await cards.tell_thread(db, services, incident, "follow-up", wording.follow_up(view, hours))
                 await audit.record(db, schedule.FOLLOWED_UP, incident_id=incident_id, hours=hours)
 
 

@@ -6,18 +6,34 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from handlers.blocks import mrkdwn as m
-from handlers.blocks.card_view import Card
+from handlers.blocks.actions import GIVE_BACK, MENU, TAKE
+from handlers.blocks.card_buttons import buttons, decision_buttons
+from handlers.blocks.card_decision import REJECT_WORDS
+from handlers.blocks.card_view import Card, CardView
 from handlers.blocks.commands import incident_line
-from knowledge.model import Incident
+from knowledge.model import Incident, RejectReason
 from knowledge.store.schedule import Digest
 
 
-def follow_up(incident: Incident, hours: float) -> Card:
-    """Said once in the thread; it mentions nobody but who took it."""
-    whose = f"{m.mention(incident.assigned_to)} has it." if incident.assigned_to else "Nobody has taken it."
+def follow_up(view: CardView, hours: float) -> Card:
+    """Said once in the thread, with what can be done on the card as it stands; it mentions nobody but who took it."""
+    assigned = view.incident.assigned_to
+    whose = f"{m.mention(assigned)} has it." if assigned else "Nobody has taken it."
     first = f"⏳ Still open, without news for {m.duration(hours * 3600)}. {whose}"
-    line = "If it needs no more work, dismiss it from the card; this is said only once."
-    return Card(f"{first} {line}", [m.section("follow_up", [f"{first}", line])])
+    line = f"{_ways_on(view)}It closes by itself once it is seen to be over. This is said only once."
+    return Card(m.without_markup(f"{first} {line}"), [m.section("follow_up", [f"{first}", line])])
+
+
+def _ways_on(view: CardView) -> str:
+    """What the card's buttons lead to. Without any, as while observing, only the failure's end closes the incident."""
+    if decision_buttons(view):
+        fixed = REJECT_WORDS[RejectReason.ALREADY_FIXED]
+        return f"The fix waits for a yes or a no; if it is not needed any more, *Reject…* and *{fixed}* close this. "
+    if not buttons(view):
+        return ""
+    if view.incident.assigned_to:
+        return f"*{MENU[GIVE_BACK]}* on the card has me look again. "
+    return f"*{MENU[TAKE]}* on the card says that somebody is at it. "
 
 
 def digest(found: Digest, oldest: Sequence[Incident], *, since: datetime, now: datetime, zone: str = "UTC") -> Card:

@@ -1,6 +1,7 @@
 """What nobody triggers happens once, however many replicas ask, however late, and whatever their clocks do."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,14 +13,20 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
 from handlers import regrouping, upkeep
+from handlers.blocks import upkeep as wording
+from handlers.blocks.card_buttons import buttons
+from handlers.blocks.card_view import CardView
 from handlers.blocks.limits import validate_blocks
+from handlers.blocks.modals import reject_modal
 from handlers.services import Services, Timing
 from knowledge.periods import Period, last_due, parse_period
 from knowledge.store import audit, incidents, personal, schedule
+from tests.handlers import card_states as states
 from tests.handlers.office import made_services, rows
 from tests.rows import S, alert, an_approval, opened
 
 PERIOD = Period(time(0, 0))
+UNANSWERED = replace(states.STATES[S.ESCALATED], diagnosis=None, plan=None, decision=None)
 
 
 @pytest.fixture
@@ -198,6 +205,35 @@ async def test_an_incident_that_went_quiet_is_followed_up_once_in_its_thread(rep
     await do(one, "DELETE FROM outbox")
     await everywhere(replicas, upkeep.follow_up)
     assert await told(one) == []
+
+
+QUIET = {
+    name: view
+    for name, view in {**states.VARIANTS, "snoozed": states.SNOOZED, "no answer": UNANSWERED}.items()
+    if view.incident.open and view.incident.state not in {S.DETECTED, S.DIAGNOSING, S.RUNNING, S.VERIFYING}
+}
+
+
+@pytest.mark.parametrize("view", QUIET.values(), ids=QUIET)
+def test_what_a_follow_up_names_is_on_the_card(view: CardView) -> None:
+    said = wording.follow_up(view, 8)
+    there = [element.get("text", {}).get("text") for element in buttons(view)]
+    there += [option["text"]["text"] for element in buttons(view) for option in element.get("options", ())]
+    if "Reject…" in there:
+        assert view.approval is not None
+        there += re.findall("Already fixed", str(reject_modal(view.approval, view.incident)))
+    named = re.findall(r"\*([^*]+)\*", str(said.blocks))
+    assert set(named) <= set(there)
+    assert bool(named) == bool(there), "and it names something wherever there is anything"
+    assert "dismiss" not in said.text
+    assert "*" not in said.text
+    assert validate_blocks("message", said.blocks) == []
+
+
+def test_a_follow_up_is_found_in_every_state_that_waits_for_people() -> None:
+    assert {view.incident.state for view in QUIET.values()} == {
+        S.PROPOSED, S.WAITING, S.BLOCKED, S.NOT_VERIFIED, S.UNDONE, S.ESCALATED,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
