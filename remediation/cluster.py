@@ -9,6 +9,7 @@ import contextlib
 import json
 import random
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +34,12 @@ log = structlog.get_logger(__name__)
 READ_DEADLINE_S = 10.0
 WRITE_DEADLINE_S = 15.0
 READ_ATTEMPTS = 3
+# Of a log this much is kept, its end, and at most this much is read.
 LOG_BYTES = 256 * 1024
+MAX_LOG_BYTES = 8_000_000
+FEWER_LINES = 10
 PAGE = 500
 MAX_LISTED = 2000
-MAX_REPLY_BYTES = 32_000_000
 WATCH_SECONDS = 240
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 QUEUE_LENGTH = 1000
@@ -137,14 +140,26 @@ class KubernetesCluster:
 
     async def logs(
         self, cluster: str, namespace: str, pod: str, container: str, *, previous: bool = False, tail_lines: int = 400
-    ) -> str:
-        query = {"tailLines": str(tail_lines), "limitBytes": str(LOG_BYTES)}
+    ) -> tuple[str, int]:
+        query = {"limitBytes": str(MAX_LOG_BYTES)}
         if container:
             query["container"] = container
         if previous:
             query["previous"] = "true"
-        body: str = await self._read(cluster, f"{_path('Pod', namespace, pod)}/log", query, text=True)
-        return body
+        path, seen = f"{_path('Pod', namespace, pod)}/log", 0
+        while True:
+            query["tailLines"] = str(tail_lines)
+            end, total = await self._read(cluster, path, query, text=True)
+            seen = max(seen, total)
+            # The limit counts from the first of the lines: where it is reached, the newest are missing.
+            # What is returned may be slightly less than the limit.
+            if total < MAX_LOG_BYTES - LOG_BYTES or tail_lines <= 1:
+                break
+            tail_lines = max(1, tail_lines // FEWER_LINES)
+        if len(end) < total:
+            # At a whole line: of a secret that is cut in two, nobody would know that it is one.
+            end = end.partition(b"\n")[2] or end
+        return end.decode("utf-8", "replace"), seen - len(end)
 
     async def version(self, cluster: str) -> str:
         body: Json = await self._read(cluster, "/version")
@@ -254,12 +269,17 @@ class KubernetesCluster:
         body: Any = None,
         text: bool = False,
     ) -> Any:
+        """The reply's JSON; with `text` the end of its bytes and how many there were."""
         name, client = await self._client(cluster)
         write = method != "GET"
         try:
             async with asyncio.timeout(deadline_s):
                 response = await _send(client, method, path, query, body=body, timeout_s=deadline_s)
-                data = await response.response.content.read(MAX_REPLY_BYTES + 1) if text else await response.read()
+                if text:
+                    async with response.response:
+                        data, total = await _end_of(response.response.content)
+                else:
+                    data = await response.read()
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
             text_ = f"Cluster {name} did not answer within {deadline_s:.0f} s. Check its API server and the network."
             raise Unavailable(text_, maybe_done=write) from error
@@ -275,7 +295,7 @@ class KubernetesCluster:
         if not 200 <= response.status <= 299:
             raise error_of(name, f"{method} {path}", response, data)
         if text:
-            return data.decode("utf-8", "replace")
+            return data, total
         try:
             return json.loads(data)
         except ValueError as error:
@@ -494,6 +514,21 @@ async def _connect(name: str, access: ClusterAccess) -> Any:
     client = ApiClient(configuration)
     client.user_agent = "codehealer"
     return client
+
+
+async def _end_of(content: aiohttp.StreamReader) -> tuple[bytes, int]:
+    """The last bytes of a log, holding no more than twice as many, and how many were read."""
+    kept: deque[bytes] = deque()
+    held = total = 0
+    # One read gives what has come so far, which of a log are its oldest lines.
+    async for chunk in content.iter_any():
+        kept.append(chunk)
+        held, total = held + len(chunk), total + len(chunk)
+        while held - len(kept[0]) >= LOG_BYTES:
+            held -= len(kept.popleft())
+        if total > MAX_LOG_BYTES:
+            break
+    return b"".join(kept)[-LOG_BYTES:], total
 
 
 async def _send(

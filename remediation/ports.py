@@ -34,8 +34,8 @@ class Cluster(Protocol):
 
     async def logs(
         self, cluster: str, namespace: str, pod: str, container: str, *, previous: bool = False, tail_lines: int = 400
-    ) -> str:
-        """The end of a container's log, at most 256 KiB."""
+    ) -> tuple[str, int]:
+        """The end of a container's log, at most 256 KiB, and how many characters were left out before it."""
         ...
 
     async def delete_pod(self, cluster: str, namespace: str, name: str, *, uid: str, dry_run: bool = False) -> None:

@@ -109,14 +109,14 @@ async def _logs(place: Place, pod: Json, previous: bool) -> Pieces:
 
     async def told() -> Pieces:
         try:
-            text = await place.cluster.logs(
+            text, left_out = await place.cluster.logs(
                 place.name, place.namespace, kube.name_of(pod), container, previous=previous, tail_lines=LOG_LINES
             )
         except Refused as error:
             if previous and "not found" in str(error):
                 return []
             raise
-        return [Piece(kind, source, text)] if text.strip() else []
+        return [Piece(kind, source, text, left_out=left_out)] if text.strip() else []
 
     return await within(PART_DEADLINE_S, told(), kind, source)
 
