@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, learning, reading, typed
+from handlers import cards, joining, learning, reading, typed
 from handlers.blocks import commands as wording
 from handlers.blocks import listing
 from handlers.blocks import mrkdwn as m
@@ -93,8 +93,9 @@ async def _status(db: AsyncConnection, services: Services, query: Query) -> Card
         if approval and approval.state is ApprovalState.OPEN:
             waiting.append((approval, incident))
     shows = await reading.open_alerts(db, services, query.reader)
-    kept = [one for one in await held.listed(db) if shows(one.alert)]
-    known = [one for one in await held.informational(db, since=services.now() - timedelta(days=1)) if shows(one)]
+    recent = await held.informational(db, since=services.now() - timedelta(days=1))
+    kept = [one for one in await held.listed(db) if shows(joining.placed(services, one.alert))]
+    known = [one for one in recent if shows(joining.placed(services, one))]
     paused = await switches.read(db, switches.PAUSED)
     breaker = await switches.read(db, switches.BREAKER)
     return wording.status_answer(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import slack_calls
+from handlers import routing, slack_calls
 from handlers.services import Services
 from knowledge.errors import Unavailable
 from knowledge.model import Alert, Incident
@@ -101,12 +101,12 @@ def _may_read(
 
 
 async def open_alerts(db: AsyncConnection, services: Services, reader: Reader) -> Callable[[Alert], bool]:
-    """Which alerts without a card the reader may be told of: as those whose card would stand in the default channel."""
+    """Which alerts without a card the reader may be told of: as if their card stood where it would be posted."""
     open_to_all = {one.id for one in await threads.channels(db) if one.audience == "all"}
     closed = closed_by(services.policy).namespaces
 
     def shows(alert: Alert) -> bool:
-        channel = alert.channel if alert.closed else services.channel
+        channel = alert.channel if alert.closed else routing.channel_for(services.policy, alert, services.channel)
         if channel == reader.channel:
             return True
         return reader.member and channel in open_to_all and alert.namespace not in closed

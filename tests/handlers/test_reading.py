@@ -10,7 +10,8 @@ from handlers.reading import Reader
 from handlers.services import Services
 from handlers.view import card_view
 from knowledge.model import Incident, Precedent
-from knowledge.store import answers, incidents, memory, outbox, threads
+from knowledge.store import answers, held, incidents, memory, outbox, threads
+from remediation.policy_routes import Route
 from tests.handlers.office import jobs, rows, sandbox_policy
 from tests.rows import NOW, S, alert, an_incident, diagnosis, item
 
@@ -57,6 +58,41 @@ async def test_status_and_show_tell_of_what_the_reader_may_read(services: Servic
             for name, incident in made.items():
                 shown = await commands.answer(db, services, f"show {incident.id}", reader)
                 assert ("There is no incident" not in shown.text) is (name in names), (reader, name)
+
+
+async def test_status_tells_of_a_quiet_alert_where_its_card_would_be_told_of(services: Services) -> None:
+    policy = sandbox_policy(private_namespaces=("payments",))
+    own = [row.model_copy(update={"channel": QUIET} if row.name == "checkout" else {}) for row in policy.services]
+    services = replace(services, policy=policy.model_copy(update={"services": tuple(own)}))
+    quiet = {
+        "by its workload": alert("Quiet by its workload"),
+        "by a service's name alone": alert(
+            "Quiet by a name", source="generic", service="Checkout", namespace="", workload="", owner=""
+        ),
+        "by a route": alert(
+            "Quiet by a route", namespace="routed", workload="w", owner="w", service="", environment=""
+        ),
+        "of a closed namespace": alert(
+            "Quiet and closed", source="generic", service="payments-api", namespace="", workload="", owner=""
+        ),
+        "of nobody": alert("Quiet of nobody", namespace="n", workload="w", owner="w", service=""),
+    }
+    route = Route.model_validate({"name": "r", "match": {"namespaces": ["routed"]}, "channel": QUIET})
+    services = replace(services, policy=services.policy.model_copy(update={"routes": (route,)}))
+    async with services.engine.begin() as db:
+        await channels(db)
+        for one in quiet.values():
+            await held.hold(db, one, why="under maintenance", until=None, there_at=None)
+        expected = {
+            Reader(PUBLIC): {"of nobody", "of a closed namespace"},
+            Reader(OTHER): {"of nobody"},
+            Reader(QUIET): {"of nobody", "by its workload", "by a service's name alone", "by a route"},
+            Reader("D0SOMEBODY"): {"of nobody"},
+            Reader(OTHER, member=False): set(),
+        }
+        for reader, names in expected.items():
+            status = await commands.answer(db, services, "status", reader)
+            assert {name for name, one in quiet.items() if one.title in status.text} == names, reader
 
 
 async def test_who_reads_a_private_answer_is_looked_up(services: Services) -> None:
