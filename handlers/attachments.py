@@ -11,6 +11,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from handlers.slack_calls import way_to
 from knowledge.errors import CodeHealerError, Refused, Unavailable
 from knowledge.model import Evidence, EvidenceKind
 from knowledge.redaction import clean, redact
@@ -97,7 +98,8 @@ async def _download(slack: AsyncWebClient, file: File) -> tuple[bytes, int]:
         raise Refused("it is not kept by Slack; attach it as a file")
     headers = {"Authorization": f"Bearer {slack.token}"}
     # A redirect leads to Slack's sign-in page, and would carry the token elsewhere.
-    async with slack.session.get(address, headers=headers, allow_redirects=False) as answer:
+    way = way_to(slack, address)
+    async with slack.session.get(address, headers=headers, allow_redirects=False, **way) as answer:
         if answer.status != 200 or (answer.content_type == "text/html" and kind != "text/html"):
             raise Refused(MISSING_SCOPE if answer.status in {200, 302, 403} else f"Slack answered {answer.status}")
         return await _ends(answer.content)

@@ -251,7 +251,7 @@ def inbox(services: Services, count: Count) -> Callable[..., Awaitable[BoltRespo
             except (SQLAlchemyError, TimeoutError) as error:
                 count("failed")
                 log.warning("envelope_not_stored", kind=body.get("type"), error=type(error).__name__)
-                await responding.tell_not_stored(str(body.get("response_url") or ""))
+                await responding.tell_not_stored(services, str(body.get("response_url") or ""))
                 raise
             count("stored" if new else "repeated")
             if not new and body.get("type") == "event_callback":

@@ -19,6 +19,7 @@ from handlers.clicks import key_of
 from handlers.reading import reader_of
 from handlers.replies import NOT_STORED, TOO_LONG
 from handlers.services import Services
+from knowledge.network import proxy_for
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ async def command(services: Services, ack: Any, body: Body) -> None:
         await ack(**_shown(asked.result()))
         return
     await ack(text=WAIT, response_type="ephemeral")
-    await send(str(body.get("response_url") or ""), await _late(asked))
+    await send(services, str(body.get("response_url") or ""), await _late(asked))
 
 
 async def run(services: Services, ack: Any, body: Body) -> None:
@@ -55,7 +56,7 @@ async def run(services: Services, ack: Any, body: Body) -> None:
     channel = str((body.get("channel") or {}).get("id") or where.get("channel_id") or "")
     reader = await reader_of(services, channel, user)
     card = await _late(commands.clicked(services, line, reader))
-    await send(str(body.get("response_url") or ""), card, instead=where.get("is_ephemeral") is True)
+    await send(services, str(body.get("response_url") or ""), card, instead=where.get("is_ephemeral") is True)
 
 
 async def _late(asked: Awaitable[Card]) -> Card:
@@ -71,18 +72,19 @@ def _shown(card: Card) -> dict[str, Any]:
     return {"text": card.text, "response_type": "ephemeral", **blocks}
 
 
-async def tell_not_stored(url: str) -> None:
+async def tell_not_stored(services: Services, url: str) -> None:
     """Say it beside the warning sign that Slack puts on the button; for a moment only, since Slack waits as well."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TELLING_S):
-            await send(url, said("failed", NOT_STORED))
+            await send(services, url, said("failed", NOT_STORED))
 
 
-async def send(url: str, card: Card, *, instead: bool = False) -> None:
+async def send(services: Services, url: str, card: Card, *, instead: bool = False) -> None:
     """Post to a response_url, which Slack takes five times within half an hour. Nobody else waits for it."""
     if urlsplit(url).scheme not in {"http", "https"}:
         return
-    client = AsyncWebhookClient(url, timeout=SENDING_S, retry_handlers=[])
+    client = AsyncWebhookClient(url, timeout=SENDING_S, ssl=services.slack.ssl, retry_handlers=[])
+    client.proxy = proxy_for(url)  # set afterwards: the library takes HTTPS_PROXY whatever NO_PROXY says
     try:
         answer = await client.send_dict({**_shown(card), "replace_original": instead})
     except (SlackClientError, aiohttp.ClientError, TimeoutError) as error:

@@ -29,7 +29,7 @@ async def diagnose(services: Services, ack: Any, body: Body) -> None:
     if audience is None:
         words = NOT_HERE.format(f"{wording.COMMAND} {wording.SUBCOMMANDS['diagnose'].typed}")
     if words:
-        await responding.send(str(body.get("response_url") or ""), wording.said("diagnose", words))
+        await responding.send(services, str(body.get("response_url") or ""), wording.said("diagnose", words))
 
 
 async def take_up(services: Services, question: Body, key: str) -> None:

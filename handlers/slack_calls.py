@@ -9,6 +9,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from knowledge.errors import Refused, Unavailable
+from knowledge.network import proxy_for
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,11 @@ def _named(error: SlackApiError) -> Unavailable | Refusal:
 def _wait_s(error: SlackApiError) -> float:
     asked = str((getattr(error.response, "headers", None) or {}).get("Retry-After", ""))
     return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else DEFAULT_WAIT_S
+
+
+def way_to(slack: AsyncWebClient, url: str) -> dict[str, Any]:
+    """For a request to an address that Slack gave, past the client's methods: the proxy and the certificates."""
+    return {"proxy": proxy_for(url), "ssl": True if slack.ssl is None else slack.ssl}
 
 
 def next_cursor(page: Any) -> str:

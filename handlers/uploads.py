@@ -65,11 +65,11 @@ async def is_there(services: Services, *, channel: str, thread_ts: str, name: st
 
 async def _send(services: Services, url: str, body: bytes) -> None:
     """The bytes to the address that Slack chose; the address is a secret while it lives, so no error names it."""
-    session = services.slack.session
+    session, way = services.slack.session, slack_calls.way_to(services.slack, url)
     if session is None:
         raise Unavailable("The client of Slack is closed.")
     try:
-        async with asyncio.timeout(UPLOAD_S), session.post(url, data=body) as answer:
+        async with asyncio.timeout(UPLOAD_S), session.post(url, data=body, **way) as answer:
             if answer.status >= 400:
                 raise Unavailable(f"Slack did not take the file (HTTP {answer.status}).")
     except (aiohttp.ClientError, TimeoutError) as error:

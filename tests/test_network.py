@@ -1,12 +1,14 @@
 """Every client reaches the outside through HTTPS_PROXY and trusts the certificates of SSL_CERT_FILE, no others."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -18,9 +20,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.settings import Settings
 from bot.slack_app import make_client
+from handlers import responding, uploads
+from handlers.attachments import read_files
+from handlers.blocks.commands import said
+from handlers.services import Services
 from knowledge.errors import CodeHealerError, SettingsError
 from knowledge.network import certificates, proxy_for
 from remediation.argocd import ArgoCdServer
@@ -86,6 +93,12 @@ class Outside:
 
 ANSWERS: dict[str, Any] = {
     "/api/auth.test": {"ok": True, "team_id": "T1", "user_id": "U1"},
+    "/api/conversations.replies": {"ok": True, "messages": []},
+    "/api/files.getUploadURLExternal": {"ok": True, "file_id": "F1", "upload_url": f"{URL}/upload/v1/F1"},
+    "/upload/v1/F1": {},
+    "/api/files.completeUploadExternal": {"ok": True},
+    "/files-pri/T1-F2/build.json": {"error": "ERESOLVE"},
+    "/commands/T1/1/answer": {},
     "/version": {"gitVersion": "v1.34.0", "major": "1", "minor": "34"},
     "/api/v1/applications/shop": {"metadata": {"name": "shop"}},
     "/api/v1/status/buildinfo": {"status": "success", "data": {"version": "3.0.0"}},
@@ -139,10 +152,36 @@ async def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await runner.cleanup()
 
 
-async def _slack(_http: httpx.AsyncClient, _folder: Path) -> None:
+@contextlib.asynccontextmanager
+async def slack() -> AsyncIterator[AsyncWebClient]:
     async with aiohttp.ClientSession() as session:
         settings = Settings(SLACK_BOT_TOKEN="xoxb-1", SLACK_BASE_URL=f"{URL}/api/")  # type: ignore[call-arg]
-        await make_client(settings, session).auth_test()
+        yield make_client(settings, session)
+
+
+async def _slack(_http: httpx.AsyncClient, _folder: Path) -> None:
+    async with slack() as client:
+        await client.auth_test()
+
+
+async def _file_to_slack(_http: httpx.AsyncClient, _folder: Path) -> None:
+    async with slack() as client:
+        services = cast(Services, SimpleNamespace(slack=client, bot_user="U1"))
+        text = {"name": "evidence.txt", "title": "Evidence", "text": "a log", "comment": "Here it is."}
+        await uploads.share(services, channel="C1", thread_ts="1.1", **text)
+
+
+async def _file_from_slack(_http: httpx.AsyncClient, _folder: Path) -> None:
+    file = {"id": "F2", "name": "build.json", "mimetype": "application/json"}
+    async with slack() as client:
+        (found,) = await read_files(client, [{**file, "url_private": f"{URL}/files-pri/T1-F2/build.json"}])
+    assert "ERESOLVE" in found.text, found.could_not
+
+
+async def _answer_to_slack(_http: httpx.AsyncClient, _folder: Path) -> None:
+    async with slack() as client:
+        services = cast(Services, SimpleNamespace(slack=client))
+        await responding.send(services, f"{URL}/commands/T1/1/answer", said("status", "All is well."))
 
 
 async def _kubernetes(_http: httpx.AsyncClient, folder: Path) -> None:
@@ -187,8 +226,9 @@ async def _aws(http: httpx.AsyncClient, _folder: Path) -> None:
 
 
 CLIENTS: dict[str, Callable[[httpx.AsyncClient, Path], Awaitable[None]]] = {
-    "Slack": _slack, "Kubernetes": _kubernetes, "GitHub": _github, "Argo CD": _argocd, "Prometheus": _prometheus,
-    "PagerDuty": _pagerduty, "AWS": _aws,
+    "Slack": _slack, "a file to Slack": _file_to_slack, "a file from Slack": _file_from_slack,
+    "an answer to Slack": _answer_to_slack, "Kubernetes": _kubernetes, "GitHub": _github, "Argo CD": _argocd,
+    "Prometheus": _prometheus, "PagerDuty": _pagerduty, "AWS": _aws,
 }  # fmt: skip
 
 
