@@ -21,9 +21,12 @@ def service_row(policy: Policy, alert: Alert) -> Service | None:
 
 
 def channel_for(policy: Policy, alert: Alert, default: str) -> str:
-    """The route's channel, else the service's, else the default, else where the alert was posted."""
+    """The route's channel, else the service's, else the default, else where the alert was posted.
+
+    Words that are not trusted point to no service's channel, as they fit no route that asks for something.
+    """
     route = routes.route_of(policy, routes.subject_of(policy, alert))
-    row = service_row(policy, alert)
+    row = service_row(policy, alert) if alert.trusted else None
     return (route.channel if route else "") or (row.channel if row else "") or default or alert.channel
 
 

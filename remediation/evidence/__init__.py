@@ -18,6 +18,9 @@ from remediation.ports import Clients
 DEADLINE_S = 12.0
 MAX_CHARS = 60_000
 
+# Any pod's or run's log would else be quoted on a card by naming it.
+UNTRUSTED = "only an app that is not on the allow-list says that it failed, and its words choose nothing to look at"
+
 Collector = Callable[[Subject], Awaitable[Pieces]]
 
 # Each entry: what it is called when it fails as a whole, and the function. One that does not concern the incident
@@ -45,6 +48,8 @@ async def collect(
     `policy` names the service's metrics and application; `alerts` are the incident's, for silences.
     """
     service = service_of(policy, incident.target) if policy and incident.target else None
+    if not incident.trusted:
+        return await _not_looked_at(incident, clients, alerts, deadline_s)
     subject = Subject(incident, clients, now or datetime.now(UTC), service, tuple(alerts))
     ends = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as group:
@@ -55,10 +60,30 @@ async def collect(
     pieces = [piece for task in tasks for piece in task.result()]
     # Providers are asked only about what the evidence looks like, so this comes after it.
     left_s = max(0.0, ends - asyncio.get_running_loop().time())
-    seen = [*pieces, *(Piece(EvidenceKind.ALERT, alert.source, f"{alert.title}\n{alert.log}") for alert in alerts)]
-    name = "status pages"
-    pieces += await within(left_s, status_pages.collect(clients.status_pages, seen), name, name)
+    pieces += await _providers(clients, [*pieces, *_told(alerts)], left_s)
     return [finished(piece) for piece in pieces]
+
+
+async def _not_looked_at(
+    incident: Incident, clients: Clients, alerts: Sequence[Alert], deadline_s: float
+) -> list[Evidence]:
+    """What is not trusted is diagnosed from its own words: that they name something is no reason to read it."""
+    named = (
+        (EvidenceKind.POD_STATUS, incident.namespace, incident.workload),
+        (EvidenceKind.WORKFLOW_RUN, incident.repository, incident.run_id),
+    )
+    pieces = [Piece(kind, f"{where} {what}", could_not=UNTRUSTED) for kind, where, what in named if where and what]
+    pieces += await _providers(clients, _told(alerts), deadline_s)
+    return [finished(piece) for piece in pieces]
+
+
+def _told(alerts: Sequence[Alert]) -> list[Piece]:
+    return [Piece(EvidenceKind.ALERT, alert.source, f"{alert.title}\n{alert.log}") for alert in alerts]
+
+
+async def _providers(clients: Clients, seen: Sequence[Piece], deadline_s: float) -> Pieces:
+    name = "status pages"
+    return await within(deadline_s, status_pages.collect(clients.status_pages, seen), name, name)
 
 
 def finished(piece: Piece, *, max_chars: int = MAX_CHARS) -> Evidence:

@@ -9,6 +9,7 @@ from remediation.evidence import MAX_CHARS, collect, finished
 from remediation.evidence.piece import Piece
 from remediation.ports import Clients
 from tests.remediation.site import Site
+from tests.rows import alert
 
 
 async def test_what_is_not_connected_is_said(site: Site) -> None:
@@ -25,6 +26,26 @@ async def test_a_failing_part_does_not_take_the_others_with_it(site: Site) -> No
     assert "forbids" in found["events"].could_not
     assert "forbids" in found["logs"].could_not
     assert "Deployment checkout: 3 desired" in found["pod_status"].text
+
+
+async def test_words_that_are_not_trusted_choose_nothing_that_is_looked_at(site: Site) -> None:
+    """Any pod's and run's log could else be had on a card, by a post that names it."""
+    await site.broken("release-crash-checkout")
+    told = alert("Checkout down: no such host", trusted=False, log="dial tcp: lookup db: no such host")
+    place = {"repository": "acme/checkout", "run_id": "12"}
+    cases: list[tuple[dict[str, Any], set[str]]] = [
+        ({}, {"pod_status"}),
+        ({"source": "argocd", **place}, {"pod_status", "workflow_run"}),
+        ({"workload": "", **place}, {"workflow_run"}),
+        ({"workload": "", "namespace": ""}, set()),
+    ]
+    for of, named in cases:
+        before = len(site.world.requests)
+        found = await collect(site.incident("checkout", trusted=False, **of), site.clients, alerts=[told])
+        assert {e.kind for e in found if e.text} == {"status_page"}, of
+        assert {e.kind for e in found if "allow-list" in e.could_not} == named, of
+        asked = {one["path"] for one in site.world.requests[before:]}
+        assert all(path.startswith("/status/") for path in asked), asked
 
 
 async def test_a_collector_that_does_not_answer_is_given_up(site: Site) -> None:

@@ -37,6 +37,7 @@ routes:
     on_call: {users: [U0ANY]}
 """
 POLICY = parse_policy(TEXT)
+OWN = POLICY.model_copy(update={"routes": POLICY.routes[-1:]})
 PLAIN = alert(namespace="", workload="", owner="", service="", environment="", severity="warning")
 
 
@@ -77,8 +78,15 @@ def test_the_first_route_that_fits_counts(changes: dict[str, object], route: str
 def test_a_route_without_a_channel_leaves_the_services_own_and_the_default() -> None:
     shop = replace(PLAIN, namespace="shop", workload="checkout")
     assert channel_for(POLICY, shop, "C0DEFAULT") == "C0SHOP"
-    assert channel_for(POLICY, replace(shop, trusted=False), "C0DEFAULT") == "C0SERVICE"
+    assert channel_for(OWN, shop, "C0DEFAULT") == "C0SERVICE"
     assert channel_for(POLICY, PLAIN, "C0DEFAULT") == "C0DEFAULT"
+
+
+@pytest.mark.parametrize("names", [{"namespace": "shop", "workload": "checkout"}, {"service": "checkout"}])
+def test_words_that_are_not_trusted_choose_no_channel(names: dict[str, str]) -> None:
+    stranger = replace(PLAIN, trusted=False, severity="critical", **names)  # type: ignore[arg-type]
+    assert channel_for(POLICY, stranger, "C0DEFAULT") == "C0DEFAULT"
+    assert channel_for(POLICY, replace(stranger, channel="C0POST"), "") == "C0POST"
 
 
 @pytest.mark.parametrize(
