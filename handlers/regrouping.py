@@ -191,7 +191,10 @@ async def merge(
     person = by if by != "codehealer" else ""
     await cards.show(db, services, moved)
     await cards.show(db, services, current)
-    told = words.note(f"Incident {taken.id} is merged into this one", about=taken.title, by=person)
+    # What the other is called stays with those who may read of it.
+    here = reading.Reader(current.channel or services.channel)
+    about = taken.title if await reading.readable(db, services, [taken], here) else ""
+    told = words.note(f"Incident {taken.id} is merged into this one", about=about, by=person)
     await cards.tell_thread(db, services, current, f"took:{taken.id}", told)
     await _enqueue(db, services, "stand_down", taken.id)
     await ask_for_links(db, services, taken.id, into.id)

@@ -5,13 +5,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from handlers import flow, inbox, regrouping, taking
 from handlers.blocks import grouping as words
 from handlers.blocks.limits import validate_view
 from handlers.services import Services
 from handlers.view import card_view, render
 from knowledge.model import Alert, Incident, IncidentState
-from knowledge.store import answers, approvals, incidents
+from knowledge.store import answers, approvals, incidents, threads
 from remediation.targets import hints_of
 from tests.handlers.office import jobs, rows
 from tests.rows import NOW, TARGET, alert, an_approval, diagnosis, ended
@@ -199,6 +201,26 @@ async def test_a_failing_node_that_is_told_late_takes_in_what_it_explains(servic
     await came(services, NODE)
     assert [(await incident(services, number)).merged_into for number in (1, 2, 3)] == [None, 1, None]
     assert (await incident(services, 1)).alert_count == 3
+
+
+@pytest.mark.parametrize(("channel", "about"), [("G0QUIET", ""), ("C0OPEN", ": KubePodNotReady-mail")])
+async def test_what_an_incident_is_called_is_told_where_it_is_merged_into_if_all_may_read_of_it(
+    services: Services, channel: str, about: str
+) -> None:
+    row = services.policy.services[0]
+    assert row.workload is not None
+    workload = row.workload.model_copy(update={"name": "mail"})
+    mail = row.model_copy(update={"name": "mail", "namespace": "mail", "channel": channel, "workload": workload})
+    services = replace(services, policy=services.policy.model_copy(update={"services": (mail,)}))
+    async with services.engine.begin() as db:
+        await threads.put_channel(db, "G0QUIET", name="quiet", audience="members", now=NOW)
+        await threads.put_channel(db, "C0OPEN", name="open", audience="all", now=NOW)
+    await came(services, *UNREADY, NODE)
+    assert ((await incident(services, 2)).channel, (await incident(services, 2)).merged_into) == (channel, 1)
+    said = await rows(services.engine, "SELECT channel, payload->>'text' AS text FROM outbox ORDER BY id")
+    assert [(row.channel, row.text) for row in said if "is merged into" in (row.text or "")] == [
+        (services.channel, f"Incident 2 is merged into this one{about}.")
+    ]
 
 
 async def test_an_open_incident_that_reads_the_same_is_named_in_the_thread_and_joined_by_nobody(
