@@ -18,7 +18,7 @@ from bot.readiness import INTAKE
 from handlers import flow
 from handlers.intake import MAX_BYTES, BadSignature, Intake, UnknownSource, parse_object, read_webhook
 from handlers.services import Services
-from handlers.sources import sns
+from handlers.sources import fields, sns
 from knowledge.errors import BadInput, Unavailable
 from remediation.sns import Sns
 
@@ -138,6 +138,7 @@ async def _receive(
     if wait_s := config.limits.wait_s(source):
         words = f"More than {config.limits.per_minute} deliveries a minute came from this source; wait {wait_s} s."
         return 429, _no(words) | {"retry_after_s": wait_s}
+    _tell_of_confirmation(intake, done=by_amazon)
     return await _stored(services, intake)
 
 
@@ -147,6 +148,16 @@ async def _from_amazon(client: Sns, topics: frozenset[str], message: Mapping[str
     sns.check(message, certificate, now)
     if address := sns.confirm_address(message):
         await client.confirm(address)
+
+
+def _tell_of_confirmation(intake: Intake, *, done: bool) -> None:
+    """A token proves who was told it and not that Amazon asks, so that a person confirms a subscription: with this."""
+    message = intake.body
+    if done or intake.source != "cloudwatch" or message.get("Type") != sns.CONFIRMATION:
+        return
+    address = sns.confirm_address(message)
+    remedy = "Open the address, if the topic is yours." if address else "Its address is not Amazon's: do not open it."
+    log.warning("subscription_to_confirm", topic=fields.text(message.get("TopicArn")), address=address, remedy=remedy)
 
 
 async def _stored(services: Services, intake: Intake) -> tuple[int, dict[str, object]]:

@@ -14,12 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from aiohttp.web_protocol import RequestHandler
 
 from bot.gate import Limits
 from handlers import hushing, inbox
 from handlers.sources.sns import CONFIRMATION
 from knowledge.errors import Unavailable
+from knowledge.redaction import redact_value
 from knowledge.store import held, incidents
 from remediation.alertmanager import AlertmanagerServer
 from remediation.policy import parse_policy
@@ -116,6 +118,23 @@ async def test_an_alarm_of_amazon_needs_its_signature_and_a_topic_of_ours_is_con
     assert answers[2].json()["repeat"] is True
     assert fetched.count(wanted) == 1
     assert len(fetched) == 2  # the certificate was kept
+
+
+async def test_with_a_token_the_address_that_confirms_a_subscription_is_told_in_the_log(server: Server) -> None:
+    topic, token = "arn:aws:sns:eu-west-1:1:alarms", "2336412f37fb687f5d51e6e2" * 8
+    wanted = f"https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn={topic}&Token={token}"
+    asked = {"Type": CONFIRMATION, "MessageId": "m1", "TopicArn": topic, "Token": token, "SubscribeURL": wanted}
+    elsewhere = asked | {"MessageId": "m2", "SubscribeURL": "https://sns.eu-west-1.amazonaws.com.evil.example/"}
+    alarm = {"Type": "Notification", "MessageId": "m3", "TopicArn": topic, "Message": "down"}
+    with structlog.testing.capture_logs() as said:
+        posts = [await server.post("cloudwatch", json.dumps(one).encode()) for one in (asked, elsewhere, alarm)]
+        stranger = await server.post("cloudwatch", json.dumps(asked).encode(), {"Authorization": "Bearer stranger"})
+    assert [*(one.status_code for one in posts), stranger.status_code] == [202, 202, 202, 401]
+    told = [redact_value(one) for one in said if one["event"] == "subscription_to_confirm"]
+    assert [(one["log_level"], one["topic"], one["address"]) for one in told] == [
+        ("warning", topic, wanted),
+        ("warning", topic, ""),
+    ]
 
 
 # --- a real Alertmanager --------------------------------------------------------------------------------------------
