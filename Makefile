@@ -73,7 +73,7 @@ types: install-dev
 lock: install-dev  ## lock the versions with hashes, without addresses
 	@$(BIN)/python -m pip install --quiet uv
 	@$(UV_COMPILE) --upgrade --extra dev --extra train -o requirements/dev.txt
-	@$(UV_COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/runtime.txt
+	@$(UV_COMPILE) requirements/build.in --extra redis --extra otel -c requirements/dev.txt -o requirements/runtime.txt
 	@$(UV_COMPILE:pyproject.toml=requirements/moto.in) --upgrade -o requirements/moto.txt
 
 train: install-dev  ## make train DATA=failures.jsonl: fit the built-in classifier and write its weights

@@ -128,7 +128,7 @@ class ModelSettings(BaseSettings):
         "",
         alias="REDIS_URL",
         repr=False,  # it may hold a password
-        description="Redis for cached answers, shared by all processes (codehealer[redis]); empty: in memory",
+        description="Redis for cached answers, shared by all processes; empty: in memory",
     )
     cache_seconds: float = Field(
         3600.0,

@@ -338,8 +338,7 @@ class Settings(AwsSettings, ModelSettings):
     otlp_endpoint: str = Field(
         "",
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Where traces go, as OTLP over HTTP, such as http://collector:4318; it takes codehealer[otel]; "
-        "empty: none are made",
+        description="Where traces go, as OTLP over HTTP, such as http://collector:4318; empty: none are made",
     )
 
     @field_validator(

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 EXPORT_DEADLINE_S = 5
 NOT_INSTALLED = (
     "OTEL_EXPORTER_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
-    "pip install 'codehealer[otel]', or unset it."
+    "install what requirements/runtime.txt lists, or unset it."
 )
 
 

@@ -124,7 +124,10 @@ async def open_cache(redis_url: str, ttl_s: float = TTL_S) -> AsyncIterator[Cach
     try:
         from redis.asyncio import Redis  # noqa: PLC0415  an optional extra
     except ImportError:
-        log.warning("redis_not_installed", detail="REDIS_URL is set: install codehealer[redis]; memory is used")
+        log.warning(
+            "redis_not_installed",
+            detail="REDIS_URL is set: install what requirements/runtime.txt lists; memory is used",
+        )
         yield MemoryCache(ttl_s)
         return
     client = Redis.from_url(
@@ -142,7 +145,7 @@ async def reach_redis(redis_url: str) -> str:
         from redis.asyncio import Redis  # noqa: PLC0415  an optional extra
         from redis.exceptions import RedisError  # noqa: PLC0415
     except ImportError:
-        return "codehealer[redis] is not installed: answers are cached in memory"
+        return "the package redis is not installed (requirements/runtime.txt has it): answers are cached in memory"
     client = Redis.from_url(redis_url, socket_timeout=_REDIS_DEADLINE_S, socket_connect_timeout=_REDIS_DEADLINE_S)
     try:
         async with asyncio.timeout(2 * _REDIS_DEADLINE_S):

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 from knowledge.redaction import redact
@@ -50,6 +51,13 @@ def test_every_locked_package_has_hashes_and_an_allowed_licence() -> None:
     stated = {name: licences.licence(name) for name in names}
     assert {name: one for name, one in stated.items() if licences.disallowed(one)} == {}
     assert licences.page() == licences.PAGE.read_text(), "python -m tests.licences"
+
+
+def test_the_lock_has_every_extra_that_a_setting_asks_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {re.split(r"[<>=\[]", one)[0] for name in extras.keys() - {"train", "dev"} for one in extras[name]}
+    assert asked >= {"redis", "opentelemetry-sdk"}
+    assert asked - set(licences.packages()) == set()
 
 
 def test_a_licence_that_is_not_allowed_would_be_found() -> None:
