@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from bot.settings import Settings
-from knowledge.environment import environment
+from knowledge.environment import environment, value_of
 from knowledge.errors import SettingsError
 from remediation.alertmanager import AlertmanagerServer
 from remediation.argocd import ArgoCdServer
@@ -55,7 +55,7 @@ def make_clients(settings: Settings, policy: Policy, http: httpx.AsyncClient) ->
         **clients_with_tokens(settings, http, policy),
         status_pages=StatusPageReader(http, parse_pages(settings.status_pages)),
         secret_sources=PolicySources(policy),
-        webhooks=WebhookSender(http, environment()),
+        webhooks=WebhookSender(http),
         repository_secrets=PolicyRepositorySecrets(policy),
     )
 
@@ -129,18 +129,10 @@ def policy_tokens(policy: Policy) -> dict[str, str]:
 
 
 def _token_of(variable: str) -> str:
-    """The value of a variable that the policy names, or of the file that it names with _FILE appended."""
-    variables = environment()
-    token = variables.get(variable, "")
-    if not token and (path := variables.get(f"{variable}_FILE", "")):
-        try:
-            token = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            text = f"{variable}_FILE names {path}, which cannot be read ({type(error).__name__})."
-            raise SettingsError(text) from None
-    if not token.strip():
+    token = value_of(variable, environment())
+    if not token:
         raise SettingsError(f"The policy names the variable {variable} as a token_env, which is not set. Set it.")
-    return token.strip()
+    return token
 
 
 def _github_app(settings: Settings) -> AppKey | None:

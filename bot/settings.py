@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from bot.aws_settings import AwsSettings, Reference, reference_in
 from bot.model_settings import MODEL_ADDRESSES, MODEL_SECRETS, ModelSettings
 from bot.postgres import default_data_dir
-from knowledge.environment import environment
+from knowledge.environment import environment, file_text
 from knowledge.errors import SettingsError
 from knowledge.periods import parse_period
 from knowledge.store.database import read_pool, sqlalchemy_url
@@ -473,15 +473,8 @@ def _from_files() -> dict[str, object]:
     for name in (field.alias for field in Settings.model_fields.values()):
         path = variables.get(f"{name}_FILE", "") if name and not variables.get(name) else ""
         if path and name:
-            found[name] = _file_text(f"{name}_FILE", path)
+            found[name] = file_text(f"{name}_FILE", path).removesuffix("\n")
     return found
-
-
-def _file_text(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name} names {path}, which cannot be read ({type(error).__name__}).") from None
 
 
 def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Reference]:
@@ -510,7 +503,7 @@ def source_tokens() -> dict[str, str]:
     _FILE appended, out of a file."""
     given = {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
     files = {name.removesuffix("_FILE"): (name, path) for name, path in given.items() if name.endswith("_FILE")}
-    read = {name: _file_text(*file) for name, file in files.items() if name not in given}
+    read = {name: file_text(*file).removesuffix("\n") for name, file in files.items() if name not in given}
     return read | {name: value for name, value in given.items() if not name.endswith("_FILE")}
 
 

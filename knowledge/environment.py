@@ -1,10 +1,33 @@
 """The variables that this process was given."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from dotenv import dotenv_values
+
+from knowledge.errors import SettingsError
 
 
 def environment() -> dict[str, str]:
     """Every variable that has a value: the environment's, and those of .env that the environment does not have."""
     return {name: value for name, value in {**dotenv_values(".env"), **os.environ}.items() if value}
+
+
+def value_of(variable: str, variables: Mapping[str, str]) -> str:
+    """The variable's value, else the text of the file that it names with _FILE appended, without the space around it;
+    "" where there is neither. Blocks, and is for values that are looked up when they are used.
+
+    Raises:
+        SettingsError: that file cannot be read.
+    """
+    path = variables.get(f"{variable}_FILE", "")
+    return variables.get(variable, "").strip() or (file_text(f"{variable}_FILE", path).strip() if path else "")
+
+
+def file_text(name: str, path: str) -> str:
+    """The text of the file that the variable `name` names. Raises SettingsError: it cannot be read."""
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} names {path}, which cannot be read ({type(error).__name__}).") from None

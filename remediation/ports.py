@@ -243,8 +243,9 @@ class RepositorySecrets(Protocol):
 class Webhooks(Protocol):
     """A POST to an address of the policy's."""
 
-    def token(self, variable: str) -> str | None:
-        """The value of a variable that the policy names; None where it is not set."""
+    async def token(self, variable: str) -> str | None:
+        """The value of a variable that the policy names, or of the file that it names with _FILE appended; None where
+        neither is set. Raises SettingsError for a file that cannot be read."""
         ...
 
     async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:

@@ -1,5 +1,6 @@
 """Sends a POST to an address that the policy names, for a team's own workflows."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from knowledge.environment import environment, value_of
 from remediation.web_reading import Peer
 from remediation.web_writing import write_json
 from remediation.writes import noted
@@ -16,13 +18,12 @@ DEADLINE_S = 10.0
 
 @dataclass(frozen=True)
 class WebhookSender:
-    """Implements `ports.Webhooks`. `environment` has the variables that the policy may name for a token."""
+    """Implements `ports.Webhooks`. A token is read when it is used, so that one that was rotated holds at once."""
 
     http: httpx.AsyncClient
-    environment: Mapping[str, str]
 
-    def token(self, variable: str) -> str | None:
-        return self.environment.get(variable) or None
+    async def token(self, variable: str) -> str | None:
+        return await asyncio.to_thread(lambda: value_of(variable, environment())) or None
 
     async def post(self, url: str, body: Mapping[str, Any], *, token: str = "", key: str = "") -> None:
         headers = {

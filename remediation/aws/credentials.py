@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from knowledge.environment import value_of
 from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws.signing import Keys
 
@@ -66,6 +67,10 @@ class CredentialChain:
     def variable(self, name: str) -> str:
         return self._environment.get(name, "").strip()
 
+    async def secret(self, name: str) -> str:
+        """As `variable`; of a file too, as secrets are mounted. Raises SettingsError for one that cannot be read."""
+        return await asyncio.to_thread(value_of, name, self._environment)
+
     async def ask(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None, deadline_s: float = DEADLINE_S,
@@ -90,8 +95,8 @@ class CredentialChain:
 
 
 async def _from_environment(chain: CredentialChain) -> Keys | None:
-    access, secret = chain.variable("AWS_ACCESS_KEY_ID"), chain.variable("AWS_SECRET_ACCESS_KEY")
-    return Keys(access, secret, chain.variable("AWS_SESSION_TOKEN")) if access and secret else None
+    access, secret = await chain.secret("AWS_ACCESS_KEY_ID"), await chain.secret("AWS_SECRET_ACCESS_KEY")
+    return Keys(access, secret, await chain.secret("AWS_SESSION_TOKEN")) if access and secret else None
 
 
 async def _from_web_identity(chain: CredentialChain) -> Keys | None:

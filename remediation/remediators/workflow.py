@@ -137,7 +137,7 @@ async def _preflight(spec: Workflow, action: Action, clients: Clients) -> Prefli
     if spec.github is None:
         return (
             Preflight(True, {}, "")
-            if _token(spec.webhook, clients) is not None
+            if await _token(spec.webhook, clients) is not None
             else Preflight(False, {}, _no_token(spec))
         )
     there, host = spec.github, code_host(clients)
@@ -147,11 +147,11 @@ async def _preflight(spec: Workflow, action: Action, clients: Clients) -> Prefli
     return Preflight(True, await dispatching.before(host, there.repository, there.workflow), "")
 
 
-def _token(hook: WorkflowHook | None, clients: Clients) -> str | None:
+async def _token(hook: WorkflowHook | None, clients: Clients) -> str | None:
     """None where the policy names a variable that is not set."""
     if hook is None or hook.token_env is None:
         return ""
-    return clients.webhooks.token(hook.token_env) if clients.webhooks else None
+    return await clients.webhooks.token(hook.token_env) if clients.webhooks else None
 
 
 def _no_token(spec: Workflow) -> str:
@@ -174,7 +174,7 @@ async def _execute(
         return await _dispatched.start(
             clients, there.repository, there.workflow, there.ref, inputs, execution_id
         )  # fmt: skip
-    hook, token = spec.webhook, _token(spec.webhook, clients)
+    hook, token = spec.webhook, await _token(spec.webhook, clients)
     if clients.webhooks is None or hook is None or token is None:
         raise Refused(_no_token(spec))
     key = dispatching.marker(execution_id)

@@ -279,6 +279,22 @@ async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncC
         await runner.cleanup()
 
 
+async def test_credentials_lie_in_files_that_variables_name(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    given = {"AWS_ACCESS_KEY_ID": "AKIAFILE", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    for name, value in given.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    named = {f"{name}_FILE": str(tmp_path / name) for name in given} | {"AWS_EC2_METADATA_DISABLED": "true"}
+    chain = CredentialChain(http, named, "eu-west-1")
+    assert await chain.keys() == Keys("AKIAFILE", "s", "t")
+    (tmp_path / "AWS_ACCESS_KEY_ID").write_text("AKIANEXT\n")
+    chain.forget()  # as when AWS refuses them
+    assert (await chain.keys()).access_key == "AKIANEXT"
+    (tmp_path / "AWS_ACCESS_KEY_ID").unlink()
+    chain.forget()
+    with pytest.raises(SettingsError, match=r"AWS_ACCESS_KEY_ID_FILE names .*, which cannot be read"):
+        await chain.keys()
+
+
 def test_the_region_is_that_of_the_queue_or_secret() -> None:
     env = {"AWS_REGION": "us-east-1"}
     assert region_of(env) == "us-east-1"

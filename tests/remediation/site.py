@@ -2,7 +2,6 @@
 
 import asyncio
 import atexit
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -227,7 +226,7 @@ def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: 
         silences=AlertmanagerServer(http, f"{base}/alertmanager"),
         status_pages=StatusPageReader(http, parse_pages(pages)),
         secret_sources=PolicySources(site_policy()),
-        webhooks=WebhookSender(http, os.environ),
+        webhooks=WebhookSender(http),
         repository_secrets=PolicyRepositorySecrets(site_policy()),
     )
 

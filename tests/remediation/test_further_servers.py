@@ -11,7 +11,7 @@ from aiohttp import web
 from bot.clients import make_clients
 from bot.settings import Settings
 from knowledge.errors import Refused, SettingsError
-from remediation.policy import Policy, parse_policy
+from remediation.policy import Policy, default_policy, parse_policy
 from remediation.ports import Clients
 
 POLICY = """
@@ -131,3 +131,21 @@ def test_a_token_that_is_not_set_and_a_name_that_is_listed_twice_are_told(monkey
         make_clients(Settings(), further(), httpx.AsyncClient())
     with pytest.raises(SettingsError, match="list 'platform'; list it once"):
         further("  other: {url: https://x.example, token_env: T, owners: [platform]}\n")
+
+
+async def test_a_webhooks_token_lies_in_a_file_that_a_variable_names_and_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    monkeypatch.setenv("OPS_TOKEN_FILE", str(file))
+    async with httpx.AsyncClient() as http:
+        sender = make_clients(Settings(), default_policy(), http).webhooks
+        assert sender is not None
+        for value in ("one", "two"):
+            file.write_text(f"{value}\n")
+            assert await sender.token("OPS_TOKEN") == value
+        file.unlink()
+        with pytest.raises(SettingsError, match=r"OPS_TOKEN_FILE names .*, which cannot be read"):
+            await sender.token("OPS_TOKEN")
+        monkeypatch.delenv("OPS_TOKEN_FILE")
+        assert await sender.token("OPS_TOKEN") is None
