@@ -9,6 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from bot import migrating, program, socket_mode, tracing
 from bot.jobs import DurableJobs
@@ -161,6 +162,17 @@ def test_numbers_and_booleans_of_the_settings_stand_as_they_were_written() -> No
         "CODEHEALER_HEARTBEAT_SECONDS": "0.5", "CODEHEALER_ACTIONS": "false", "CODEHEALER_CHANNEL": "C0123",
         "CODEHEALER_STORM_INCIDENTS": "5", "SLACK_BASE_URL": "http://a.example/?b=1&c=<d>",
     }  # fmt: skip
+
+
+def test_secrets_are_refused_under_settings_and_all_else_is_taken() -> None:
+    fields = {field.alias: field.annotation for field in Settings.model_fields.values() if field.alias}
+    in_urls = {"DATABASE_URL", "REDIS_URL"}
+    secrets = {name for name, kind in fields.items() if kind is SecretStr} | in_urls
+    secrets |= {"CODEHEALER_WEBHOOK_TOKEN_GRAFANA", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OPS_TOKEN"}
+    refused = chart.answer({"settings": dict.fromkeys(sorted(secrets), "in the clear")})["error"]
+    assert {name for name in secrets if name not in refused} == set()
+    others = {*(fields.keys() - secrets), *(f"{name}_FILE" for name in secrets)}
+    assert "error" not in chart.answer({"settings": dict.fromkeys(sorted(others), "x")})
 
 
 def test_the_kubeconfig_uses_the_token_that_kubernetes_renews() -> None:
