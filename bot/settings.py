@@ -72,7 +72,6 @@ class Settings(AwsSettings, ModelSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
-        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
     )
 
     database_url: str = Field(
@@ -467,14 +466,30 @@ def _read(overrides: Mapping[str, object]) -> Settings:
 
 
 def _from_files() -> dict[str, object]:
-    """What NAME_FILE names a file for, where NAME itself has no value: as mounted secrets are commonly given."""
-    variables = environment()
-    found: dict[str, object] = {}
-    for name in (field.alias for field in Settings.model_fields.values()):
-        path = variables.get(f"{name}_FILE", "") if name and not variables.get(name) else ""
-        if path and name:
-            found[name] = file_text(f"{name}_FILE", path).removesuffix("\n")
-    return found
+    """What NAME_FILE names a file for, or SECRETS_DIR has one for, where NAME itself has no value: as mounted secrets
+    are commonly given."""
+    variables, mounted = environment(), _mounted()
+    names = [field.alias for field in Settings.model_fields.values() if field.alias and field.alias not in variables]
+    return {name: text for name in names if (text := _text_of(name, variables, mounted)) is not None}
+
+
+def _mounted() -> dict[str, Path]:
+    """The files of SECRETS_DIR by the variables that they are named after, in upper or lower case."""
+    try:
+        found = sorted(SECRETS_DIR.iterdir()) if SECRETS_DIR.is_dir() else []
+        return {path.name.upper(): path for path in found if path.is_file()}
+    except OSError as error:
+        text = f"{SECRETS_DIR} cannot be read ({type(error).__name__}). Check its permissions."
+        raise SettingsError(text) from None
+
+
+def _text_of(name: str, variables: Mapping[str, str], mounted: Mapping[str, Path]) -> str | None:
+    """The text of the file for `name`, None where there is none. Raises SettingsError: it cannot be read."""
+    if path := variables.get(f"{name}_FILE"):
+        return file_text(f"{name}_FILE names {path}", path).removesuffix("\n")
+    if found := mounted.get(name):
+        return file_text(f"{name} is read from {found}", str(found)).strip()
+    return None
 
 
 def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Reference]:
@@ -500,11 +515,11 @@ def aws_environment(settings: Settings) -> dict[str, str]:
 
 def source_tokens() -> dict[str, str]:
     """CODEHEALER_WEBHOOK_TOKEN_<SOURCE> of the environment, and of .env where the environment has none, as given; with
-    _FILE appended, out of a file."""
-    given = {name: value for name, value in environment().items() if name.startswith(SOURCE_TOKEN)}
-    files = {name.removesuffix("_FILE"): (name, path) for name, path in given.items() if name.endswith("_FILE")}
-    read = {name: file_text(*file).removesuffix("\n") for name, file in files.items() if name not in given}
-    return read | {name: value for name, value in given.items() if not name.endswith("_FILE")}
+    _FILE appended, or mounted in SECRETS_DIR, out of a file."""
+    variables, mounted = environment(), _mounted()
+    named = {name.removesuffix("_FILE") for name in (*variables, *mounted) if name.startswith(SOURCE_TOKEN)}
+    found = {name: variables.get(name) or _text_of(name, variables, mounted) for name in sorted(named)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def split_secrets(value: SecretStr) -> tuple[str, ...]:

@@ -21,13 +21,13 @@ def value_of(variable: str, variables: Mapping[str, str]) -> str:
     Raises:
         SettingsError: that file cannot be read.
     """
-    path = variables.get(f"{variable}_FILE", "")
-    return variables.get(variable, "").strip() or (file_text(f"{variable}_FILE", path).strip() if path else "")
+    value, path = variables.get(variable, "").strip(), variables.get(f"{variable}_FILE", "")
+    return value or (file_text(f"{variable}_FILE names {path}", path).strip() if path else "")
 
 
-def file_text(name: str, path: str) -> str:
-    """The text of the file that the variable `name` names. Raises SettingsError: it cannot be read."""
+def file_text(given: str, path: str) -> str:
+    """The text of a file; `given` says which variable it is for. Raises SettingsError: it cannot be read."""
     try:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name} names {path}, which cannot be read ({type(error).__name__}).") from None
+        raise SettingsError(f"{given}, which cannot be read ({type(error).__name__}).") from None

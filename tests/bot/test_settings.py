@@ -182,6 +182,21 @@ def test_a_secret_may_lie_in_a_file_that_a_variable_names(tmp_path: Path, monkey
         load_settings()
 
 
+def test_a_secret_may_lie_in_a_mounted_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.settings.SECRETS_DIR", tmp_path)
+    (tmp_path / "kubernetes.io").mkdir()  # where the service account's token is
+    for name in ("GITHUB_TOKEN", "ARGOCD_TOKEN", "argocd_server", "CODEHEALER_WEBHOOK_TOKEN_ALERTMANAGER"):
+        (tmp_path / name).write_text(f"https://{PASSWORD}\n")
+    monkeypatch.setenv("ARGOCD_TOKEN", "of the environment")
+    settings = load_settings()
+    assert settings.github_token.get_secret_value() == f"https://{PASSWORD}"
+    assert settings.argocd_token.get_secret_value() == "of the environment"
+    assert settings.argocd_server == f"https://{PASSWORD}"
+    assert webhook_secrets(settings, settings.source_tokens) == {"alertmanager": (f"https://{PASSWORD}",)}
+    monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN_ALERTMANAGER", "own")
+    assert source_tokens() == {"CODEHEALER_WEBHOOK_TOKEN_ALERTMANAGER": "own"}
+
+
 async def test_a_model_of_nvidias_needs_its_key_and_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     async with httpx.AsyncClient() as http:
         assert make_hosted_embedder(load_settings(), http) is None
