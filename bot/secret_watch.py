@@ -77,13 +77,19 @@ class SecretWatch:
             log.warning("restart_needed", changed=waiting)
 
     async def _read(self) -> Settings:
-        """What has changed is believed when it is read a second time. Raises SettingsError."""
-        before = self.settings
+        """What has changed, or is wrong, is believed when it is read a second time. Raises SettingsError."""
+        before, wrong = self.settings, False
         for _ in range(MOST_LOOKS):
-            found = await asyncio.to_thread(load_settings)
-            if _secrets(found) in (_secrets(before), _secrets(self.settings)):
-                return found
-            before = found
+            try:
+                found = await asyncio.to_thread(load_settings)
+            except SettingsError:
+                if wrong:
+                    raise
+                wrong = True
+            else:
+                if _secrets(found) in (_secrets(before), _secrets(self.settings)):
+                    return found
+                before, wrong = found, False
             await asyncio.sleep(SETTLES_S)
         raise SettingsError("They were different at each look. Write the file beside it, and move it there.")
 

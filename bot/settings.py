@@ -484,7 +484,7 @@ def _mounted() -> dict[str, Path]:
 
 
 def _text_of(name: str, variables: Mapping[str, str], mounted: Mapping[str, Path]) -> str | None:
-    """The text of the file for `name`, None where there is none. Raises SettingsError: it cannot be read."""
+    """The text of the file for `name`, None where there is none. Raises SettingsError: as `file_text`."""
     if path := variables.get(f"{name}_FILE"):
         return file_text(f"{name}_FILE names {path}", path).removesuffix("\n")
     if found := mounted.get(name):

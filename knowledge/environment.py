@@ -19,15 +19,19 @@ def value_of(variable: str, variables: Mapping[str, str]) -> str:
     "" where there is neither. Blocks, and is for values that are looked up when they are used.
 
     Raises:
-        SettingsError: that file cannot be read.
+        SettingsError: that file cannot be read, or is empty.
     """
     value, path = variables.get(variable, "").strip(), variables.get(f"{variable}_FILE", "")
     return value or (file_text(f"{variable}_FILE names {path}", path).strip() if path else "")
 
 
 def file_text(given: str, path: str) -> str:
-    """The text of a file; `given` says which variable it is for. Raises SettingsError: it cannot be read."""
+    """The text of a file; `given` says which variable it is for. Raises SettingsError: it cannot be read,
+    or is empty, as a key of a Secret that nobody has filled is; without it quite another thing might be started."""
     try:
-        return Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{given}, which cannot be read ({type(error).__name__}).") from None
+    if not text.strip():
+        raise SettingsError(f"{given}, which is empty. Put its value there, or take that file away.")
+    return text

@@ -210,6 +210,34 @@ async def test_a_file_that_is_read_while_it_is_written_takes_no_secret_away(
     assert secrets == {}, "what is taken away is gone"
 
 
+async def test_a_file_that_is_empty_while_it_is_written_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.secret_watch.SETTLES_S", 0)
+    file = tmp_path / "token"
+    file.write_text("one")
+    monkeypatch.setenv("CODEHEALER_WEBHOOK_TOKEN_GRAFANA_FILE", str(file))
+    settings = load_settings()
+    secrets = webhook_secrets(settings, settings.source_tokens)
+    watch = SecretWatch(settings, secrets, lambda _: None)
+
+    def written_while_read() -> Settings:
+        try:
+            return load_settings()
+        finally:
+            file.write_text("two")
+
+    monkeypatch.setattr("bot.secret_watch.load_settings", written_while_read)
+    file.write_text("")
+    await watch.look()
+    assert (secrets, watch.lines()) == ({"grafana": ("two",)}, [])
+    monkeypatch.setattr("bot.secret_watch.load_settings", load_settings)
+    file.write_text("")
+    await watch.look()
+    assert secrets == {"grafana": ("two",)}
+    assert "CODEHEALER_WEBHOOK_TOKEN_GRAFANA_FILE" in watch.lines()[0]
+
+
 async def test_clients_are_made_anew_all_or_none(http: httpx.AsyncClient) -> None:
     old = {"clients": Clients(), "answerers": ("old",), "hosted_embedder": None, "reranker": None}
     services: Any = SimpleNamespace(policy=default_policy(), **old)

@@ -182,6 +182,25 @@ def test_a_secret_may_lie_in_a_file_that_a_variable_names(tmp_path: Path, monkey
         load_settings()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["DATABASE_URL", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "GITHUB_TOKEN", "CODEHEALER_WEBHOOK_TOKEN_ARGOCD"],
+)
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_file_is_not_taken_for_a_setting_that_nobody_set(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    with monkeypatch.context() as mounted:
+        mounted.setattr("bot.settings.SECRETS_DIR", tmp_path)
+        with pytest.raises(SettingsError, match=rf"{name} is read from .*{name}, which is empty\. Put its value there"):
+            load_settings()
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    with pytest.raises(SettingsError, match=rf"{name}_FILE names .*{name}, which is empty\. Put its value there"):
+        load_settings()
+
+
 def test_a_secret_may_lie_in_a_mounted_file_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.settings.SECRETS_DIR", tmp_path)
     (tmp_path / "kubernetes.io").mkdir()  # where the service account's token is
