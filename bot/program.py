@@ -286,7 +286,8 @@ async def _serve(
         program.intake.secrets = lambda: secrets
         program.intake.count = lambda source, result: metrics.deliveries.labels(source, result).inc()
     web_app = make_web_app(services, config)
-    add_slack_events(web_app, program.app, split_secrets(settings.slack_signing_secret))
+    watch = SecretWatch(settings, secrets, program.renew, more=lambda: policy_tokens(services.policy))
+    add_slack_events(web_app, program.app, lambda: split_secrets(watch.settings.slack_signing_secret))
     runner = web.AppRunner(web_app, access_log=None, shutdown_timeout=LAST_ANSWERS_S)
     await runner.setup()
     program.heartbeat.own_address = _own_address(listening)
@@ -312,7 +313,6 @@ async def _serve(
                 ),
             ]
             if rotate:
-                watch = SecretWatch(settings, secrets, program.renew, more=lambda: policy_tokens(services.policy))
                 program.policy_watch.on_hup.append(watch.wake.set)
                 program.health.notes.append(watch.lines)
                 tasks.append(group.create_task(watch.run(), name="secrets"))

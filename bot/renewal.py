@@ -7,6 +7,7 @@ import httpx
 from bot.clients import clients_with_tokens
 from bot.models import Models
 from bot.settings import Settings
+from handlers.heartbeat import Heartbeat
 from handlers.services import Services
 from remediation.policy import Policy
 
@@ -19,6 +20,7 @@ class Renewal:
     settings: Settings
     http: httpx.AsyncClient
     models: Models
+    heartbeat: Heartbeat
 
     def renew(self, again: Settings) -> None:
         """Obey other secrets. Raises SettingsError, and then all of it is as it was."""
@@ -27,6 +29,7 @@ class Renewal:
         models = self.models.renewed(again, self.http)
         services.clients, services.answerers, services.reranker = clients, models.answerers, models.reranker
         services.hosted_embedder = models.hosted_embedder
+        self.heartbeat.url = again.heartbeat_url.get_secret_value()
         self.settings = again
 
     def connect(self, policy: Policy) -> None:

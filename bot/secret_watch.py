@@ -1,7 +1,8 @@
 """Reading the secrets again while the bot runs: every few minutes, and at once on SIGHUP.
 
-What is rotated in a file, in .env or in AWS Secrets Manager is in force without a restart: webhook secrets, and the
-tokens of GitHub, Argo CD, PagerDuty, Prometheus, Alertmanager and the services of models. Slack's tokens need one.
+What is rotated in a file, in .env or in AWS Secrets Manager is in force without a restart: the secrets of webhooks and
+of Slack's HTTP mode, the heartbeat's address, and the tokens of GitHub, Argo CD, PagerDuty, Prometheus, Alertmanager
+and the services of models. Slack's tokens need one.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs
 
 import structlog
@@ -23,14 +23,16 @@ MAX_FIELDS = 100
 READ_DEADLINE_S = 1.0  # Slack waits three for all of it, and what it says is to be stored yet
 
 
-def add_slack_events(web_app: web.Application, app: AsyncApp, secrets: Sequence[str]) -> None:
-    """Serve `PATH`. `secrets` are the signing secrets that are valid now; without any, nothing is served there."""
+def add_slack_events(web_app: web.Application, app: AsyncApp, secrets: Callable[[], Sequence[str]]) -> None:
+    """Serve `PATH`. `secrets` gives the signing secrets that are valid now; without any, nothing is served there."""
 
     async def events(request: web.Request) -> web.Response:
-        return await _answer(app, secrets, request)
+        valid = secrets()
+        if not valid:
+            raise web.HTTPNotFound
+        return await _answer(app, valid, request)
 
-    if secrets:
-        web_app.router.add_post(PATH, events)
+    web_app.router.add_post(PATH, events)
 
 
 async def _answer(app: AsyncApp, secrets: Sequence[str], request: web.Request) -> web.Response:

@@ -166,7 +166,7 @@ async def open_services(settings: Settings, database_url: str, *, changing: bool
             httpx.AsyncClient(trust_env=False, timeout=HTTP_TIMEOUT_S, verify=trusted)
         )
         beat = Heartbeat(http, own, settings.heartbeat_url.get_secret_value(), metrics.beat)
-        renewal = Renewal(services, settings, http, models)
+        renewal = Renewal(services, settings, http, models, beat)
         watch.connect = renewal.connect
         yield Program(
             services, queues.jobs, app, link, metrics, health, watch, clock, database_url, Sns(http), renewal.renew,

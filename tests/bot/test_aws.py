@@ -20,6 +20,7 @@ from bot.models import Models
 from bot.renewal import Renewal
 from bot.secret_watch import SecretWatch, webhook_secrets
 from bot.settings import Settings, load_settings
+from handlers.heartbeat import Heartbeat
 from knowledge.errors import Refused, SettingsError, Unavailable
 from remediation.aws import AwsClient, CredentialChain, region_of
 from remediation.aws.signing import Keys, signed_headers
@@ -244,8 +245,17 @@ async def test_clients_are_made_anew_all_or_none(http: httpx.AsyncClient) -> Non
     models = Models(cast(Any, None), cast(Any, None), (), None, None)
     rotated: dict[str, Any] = {"GITHUB_TOKEN": "two", "CODEHEALER_EMBEDDING_MODEL": "a-model"}
     with pytest.raises(SettingsError, match="NVIDIA_API_KEY"):
-        Renewal(services, load_settings(), http, models).renew(load_settings(**rotated))
+        Renewal(services, load_settings(), http, models, cast(Any, None)).renew(load_settings(**rotated))
     assert (services.clients, services.answerers) == (Clients(), ("old",))
+
+
+async def test_a_rotated_address_of_the_heartbeat_is_used_from_the_next_one_on(http: httpx.AsyncClient) -> None:
+    services: Any = SimpleNamespace(policy=default_policy(), clients=Clients())
+    models = Models(cast(Any, None), cast(Any, None), (), None, None)
+    beat = Heartbeat(http, http, "https://switch.example/one", lambda _: None)
+    rotated: dict[str, Any] = {"CODEHEALER_HEARTBEAT_URL": "https://switch.example/two"}
+    Renewal(services, load_settings(), http, models, beat).renew(load_settings(**rotated))
+    assert beat.url == "https://switch.example/two"
 
 
 async def test_credentials_are_looked_for_as_amazons_tools_do(http: httpx.AsyncClient, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 class Door:
     http: httpx.AsyncClient
     url: str
+    secrets: list[str]
 
     async def post(self, body: bytes, *, secret: str = SECRETS[0], at: str = "", **more: str) -> httpx.Response:
         sent_at = at or str(int(time.time()))
@@ -51,13 +52,14 @@ async def _door(url: str) -> AsyncIterator[Door]:
         slack = AsyncWebClient(token="none", base_url="http://127.0.0.1:9/api/", timeout=2)
         web_app = web.Application()
         services = made_services(engine, slack, url)
-        add_slack_events(web_app, make_app(services, lambda _result: None), SECRETS)
+        secrets = list(SECRETS)
+        add_slack_events(web_app, make_app(services, lambda _result: None), lambda: secrets)
         runner = web.AppRunner(web_app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}", timeout=30) as http:
-                yield Door(http, url)
+                yield Door(http, url, secrets)
         finally:
             await runner.cleanup()
 
@@ -88,6 +90,15 @@ async def test_a_repeat_is_acknowledged_and_stored_once_whichever_secret_signs_i
         assert (await door.post(mention(), secret=secret, **repeat)).status_code == 200
     stranger = {"type": "event_callback", "team_id": "T1", "event_id": "Ev9", "event": {"type": "star_added"}}
     assert (await door.post(json.dumps(stranger).encode())).status_code == 200
+    assert await door.stored() == 1
+
+
+async def test_without_a_secret_nothing_is_served_and_one_that_comes_later_opens_it(door: Door) -> None:
+    door.secrets.clear()
+    assert (await door.post(mention())).status_code == 404
+    door.secrets.append("another")
+    assert (await door.post(mention(), secret="another")).status_code == 200
+    assert (await door.post(mention())).status_code == 401
     assert await door.stored() == 1
 
 

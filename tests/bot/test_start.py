@@ -1,15 +1,20 @@
 """What a newcomer gets wrong at the start: one sentence that names it, and exit status 1."""
 
 import asyncio
+import hashlib
+import hmac
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from aiohttp import web
@@ -131,6 +136,40 @@ def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) ->
     assert not first["webhooks"].endswith(":0/webhooks/")
     # Bolt says so of the token in the environment at each start, unless it is kept from it.
     assert "will be ignored" not in logged
+
+
+async def test_a_rotated_signing_secret_holds_without_a_restart(live: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "signing-secret"
+    file.write_text("one")
+    env = {**os.environ, **live, "SLACK_SIGNING_SECRET": "", "SLACK_SIGNING_SECRET_FILE": str(file)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "run", "--json",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=env,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(COMMAND_S), httpx.AsyncClient() as http:
+            address = json.loads(await process.stdout.readline())["webhooks"].replace("/webhooks/", "/slack/events")
+
+            async def answer(secret: str) -> int:
+                body, at = b'{"type": "url_verification", "challenge": "x"}', str(int(time.time()))
+                digest = hmac.new(secret.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+                signed = {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": f"v0={digest}"}
+                sent = {**signed, "Content-Type": "application/json"}
+                return (await http.post(address, content=body, headers=sent)).status_code
+
+            assert (await answer("one"), await answer("two")) == (200, 401)
+            file.write_text("two")
+            process.send_signal(signal.SIGHUP)
+            while await answer("two") != 200:  # noqa: ASYNC110  it tells nobody
+                await asyncio.sleep(0.05)
+            assert await answer("one") == 401
+            process.terminate()
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 # --- Slack --------------------------------------------------------------------------------------------------------
