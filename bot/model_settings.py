@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from bot.aws_settings import reference_in
 from knowledge.budget import PRICES, Amount, Limits
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -155,7 +156,8 @@ class ModelSettings(BaseSettings):
     def _is_redis(cls, value: str) -> str:
         value = value.strip()
         try:
-            right = not value or (value.startswith(REDIS_SCHEMES) and urlsplit(value).port != 0)
+            known = value.startswith(REDIS_SCHEMES) and urlsplit(value).port != 0
+            right = not value or known or reference_in(value) is not None
         except ValueError:
             right = False
         if not right:

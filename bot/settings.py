@@ -377,7 +377,8 @@ class Settings(AwsSettings, ModelSettings):
     @classmethod
     def _is_a_secret_address(cls, value: SecretStr) -> SecretStr:
         """Checked as the others are; it is a secret because most such services know their caller by the path."""
-        return SecretStr(_address(value.get_secret_value()))
+        given = value.get_secret_value()
+        return value if reference_in(given) else SecretStr(_address(given))
 
     @field_validator("database_url")
     @classmethod
@@ -385,7 +386,7 @@ class Settings(AwsSettings, ModelSettings):
         """Before anything is started: a typing error would show up deep inside a driver."""
         value = value.strip()
         try:
-            make_url(sqlalchemy_url(value)) if value else None
+            make_url(sqlalchemy_url(value)) if value and not reference_in(value) else None
         except (ArgumentError, ValueError, SettingsError):
             raise ValueError("is not a PostgreSQL URL; it looks like postgresql://user@host:5432/codehealer") from None
         return value
@@ -446,7 +447,10 @@ def load_settings(**overrides: object) -> Settings:
     bag, values = fetch(settings.aws_secret, references, environment() | _aws_named(settings))
     known = {field.alias: name for name, field in Settings.model_fields.items() if field.alias}
     from_bag = {name: value for name, value in bag.items() if known.get(name, "") not in settings.model_fields_set}
-    settings = _read({**{name: value for name, value in (from_bag | values).items() if name in known}, **overrides})
+    ours = {name: value for name, value in from_bag.items() if name in known}
+    settings = _read({**ours, **overrides, **{name: value for name, value in values.items() if name in known}})
+    if chained := sorted(_references(settings, {})):
+        raise SettingsError(f"{chained[0]} is a reference in AWS Secrets Manager itself. Put the value there.")
     tokens = {name: value for name, value in bag.items() if name.startswith(SOURCE_TOKEN)}
     return settings.with_source_tokens(tokens | given | {name: values[name] for name in given if name in values})
 
@@ -498,7 +502,7 @@ def _references(settings: Settings, given: Mapping[str, str]) -> dict[str, Refer
         field.alias: value.get_secret_value()
         for name, field in Settings.model_fields.items()
         if field.alias and isinstance(value := getattr(settings, name), SecretStr)
-    }
+    } | {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     return {name: found for name, value in {**given, **secrets}.items() if (found := reference_in(value))}
 
 

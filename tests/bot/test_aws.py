@@ -144,6 +144,36 @@ def test_settings_come_out_of_a_secret_and_out_of_references(
         load_settings()
 
 
+def test_an_address_that_is_a_secret_may_be_a_reference_and_is_checked_once_it_is_read(
+    aws: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, cache, beat = "postgresql://bot:pw@db/codehealer", "redis://:pw@cache:6379", "https://switch.example/path"
+    asyncio.run(store(aws, "addresses", {"database": database, "redis": cache, "beat": beat, "wrong": "none of them"}))
+    names = {"DATABASE_URL": "database", "REDIS_URL": "redis", "CODEHEALER_HEARTBEAT_URL": "beat"}
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+    for name, key in names.items():
+        monkeypatch.setenv(name, f"aws-sm://addresses#{key}")
+    settings = load_settings()
+    found = (settings.database_url, settings.redis_url, settings.heartbeat_url.get_secret_value())
+    assert found == (database, cache, beat)
+    with monkeypatch.context() as file:
+        (tmp_path / "url").write_text("aws-sm://addresses#database\n")
+        file.delenv("DATABASE_URL")
+        file.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+        assert load_settings().database_url == database
+    for name in ("DATABASE_URL", "CODEHEALER_HEARTBEAT_URL"):
+        with monkeypatch.context() as wrong:
+            wrong.setenv(name, "aws-sm://addresses#wrong")
+            with pytest.raises(SettingsError, match=name):
+                load_settings()
+    monkeypatch.setenv("CODEHEALER_AWS_SECRET", "chain")
+    monkeypatch.delenv("DATABASE_URL")
+    asyncio.run(store(aws, "chain", {"DATABASE_URL": "aws-sm://addresses#database"}))
+    with pytest.raises(SettingsError, match="DATABASE_URL is a reference in AWS Secrets Manager itself"):
+        load_settings()
+
+
 async def test_what_is_rotated_is_in_force_without_a_restart_and_a_mistake_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
