@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import signal
 import socket
@@ -75,27 +76,39 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
     async with contextlib.AsyncExitStack() as stack:
         starting = stack.enter_context(contextlib.ExitStack())
         starting.enter_context(no_collecting())
+        if check:
+            verified = await _check(settings, stack)
+            _say(json.dumps(verified) if as_json else "\n".join(f"✓ {name}: {what}" for name, what in verified.items()))
+            return
         if not settings.database_url:
             stack.enter_context(hold_bot_lock(database_folder(settings)))
         listening = stack.enter_context(_listening_socket(settings))
-        database, sandbox = await _started(settings, listening.getsockname()[1], stack, changing=not check)
-        if sandbox:
-            own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
-            settings = load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
-        program = await stack.enter_async_context(open_services(settings, database, changing=not check))
-        if check:
-            tables = await asyncio.to_thread(_tables, database)
-            verified = _verified(program, settings, listening, tables)
-            _say(json.dumps(verified) if as_json else "\n".join(f"✓ {name}: {what}" for name, what in verified.items()))
-            return
+        database, sandbox = await _started(settings, listening.getsockname()[1], stack, changing=True)
+        settings = _with_sandbox(settings, sandbox)
+        program = await stack.enter_async_context(open_services(settings, database, changing=True))
         if sandbox:
             await forget_the_last_world(program.services.engine)
         ready_s = time.time() - started_at
-        address = _address(settings, listening)
+        address = _address(settings, listening.getsockname()[1])
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
         starting.close()
         # The sandbox's secrets are made for it at each start.
         await _serve(program, settings, listening, stop, greeting, rotate=sandbox is None)
+
+
+async def _check(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[str, str]:
+    """What `run --check` found to work. It takes neither the bot's lock nor its port, and so works beside a bot that
+    runs; whether the port can be had is tried for a moment."""
+    try:
+        with _listening_socket(settings) as listening:
+            port, in_use = listening.getsockname()[1], ""
+    except _PortInUse:
+        port, in_use = settings.http_port, "; the port is in use, as it is beside a running bot"
+    database, sandbox = await _started(settings, port, stack, changing=False)
+    settings = _with_sandbox(settings, sandbox)
+    program = await stack.enter_async_context(open_services(settings, database, changing=False))
+    found = _verified(program, settings, port, await asyncio.to_thread(_tables, database))
+    return {**found, "webhooks": f"{found['webhooks']}{in_use}"}
 
 
 async def _started(
@@ -117,6 +130,14 @@ async def _started(
         # Compiles the patterns, which the first delivery would otherwise wait for.
         starting.create_task(asyncio.to_thread(redact, "x"))
     return database.result(), world.result() if world else None
+
+
+def _with_sandbox(settings: Settings, sandbox: Mapping[str, Any] | None) -> Settings:
+    """The settings that lead to the sandbox where there is one."""
+    if not sandbox:
+        return settings
+    own_policy = {"CODEHEALER_POLICY": settings.policy} if settings.policy else {}
+    return load_settings(**(_explicit(settings) | sandbox["env"] | own_policy))
 
 
 def _explicit(settings: Settings) -> dict[str, Any]:
@@ -152,6 +173,10 @@ def database_folder(settings: Settings) -> Path:
     return settings.data_dir / "sandbox" if settings.in_sandbox else settings.data_dir
 
 
+class _PortInUse(SettingsError):
+    """Somebody else listens there."""
+
+
 @contextlib.contextmanager
 def _listening_socket(settings: Settings) -> Any:
     """Take the port before anything else is started: it may be in use."""
@@ -163,7 +188,8 @@ def _listening_socket(settings: Settings) -> Any:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError(
+        kind = _PortInUse if error.errno == errno.EADDRINUSE else SettingsError
+        raise kind(
             f"Cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}. "
             "Stop what uses it, or set CODEHEALER_HTTP_PORT to another port (0 takes a free one)."
         ) from None
@@ -218,7 +244,7 @@ def _tables(database: str) -> str:
     return "with all tables" if at == newest else f"tables are at {at}: a start brings them to {newest}"
 
 
-def _verified(program: Program, settings: Settings, listening: socket.socket, tables: str) -> dict[str, str]:
+def _verified(program: Program, settings: Settings, port: int, tables: str) -> dict[str, str]:
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
     sources = webhook_secrets(settings, settings.source_tokens)
@@ -228,14 +254,14 @@ def _verified(program: Program, settings: Settings, listening: socket.socket, ta
         "slack": f"{settings.slack_base_url} takes both tokens, with every scope, as {program.services.bot_user}",
         "policy": settings.policy or "the shipped default, which observes only",
         "clusters": ", ".join(cluster.names) if cluster else "none is set up",
-        "webhooks": f"{_address(settings, listening)}/webhooks/ for {', '.join(sources) or 'nobody: no secret is set'}",
+        "webhooks": f"{_address(settings, port)}/webhooks/ for {', '.join(sources) or 'nobody: no secret is set'}",
         "not asked": "whether clusters, GitHub, Argo CD and models answer; codehealer doctor asks them",
     }
 
 
-def _address(settings: Settings, listening: socket.socket) -> str:
+def _address(settings: Settings, port: int) -> str:
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
-    return f"http://{host}:{listening.getsockname()[1]}"
+    return f"http://{host}:{port}"
 
 
 def _own_address(listening: socket.socket) -> str:

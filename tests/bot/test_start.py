@@ -78,6 +78,19 @@ def test_check_needs_neither_tokens_nor_a_database(data_dir: Path) -> None:
     assert ended.json["database"] == f"reached, no tables yet: a start makes them, embedded in {data_dir}"
 
 
+async def test_check_works_beside_a_running_bot_and_says_that_its_port_is_in_use(
+    sandbox_env: dict[str, str], data_dir: Path
+) -> None:
+    async with EmbeddedPostgres(data_dir):
+        with hold_bot_lock(data_dir), socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            env = {**sandbox_env, "CODEHEALER_DATA_DIR": str(data_dir), "CODEHEALER_HTTP_PORT": port}
+            ended = await asyncio.to_thread(codehealer, "run", "--check", "--json", env=env)
+    assert ended.status == 0, ended.words
+    assert ended.json["webhooks"].startswith(f"http://127.0.0.1:{port}/webhooks/ for ")
+    assert ended.json["webhooks"].endswith("; the port is in use, as it is beside a running bot")
+
+
 def test_check_leaves_the_tables_as_they_are_and_says_what_a_start_makes_of_them(
     live: dict[str, str], empty_database_url: str
 ) -> None:
