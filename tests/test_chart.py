@@ -249,8 +249,9 @@ def test_the_network_policy_lets_out_to_the_addresses_that_the_settings_name() -
     [
         {"sqs": {"queueUrl": "https://sqs.eu-west-1.amazonaws.com/1/alerts"}},
         {"secret": {"name": "codehealer", "keys": ["CODEHEALER_AWS_SECRET"]}},
+        {"settings": {"CODEHEALER_AWS_SECRET": "codehealer/prod"}},
     ],
-    ids=["a queue", "a secret"],
+    ids=["a queue", "a secret", "a setting"],
 )
 def test_credentials_of_pod_identity_can_be_had_and_the_machines_own_cannot(values: dict[str, Any]) -> None:
     *_, last = only("NetworkPolicy", values)["spec"]["egress"]
