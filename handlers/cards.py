@@ -224,11 +224,14 @@ async def _call_again(services: Services, incident_id: int) -> None:
             await _call(db, services, view, loud=True, suffix=outbox.AFTER_QUIET)
 
 
-async def progress(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
+async def progress(
+    db: AsyncConnection, services: Services, incident: Incident, current: Execution, *, late: bool = False
+) -> None:
+    """A line on an execution. `late`: the incident has gone on without it, and nothing follows."""
     planned = await answers.latest_plan(db, incident.id)
     # Of a card's view no more than the line needs: many fixes may start at once.
     view = CardView(incident, services.now(), plan=planned.plan if planned else None)
-    await _reply(db, services, incident, f"progress:{current.id}", thread.progress_reply(view, current))
+    await _reply(db, services, incident, f"progress:{current.id}", thread.progress_reply(view, current, late=late))
 
 
 async def verified(db: AsyncConnection, services: Services, incident: Incident, found: Verification) -> None:

@@ -16,6 +16,7 @@ from knowledge.model import (
     Execution,
     FailureKind,
     Incident,
+    IncidentState,
     Plan,
     Precedent,
     Target,
@@ -34,6 +35,7 @@ LOOP_HOURS = 24.0
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
 READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
 NOT_BY_ITSELF = "This does not run by itself any more:"
+GONE_ON = "The incident went on without this before it could start."
 NOBODY_THERE = "Slack cannot be reached, so nobody could see or stop it"
 HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF)
 
@@ -166,22 +168,24 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
 
 async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
     """Why a queued execution may not start any more, "" while it may."""
+    incident = await incidents.get(db, current.incident_id)
+    if incident is None or incident.state is not IncidentState.RUNNING or await executions.superseded(db, current):
+        return GONE_ON
     set_ = await switches.around(db, current.action.target.family)
     if set_.paused or services.stopped():
         return PAUSED
     if services.policy.read_only:
         return READ_ONLY
     automatic = await executions.is_automatic(db, current.id)
-    why = await _narrowed(db, services, current, set_, automatic=automatic)
-    return why or (await _stopped(db, services, current, set_) if automatic else "")
+    why = await _narrowed(db, services, incident, current, set_, automatic=automatic)
+    return why or (await _stopped(db, services, incident, set_) if automatic else "")
 
 
-async def _stopped(db: AsyncConnection, services: Services, current: Execution, set_: Around) -> str:
+async def _stopped(db: AsyncConnection, services: Services, incident: Incident, set_: Around) -> str:
     """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker."""
-    incident = await incidents.get(db, current.incident_id)
-    if incident and incident.by_hand:
+    if incident.by_hand:
         return f"{NOT_BY_ITSELF} {incident.by_hand}."
-    if incident and incident.flagged:
+    if incident.flagged:
         return f"{NOT_BY_ITSELF} instructions were found in the evidence."
     # By what has started alone: it was counted with the rest of the queue when it was decided.
     why, _ = await _breaker(db, services, set_.breaker, queued=False)
@@ -191,16 +195,14 @@ async def _stopped(db: AsyncConnection, services: Services, current: Execution, 
 
 
 async def _narrowed(
-    db: AsyncConnection, services: Services, current: Execution, set_: Around, *, automatic: bool
+    db: AsyncConnection, services: Services, incident: Incident, current: Execution, set_: Around, *, automatic: bool
 ) -> str:
     """Why the mode no longer lets a queued execution start, "" while it does: what people narrowed holds at once."""
     target = current.action.target
-    incident = await incidents.get(db, current.incident_id) if set_.modes else None
-    mode = policy.mode_of(services.policy, target, mode_set(services, set_, incident, target) if incident else "")
+    mode = policy.mode_of(services.policy, target, mode_set(services, set_, incident, target))
     if automatic and mode == "approve":
-        planned = await answers.latest_plan(db, current.incident_id)
-        incident = incident or await incidents.get(db, current.incident_id)
-        case = case_of(incident.kind, planned.plan) if incident and planned else None
+        planned = await answers.latest_plan(db, incident.id)
+        case = case_of(incident.kind, planned.plan) if planned else None
         mode = policy.mode_with_trust(mode, await _earned(db, case))
     needed = "automatic" if automatic else "approve"
     if policy.MODES.index(mode) >= policy.MODES.index(needed):

@@ -710,17 +710,12 @@ async def after_execution(services: Services, execution_id: int) -> None:
     async with services.engine.begin() as db:
         current = await executions.get(db, execution_id)
         incident = await incidents.get(db, current.incident_id, lock=True) if current else None
-        if current is None or incident is None or incident.state is not S.RUNNING:
+        if current is None or incident is None:
             return
-        await audit.record(
-            db,
-            f"execution.{current.state}",
-            incident_id=incident.id,
-            execution=execution_id,
-            action=current.action.name,
-            target=current.action.target.key,
-            outcome=to_json(current.outcome) if current.outcome else None,
-        )
+        if incident.state is not S.RUNNING or await executions.superseded(db, current):
+            await _tell_late(db, services, incident, current)
+            return
+        await _record_end(db, incident, current)
         if current.state is not ExecutionState.ACTED:
             if current.state is ExecutionState.FAILED:
                 await _trust_no_more(db, services, incident)
@@ -735,6 +730,30 @@ async def after_execution(services: Services, execution_id: int) -> None:
             await _only_pretended(db, services, incident, current)
         else:
             await _begin_verification(db, services, incident, current)
+
+
+async def _record_end(db: AsyncConnection, incident: Incident, current: Execution) -> None:
+    await audit.record(
+        db,
+        f"execution.{current.state}",
+        incident_id=incident.id,
+        execution=current.id,
+        action=current.action.name,
+        target=current.action.target.key,
+        outcome=to_json(current.outcome) if current.outcome else None,
+    )
+
+
+async def _tell_late(db: AsyncConnection, services: Services, incident: Incident, current: Execution) -> None:
+    """Say once how an execution ended whose incident has gone on without it: its job had been given up.
+
+    It is not verified: people have the incident, or another fix has, and neither is to be taken out of their hands.
+    """
+    if current.state not in execution.FINAL_STATES or await audit.has_end(db, incident.id, current.id):
+        return
+    await _record_end(db, incident, current)
+    await cards.show(db, services, incident)
+    await cards.progress(db, services, incident, current, late=True)
 
 
 async def _trust_no_more(db: AsyncConnection, services: Services, incident: Incident) -> None:
@@ -797,7 +816,9 @@ async def verify(services: Services, execution_id: int) -> None:
         incident = await incidents.get(db, current.incident_id) if current else None
         firing = await signal_of(db, services, incident) if incident else None
         known = await executions.latest_verification(db, execution_id)
-    if current is None or incident is None or incident.state is not S.VERIFYING:
+        # A retried job of an earlier fix must not judge, or undo, in the place of the one that is verified now.
+        superseded = current is not None and await executions.superseded(db, current)
+    if current is None or incident is None or incident.state is not S.VERIFYING or superseded:
         return
     worse = known is not None and known.verdict == "worse"
     found = known if known and worse else await _look_at_effect(services, incident, current, firing)

@@ -4,7 +4,7 @@ from handlers import cards, flow
 from handlers.services import Services
 from knowledge.lifecycle import closes_by_itself
 from knowledge.model import IncidentState
-from knowledge.store import audit, incidents
+from knowledge.store import audit, executions, incidents
 from remediation import recovery
 
 S = IncidentState
@@ -35,6 +35,7 @@ LEFT_ALONE = {
     S.RUNNING: S.ESCALATED,
     S.VERIFYING: S.NOT_VERIFIED,
 }
+GIVEN_UP = "the job that was to carry it out was given up"
 
 
 async def rescue_left_alone(services: Services) -> None:
@@ -51,7 +52,11 @@ async def rescue_left_alone(services: Services) -> None:
                 continue
             moved = await incidents.move(db, current, LEFT_ALONE[current.state])
             if moved:
-                await audit.record(db, "incident.left_alone", incident_id=incident.id, state=incident.state)
+                # A job that is retried hours later must not start what people have taken over meanwhile.
+                held = await executions.hold_back(db, incident.id, GIVEN_UP)
+                await audit.record(
+                    db, "incident.left_alone", incident_id=incident.id, state=incident.state, held_back=held
+                )
                 await cards.show(db, services, moved)
                 await cards.call_people(db, services, moved)
                 await flow.enqueue(db, services, "page", incident.id)

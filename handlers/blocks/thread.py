@@ -57,6 +57,12 @@ PROGRESS: dict[ExecutionState, str] = {
     ExecutionState.UNDONE: "Undone: the state before the fix is restored.",
 }
 
+# Of a fix whose end is found after its incident has gone on without it.
+LATE: dict[ExecutionState, str] = {
+    ExecutionState.ACTED: "Done, but not verified: the incident had gone on without it. Look at the target.",
+    ExecutionState.FAILED: "Failed, after the incident had gone on without it. Look at the target.",
+    ExecutionState.REFUSED: "Not done.",
+}
 PRETENDED = "Tried without effect."
 
 VERDICTS: dict[str, str] = {
@@ -106,15 +112,19 @@ def evidence_reply(
     return _card(f"Evidence for incident {view.incident.id}", m.sections(name, lines), lines)
 
 
-def progress_reply(view: CardView, execution: Execution) -> Card:
-    """One line on what an execution is doing: the action, its state, and the outcome's sentence."""
+def progress_reply(view: CardView, execution: Execution, *, late: bool = False) -> Card:
+    """One line on what an execution is doing: the action, its state, and the outcome's sentence.
+
+    `late`: the incident had gone on without it, so that nothing verifies it.
+    """
     action = execution.action
     # The card says in full what is done; here it is told from what else was tried.
     title = REMEDIATORS[action.name].title if action.name in REMEDIATORS else action.name
     what = f"{m.inline(title, 80)} · {m.inline(action.target.key, 160)}"
     at = execution.finished_at or execution.started_at
     lines = [f"*{what.replace('*', '∗')}*"]
-    lines.append(f"{PRETENDED if pretended(execution) else PROGRESS[execution.state]}{_at(at, view)}")
+    state = LATE.get(execution.state) if late else None
+    lines.append(f"{PRETENDED if pretended(execution) else state or PROGRESS[execution.state]}{_at(at, view)}")
     if execution.outcome is not None:
         if execution.outcome.ok and not execution.outcome.changed:
             lines.append("Nothing was changed.")

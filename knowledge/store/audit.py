@@ -58,6 +58,20 @@ async def record(
     )
 
 
+_ENDS = tuple(f"execution.{state}" for state in ("acted", "failed", "refused", "undone"))
+_END = select(audit.c.id).where(
+    audit.c.incident_id == bindparam("of_incident"),
+    audit.c.what.in_(_ENDS),
+    audit.c.payload["execution"].as_integer() == bindparam("of_execution"),
+)
+
+
+async def has_end(db: AsyncConnection, incident_id: int, execution_id: int) -> bool:
+    """Whether a row tells already how an execution ended."""
+    found = await db.execute(_END.limit(1), {"of_incident": incident_id, "of_execution": execution_id})
+    return found.first() is not None
+
+
 # Done every second, so built once.
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _HEAD = select(audit_head.c.number, audit_head.c.chain)

@@ -134,6 +134,16 @@ async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
     return execution_of(row) if row else None
 
 
+_NEWER = select(executions.c.id).where(
+    executions.c.incident_id == bindparam("of_incident"), executions.c.id > bindparam("than")
+)
+
+
+async def superseded(db: AsyncConnection, one: Execution) -> bool:
+    """Whether its incident has a newer execution: what the incident's state says is about that one."""
+    return (await db.execute(_NEWER.limit(1), {"of_incident": one.incident_id, "than": one.id})).first() is not None
+
+
 # Each write of an execution names the token of its lease, and does nothing where a greater one is stored.
 _FENCED = (
     update(executions)

@@ -11,7 +11,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from handlers import flow, learning, tending
+from handlers import facts, flow, learning, tending
 from handlers.mentions import Question, alert_of
 from handlers.services import Services
 from handlers.view import card_view
@@ -410,6 +410,97 @@ async def test_what_was_stopped_before_it_could_start_is_refused_and_handed_to_p
     assert await all_states(services) == ["escalated"]
     assert await ended_as(services, execution) is ExecutionState.REFUSED
     assert [stage for stage, _ in await jobs(services.engine)] == ["page", "learn"]
+
+
+# --- jobs that were given up, and are retried ------------------------------------------------------------------------
+
+
+async def ends_told(services: Services) -> list[Any]:
+    query = "SELECT what, (payload->>'execution')::int FROM audit WHERE what LIKE 'execution.%' ORDER BY id"
+    return [tuple(row) for row in await rows(services.engine, query)]
+
+
+async def said_of_executions(services: Services) -> list[str]:
+    query = "SELECT payload->>'text' AS words FROM outbox WHERE key LIKE 'progress:%' ORDER BY id"
+    return [row.words for row in await rows(services.engine, query)]
+
+
+async def test_what_was_queued_when_its_job_was_given_up_does_not_start_when_the_job_is_retried(
+    services: Services,
+) -> None:
+    _, execution = await approved(services)
+    await tending.rescue_left_alone(services)
+    assert await all_states(services) == ["escalated"]
+    (told,) = await rows(services.engine, "SELECT payload FROM audit WHERE what = 'incident.left_alone'")
+    assert told.payload["held_back"] == [execution]
+    for _ in range(2):
+        await carried_out(services, execution)
+    assert await ended_as(services, execution) is ExecutionState.REFUSED
+    assert await ends_told(services) == [("execution.refused", execution)]
+    (said,) = await said_of_executions(services)
+    assert tending.GIVEN_UP in said
+    assert await all_states(services) == ["escalated"]
+
+
+@pytest.mark.parametrize("then", [S.ESCALATED, S.RESOLVED, S.RUNNING])
+async def test_what_is_still_queued_when_its_incident_has_gone_on_does_not_start(
+    services: Services, then: IncidentState
+) -> None:
+    number, execution = await approved(services)
+    async with services.engine.begin() as db:
+        await db.execute(text("UPDATE incidents SET state = :then"), {"then": then})
+        current = await incidents.get(db, number)
+        assert current is not None
+        if then is S.RUNNING:
+            await an_execution(db, current)
+    await carried_out(services, execution)
+    assert await ended_as(services, execution) is ExecutionState.REFUSED
+    (found,) = await rows(services.engine, "SELECT outcome FROM executions WHERE id = :id", id=execution)
+    assert found.outcome["detail"] == facts.GONE_ON
+    assert await all_states(services) == [then]
+
+
+async def begun(services: Services, execution: int) -> None:
+    async with services.engine.begin() as db:
+        assert await executions.start(db, execution, fencing_token=1, snapshot={})
+
+
+async def test_what_had_started_when_its_job_was_given_up_is_told_of_once_and_not_verified(services: Services) -> None:
+    _, execution = await approved(services)
+    await begun(services, execution)
+    await tending.rescue_left_alone(services)
+    assert await all_states(services) == ["escalated"]
+    for _ in range(2):
+        await carried_out(services, execution)
+    assert await ended_as(services, execution) is ExecutionState.ACTED
+    assert await all_states(services) == ["escalated"]
+    assert await ends_told(services) == [("execution.acted", execution)]
+    (said,) = await said_of_executions(services)
+    assert "not verified" in said
+    assert "verify" not in [stage for stage, _ in await jobs(services.engine)]
+
+
+async def test_an_earlier_fix_is_not_verified_in_the_place_of_the_one_that_runs_now(services: Services) -> None:
+    number, first = await approved(services)
+    await begun(services, first)
+    await tending.rescue_left_alone(services)
+    async with services.engine.begin() as db:
+        current = await incidents.get(db, number)
+        assert current is not None
+        for state in (S.DIAGNOSING, S.RUNNING):
+            moved = await incidents.move(db, current, state)
+            assert moved is not None
+            current = moved
+        second = await an_execution(db, current)
+    await carried_out(services, first)
+    assert await all_states(services) == ["running"]
+    assert await ends_told(services) == [("execution.acted", first)]
+    await carried_out(services, second)
+    assert await all_states(services) == ["verifying"]
+    async with services.engine.begin() as db:
+        await executions.add_verification(db, first, Verification("worse", (), "Fewer pods are ready."))
+    await flow.verify(services, first)
+    assert await all_states(services) == ["verifying"]
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
