@@ -228,8 +228,9 @@ async def _finish(
 async def undo(execution: Execution, services: ExecutionServices) -> Outcome | None:
     """Puts back what an execution changed, when verification found the target worse. At most once in its life.
 
-    After a crash it may be called again: the target tells whether the undo happened. None when the action cannot be
-    undone, or its approval named no undo. Raises Busy and Overtaken as `run` does.
+    Returns what became of the undo, while the execution keeps what was done. After a crash it may be called again: the
+    target tells whether the undo happened. None when the action cannot be undone, or its approval named no undo.
+    Raises Busy and Overtaken as `run` does.
     """
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
@@ -245,7 +246,8 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
                 outcome = await _undo_resumed(current, remediator, services)
         outcome = replace(outcome, writes=tuple(writes))
         state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
-        return await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
+        await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
+        return outcome
 
 
 async def _undo_resumed(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:

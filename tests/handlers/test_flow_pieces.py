@@ -384,6 +384,22 @@ async def test_an_undo_that_was_overtaken_is_looked_at_again(services: Services)
     assert await all_states(services) == ["verifying"]
 
 
+async def test_an_undo_that_failed_is_not_told_as_done(services: Services) -> None:
+    scaled = Action("k8s_scale", TARGET, {"was": 2, "replicas": 4, "limit": 8}, undo="scales back")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.VERIFYING)
+        number = await an_execution(db, incident, scaled)
+        await executions.start(db, number, fencing_token=1, snapshot={"uid": "d", "replicas": 2, "to": 4})
+        outcome = Outcome(ok=True, changed=True, detail="Scaled.")
+        await executions.finish(db, number, state=ExecutionState.ACTED, outcome=outcome, fencing_token=1)
+        await executions.add_verification(db, number, Verification("worse", (), "Fewer pods are ready."))
+    await flow.verify(services, number)  # no cluster is connected, so that it is refused
+    assert await all_states(services) == ["not_verified"]
+    (found,) = await rows(services.engine, "SELECT outcome, state FROM executions")
+    assert (found.state, found.outcome["changed"]) == ("acted", True)
+    assert "Scaled. The undo failed:" in found.outcome["detail"]
+
+
 @pytest.mark.parametrize("pretended", [True, False])
 async def test_a_policy_that_is_read_after_the_act_does_not_change_what_was_done(
     services: Services, *, pretended: bool
