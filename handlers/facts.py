@@ -26,6 +26,7 @@ from knowledge.store import answers, audit, executions, incidents, memory, steer
 from knowledge.store.answers import StoredAnswer
 from knowledge.store.switches import Around, Switch
 from remediation import modes, policy, replay
+from remediation.execution import NOT_BEGUN_AGAIN
 from remediation.remediators import REMEDIATORS
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this co
 NOT_BY_ITSELF = "This does not run by itself any more:"
 GONE_ON = "The incident went on without this before it could start."
 NOBODY_THERE = "Slack cannot be reached, so nobody could see or stop it"
-HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF)
+HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF, NOT_BEGUN_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,18 @@ async def _earned(db: AsyncConnection, case: trust.Case | None) -> str:
     return f"{said.evidence}, granted by {said.set_by}" if said and said.state == "granted" else ""
 
 
-async def held_back(db: AsyncConnection, services: Services, current: Execution) -> str:
-    """Why a queued execution may not start any more, "" while it may."""
+def read_only(services: Services) -> str:
+    """Why nothing at all is sent, as a clause; "" where it is."""
+    if not services.actions:
+        return "CodeHealer is read-only (CODEHEALER_ACTIONS=false)"
+    return "CodeHealer is read-only (policy.yaml: read_only)" if services.policy.read_only else ""
+
+
+async def held_back(db: AsyncConnection, services: Services, current: Execution, *, again: bool = False) -> str:
+    """Why a queued execution may not start any more, "" while it may; or, `again`, one that a crash kept from acting.
+
+    The breaker stops no second start: it counts the first.
+    """
     incident = await incidents.get(db, current.incident_id)
     if incident is None or incident.state is not IncidentState.RUNNING or await executions.superseded(db, current):
         return GONE_ON
@@ -178,7 +189,7 @@ async def held_back(db: AsyncConnection, services: Services, current: Execution)
         return READ_ONLY
     automatic = await executions.is_automatic(db, current.id)
     why = await _narrowed(db, services, incident, current, set_, automatic=automatic)
-    return why or (await _stopped(db, services, incident, set_) if automatic else "")
+    return why or (await _stopped(db, services, incident, set_) if automatic and not again else "")
 
 
 async def _stopped(db: AsyncConnection, services: Services, incident: Incident, set_: Around) -> str:

@@ -676,12 +676,18 @@ async def _done(services: Services, current: Execution) -> None:
 
 
 def _execution_services(services: Services, current: Execution) -> execution.ExecutionServices:
+    async def not_again() -> str:
+        async with services.engine.begin() as db:
+            return await facts.held_back(db, services, current, again=True)
+
     return execution.ExecutionServices(
         store=services.executions,
         clients=services.clients,
         holder=services.holder,
         dry_run=policy.is_dry_run(services.policy, current.action.target),
-        may_start=lambda: not services.stopped(),
+        may_start=lambda: not services.stopped() and not facts.read_only(services),
+        read_only=lambda: facts.read_only(services),
+        not_again=not_again,
     )
 
 

@@ -31,6 +31,9 @@ LOOKS_AFTER_LOST_ANSWER = 4
 LOOKS_AFTER_CRASH = 2
 SETTLE_PAUSE_S = 0.5
 
+# How the refusal of what an interruption kept from happening begins.
+NOT_BEGUN_AGAIN = "It is not begun again:"
+
 FINAL_STATES = frozenset({ExecutionState.ACTED, ExecutionState.FAILED, ExecutionState.REFUSED, ExecutionState.UNDONE})
 
 
@@ -44,6 +47,14 @@ class ExecutionServices:
     dry_run: bool = False
     progress: Callable[[str], Awaitable[None]] | None = None
     may_start: Callable[[], bool] = lambda: True
+    # Why nothing at all is sent, as a clause, "" where it is: not even the rest of what was begun, nor an undo.
+    read_only: Callable[[], str] = str
+    # Why what an interruption kept from happening is not begun again, as a sentence; "" where it is.
+    not_again: Callable[[], Awaitable[str]] | None = None
+
+    def forbidden(self) -> str:
+        """Why nothing at all is sent, as a clause; "" where it is."""
+        return self.read_only() or ("fixes only pretend here (policy.yaml: dry_run)" if self.dry_run else "")
 
 
 class Busy(CodeHealerError):
@@ -141,6 +152,15 @@ async def _resume(execution: Execution, remediator: Remediator, services: Execut
         return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, token)
     if found.ok or (found.changed and not remediator.resumes):
         return await _finish(execution, ExecutionState.ACTED, found, services, token)
+    why = services.forbidden()
+    if found.changed and why:
+        half = replace(found, detail=f"{found.detail} It is not gone on with: {why}.")
+        return await _finish(execution, ExecutionState.FAILED, half, services, token)
+    # A pause ends what has really begun; what surely did not happen would only begin in it.
+    why = f"{why}." if why else await services.not_again() if services.not_again and not found.changed else ""
+    if why:
+        refused = Outcome(False, False, f"{NOT_BEGUN_AGAIN} {why} {found.detail}")
+        return await _finish(execution, ExecutionState.REFUSED, refused, services, token)
     # The stored snapshot's preconditions go with the request, so a target that changed meanwhile refuses it.
     return await _act(execution, dict(execution.snapshot), remediator, services, token)
 
@@ -260,6 +280,8 @@ async def _undo_resumed(execution: Execution, remediator: Remediator, services: 
 
 async def _undone(execution: Execution, remediator: Remediator, services: ExecutionServices) -> Outcome:
     assert remediator.undo is not None  # noqa: S101  looked at by the caller
+    if why := services.forbidden():
+        return Outcome(False, False, f"It was not undone, because {why}.")
     try:
         async with asyncio.timeout(ACT_DEADLINE_S):
             return await remediator.undo(execution.action, execution.snapshot, execution.id, services.clients)

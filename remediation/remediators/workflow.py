@@ -195,8 +195,9 @@ async def _settled(
         there = spec.github
         return await _dispatched.settled(clients, there.repository, there.workflow, snapshot, execution_id)
     # A receiver that knows the key takes a repetition for what it is.
-    again = spec.webhook is not None and spec.webhook.idempotent
-    return Outcome(False, False, "It is sent again with the same key.") if again else None
+    if spec.webhook is None or not spec.webhook.idempotent:
+        return None
+    return Outcome(False, False, "Whether it was sent cannot be told; sent again, it bears the same key.")
 
 
 async def _look(spec: Workflow, action: Action, snapshot: Mapping[str, Any], clients: Clients) -> Json:

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from aiohttp import web
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
 
@@ -16,15 +17,20 @@ from bot import pause_file
 from bot.pause_file import paused_by
 from bot.reach import AWAY_AFTER_S, SURE_AFTER_S, Reach
 from bot.sandbox.server import Sandbox
-from handlers import facts, flow, paging
+from handlers import facts, flow, paging, view
 from handlers.services import Services
-from knowledge.model import ExecutionState, Outcome, Verification
-from knowledge.store import executions, switches
+from knowledge.model import Action, ExecutionState, Outcome, Verification
+from knowledge.store import answers, executions, outbox, switches
 from knowledge.store.under_way import told, under_way
+from remediation.execution import NOT_BEGUN_AGAIN
 from remediation.pager import PagerDuty
+from remediation.policy_file import check_policy
 from remediation.ports import Clients
-from tests.handlers.office import carried_out, jobs, rows
-from tests.rows import S, a_plan, an_approval, an_execution, an_incident
+from remediation.remediators import adopt
+from remediation.remediators.workflow import ENTRY
+from remediation.webhooks import WebhookSender
+from tests.handlers.office import carried_out, jobs, rows, sandbox_policy
+from tests.rows import TARGET, S, a_plan, an_approval, an_execution, an_incident, decision, diagnosis, plan
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
@@ -121,6 +127,125 @@ async def test_a_pause_says_what_still_runs_and_what_it_stops(services: Services
     assert lines[0].startswith("Still running: noop on ")
     assert lines[0].endswith("undone if it made things worse.")
     assert len(lines) == 5
+
+
+# --- what was interrupted ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[tuple[str, list[str]]]:
+    """(a webhook's address, the keys of what came)"""
+    came: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        came.append(request.headers["Idempotency-Key"])
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/drain", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/drain", came
+    await runner.cleanup()
+    adopt(())
+
+
+HOOK = """
+workflows:
+  - name: drain
+    title: Drain a zone
+    kinds: [network]
+    webhook: {url: "URL", idempotent: true}
+"""
+
+
+async def interrupted(services: Services, url: str) -> int:
+    """A fix that was stored as begun, of a process that was killed before it sent anything; it takes no snapshot."""
+    policy, findings = check_policy(HOOK.replace("URL", url))
+    assert policy is not None, findings
+    adopt(policy.workflows)
+    (spec,) = policy.workflows
+    async with services.engine.begin() as db:
+        execution = await an_execution(db, action=Action(spec.action, TARGET, {ENTRY: spec.digest}))
+        assert await executions.start(db, execution, fencing_token=1, snapshot={})
+    return execution
+
+
+@pytest.mark.parametrize(
+    ("by", "why"),
+    [
+        ("nothing", ""),
+        ("pause", "was paused"),
+        ("file", "was paused"),
+        ("read-only", "policy.yaml: read_only"),
+        ("actions off", "CODEHEALER_ACTIONS"),
+        ("dry run", "policy.yaml: dry_run"),
+        ("mode", "mode is observe"),
+        ("its incident has gone on", "went on without"),
+    ],
+)
+async def test_what_a_kill_kept_from_happening_is_not_begun_again_where_nothing_may_start(
+    services: Services, receiver: tuple[str, list[str]], by: str, why: str
+) -> None:
+    url, came = receiver
+    execution = await interrupted(services, url)
+    async with httpx.AsyncClient() as http:
+        services = replace(
+            services,
+            clients=Clients(webhooks=WebhookSender(http)),
+            policy=sandbox_policy(read_only=by == "read-only", dry_run=by == "dry run"),
+            actions=by != "actions off",
+            halted=lambda: "the file" if by == "file" else "",
+        )
+        async with services.engine.begin() as db:
+            await switches.write(db, switches.PAUSED, by == "pause", by="U0DEV")
+            if by == "mode":
+                await switches.write(db, switches.MODE + "everything", "observe", by="U0DEV")
+            if by == "its incident has gone on":
+                await db.execute(text("UPDATE incidents SET state = 'escalated'"))
+        await carried_out(services, execution)
+    if not why:
+        assert came == [f"codehealer-{execution}"]
+        assert await state_of(services, execution) == "acted"
+        return
+    assert came == []
+    assert await state_of(services, execution) == "refused"
+    (found,) = await rows(services.engine, "SELECT outcome ->> 'detail' AS words FROM executions")
+    assert found.words.startswith(NOT_BEGUN_AGAIN)
+    assert why in found.words
+    (incident,) = await rows(services.engine, "SELECT state, by_hand FROM incidents")
+    assert (incident.state, incident.by_hand) == ("escalated", ""), "people's word is no sign of somebody at work there"
+
+
+@pytest.mark.parametrize("by", ["read-only", "actions off"])
+async def test_what_made_it_worse_is_not_undone_by_a_bot_that_is_read_only_and_people_are_told(
+    services: Services, by: str
+) -> None:
+    scaled = Action("k8s_scale", TARGET, {"was": 2, "replicas": 4, "limit": 8}, undo="scales back")
+    async with services.engine.begin() as db:
+        incident = await an_incident(db, state=S.VERIFYING)
+        await outbox.new_card(db, incident.id, "C0DEPLOY")
+        number = await an_execution(db, incident, scaled)
+        answer = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
+        await answers.add_plan(db, incident.id, answer, replace(plan(scaled), undo="scales back"), decision())
+        await executions.start(db, number, fencing_token=1, snapshot={"replicas": 2, "to": 4})
+        done = Outcome(ok=True, changed=True, detail="Scaled.")
+        await executions.finish(db, number, state=ExecutionState.ACTED, outcome=done, fencing_token=1)
+        await executions.add_verification(db, number, Verification("worse", (), "Fewer pods are ready."))
+    services = replace(services, policy=sandbox_policy(read_only=by == "read-only"), actions=by != "actions off")
+    await flow.verify(services, number)
+    assert await state_of(services, number) == "acted"
+    (row,) = await rows(services.engine, "SELECT state FROM incidents")
+    assert row.state == "not_verified"
+    assert ("page", {"incident_id": incident.id}) in await jobs(services.engine)
+    async with services.engine.connect() as db:
+        card = await view.render(db, services, incident.id)
+    assert card is not None
+    (reply,) = await rows(services.engine, "SELECT payload->>'text' AS words FROM outbox WHERE key LIKE 'verified:%'")
+    for words in (card.text, reply.words):
+        assert "not undone, because CodeHealer is read-only" in words
 
 
 # --- without Slack ----------------------------------------------------------------------------------------------------

@@ -124,6 +124,41 @@ async def test_a_death_at_either_write_ends_with_one_new_value_and_one_rerun(
     assert writes(site) == ["PUT REGISTRY_TOKEN", "POST rerun-failed-jobs"]
 
 
+@pytest.mark.parametrize("read_only", ["CodeHealer is read-only", ""])
+async def test_what_was_half_done_goes_on_in_a_pause_and_not_where_nothing_may_be_sent(
+    site: Site, read_only: str
+) -> None:
+    action = await action_of(site)
+    real: Any = site.clients.code_host
+
+    class DyingBetween:
+        done = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        async def rerun(self, *rest: Any, **more: Any) -> Any:
+            if self.done:
+                return await real.rerun(*rest, **more)
+            self.done = True
+            raise KeyboardInterrupt
+
+    async def paused() -> str:
+        return "CodeHealer was paused."
+
+    store = MemoryStore(execution(action))
+    clients = replace(site.clients, code_host=DyingBetween())
+    with pytest.raises(KeyboardInterrupt):
+        await run(store.rows[7], services(site, store, clients=clients))
+    changes = {"clients": clients, "not_again": paused, "read_only": lambda: read_only}
+    outcome = await run(store.rows[7], services(site, store, **changes))
+    assert outcome.changed
+    assert outcome.ok is not bool(read_only), outcome.detail
+    assert writes(site) == ["PUT REGISTRY_TOKEN", *([] if read_only else ["POST rerun-failed-jobs"])]
+    assert read_only in outcome.detail
+    assert "has a new value" in outcome.detail
+
+
 async def test_a_lost_answer_says_how_far_it_came(site: Site, monkeypatch: Any) -> None:
     monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.01)
     action = await action_of(site)

@@ -106,6 +106,32 @@ async def test_what_it_still_sends_to_the_cluster_changes_nothing(site: Site) ->
     assert all(status in {409, 422} for status in sent[1:]), sent
 
 
+async def test_an_undo_is_not_sent_where_nothing_may_be_and_is_told_where_it_was_sent_before(site: Site) -> None:
+    await site.broken("overload-catalog")
+    plan = await site.plan(FailureKind.PERFORMANCE, site.incident("catalog"))
+    store = MemoryStore(execution(plan.action))
+    await run(store.rows[7], services(site, store))
+    fixed = site.service("catalog")["replicas"]
+
+    def changes() -> int:
+        return len([r for r in site.world.requests if r["system"] == "k8s" and r["method"] == "PATCH"])
+
+    def read_only() -> str:
+        return "CodeHealer is read-only"
+
+    outcome = await undo(store.rows[7], services(site, store, read_only=read_only))
+    assert outcome is not None
+    assert not outcome.ok
+    assert "It was not undone, because CodeHealer is read-only." in outcome.detail
+    assert (store.rows[7].state, site.service("catalog")["replicas"], changes()) == (ExecutionState.ACTED, fixed, 1)
+    store.die_after = "acted"
+    with pytest.raises(KeyboardInterrupt):
+        await undo(store.rows[7], services(site, store))
+    outcome = await undo(store.rows[7], services(site, store, read_only=read_only))
+    assert outcome is not None
+    assert (outcome.ok, store.rows[7].state, changes()) == (True, ExecutionState.UNDONE, 2)
+
+
 @pytest.mark.parametrize("point", ["undo begun", "acted"])
 @pytest.mark.parametrize(
     ("scenario", "kind", "name"),
