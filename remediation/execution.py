@@ -185,15 +185,29 @@ async def _acted(
         async with asyncio.timeout(ACT_DEADLINE_S):
             return await remediator.execute(execution.action, snapshot, execution.id, services.clients)
     except (Refused, SettingsError) as error:
-        return Outcome(False, False, str(error))
+        return await _not_taken(execution, snapshot, remediator, services, error)
     except (Unavailable, TimeoutError) as error:
         if isinstance(error, Unavailable) and not error.maybe_done:
-            return Outcome(False, False, str(error))
+            return await _not_taken(execution, snapshot, remediator, services, error)
         found = await _settle(execution, snapshot, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
         outcome = found or _cannot_tell(remediator)
         if not outcome.changed:
             outcome = Outcome(False, False, f"{outcome.detail} The request failed: {error or 'no answer in time'}.")
         return outcome
+
+
+async def _not_taken(
+    execution: Execution,
+    snapshot: dict[str, object],
+    remediator: Remediator,
+    services: ExecutionServices,
+    error: CodeHealerError,
+) -> Outcome:
+    """After a write that was surely not taken. Of several, that says nothing of those before it: the target does."""
+    found = await _settle(execution, snapshot, remediator, services, looks=1) if remediator.resumes else None
+    if found is not None and found.changed:
+        return replace(found, ok=False, detail=f"{found.detail} {error}")
+    return Outcome(False, False, str(error))
 
 
 async def _settle(

@@ -174,7 +174,11 @@ async def _open(action: Action, snapshot: Mapping[str, Any], execution_id: int, 
         f"Opened by CodeHealer, execution {execution_id}. Nothing changes until it is merged."
     )
     body = {"title": _title(action), "head": snapshot["branch"], "base": action.target.name, "body": text}
-    found: Json = await code_host(clients).write("POST", action.target.repository, "/pulls", body, needs=NEEDS)
+    try:
+        found: Json = await code_host(clients).write("POST", action.target.repository, "/pulls", body, needs=NEEDS)
+    except Refused as error:
+        # It is not deleted: a request whose answer was lost may have opened a pull request from it meanwhile.
+        raise Refused(f"{error} The branch {snapshot['branch']} is there all the same; delete it.") from error
     return found
 
 

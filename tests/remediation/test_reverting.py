@@ -151,6 +151,26 @@ async def test_what_changed_since_is_not_reverted_and_an_older_pull_request_is_t
     assert closed.verdict == "not_verified"
 
 
+async def test_a_refused_pull_request_says_that_its_branch_is_there(site: Site) -> None:
+    action = await action_of(site)
+    real: Any = site.clients.code_host
+
+    class Forbidding:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        async def write(self, method: str, where: str, path: str, body: Any = None, *, needs: str) -> Any:
+            if path == "/pulls":
+                site.world.faults["github"].update(error_next=1, status=403)
+            return await real.write(method, where, path, body, needs=needs)
+
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store, clients=replace(site.clients, code_host=Forbidding())))
+    (branch,) = repository(site).branches
+    assert "pull requests: write" in outcome.detail
+    assert f"The branch {branch} is there all the same" in outcome.detail
+
+
 async def test_a_missing_permission_is_named(site: Site) -> None:
     action = await action_of(site)
     ready = await REMEDIATORS["github_revert_pr"].preflight(action, site.clients)

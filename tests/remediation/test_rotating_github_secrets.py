@@ -159,6 +159,27 @@ async def test_what_was_half_done_goes_on_in_a_pause_and_not_where_nothing_may_b
     assert "has a new value" in outcome.detail
 
 
+@pytest.mark.parametrize(("status", "said"), [(403, "GitHub forbids it"), (429, "rate limit is used up")])
+async def test_a_refused_rerun_does_not_hide_that_the_secret_has_a_new_value(
+    site: Site, status: int, said: str
+) -> None:
+    action = await action_of(site)
+    real: Any = site.clients.code_host
+
+    class Forbidding:
+        def __getattr__(self, name: str) -> Any:
+            if name == "rerun":
+                site.world.faults["github"].update(error_next=1, status=status)
+            return getattr(real, name)
+
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store, clients=replace(site.clients, code_host=Forbidding())))
+    assert store.rows[7].state is ExecutionState.FAILED
+    assert (outcome.ok, outcome.changed) == (False, True)
+    assert "has a new value" in outcome.detail
+    assert said in outcome.detail
+
+
 async def test_a_lost_answer_says_how_far_it_came(site: Site, monkeypatch: Any) -> None:
     monkeypatch.setattr("remediation.execution.SETTLE_PAUSE_S", 0.01)
     action = await action_of(site)
