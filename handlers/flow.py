@@ -11,6 +11,7 @@ that recover by themselves or were left alone (tending.py).
 """
 
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -683,7 +684,8 @@ def _execution_services(services: Services, current: Execution) -> execution.Exe
     return execution.ExecutionServices(
         store=services.executions,
         clients=services.clients,
-        holder=services.holder,
+        # Each run is a holder of its own: one that was cut off may still be sending, and keeps out the next as well.
+        holder=f"{services.holder}/{uuid.uuid4().hex[:8]}",
         dry_run=policy.is_dry_run(services.policy, current.action.target),
         may_start=lambda: not services.stopped() and not facts.read_only(services),
         read_only=lambda: facts.read_only(services),

@@ -39,7 +39,7 @@ FINAL_STATES = frozenset({ExecutionState.ACTED, ExecutionState.FAILED, Execution
 
 @dataclass(frozen=True, slots=True)
 class ExecutionServices:
-    """What an execution is given. `holder` names this process in leases; `progress` hears what happens, in words."""
+    """What an execution is given. `holder` names this run in leases; `progress` hears what happens, in words."""
 
     store: ExecutionStore
     clients: Clients
@@ -55,6 +55,14 @@ class ExecutionServices:
     def forbidden(self) -> str:
         """Why nothing at all is sent, as a clause; "" where it is."""
         return self.read_only() or ("fixes only pretend here (policy.yaml: dry_run)" if self.dry_run else "")
+
+
+@dataclass(slots=True)
+class Lease:
+    """The hold on a target. While something was sent and its end is not stored, it is not given back."""
+
+    token: int
+    sent: bool = False
 
 
 class Busy(CodeHealerError):
@@ -73,38 +81,41 @@ async def run(execution: Execution, services: ExecutionServices) -> Outcome:
     Returns the outcome that is stored. Raises Busy (retry later), Overtaken (do nothing more), and Unavailable when a
     look at the target failed before anything was started (retry later; nothing was done).
     """
-    async with _held(execution, services, what="It") as (current, token):
+    async with _held(execution, services, what="It") as (current, lease):
         if current.state in FINAL_STATES:
             return current.outcome or Outcome(False, False, "It ended without a stored outcome.")
         remediator = REMEDIATORS[current.action.name]
         if current.state is ExecutionState.STARTED:
-            return await _resume(current, remediator, services, token)
-        return await _begin(current, remediator, services, token)
+            return await _resume(current, remediator, services, lease)
+        return await _begin(current, remediator, services, lease)
 
 
 @asynccontextmanager
 async def _held(
     execution: Execution, services: ExecutionServices, *, what: str
-) -> AsyncIterator[tuple[Execution, int]]:  # fmt: skip
-    """The execution as it is stored by now, and the fencing token of the lease on its target; released at the end.
+) -> AsyncIterator[tuple[Execution, Lease]]:  # fmt: skip
+    """The execution as it is stored by now, and the lease on its target; released at the end.
 
-    Raises Busy, which says that `what` is tried again, and Overtaken.
+    What is cut off once something was sent leaves the lease to run out: a request may go on in its thread, and until
+    it has arrived the target shows nothing of it. Raises Busy, which says that `what` is tried again, and Overtaken.
     """
     store, key = services.store, execution.action.target.family
     # Two executions in one process must keep each other out as well, so the lease names both.
     token = await store.lease_acquire(key, f"{services.holder}/{execution.id}", LEASE_S)
     if token is None:
         raise Busy(f"Another fix is running on {key}. {what} is tried again when that has ended.")
+    lease = Lease(token)
     try:
         current = await store.take_execution(execution.id, fencing_token=token)
         if current is None:
             raise Overtaken(f"Execution {execution.id} was taken over by another worker.")
-        yield current, token
+        yield current, lease
     finally:
-        await store.lease_release(key, token)
+        if not lease.sent:
+            await store.lease_release(key, token)
 
 
-async def _begin(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
+async def _begin(execution: Execution, remediator: Remediator, services: ExecutionServices, lease: Lease) -> Outcome:
     """From queued: look again, keep what was found, start, act."""
     await _tell(services, f"Looking again before: {remediator.title}.")
     try:
@@ -113,28 +124,28 @@ async def _begin(execution: Execution, remediator: Remediator, services: Executi
             if services.dry_run:
                 outcome = await remediator.dry_run(execution.action, services.clients)
                 state = ExecutionState.ACTED if outcome.ok else ExecutionState.REFUSED
-                return await _finish(execution, state, outcome, services, token)
+                return await _finish(execution, state, outcome, services, lease)
             ready = await remediator.preflight(execution.action, services.clients)
     except TimeoutError as error:
         raise Unavailable("Looking at the target took too long, so nothing was done yet.") from error
     except (Refused, BadInput, SettingsError) as error:
-        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, token)
+        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, str(error)), services, lease)
     if not ready.ok:
-        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, token)
+        return await _finish(execution, ExecutionState.REFUSED, Outcome(False, False, ready.reason), services, lease)
     key = execution.action.target.family
-    if not await services.store.lease_renew(key, token, LEASE_S):
+    if not await services.store.lease_renew(key, lease.token, LEASE_S):
         raise Busy(f"The lease on {key} ended while the target was looked at; nothing was done yet.")
     started = services.may_start() and await services.store.start_execution(
-        execution.id, snapshot=dict(ready.snapshot), fencing_token=token
+        execution.id, snapshot=dict(ready.snapshot), fencing_token=lease.token
     )
     if not started:
-        return await _not_started(execution, services, token)
-    return await _act(execution, dict(ready.snapshot), remediator, services, token)
+        return await _not_started(execution, services, lease)
+    return await _act(execution, dict(ready.snapshot), remediator, services, lease)
 
 
-async def _not_started(execution: Execution, services: ExecutionServices, token: int) -> Outcome:
+async def _not_started(execution: Execution, services: ExecutionServices, lease: Lease) -> Outcome:
     """What came between the look and the start: a person's word, the kill switch, or another worker."""
-    current = await services.store.take_execution(execution.id, fencing_token=token)
+    current = await services.store.take_execution(execution.id, fencing_token=lease.token)
     if current is None or current.state is ExecutionState.STARTED:
         raise Overtaken(f"Execution {execution.id} was started or taken over by another worker.")
     if current.state is ExecutionState.QUEUED:
@@ -144,38 +155,39 @@ async def _not_started(execution: Execution, services: ExecutionServices, token:
     return outcome
 
 
-async def _resume(execution: Execution, remediator: Remediator, services: ExecutionServices, token: int) -> Outcome:
+async def _resume(execution: Execution, remediator: Remediator, services: ExecutionServices, lease: Lease) -> Outcome:
     """From started: the target tells whether the side effect happened. Act only where it surely did not."""
     await _tell(services, "Taken up again after an interruption: looking at what has happened.")
     found = await _settle(execution, dict(execution.snapshot), remediator, services, looks=LOOKS_AFTER_CRASH)
     if found is None:
-        return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, token)
+        return await _finish(execution, ExecutionState.FAILED, _cannot_tell(remediator), services, lease)
     if found.ok or (found.changed and not remediator.resumes):
-        return await _finish(execution, ExecutionState.ACTED, found, services, token)
+        return await _finish(execution, ExecutionState.ACTED, found, services, lease)
     why = services.forbidden()
     if found.changed and why:
         half = replace(found, detail=f"{found.detail} It is not gone on with: {why}.")
-        return await _finish(execution, ExecutionState.FAILED, half, services, token)
+        return await _finish(execution, ExecutionState.FAILED, half, services, lease)
     # A pause ends what has really begun; what surely did not happen would only begin in it.
     why = f"{why}." if why else await services.not_again() if services.not_again and not found.changed else ""
     if why:
         refused = Outcome(False, False, f"{NOT_BEGUN_AGAIN} {why} {found.detail}")
-        return await _finish(execution, ExecutionState.REFUSED, refused, services, token)
+        return await _finish(execution, ExecutionState.REFUSED, refused, services, lease)
     # The stored snapshot's preconditions go with the request, so a target that changed meanwhile refuses it.
-    return await _act(execution, dict(execution.snapshot), remediator, services, token)
+    return await _act(execution, dict(execution.snapshot), remediator, services, lease)
 
 
 async def _act(
-    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices, token: int
+    execution: Execution, snapshot: dict[str, object], remediator: Remediator, services: ExecutionServices, lease: Lease
 ) -> Outcome:  # fmt: skip
     key = execution.action.target.family
-    if not await services.store.lease_renew(key, token, LEASE_S):
+    if not await services.store.lease_renew(key, lease.token, LEASE_S):
         raise Overtaken(f"The lease on {key} ended before anything was done.")
     await _tell(services, f"{remediator.title} …")
+    lease.sent = True
     with heard() as writes:
         outcome = await _acted(execution, snapshot, remediator, services)
     state = ExecutionState.ACTED if outcome.ok else ExecutionState.FAILED
-    return await _finish(execution, state, replace(outcome, writes=tuple(writes)), services, token)
+    return await _finish(execution, state, replace(outcome, writes=tuple(writes)), services, lease)
 
 
 async def _acted(
@@ -250,11 +262,13 @@ def _cannot_tell(remediator: Remediator) -> Outcome:
 
 
 async def _finish(
-    execution: Execution, state: ExecutionState, outcome: Outcome, services: ExecutionServices, token: int
+    execution: Execution, state: ExecutionState, outcome: Outcome, services: ExecutionServices, lease: Lease
 ) -> Outcome:  # fmt: skip
-    stored = await services.store.finish_execution(execution.id, state=state, outcome=outcome, fencing_token=token)
+    store, token = services.store, lease.token
+    stored = await store.finish_execution(execution.id, state=state, outcome=outcome, fencing_token=token)
     if not stored:
         raise Overtaken(f"Execution {execution.id} was taken over by another worker before its outcome was stored.")
+    lease.sent = False
     await _tell(services, outcome.detail)
     return outcome
 
@@ -269,18 +283,20 @@ async def undo(execution: Execution, services: ExecutionServices) -> Outcome | N
     remediator = REMEDIATORS[execution.action.name]
     if remediator.undo is None or execution.outcome is None or not execution.outcome.changed:
         return None
-    async with _held(execution, services, what="The undo") as (current, token):
+    async with _held(execution, services, what="The undo") as (current, lease):
         if current.state is not ExecutionState.ACTED:
             return current.outcome if current.state is ExecutionState.UNDONE else None
         await _tell(services, f"Undoing: {remediator.undo_text}.")
         with heard() as writes:
-            if await services.store.begin_undo(execution.id, fencing_token=token):
+            begun = await services.store.begin_undo(execution.id, fencing_token=lease.token)
+            lease.sent = True
+            if begun:
                 outcome = await _undone(current, remediator, services)
             else:
                 outcome = await _undo_resumed(current, remediator, services)
         outcome = replace(outcome, writes=tuple(writes))
         state = ExecutionState.UNDONE if outcome.ok else ExecutionState.ACTED
-        await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, token)
+        await _finish(current, state, outcome if outcome.ok else _kept(current, outcome), services, lease)
         return outcome
 
 

@@ -6,12 +6,14 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from aiohttp import web
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from bot import pause_file
 from bot.pause_file import paused_by
@@ -21,6 +23,7 @@ from handlers import facts, flow, paging, view
 from handlers.services import Services
 from knowledge.model import Action, ExecutionState, Outcome, Verification
 from knowledge.store import answers, executions, outbox, switches
+from knowledge.store.executions import StoredExecutions
 from knowledge.store.under_way import told, under_way
 from remediation.execution import NOT_BEGUN_AGAIN
 from remediation.pager import PagerDuty
@@ -217,6 +220,41 @@ async def test_what_a_kill_kept_from_happening_is_not_begun_again_where_nothing_
     assert why in found.words
     (incident,) = await rows(services.engine, "SELECT state, by_hand FROM incidents")
     assert (incident.state, incident.by_hand) == ("escalated", ""), "people's word is no sign of somebody at work there"
+
+
+class Cut(StoredExecutions):
+    """Loses its connection once, when the end is to be stored."""
+
+    cut = False
+
+    async def finish_execution(self, execution_id: int, **named: Any) -> bool:
+        if not self.cut:
+            self.cut = True
+            raise OperationalError("UPDATE", {}, ConnectionError())
+        return await super().finish_execution(execution_id, **named)
+
+
+async def test_what_was_sent_and_has_no_end_yet_is_not_sent_again_before_its_lease_has_ended(
+    services: Services, receiver: tuple[str, list[str]]
+) -> None:
+    url, came = receiver
+    execution = await interrupted(services, url)
+    async with httpx.AsyncClient() as http:
+        services = replace(
+            services,
+            clients=Clients(webhooks=WebhookSender(http)),
+            executions=Cut(services.engine),
+        )
+        with pytest.raises(OperationalError):
+            await flow.execute(services, execution)
+        await flow.execute(services, execution)
+        assert len(came) == 1, "the same process has a hold on its target no sooner than any other"
+        assert await jobs(services.engine) == [("execute", {"execution_id": execution})]
+        async with services.engine.begin() as db:
+            await db.execute(text("UPDATE leases SET expires_at = now()"))
+        await flow.execute(services, execution)
+    assert await state_of(services, execution) == "acted"
+    assert len(set(came)) == 1, "the receiver knows a repetition by its key"
 
 
 @pytest.mark.parametrize("by", ["read-only", "actions off"])

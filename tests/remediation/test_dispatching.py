@@ -1,5 +1,6 @@
 """Builds without a cache and the team's own workflows: started once, their run found again, judged by its end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from sqlalchemy.exc import OperationalError
 
 from bot.sandbox.world.github_store import Run
 from knowledge.errors import BadInput, Refused
 from knowledge.model import Action, ExecutionState, FailureKind, Incident, Plan, Target
 from remediation import dispatching
-from remediation.execution import run
+from remediation.execution import LEASE_S, Busy, run
 from remediation.policy_check import doubts
 from remediation.policy_file import check_policy, parse_policy
 from remediation.ports import Clients
@@ -155,6 +157,49 @@ async def test_a_lost_answer_is_settled_by_the_runs(
     outcome = await run(store.rows[7], services(site, store, clients=clients))
     assert (outcome.ok, outcome.changed) == (after_write, after_write), outcome.detail
     assert len(runs(site, case)) == int(after_write)
+
+
+@pytest.mark.parametrize("cut_off", ["its end is not stored", "cancelled"])
+async def test_a_run_that_is_cut_off_keeps_its_lease_until_what_it_sent_has_arrived(site: Site, cut_off: str) -> None:
+    action = await action_of(site, OWN)
+    real: Any = site.clients.code_host
+    sent = asyncio.Event()
+
+    class CutOff(MemoryStore):
+        cut = cut_off == "cancelled"
+
+        async def finish_execution(self, execution_id: int, **named: Any) -> bool:
+            if not self.cut:
+                self.cut = True
+                raise OperationalError("UPDATE", {}, ConnectionError())
+            return await super().finish_execution(execution_id, **named)
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        async def write(self, *arguments: Any, **named: Any) -> Any:
+            answer = await real.write(*arguments, **named)
+            if cut_off == "cancelled":
+                sent.set()
+                await asyncio.Event().wait()
+            return answer
+
+    store = CutOff(execution(action))
+    clients: Any = replace(site.clients, code_host=Slow())
+    first = asyncio.create_task(run(store.rows[7], services(site, store, clients=clients, holder="first")))
+    if cut_off == "cancelled":
+        await sent.wait()
+        first.cancel()
+    with pytest.raises((OperationalError, asyncio.CancelledError)):
+        await first
+    with pytest.raises(Busy):
+        await run(store.rows[7], services(site, store, holder="second"))
+    store.now += LEASE_S
+    outcome = await run(store.rows[7], services(site, store, holder="second"))
+    assert outcome.ok, outcome.detail
+    assert len(runs(site, OWN)) == 1
+    assert store.leases == {}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from knowledge.model import ExecutionState, FailureKind
 from knowledge.store import executions
 from knowledge.store.executions import StoredExecutions
-from remediation.execution import Busy, ExecutionServices, Overtaken, run, undo
+from remediation.execution import LEASE_S, Busy, ExecutionServices, Overtaken, run, undo
 from remediation.ports import Clients
 from tests.remediation.site import MemoryStore, Site, execution, services
 from tests.rows import an_execution, opened
@@ -152,6 +152,7 @@ async def test_an_undo_that_a_crash_breaks_off_ends_with_what_the_target_shows(
     with pytest.raises(KeyboardInterrupt):
         await undo(store.rows[7], services(site, store))
     assert store.rows[7].state is ExecutionState.ACTED
+    store.now += LEASE_S
     outcome = await undo(store.rows[7], services(site, store, holder="after the restart"))
     assert outcome is not None
     assert outcome.ok, outcome.detail
