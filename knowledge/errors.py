@@ -1,6 +1,6 @@
 """The tree of our errors. A message says what happened and the next step; whether to retry is in the type."""
 
-from knowledge.redaction import redact
+from knowledge.redaction import clean, redact
 
 
 class CodeHealerError(Exception):
@@ -19,8 +19,8 @@ class Refused(CodeHealerError):
     """The other side, or our policy, said no; repeating it will not help."""
 
     def __str__(self) -> str:
-        """The message without secrets: it quotes what the other side said."""
-        return redact(super().__str__())
+        """The message without secrets and control characters: it quotes what the other side said."""
+        return redact(clean(super().__str__()))
 
 
 class WrongDimension(Refused):
@@ -47,5 +47,5 @@ class Unavailable(CodeHealerError):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        """The message without secrets: it quotes what the other side said."""
-        return redact(super().__str__())
+        """The message without secrets and control characters: it quotes what the other side said."""
+        return redact(clean(super().__str__()))
