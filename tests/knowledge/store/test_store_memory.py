@@ -43,7 +43,7 @@ async def search(
 
 
 @pytest.mark.parametrize(
-    ("rows", "in_sight"), [(-1, "120"), (100_000, "120"), (300_000, "167"), (1_000_000, "239"), (1_000_000_000, "400")]
+    ("rows", "in_sight"), [(-1, "120"), (100_000, "120"), (300_000, "213"), (1_000_000, "400"), (1_000_000_000, "400")]
 )
 async def test_the_index_keeps_more_in_sight_the_more_vectors_there_are(
     db: AsyncConnection, rows: int, in_sight: str
