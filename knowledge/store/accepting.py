@@ -107,13 +107,22 @@ class Accepting:
         whole = {"source": source, "delivery_id": delivery_id, "event": event, "body": body, **until}
         row = Arrived(source, delivery_id, _as_text(whole))
         self._waiting.append(_Waiting(row, stored))
+        self._begin()
+        async with asyncio.timeout(within_s):
+            return await stored
+
+    def _begin(self) -> None:
         if len(self._writing) < WRITERS:
             # It starts at the loop's next turn, so what arrives in the same turn is in the same group.
             writing = asyncio.create_task(self._write(), name="accepting")
             self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
-        async with asyncio.timeout(within_s):
-            return await stored
+            writing.add_done_callback(self._ended)
+
+    def _ended(self, writing: "asyncio.Task[None]") -> None:
+        self._writing.discard(writing)
+        # What arrived since its last look found it among the writers still, and would wait for whatever comes next.
+        if self._waiting:
+            self._begin()
 
     async def _write(self) -> None:
         while self._waiting:

@@ -1,12 +1,13 @@
 """Deliveries that arrive together share a transaction, and each is answered for itself."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from knowledge.store.accepting import Accepting
+from knowledge.store.accepting import Accepting, Arrived, Key
 from knowledge.store.database import listen
 from knowledge.store.deliveries import CHANNEL
 from tests.handlers.office import rows
@@ -110,3 +111,42 @@ async def test_news_wakes_who_brought_it_and_everybody_else(database_url: str) -
                         event.clear()
             for task in tasks:
                 task.cancel()
+
+
+async def test_what_arrives_in_the_very_turn_in_which_both_writers_end_is_stored(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes after it: it would be answered that the database is away, ten seconds later."""
+    answers = asyncio.Event()
+    async with opened(database_url) as engine:
+        accepting = Accepting(engine)
+        insert = accepting._insert
+
+        async def both_at_once(rows: Sequence[Arrived]) -> tuple[set[Key], set[Key]]:
+            if accepting_last:
+                return await insert(rows)
+            await answers.wait()
+            return {(row.source, row.delivery_id) for row in rows}, set()
+
+        monkeypatch.setattr(accepting, "_insert", both_at_once)
+        accepting_last: list[bool] = []
+
+        async def arrive(one: str) -> bool:
+            return await accepting.add(source="x", delivery_id=one, event="alerts", body={})
+
+        async def last() -> bool:
+            await answers.wait()
+            accepting_last.append(True)
+            return await arrive("last")
+
+        async with asyncio.timeout(8), asyncio.TaskGroup() as group:
+            told = []
+            for one in ("first", "second"):
+                told.append(group.create_task(arrive(one)))
+                for _ in range(3):  # until its writer waits for the answer
+                    await asyncio.sleep(0)
+            told.append(group.create_task(last()))
+            await asyncio.sleep(0)
+            answers.set()
+        assert [one.result() for one in told] == [True, True, True]
+        assert await _stored(engine) == ["last"]
