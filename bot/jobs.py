@@ -46,6 +46,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from bot.observing import observing
 from knowledge.errors import CodeHealerError, NotFound, Unavailable
@@ -723,7 +724,7 @@ def is_passing(error: BaseException) -> bool:
     """Whether waiting may help: an outside system or the database is away."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError)
-    return isinstance(error, Unavailable | psycopg.OperationalError)
+    return isinstance(error, Unavailable | psycopg.OperationalError | NoConnectionFree)
 
 
 def no_stage(stage: str) -> str:

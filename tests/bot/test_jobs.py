@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from procrastinate.exceptions import ConnectorException
 from sqlalchemy import TextClause, text
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot import jobs as jobs_module
@@ -232,6 +233,7 @@ async def test_many_orders_of_one_key_at_once_leave_one_job(conninfo: str, engin
         (Unavailable("slow"), 8, 256.0),
         (Unavailable("slow"), 9, None),
         (psycopg.OperationalError(), 4, 16.0),
+        (NoConnectionFree(), 4, 16.0),
         (ValueError(), 0, 1.0),
         (ValueError(), 2, None),
         (Refused("no"), 2, None),
