@@ -18,9 +18,8 @@ import structlog
 from aiohttp import web
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bot import revisions
+from bot import last_world, revisions
 from bot.arenas import give_back_unused, keep_one_arena
 from bot.clients import policy_tokens
 from bot.collecting import no_collecting
@@ -45,8 +44,8 @@ from handlers.outbox import Sender
 from handlers.view import render, render_settled
 from knowledge.errors import SettingsError
 from knowledge.redaction import redact
-from knowledge.store import approvals, audit, deliveries, incidents, outbox, queued_jobs
-from knowledge.store.baseline import last_alive, note_alive
+from knowledge.store import deliveries, outbox, queued_jobs
+from knowledge.store.baseline import last_alive
 from knowledge.store.database import libpq_url, listen
 
 log = structlog.get_logger(__name__)
@@ -56,7 +55,6 @@ SANDBOX_START_S = 15.0
 LAST_ANSWERS_S = 2.0
 TURN_S = 0.0005
 BACKLOG = 128
-GONE = "The sandbox began anew, and what failed in its last world is gone."
 
 
 async def run(settings: Settings, *, started_at: float, check: bool = False, as_json: bool = False) -> None:
@@ -86,8 +84,7 @@ async def run(settings: Settings, *, started_at: float, check: bool = False, as_
         database, sandbox = await _started(settings, listening.getsockname()[1], stack, changing=True)
         settings = _with_sandbox(settings, sandbox)
         program = await stack.enter_async_context(open_services(settings, database, changing=True))
-        if sandbox:
-            await forget_the_last_world(program.services.engine)
+        await (last_world.forget if sandbox else last_world.take_over)(program.services.engine)
         ready_s = time.time() - started_at
         address = _address(settings, listening.getsockname()[1])
         greeting = _data(address, sandbox, ready_s) if as_json else _greeting(address, sandbox, ready_s)
@@ -121,6 +118,10 @@ async def _started(
 
     async def migrated() -> str:
         url = await stack.enter_async_context(open_database(settings))
+        if settings.in_sandbox and settings.database_url:
+            at = await asyncio.to_thread(standing, url)
+            if at is not None:
+                await last_world.require_own(url)
         await asyncio.to_thread(migrate if changing else standing, url)
         return url
 
@@ -225,16 +226,6 @@ async def run_sandbox(bot_port: int, *arguments: str) -> AsyncIterator[dict[str,
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-async def forget_the_last_world(engine: AsyncEngine) -> None:
-    """The sandbox begins anew at each start: what was open in the last one is not there any more."""
-    async with engine.begin() as db:
-        await outbox.clear(db)
-        for number in await incidents.dismiss_open(db):
-            await approvals.withdraw_open(db, number, GONE)
-            await audit.record(db, "incident.dismissed", incident_id=number, why=GONE)
-        await note_alive(db)  # nothing fails there yet
 
 
 def _tables(database: str) -> str:

@@ -209,6 +209,7 @@ def test_what_is_installed_by_default_may_change_nothing() -> None:
             {"settings": {"GITHUB_APP_ID": "1"}, "secret": {"name": "c", "keys": ["GITHUB_APP_ID"]}},
             "GITHUB_APP_ID is under settings and under secret.keys",
         ),
+        ({"secret": {"name": "c", "keys": ["GITHUB_TOKEN"]}}, "secret.keys lacks SLACK_BOT_TOKEN"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) -> None:

@@ -20,6 +20,8 @@ MODE = "mode:"
 RESUMED = "resumed:"
 # Why Slack cannot be reached, "" while it can: nothing runs by itself where nobody could stop it.
 SLACK_AWAY = "slack:away"
+# Only the sandbox has worked here.
+SANDBOX = "sandbox"
 # Tells this installation from others; made once.
 INSTALLATION = "installation"
 

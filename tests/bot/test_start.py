@@ -21,10 +21,11 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot import last_world
 from bot.migrating import migrate, standing
 from bot.postgres import EmbeddedPostgres, hold_bot_lock, libpq_conninfo
-from bot.program import forget_the_last_world
 from bot.slack_app import NEEDED_SCOPES
+from knowledge.errors import SettingsError
 from knowledge.model import IncidentState
 from tests.bot.edge import COMMAND_S, ROOT, Ended, codehealer, sandbox_process
 from tests.handlers.conftest import engine
@@ -126,12 +127,39 @@ async def test_what_the_last_sandbox_asked_for_is_withdrawn_and_audited(engine: 
     async with engine.begin() as db:
         await an_approval(db, await an_incident(db, state=IncidentState.WAITING))
         await an_incident(db, title="healed before", state=IncidentState.HEALED)
-    await forget_the_last_world(engine)
+    await last_world.forget(engine)
     async with engine.connect() as db:
         asked = (await db.execute(text("SELECT state, decided_by FROM approvals"))).all()
         noted = (await db.execute(text("SELECT what, incident_id FROM audit WHERE what LIKE 'incident.%'"))).all()
     assert asked == [("withdrawn", "codehealer")]
     assert noted == [("incident.dismissed", 1)], "what is over stays as it ended"
+
+
+async def test_without_tokens_a_database_with_others_incidents_is_left_alone(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    """As where a Secret lacks Slack's tokens: the sandbox would dismiss what is open there, and work beside the bot."""
+    async with engine.begin() as db:
+        await an_approval(db, await an_incident(db, state=IncidentState.WAITING))
+    for command in (["run"], ["run", "--check"]):
+        ended = await asyncio.to_thread(codehealer, *command, env={"DATABASE_URL": database_url})
+        refused(ended, "SLACK_BOT_TOKEN and SLACK_APP_TOKEN are not set", "unset DATABASE_URL")
+    async with engine.connect() as db:
+        found = (await db.execute(text("SELECT i.state, a.state FROM incidents i JOIN approvals a ON true"))).all()
+    assert found == [("waiting", "open")]
+
+
+async def test_a_database_is_the_sandboxs_own_until_a_real_bot_has_worked_there(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    await last_world.require_own(database_url)  # nothing has happened there
+    await last_world.forget(engine)
+    async with engine.begin() as db:
+        await an_incident(db)
+    await last_world.require_own(database_url)
+    await last_world.take_over(engine)
+    with pytest.raises(SettingsError, match="not the sandbox's"):
+        await last_world.require_own(database_url)
 
 
 def test_a_running_bot_says_where_and_stops_at_a_signal(live: dict[str, str]) -> None:
