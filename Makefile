@@ -15,7 +15,7 @@ help:  ## list the verbs
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "CodeHealer needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12 run" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "Could not make the environment; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make the environment; on Debian or Ubuntu: apt-get install python3-venv (for another Python its own, such as python3.12-venv)" >&2; exit 1; }
 
 $(VENV)/.runtime: $(VENV)/bin/python requirements/runtime.txt pyproject.toml
 	@echo "Installing CodeHealer into $(VENV) ..." >&2

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot import doctor_servers, doctor_standing, pause_map
 from bot.finding import Finding
 from bot.models import make_hosted_embedder, make_reranker, model_services
-from bot.program import open_database
+from bot.program import database_folder, open_database
 from bot.queues.opening import open_sqs
 from bot.settings import Settings
 from bot.slack_app import make_client, make_searcher, preflight
@@ -71,7 +71,7 @@ async def _database(settings: Settings) -> Finding | list[Finding]:
             return Finding("database", False, reason, "Check DATABASE_URL.")
         finally:
             await engine.dispose()
-    where = "given by DATABASE_URL" if settings.database_url else f"embedded in {settings.data_dir}"
+    where = "given by DATABASE_URL" if settings.database_url else f"embedded in {database_folder(settings)}"
     if vector is None:
         return Finding("database", False, f"PostgreSQL {version}, without pgvector", "Run: codehealer migrate")
     answers = Finding("database", True, f"PostgreSQL {version}, pgvector {vector}, {where}{remembered}")

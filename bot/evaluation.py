@@ -22,6 +22,7 @@ from knowledge.errors import BadInput
 from knowledge.language_models.train import digest_of, kind_of
 from knowledge.model import Diagnosis, Evidence, FailureKind
 from knowledge.ports import Vector
+from knowledge.redaction import clean
 from knowledge.store.database import open_engine
 
 Figures = dict[str, Any]
@@ -56,11 +57,15 @@ def read_labelled(row: Mapping[str, Any]) -> Labelled:
     label, alt = row.get("category") or row.get("kind"), row.get("alt") or []
     if not isinstance(label, str) or not isinstance(alt, list):
         raise BadInput("the field category must be a label, and alt a list of labels")
+    also = frozenset(_kind("alt", str(one)) for one in alt)
+    return Labelled(row["text"], _kind("category", label), also, str(row.get("group") or ""))
+
+
+def _kind(field: str, label: str) -> FailureKind:
     try:
-        also = frozenset(kind_of(str(one)) for one in alt)
-        return Labelled(row["text"], kind_of(label), also, str(row.get("group") or ""))
+        return kind_of(label)
     except ValueError:
-        raise BadInput(f"the field category has {label!r}, which is no kind and no label that maps to one") from None
+        raise BadInput(f"the field {field} has {label!r}, which is no kind and no label that maps to one") from None
 
 
 def answer_all(labelled: Sequence[Labelled], embed: Callable[[str], Vector]) -> list[Given]:
@@ -146,7 +151,7 @@ async def retrieval_scores(
     without them all are searched for as pasted logs. Beside that stand each leg alone and the plain baseline.
     """
     examples = [
-        quality.Example(str(place), one.text, one.kind, one.group or f"alone-{place}")
+        quality.Example(str(place), clean(one.text), one.kind, one.group or f"alone-{place}")
         for place, one in enumerate(labelled)
     ]
     if not quality.repeated(examples):

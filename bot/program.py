@@ -239,7 +239,7 @@ def _verified(program: Program, settings: Settings, port: int, tables: str) -> d
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
     sources = webhook_secrets(settings, settings.source_tokens)
-    where = "" if settings.database_url else f", embedded in {settings.data_dir}"
+    where = "" if settings.database_url else f", embedded in {database_folder(settings)}"
     return {
         "database": f"reached, {tables}{where}",
         "slack": f"{settings.slack_base_url} takes both tokens, with every scope, as {program.services.bot_user}",
@@ -275,7 +275,7 @@ def _greeting(address: str, sandbox: Mapping[str, Any] | None, ready_s: float) -
 
 
 def _say(text: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(highlight=False, soft_wrap=True, emoji=False).print(text, markup=False)
 
 
 async def _serve(

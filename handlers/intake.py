@@ -163,7 +163,7 @@ def correlate_posts(posts: Iterable[Mapping[str, Any]]) -> CorrelationResult:
     occurrences: list[tuple[datetime, Alert]] = []
     for position, post in enumerate(posts, start=1):
         source, body = post.get("source") or "alertmanager", post.get("body")
-        if source not in SOURCES or not isinstance(body, dict):
+        if not isinstance(source, str) or source not in SOURCES or not isinstance(body, dict):
             raise BadInput(f"Post {position}: `source` must be one of {', '.join(SOURCES)} and `body` an object.")
         alerts = SOURCES[source].parse(clean(body), fields.labels(post.get("headers")))
         at = post.get("at")

@@ -24,6 +24,7 @@ from knowledge.errors import BadInput
 from knowledge.likeness import excerpt
 from knowledge.model import KIND_NAMES, Diagnosis, Evidence, FailureKind, Fixability, Precedent, Unsure
 from knowledge.prompts import build_prompt
+from knowledge.redaction import clean, redact
 from knowledge.store.database import open_engine
 from knowledge.store.threads import OPERATOR
 from remediation.planning import ESCALATE, action_without_target
@@ -84,9 +85,9 @@ class OfflineDiagnosis:
     async def _precedents(self, title: str, evidence: Sequence[Evidence]) -> tuple[Precedent, ...]:
         if self.engine is None:
             return ()
-        lines = [excerpt(item.text) for item in evidence]
+        lines = [excerpt(clean(item.text)) for item in evidence]
         async with self.engine.begin() as db:
-            text = "\n".join(part for part in (title, *lines) if part)
+            text = redact("\n".join(part for part in (clean(title), *lines) if part))
             return await retrieval.search(db, text, embedder=self.embedder, now=datetime.now(UTC), asked=OPERATOR)
 
 

@@ -12,8 +12,9 @@ from rich.console import Console
 Verbs = dict[str, Callable[..., None]]
 JsonOption = Annotated[bool, typer.Option("--json", help="Data on standard output, words on standard error.")]
 
-words = Console(stderr=True, highlight=False, soft_wrap=True)
-plain = Console(highlight=False, soft_wrap=True)
+# Without emoji, or the line number of `main.go:100:5` would become a picture.
+words = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+plain = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def put(value: Any) -> None:

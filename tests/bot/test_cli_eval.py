@@ -51,3 +51,22 @@ def test_figures_of_a_labelled_file_and_the_bad_line_are_given(command: Command,
     assert [error["id"] for error in figures["errors"]] == ["line:6"]
     assert "no-such-kind" in ended.words
     assert "| oomkilled | 2 | 1.0 | 1.0 | 1.0 |" in tables(figures, date="2026-01-01", commit="abc")
+
+
+def test_texts_of_one_kind_with_what_no_database_holds_are_scored(command: Command, tmp_path: Path) -> None:
+    data = tmp_path / "labelled.jsonl"
+    lines = [
+        {"text": f"step {number}\u0000 OOMKilled, exit code 137 in {word}", "category": "oomkilled", "group": word}
+        for word in ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kite")
+        for number in range(2)
+    ]
+    data.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    ended = command("eval", "--data", data, "--json")
+    assert ended.status == 0, ended.words
+    assert json.loads(ended.out)["retrieval"]["queries"] == len(lines)
+
+
+def test_an_alternative_that_is_no_kind_is_named_as_such(command: Command, tmp_path: Path) -> None:
+    data = tmp_path / "labelled.jsonl"
+    data.write_text(json.dumps({"text": "x", "category": "oomkilled", "alt": ["no-such-kind"]}) + "\n")
+    assert "the field alt has 'no-such-kind'" in command("eval", "--data", data).words

@@ -115,6 +115,16 @@ def test_what_is_no_log_is_unknown_and_said(command: Command, tmp_path: Path, co
     assert said in ended.json["cause"]
 
 
+def test_what_is_shown_is_what_was_read(command: Command, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"{OOM}main.go:100:5: undefined: x :id: :ok:\n")
+    words = command("diagnose", log).out
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("\n" * 99 + "mode: everything\n")
+    assert f"{policy}:100: " in command("policy", "check", policy).out
+    assert "\U0001f4af" not in words
+
+
 def test_lines_of_any_length_are_read(command: Command, tmp_path: Path) -> None:
     log = tmp_path / "log"
     noise = "\n".join("request " + "x" * 10_000 for _ in range(200))
@@ -356,13 +366,14 @@ def test_posts_become_incidents(command: Command, tmp_path: Path) -> None:
 
 def test_unreadable_posts_are_named_and_the_rest_correlated(command: Command, tmp_path: Path) -> None:
     stream = tmp_path / "stream.jsonl"
-    bad = [b"{", b"5", b'{"at": 1}', b'{"body": []}', b'{"source": "nagios", "body": {}}', b'{"body": {"alerts": 5}}']
+    bad = [b"{", b"5", b'{"at": 1}', b'{"body": []}', b'{"source": "nagios", "body": {}}', b'{"body": {"alerts": 5}}',
+           b'{"source": ["nagios"], "body": {}}']  # fmt: skip
     stream.write_bytes(b"\n".join([*bad, post("alertmanager_crashloop.json", 0)]))
     ended = command("correlate", "--json", "--jsonl", stream)
     assert ended.status == 2
     assert (ended.json["incidents"], list(ended.json["fingerprints"])) == (1, ["5f1d0c6a7b2e9d34"])
-    assert [error["id"] for error in ended.json["errors"]] == [f"line:{number}" for number in range(1, 7)]
-    assert len(ended.words.splitlines()) == 6
+    assert [error["id"] for error in ended.json["errors"]] == [f"line:{number}" for number in range(1, 8)]
+    assert len(ended.words.splitlines()) == 7
 
 
 # --- redact -------------------------------------------------------------------------------------------------------
