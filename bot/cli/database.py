@@ -17,7 +17,7 @@ from bot.migrating import migrate as apply_revisions
 from bot.models import make_means
 from bot.pause_file import paused_by
 from bot.pause_map import open_pause_map
-from bot.program import open_database
+from bot.program import database_place, open_database
 from bot.settings import Settings, load_settings
 from bot.team_files import read_policy
 from knowledge import retrieval
@@ -174,7 +174,9 @@ def pause(as_json: JsonOption = False) -> None:
     if as_json:
         put({"paused": True, **{what: [fix.incident_id for fix in getattr(found, what)] for what in FIXES}})
     else:
-        plain.print("\n".join(["Paused: nothing new is carried out until `codehealer resume`.", *told(found)]))
+        where = database_place(load_settings())
+        lines = [f"Paused, in {where}: nothing new is carried out until `codehealer resume`.", *told(found)]
+        plain.print("\n".join(lines), markup=False)
 
 
 def resume(as_json: JsonOption = False) -> None:

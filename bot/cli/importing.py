@@ -33,7 +33,7 @@ def import_incidents(
     as_json: JsonOption = False,
 ) -> None:
     """Remember past incidents of elsewhere: a line each with id, text and what is known of it."""
-    counts = asyncio.run(with_url(lambda url: _import(url, file)))
+    counts = asyncio.run(with_url(lambda url: _import(url, file), first=True))
     if as_json:
         put({name: counts[name] for name in COUNTS})
     else:

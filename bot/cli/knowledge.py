@@ -16,7 +16,7 @@ from bot.cli.printing import JsonOption, Verbs, plain, put, words
 from knowledge import casebook as files
 from knowledge.casebook import CaseFile, Unreadable
 from knowledge.embedding.minilm import LocalEmbedder
-from knowledge.errors import BadInput
+from knowledge.errors import BadInput, Conflict
 from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.passages import passage_of
 from knowledge.store import audit, casebook
@@ -43,7 +43,7 @@ def import_cases(
         raise BadInput(f"{folder} is no folder: give the one that `codehealer knowledge export` wrote.")
     if prune and not (folder / files.INDEX).is_file():
         raise BadInput(f"{folder} has no {files.INDEX}, which says what was exported: without it nothing is pruned.")
-    _end(asyncio.run(with_url(lambda url: _import(url, folder, prune))), IMPORTED, as_json, bad="rejected")
+    _end(asyncio.run(with_url(lambda url: _import(url, folder, prune), first=True)), IMPORTED, as_json, bad="rejected")
 
 
 def _end(counts: Mapping[str, int], names: tuple[str, ...], as_json: bool, *, bad: str) -> None:
@@ -71,6 +71,11 @@ async def _export(url: str, folder: Path) -> Counter[str]:
             counts[_write_case(folder / name, one)] += 1
     index = folder / files.INDEX
     before = files.indexed(index.read_text("utf-8")) if index.is_file() else frozenset[str]()
+    if before and not names:
+        raise Conflict(
+            f"Nothing is remembered in this database, and {folder} lists {len(before)} cases, which would be removed. "
+            "Run this where the bot is started, or export into an empty folder."
+        )
     for name in sorted(before - set(names)):
         # Ours, of something that is not remembered any more.
         if (folder / name).is_file() and not _edited(folder / name):

@@ -14,8 +14,9 @@ import typer
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bot.cli.printing import words
 from bot.migrating import NewerTables, migrate
-from bot.program import open_database
+from bot.program import database_folder, open_database
 from bot.settings import load_settings
 from knowledge.errors import BadInput, SettingsError
 from knowledge.store.database import open_engine, reason_of
@@ -27,14 +28,27 @@ _SPAN = re.compile(r"(\d{1,5})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-async def with_url(work: Callable[[str], Awaitable[T]], *, migrating: bool = False, newer: bool = False) -> T:
+FIRST = (
+    "There was no database in {folder} until now, so no bot works on it. Run this where the bot is started, as its "
+    "user, with its .env or environment."
+)
+
+
+async def with_url(
+    work: Callable[[str], Awaitable[T]], *, migrating: bool = False, newer: bool = False, first: bool = False
+) -> T:
     """Run `work` with the URL of the configured database, whose tables are this version's.
 
     An empty database gets its tables. Only with `migrating` are those of an older version brought up: who has a look
     before the upgrade, or beside replicas of the older version, does not upgrade by that. Only with `newer` does it
-    work on those of a newer version, which are left as they are.
+    work on those of a newer version, which are left as they are. Unless it may well be the `first` thing that happens
+    in the embedded database, people are told when it is: the bot that they mean works on another.
     """
-    async with open_database(load_settings()) as url:
+    settings = load_settings()
+    folder = database_folder(settings)
+    if not (settings.database_url or first or (folder / "postgres" / "PG_VERSION").exists()):
+        words.print(FIRST.format(folder=folder), markup=False)
+    async with open_database(settings) as url:
         try:
             await asyncio.to_thread(migrate, url, only_new=not migrating)
         except NewerTables:

@@ -211,6 +211,18 @@ def test_pausing_and_resuming_are_kept_and_audited(command: Command, database: s
     assert entries == (3,)
 
 
+def test_a_pause_says_where_and_that_no_bot_works_on_a_database_that_it_made(
+    command: Command, database: str, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    assert command("pause").out.startswith("Paused, in the database test_")
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("CODEHEALER_DATA_DIR", str(data_dir))
+    ended = command("pause")
+    assert f"no database in {data_dir / 'sandbox'} until now, so no bot works on it" in ended.words
+    assert f"Paused, in the sandbox's own database in {data_dir / 'sandbox'}: " in ended.out
+    assert command("resume").words == "", "it is there now"
+
+
 def test_resuming_says_what_pauses_all_the_same(
     command: Command, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from knowledge import casebook
 from knowledge.model import FailureKind, IncidentState
 from knowledge.store import answers, audit, incidents, memory
 from remediation.policy import PolicyFacts, decide, load_policy
@@ -225,6 +226,15 @@ def test_corrections_in_files_come_back_once(command: Command, tmp_path: Path, h
     assert rows("SELECT id FROM knowledge_items ORDER BY id") == [("b",), ("c",), ("incident-1",), ("mine",)]
     audited = rows("SELECT what FROM audit WHERE what LIKE 'knowledge.%' AND what <> 'knowledge.imported' ORDER BY id")
     assert audited == [("knowledge.corrected",), ("knowledge.corrected",), ("knowledge.forgotten",)]
+
+
+def test_an_empty_database_removes_no_cases(command: Command, tmp_path: Path) -> None:
+    """As one that was looked for in the wrong place, and made by that."""
+    (tmp_path / "INDEX.md").write_text(casebook.render_index({"item-1.md": "Checkout panics"}))
+    (tmp_path / "item-1.md").write_text("what people keep")
+    ended = command("knowledge", "export", tmp_path)
+    assert (ended.status, "lists 1 cases" in ended.words) == (1, True)
+    assert (tmp_path / "item-1.md").is_file()
 
 
 def test_a_file_that_cannot_be_read_is_named_by_its_line(command: Command, tmp_path: Path) -> None:
