@@ -21,8 +21,8 @@ FIELDS = (*REQUIRED, "kind", "cause", "fix", "outcome", "service", "environment"
 LONGEST_ID, LONGEST_NAME, LONGEST_LINK, LONGEST_WORDS = 200, 200, 2_000, 10_000
 # As long as the excerpt of an own incident. A text shorter than this in both respects is kept whole.
 EXCERPT_CHARS, EXCERPT_LINES = 4_000, 60
-# The names of our own incidents' items: an imported one must never stand in their place.
-OWN_ID = re.compile(r"incident-\d+")
+# The names of our own incidents' items, and of their earlier fixes: an imported one must never stand in their place.
+OWN_ID = re.compile(r"incident-\d+(?:-fix-\d+)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ async def settle(db: AsyncConnection, *, most: int = SETTLED_AT_ONCE) -> int:
 
 async def unsettle(db: AsyncConnection, item_ids: Sequence[str]) -> None:
     """Count the incidents of these knowledge items anew: what is believed of them has changed."""
-    numbers = [int(one[len(_OF_INCIDENT) :]) for one in item_ids if one.startswith(_OF_INCIDENT)]
+    numbers = [int(one.split("-")[1]) for one in item_ids if one.startswith(_OF_INCIDENT)]
     await db.execute(delete(settled_figures).where(settled_figures.c.incident_id.in_(numbers)))
 
 

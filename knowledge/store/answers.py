@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.model import Decision, Diagnosis, Plan, Precedent, Unsure
 from knowledge.slack_threads import without_text
 from knowledge.store.codec import from_json, to_json
-from knowledge.store.tables import decisions, diagnoses, feedback, plans
+from knowledge.store.tables import approvals, decisions, diagnoses, feedback, plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,26 @@ def plan_of(row: Mapping[Any, Any]) -> StoredPlan:
     """A row of `LATEST_PLAN`."""
     plan, decision = from_json(Plan, row["payload"]), from_json(Decision, row["decision"])
     return StoredPlan(row["id"], plan, decision, row["shadow"])
+
+
+_ANSWER_BEHIND = (
+    select(diagnoses)
+    .join(plans, plans.c.diagnosis_id == diagnoses.c.id)
+    .join(approvals, approvals.c.plan_id == plans.c.id)
+    .where(approvals.c.id == bindparam("of_approval"))
+)
+_PLAN_BEHIND = (
+    select(plans.c.payload)
+    .join(approvals, approvals.c.plan_id == plans.c.id)
+    .where(approvals.c.id == bindparam("of_approval"))
+)
+
+
+async def behind(db: AsyncConnection, approval_id: int) -> tuple[StoredAnswer, Plan]:
+    """The plan that an approval was asked for, and the answer that it was made of."""
+    which = {"of_approval": approval_id}
+    answer = (await db.execute(_ANSWER_BEHIND, which)).mappings().one()
+    return answer_of(answer), from_json(Plan, (await db.execute(_PLAN_BEHIND, which)).scalar_one())
 
 
 _SUPERSEDE = (

@@ -14,7 +14,7 @@ from knowledge.store.tables import knowledge_items
 
 # Written by a person as a file. What people said in Slack is not among them: it may be for one channel's eyes.
 WRITTEN = "casebook"
-REVIEWED_SOURCES = ("incident", "import", WRITTEN)
+REVIEWED_SOURCES = ("incident", memory.EARLIER_FIX, "import", WRITTEN)
 
 
 @dataclass(frozen=True, slots=True)

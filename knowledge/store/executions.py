@@ -134,6 +134,18 @@ async def latest(db: AsyncConnection, incident_id: int) -> Execution | None:
     return execution_of(row) if row else None
 
 
+_BEGUN = (
+    select(executions)
+    .where(executions.c.incident_id == bindparam("of_incident"), executions.c.started_at.is_not(None))
+    .order_by(executions.c.id)
+)
+
+
+async def begun(db: AsyncConnection, incident_id: int) -> list[Execution]:
+    """Those that may have changed something, oldest first: a dry run and a refusal never start."""
+    return [execution_of(row) for row in (await db.execute(_BEGUN, {"of_incident": incident_id})).mappings()]
+
+
 _NEWER = select(executions.c.id).where(
     executions.c.incident_id == bindparam("of_incident"), executions.c.id > bindparam("than")
 )

@@ -34,6 +34,10 @@ from knowledge.store.threads import NOBODY, Asked
 # vectors finds 3 % of the nearest (docs/retrieval.md).
 EXACT_ROWS = 5_000
 
+# The source of a fix of ours that failed before the incident's last one. It counts in the track record and is found by
+# no search: its incident is found by the item of its own.
+EARLIER_FIX = "earlier-fix"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -158,7 +162,9 @@ async def search(
         filters: columns of knowledge_items with the value that they must have; an empty value does not filter.
         asked: where, which decides whose threads of Slack may be found.
     """
-    where = [*_matches(filters or {}), *await threads.readable(db, asked)]
+    where = [
+        knowledge_items.c.source != EARLIER_FIX, *_matches(filters or {}), *await threads.readable(db, asked)
+    ]  # fmt: skip
     if not_incident is not None:
         where.append(or_(knowledge_items.c.incident_id.is_(None), knowledge_items.c.incident_id != not_incident))
     if not_item:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,10 +13,11 @@ from knowledge.store.tables import steers
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """The newest word: what it says, as knowledge/steering.py reads it, and who said it."""
+    """The newest word: what it says, as knowledge/steering.py reads it, and who said it; `since` the first came."""
 
     payload: Mapping[str, Sequence[str]]
     set_by: str
+    since: datetime
 
 
 async def add(
@@ -31,7 +33,7 @@ async def add(
 
 
 _LATEST = (
-    select(steers.c.payload, steers.c.set_by)
+    select(steers.c.payload, steers.c.set_by, func.min(steers.c.set_at).over().label("since"))
     .where(steers.c.incident_id == bindparam("its_id"))
     .order_by(steers.c.id.desc())
     .limit(1)
@@ -40,4 +42,4 @@ _LATEST = (
 
 async def latest(db: AsyncConnection, incident_id: int) -> Steered | None:
     row = (await db.execute(_LATEST, {"its_id": incident_id})).one_or_none()
-    return Steered(row.payload, row.set_by) if row else None
+    return Steered(row.payload, row.set_by, row.since) if row else None

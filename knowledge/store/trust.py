@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.model import FailureKind
+from knowledge.store.memory import EARLIER_FIX
 from knowledge.store.tables import approvals, decisions, feedback, incidents, knowledge_items, plans, trust
 
 
@@ -102,7 +103,7 @@ async def counted(db: AsyncConnection, case: Case, *, since: datetime | None = N
         )
         .select_from(knowledge_items.join(incidents, incidents.c.id == knowledge_items.c.incident_id))
         .where(
-            knowledge_items.c.source == "incident",
+            knowledge_items.c.source.in_(["incident", EARLIER_FIX]),
             knowledge_items.c.kind == case.kind,
             knowledge_items.c.action == case.action,
             knowledge_items.c.action != "noop",
