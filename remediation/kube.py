@@ -4,7 +4,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 Json = dict[str, Any]
@@ -15,6 +15,9 @@ RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 # A revision that was replaced sooner than this is not known to have run well (nothing in a cluster records health).
 STOOD_SECONDS = 300
+
+# What ended longer before a failure began, and has run since, ended of another one.
+ENDED_WITHIN = timedelta(hours=1)
 
 # Waiting and terminated reasons with which a container will not get ready by waiting.
 FAILING_REASONS = frozenset(
@@ -230,12 +233,22 @@ def memory_of(container: Json, kind: str) -> str:
     return str((((container.get("resources") or {}).get(kind)) or {}).get("memory", ""))
 
 
-def memory_killed(pods: Iterable[Json]) -> str:
-    """The app container that was killed most often for its memory, "" when none was."""
+def ended_long_before(status: Json, moment: datetime | None) -> bool:
+    """Whether a container's last end is of another failure than one that began at `moment`: it has run again since."""
+    running = (status.get("state") or {}).get("running")
+    ended = when(((status.get("lastState") or {}).get("terminated") or {}).get("finishedAt"))
+    if running is None or ended is None or moment is None:
+        return False
+    return moment - max(ended, when(running.get("startedAt")) or ended) > ENDED_WITHIN
+
+
+def memory_killed(pods: Iterable[Json], since: datetime | None = None) -> str:
+    """The app container that was killed most often for its memory, "" when none was. `since`: when it began to fail."""
     found: dict[str, int] = {}
     for pod in pods:
         for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            ends = [(status.get(key) or {}).get("terminated") or {} for key in ("state", "lastState")]
+            keys = ("state",) if ended_long_before(status, since) else ("state", "lastState")
+            ends = [(status.get(key) or {}).get("terminated") or {} for key in keys]
             if any(end.get("reason") == "OOMKilled" for end in ends):
                 name = str(status.get("name", ""))
                 found[name] = found.get(name, 0) + max(int(status.get("restartCount", 0)), 1)

@@ -15,6 +15,7 @@ from knowledge.fingerprint import (
     parse_time,
 )
 from knowledge.model import Alert, AlertStatus
+from remediation.kube import ENDED_WITHIN
 
 _IMAGE = re.compile(r'image "([^"\s]{1,400})"')
 _CONTAINER = re.compile(r"\{([a-z0-9-]{1,63})\}")
@@ -168,8 +169,19 @@ def _trouble(status: Json) -> tuple[str, str, Json]:
             return _ending(ended) or "error", _sentence(_ending(ended) or "error", ended), container
         # Running again, but not ready and with a crash behind it: neither healthy nor merely starting.
         if "running" in fields.child(container, "state") and container.get("ready") is False and before:
-            return "notready", _sentence("not ready", {}, before), container
+            return "notready", _sentence("not ready", {}, _lately(container, status)), container
     return *_pod_trouble(status), {}
+
+
+def _lately(container: Json, status: Json) -> Json:
+    """How a running container ended before; empty where it has been well for long since: that was another failure."""
+    before, running = fields.child(container, "lastState", "terminated"), fields.child(container, "state", "running")
+    ready = next((one for one in fields.children(status.get("conditions"), 20) if one.get("type") == "Ready"), {})
+    unready_since, ended = parse_time(ready.get("lastTransitionTime")), parse_time(before.get("finishedAt"))
+    if unready_since is None or ended is None:
+        return before
+    again = max(ended, parse_time(running.get("startedAt")) or ended)
+    return {} if unready_since - again > ENDED_WITHIN else before
 
 
 def _pod_trouble(status: Json) -> tuple[str, str]:

@@ -77,7 +77,7 @@ async def _pod_status(place: Place, pods: Sequence[Json]) -> str:
     if not pods:
         lines.append("No pods.")
     for pod in pods:
-        lines += texts.pod_lines(pod)
+        lines += texts.pod_lines(pod, place.failing_since)
     more = len(place.pods) - len(pods)
     if more > 0:
         ready = sum(1 for p in place.pods if kube.is_ready(p))
@@ -102,10 +102,13 @@ async def _events(place: Place, pods: Sequence[Json]) -> str:
 
 
 async def _logs(place: Place, pod: Json, previous: bool) -> Pieces:
-    """The worst container's log. That there is no previous one is normal and not worth a word."""
+    """The worst container's log. That there is no previous one, or one of long ago, is normal and not worth a word."""
     kind = EvidenceKind.PREVIOUS_LOGS if previous else EvidenceKind.LOGS
     source = f"{place.namespace}/{kube.name_of(pod)}"
-    container = _worst_container(pod)
+    worst = _worst_container(pod)
+    container = str(worst.get("name", ""))
+    if previous and kube.ended_long_before(worst, place.failing_since):
+        return []
 
     async def told() -> Pieces:
         try:
@@ -121,9 +124,7 @@ async def _logs(place: Place, pod: Json, previous: bool) -> Pieces:
     return await within(PART_DEADLINE_S, told(), kind, source)
 
 
-def _worst_container(pod: Json) -> str:
+def _worst_container(pod: Json) -> Json:
+    """Its status, empty where the pod has none yet."""
     statuses = kube.container_statuses(pod)
-    if not statuses:
-        return ""
-    worst = max(statuses, key=lambda c: (not c.get("ready", False), int(c.get("restartCount", 0))))
-    return str(worst.get("name", ""))
+    return max(statuses, key=lambda c: (not c.get("ready", False), int(c.get("restartCount", 0))), default={})

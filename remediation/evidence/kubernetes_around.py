@@ -52,7 +52,7 @@ async def _node(place: Place, name: str, pods: Sequence[Json]) -> list[str]:
     recent = [
         event
         for event in events
-        if event.get("type") == "Warning" and _recent(event, place.now) and not of_another(event, place.workload, pods)
+        if event.get("type") == "Warning" and _recent(event, place.now) and not of_another(event, place, pods)
     ]
     if texts.takes_pods(node) and not recent:
         return []
@@ -65,7 +65,7 @@ def _recent(event: Json, now: datetime) -> bool:
     return at is not None and now - at <= NODE_EVENTS_WITHIN
 
 
-def of_another(event: Json, workload: Json | None, pods: Sequence[Json]) -> bool:
+def of_another(event: Json, place: Place, pods: Sequence[Json]) -> bool:
     """Whether a node's event is about a container that reached its own memory limit, and nothing says it is ours.
 
     A node tells of all that run on it: a neighbour's end would read as the cause of ours.
@@ -73,11 +73,12 @@ def of_another(event: Json, workload: Json | None, pods: Sequence[Json]) -> bool
     found = _OWN_LIMIT.match(str(event.get("message") or ""))
     if found is None:
         return False
-    ours = {kube.name_of(workload)} if workload else set()
+    ours = {kube.name_of(place.workload)} if place.workload else set()
     for pod in pods:
         ours.update(str(one.get("name")) for one in (pod.get("spec") or {}).get("containers") or [])
         for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            for state in (status.get("state") or {}, status.get("lastState") or {}):
+            before = {} if kube.ended_long_before(status, place.failing_since) else status.get("lastState") or {}
+            for state in (status.get("state") or {}, before):
                 ended = state.get("terminated") or {}
                 if ended.get("reason") == "OOMKilled" or ended.get("exitCode") == _KILLED:
                     return False

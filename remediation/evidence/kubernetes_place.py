@@ -15,7 +15,10 @@ KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to look: a cluster by `name`, a namespace, and what was found there. `now` is when."""
+    """Where to look: a cluster by `name`, a namespace, and what was found there. `now` is when.
+
+    `failing_since` is when the incident began.
+    """
 
     cluster: Cluster
     name: str
@@ -24,6 +27,7 @@ class Place:
     pods: tuple[Json, ...]
     replica_sets: tuple[Json, ...]
     now: datetime
+    failing_since: datetime
 
     @property
     def source(self) -> str:
@@ -38,14 +42,14 @@ async def find(incident: Incident, cluster: Cluster, namespace: str, now: dateti
         name = ""
     workload, pods = await _workload(incident, cluster, name, namespace)
     if workload is None:
-        return Place(cluster, name, namespace, None, tuple(pods), (), now) if pods else None
+        return Place(cluster, name, namespace, None, tuple(pods), (), now, incident.opened_at) if pods else None
     found, sets = await asyncio.gather(
         cluster.list(name, "Pod", namespace, labels=kube.selector(workload)),
         cluster.list(name, "ReplicaSet", namespace, labels=kube.selector(workload)),
     )
     owned = tuple(r for r in sets if kube.controller_uid(r) == kube.uid_of(workload))
     mine = kube.pods_of(workload, found, owned) or tuple(pods)
-    return Place(cluster, name, namespace, workload, mine, owned, now)
+    return Place(cluster, name, namespace, workload, mine, owned, now, incident.opened_at)
 
 
 async def _workload(

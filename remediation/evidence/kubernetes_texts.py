@@ -26,8 +26,11 @@ def workload_line(workload: Json) -> str:
     return line + "".join(f"\n  {c['type']}: {c.get('reason', '')}: {c.get('message', '')}" for c in bad)
 
 
-def pod_lines(pod: Json) -> list[str]:
-    """A pod's phase, its containers' states and limits, and its conditions that are not true."""
+def pod_lines(pod: Json, failing_since: datetime) -> list[str]:
+    """A pod's phase, its containers' states and limits, and its conditions that are not true.
+
+    Why a container ended long before the failure is left out: it would read as the cause.
+    """
     status = pod.get("status") or {}
     statuses = kube.container_statuses(pod)
     ready = sum(1 for c in statuses if c.get("ready"))
@@ -41,7 +44,8 @@ def pod_lines(pod: Json) -> list[str]:
         lines.append(f"  Reason: {status['reason']}: {status.get('message', '')}")
     for container in statuses:
         lines.append(f"  Container {container.get('name')}: image {container.get('image')}")
-        lines += [f"    {title}: {_state(container.get(key))}" for title, key in _STATES if container.get(key)]
+        shown = _STATES[:1] if kube.ended_long_before(container, failing_since) else _STATES
+        lines += [f"    {title}: {_state(container.get(key))}" for title, key in shown if container.get(key)]
     lines += [f"    Limits: {_resources(c)}" for c in (pod.get("spec") or {}).get("containers") or [] if _resources(c)]
     bad = [c for c in status.get("conditions") or [] if c.get("status") != "True"]
     lines += [f"  Condition {c['type']}: {c['status']} {c.get('reason', '')}: {c.get('message', '')}" for c in bad]

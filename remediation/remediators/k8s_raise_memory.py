@@ -66,11 +66,11 @@ def _propose(context: Context) -> Action | NotOffered:
     hindrance = kube.rollout_hindrance(workload)
     if hindrance:
         return NotOffered(hindrance)
-    name = kube.memory_killed(context.pods)
+    name = kube.memory_killed(context.pods, context.failing_since)
     template = kube.template_of(workload)
     place = kube.container_place(template, name)
     if place is None:
-        return NotOffered("no container of its pods was killed for its memory")
+        return NotOffered("no container of its pods was killed for its memory lately")
     container = kube.containers(template)[place]
     was = amount_of(kube.memory_of(container, "limits"))
     if not was:
@@ -90,7 +90,7 @@ def _propose(context: Context) -> Action | NotOffered:
 
 def _killed_with_less(context: Context, name: str, limit: int) -> bool:
     """Whether the limit was raised since: no killed pod had the present one."""
-    killed = [pod for pod in context.pods if kube.memory_killed([pod]) == name]
+    killed = [pod for pod in context.pods if kube.memory_killed([pod], context.failing_since) == name]
     own = [amount_of(kube.memory_of(c, "limits")) for pod in killed for c in kube.containers(pod) if c["name"] == name]
     return bool(own) and all(size is not None and size < limit for size in own)
 

@@ -197,6 +197,31 @@ def test_pod_state_fires_only_when_something_is_wrong(status: object, title: str
         assert alert.title == title
 
 
+@pytest.mark.parametrize(
+    ("ended", "unready_since", "told"),
+    [
+        ("2026-11-02T08:00:00Z", "2026-11-23T09:00:00Z", False),
+        ("2026-11-23T08:30:00Z", "2026-11-23T09:00:00Z", True),
+        ("2026-11-23T08:30:00Z", "2026-11-23T08:30:00Z", True),
+        ("", "2026-11-23T09:00:00Z", True),
+        ("2026-11-02T08:00:00Z", "", True),
+    ],
+)
+def test_an_end_long_before_a_pod_got_unready_is_not_told_as_its_cause(
+    ended: str, unready_since: str, told: bool
+) -> None:
+    container = {
+        "ready": False,
+        "state": {"running": {"startedAt": ended}},
+        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": ended}},
+    }
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": unready_since}
+    status = {"phase": "Running", "containerStatuses": [container], "conditions": [ready]}
+    pod = {"kind": "Pod", "metadata": {"name": "pg-0", "namespace": "data"}, "status": status}
+    alert = read_webhook("kubernetes", {}, json.dumps(pod).encode(), secrets=None).alerts[0]
+    assert (alert.title, "OOMKilled" in alert.summary) == ("notready", told)
+
+
 def test_cloudwatch_alarm_is_read_out_of_its_sns_envelope() -> None:
     intake = read("cloudwatch_sns")
     alert = intake.alerts[0]

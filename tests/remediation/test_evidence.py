@@ -2,9 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from bot.sandbox.world.scenarios.memory import LEAK
 from knowledge.errors import Unavailable
+from knowledge.live_state import read_state
+from knowledge.model import FailureKind
 from remediation.evidence import MAX_CHARS, collect, finished
 from remediation.evidence.piece import Piece
 from remediation.ports import Clients
@@ -117,3 +123,34 @@ async def test_a_neighbours_end_for_lack_of_memory_is_no_evidence(site: Site) ->
     assert "Memory cgroup out of memory" in ours["node"]
     theirs = await collect(site.incident("checkout"), site.clients)
     assert not [e.text for e in theirs if "Memory cgroup out of memory" in e.text]
+
+
+@pytest.mark.parametrize(("since", "told"), [(timedelta(days=21), False), (timedelta(minutes=20), True)])
+async def test_an_end_of_weeks_ago_is_no_evidence_of_todays_failure(site: Site, since: timedelta, told: bool) -> None:
+    """A container keeps its last end for as long as its pod lives, however well it ran since."""
+    await site.broken("oom-orders")
+    await site.broken("wedged-all-checkout")
+    cluster = site.world.kubernetes.cluster
+    beside = cluster.pods("orders")[0]["spec"]["nodeName"]
+    began = datetime.now(UTC) - since
+    for pod in cluster.pods("checkout"):
+        pod["spec"]["nodeName"] = beside
+        run = cluster.container(pod)
+        run.restarts, run.started_at = 1, began.timestamp()
+        run.last = {
+            "exitCode": 137, "reason": "OOMKilled", "startedAt": began.isoformat(), "finishedAt": began.isoformat(),
+        }  # fmt: skip
+        run.last_started, run.last_ended, run.last_symptom = began.timestamp(), began.timestamp(), LEAK
+    statuses = "containerStatuses"
+    await site.until(lambda: all(pod["status"][statuses][0]["lastState"] for pod in cluster.pods("checkout")))
+    found = {e.kind: e for e in await collect(site.incident("checkout"), site.clients)}
+    assert "0/1 ready, 1 restarts" in found["pod_status"].text
+    assert found["logs"].text
+    assert ("previous_logs" in found) is told
+    # Without an end of its own now, the node's word of one is about a neighbour.
+    assert any("Memory cgroup out of memory" in e.text for e in found.values()) is told
+    facts = read_state("CheckoutDown", [e.text for e in found.values()], list(found)).facts
+    assert any(fact.kind is FailureKind.OOMKILLED for fact in facts) is told
+    planned = await site.plan(FailureKind.OOMKILLED, site.incident("checkout"))
+    refused = "was killed for its memory lately" in dict(planned.excluded).get("k8s_raise_memory", "")
+    assert refused is not told

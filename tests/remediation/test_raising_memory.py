@@ -1,6 +1,7 @@
 """How much memory a container may be given: one step, under the cap, and only what the namespace would take."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,6 +54,38 @@ def killed(limit: str = "512Mi", request: str = "256Mi", **changes: Any) -> Cont
 def proposed(found: Context) -> dict[str, Any] | str:
     answer = ENTRY.propose(found)
     return answer.reason if isinstance(answer, NotOffered) else dict(answer.parameters)
+
+
+def ended(found: Context, state: dict[str, Any], **end: str) -> Context:
+    """The same with how the killed container is now, and since when."""
+    (status,) = found.pods[0]["status"]["containerStatuses"]
+    last = {"terminated": {**status["lastState"]["terminated"], **end}}
+    changed = {**found.pods[0]["status"], "containerStatuses": [{**status, "state": state, "lastState": last}]}
+    return replace(found, pods=({**found.pods[0], "status": changed}, *found.pods[1:]))
+
+
+LONG_AGO, LATELY = "2026-11-02T08:00:00Z", "2026-11-23T08:30:00Z"
+
+
+@pytest.mark.parametrize(
+    ("state", "end", "offered"),
+    [
+        ({"running": {"startedAt": LONG_AGO}}, {"finishedAt": LONG_AGO}, False),
+        ({"running": {}}, {"finishedAt": LONG_AGO}, False),
+        ({"running": {"startedAt": LATELY}}, {"finishedAt": LONG_AGO}, True),
+        ({"running": {"startedAt": LATELY}}, {"finishedAt": LATELY}, True),
+        ({"running": {"startedAt": LONG_AGO}}, {}, True),
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, {"finishedAt": LONG_AGO}, True),
+    ],
+)
+def test_what_was_killed_long_before_the_failure_and_runs_since_gets_no_more(
+    state: dict[str, Any], end: dict[str, str], offered: bool
+) -> None:
+    began = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+    found = proposed(ended(killed(failing_since=began), state, **end))
+    assert isinstance(found, dict) is offered, found
+    if not offered:
+        assert "no container of its pods was killed for its memory lately" in str(found)
 
 
 @pytest.mark.parametrize(
