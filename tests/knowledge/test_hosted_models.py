@@ -318,6 +318,16 @@ async def test_pace_that_is_used_up_hands_over_and_is_no_failure() -> None:
     assert slow.standing.breaker.failures == 0
 
 
+async def test_a_wait_that_leaves_no_time_for_an_answer_hands_over_at_once() -> None:
+    """The service would be blamed for what the bot's own pace took of the deadline."""
+    async with serving(lambda _: Says(never=True)) as server, httpx.AsyncClient(trust_env=False) as client:
+        slow = hop(server, client, options=Options(deadline_s=1.0, per_minute=1))
+        slow.standing.starts.append(slow.clock() - 59.3)
+        assert "the pace of 1 requests a minute is used up" in built_in(await asked_of([slow]))
+    assert server.asked == []
+    assert slow.standing.breaker.failures == 0
+
+
 def test_requests_beyond_the_pace_wait_for_their_minute() -> None:
     assert next_slot([], 2, 10.0) == 10.0
     assert next_slot([1.0, 5.0], 2, 10.0) == 61.0
