@@ -59,7 +59,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where to ask, and how patiently: `timeout_s` without a byte ends it.
+    """Where to ask, and how patiently: after `timeout_s` an attempt ends, and none begins.
 
     `status_url` is asked after a 202, with the request's id appended; "" where there is none.
     """
@@ -84,12 +84,25 @@ async def ask(client: httpx.AsyncClient, line: Line, body: Mapping[str, Any]) ->
         on=_pause, attempts=line.attempts, timeout=line.timeout_s, wait_initial=0.2, wait_max=LONGEST_WAIT_S
     ):
         with attempt:
+            return _checked(line, await _attempted(client, line, body))
+    raise Unavailable("no attempt was made")
+
+
+async def _attempted(client: httpx.AsyncClient, line: Line, body: Mapping[str, Any]) -> Answered:
+    """One attempt, with the asking after what was only accepted."""
+    try:
+        async with asyncio.timeout(line.timeout_s):
             reply = await _exchange(client, line, "POST", line.url, body)
             while reply.status == 202 and line.status_url:
                 await asyncio.sleep(POLL_S)
                 reply = await _exchange(client, line, "GET", _status_url(line, reply), None)
-            return _checked(line, reply)
-    raise Unavailable("no attempt was made")
+            return reply
+    except TimeoutError:
+        raise _timed_out(line) from None
+
+
+def _timed_out(line: Line) -> TimedOut:
+    return TimedOut(f"no answer in {line.timeout_s:g} s", maybe_done=True)
 
 
 @asynccontextmanager
@@ -123,7 +136,7 @@ async def _exchange(
                     raise UnreadableReply("the reply is too large")
             return Answered(response.status_code, response.headers, bytes(content))
     except httpx.TimeoutException:
-        raise TimedOut(f"no answer in {line.timeout_s:g} s", maybe_done=True) from None
+        raise _timed_out(line) from None
     except httpx.HTTPError as error:
         raise Unavailable(f"connection failed ({type(error).__name__})", maybe_done=True) from None
 

@@ -124,6 +124,16 @@ async def test_accepted_request_is_asked_after_until_it_is_done() -> None:
     assert server.polled == ["4b1c2f3a-0000"] * 2
 
 
+async def test_model_that_only_accepts_leaves_time_for_the_next() -> None:
+    accepted = Says(status=202, headers={"NVCF-REQID": "4b1c2f3a-0000"})
+    result, server = await ask(
+        lambda asked: accepted if asked.model == "model-a" else good(), options=Options(deadline_s=2.0)
+    )
+    assert result.answered_by.name == "nvidia:model-b"
+    assert [asked.model for asked in server.asked] == ["model-a", "model-b"]
+    assert server.polled
+
+
 async def test_request_id_that_is_no_id_is_not_followed() -> None:
     result, server = await ask(lambda _: Says(status=202, headers={"NVCF-REQID": "../../../elsewhere"}))
     assert "HTTP 202" in built_in(result)
