@@ -54,11 +54,15 @@ class Calibration:
 
 
 def with_outcomes(shown: Calibrated, outcomes: Outcomes) -> Calibrated:
-    """The same after what happened here: the shipped value counts as `OUTCOMES_PRIOR` answers."""
+    """The same after what happened here: the shipped value counts as `OUTCOMES_PRIOR` answers.
+
+    However often the kind was right, that is no evidence of this case: at least half of the doubt stays.
+    """
     count = outcomes.right + outcomes.wrong
     if not count:
         return shown
     value = (shown.value * OUTCOMES_PRIOR + outcomes.right) / (OUTCOMES_PRIOR + count)
+    value = min(value, (1 + shown.value) / 2)
     return Calibrated(round(min(HIGHEST, value), 4), shown.samples + count)
 
 

@@ -41,7 +41,8 @@ class Answer:
     """What an answerer says, before anything of it is believed.
 
     `quotes` are (evidence index or None, text) as claimed. `found` are quotes that the answerer's own code took from
-    the evidence. An `unsure_because` makes it an Unsure; `missing` is the evidence that would settle it.
+    the evidence. An `unsure_because` makes it an Unsure; `missing` is the evidence that would settle it. Nothing that
+    happened here lifts it over `sure_at_most`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Answer:
     unsure_because: str = ""
     missing: tuple[str, ...] = ()
     samples: int = 0  # answers that the confidence was calibrated with
+    sure_at_most: float = 1.0
     note: str = ""
     prompt_version: str = ""
     input_tokens: int = 0
@@ -195,7 +197,7 @@ def settle(
     claimed = Calibrated(min(1.0, max(0.0, answer.confidence)), answer.samples)
     counted = calibration.with_outcomes(claimed, here)
     # The doubts come last: a kind's good record must not lift an answer that nothing here bears out.
-    confidence = round(lowered(counted.value, found), 4)
+    confidence = round(min(lowered(counted.value, found), answer.sure_at_most), 4)
     kind, namespace, name = answer.affected
     against = answer.ruled_out or ruled_out(case, answer.kind, candidates)
     return Diagnosis(

@@ -150,7 +150,8 @@ class _Steered:
         answer = await self.inner.answer(case)
         left = _renormalised(answer.candidates, self.excluded)
         if answer.kind not in self.excluded:
-            return replace(answer, candidates=left, confidence=min(SURE_AT_MOST, answer.confidence))
+            confidence = min(SURE_AT_MOST, answer.confidence)
+            return replace(answer, candidates=left, confidence=confidence, sure_at_most=SURE_AT_MOST)
         if self.outside:
             raise Refused(f"says {KIND_NAMES[answer.kind]}, which a person has ruled out")
         ruled_out = f"{KIND_NAMES[answer.kind]}: a person has ruled it out"
@@ -161,8 +162,9 @@ class _Steered:
         # No line was quoted for it, so nothing more can be claimed.
         cause = f"Without “{KIND_NAMES[answer.kind]}”, the next likely is “{KIND_NAMES[kind]}”."
         return replace(
-            answer, kind=kind, confidence=min(SURE_AT_MOST, share), candidates=left, found=(), unsure_because="",
-            cause=cause, summary=cause, fixability=None, preferred_action="", samples=0, ruled_out=(ruled_out,),
+            answer, kind=kind, confidence=min(SURE_AT_MOST, share), sure_at_most=SURE_AT_MOST, candidates=left,
+            found=(), unsure_because="", cause=cause, summary=cause, fixability=None, preferred_action="", samples=0,
+            ruled_out=(ruled_out,),
         )  # fmt: skip
 
 

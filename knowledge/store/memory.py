@@ -321,7 +321,8 @@ async def wrong_target(db: AsyncConnection, *, identity: str, service: str) -> b
 async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[FailureKind, Outcomes]:
     """How often each kind was the right answer in an environment: healed or thumbed up against denied or thumbed down.
 
-    One incident counts once: what its fix did, else what people said of it.
+    One incident counts once: what its fix did, else what people said of it. Where the evidence addressed the bot,
+    nothing is counted.
     """
     denied = and_(knowledge_items.c.outcome == "rejected", knowledge_items.c.reason == "wrong_cause")
     opinion = (
@@ -339,12 +340,14 @@ async def outcomes_by_kind(db: AsyncConnection, *, environment: str) -> Mapping[
             func.count().filter(wrong).label("wrong"),
         )
         .outerjoin(opinion, opinion.c.incident_id == knowledge_items.c.incident_id)
+        .outerjoin(incidents, incidents.c.id == knowledge_items.c.incident_id)
         .where(
             knowledge_items.c.kind.is_not(None),
             knowledge_items.c.environment == environment,
             # What people wrote down elsewhere can be a precedent; only what happened here earns confidence.
             knowledge_items.c.source == "incident",
             knowledge_items.c.status != "wrong",
+            func.coalesce(incidents.c.flagged, false()).is_(False),
         )
         .group_by(knowledge_items.c.kind)
     )

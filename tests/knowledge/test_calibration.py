@@ -51,6 +51,14 @@ def test_what_happened_here_moves_the_shown_value_by_as_much_as_there_is_of_it()
     assert with_outcomes(before, Outcomes(40, 0)).value > before.value
 
 
+def test_a_kinds_good_record_is_no_evidence_of_this_case() -> None:
+    """It says how often such answers were right, not that this one is: half of the doubt stays."""
+    always = Outcomes(500, 0)
+    shown = [with_outcomes(Calibrated(value, 5), always).value for value in (0.2, 0.4, 0.7, 0.9)]
+    assert shown == [0.6, 0.7, 0.85, 0.95]
+    assert with_outcomes(Calibrated(0.4, 5), Outcomes(2, 0)).value < 0.5, "a short one moves it as little as before"
+
+
 def test_shipped_curve_rises_and_never_claims_certainty() -> None:
     curve: Calibration = shipped()
     values = [curve.apply(K.UNKNOWN, step / 20).value for step in range(21)]

@@ -1,12 +1,13 @@
 """What a person's words exclude and put first, and what becomes of an answer that was excluded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from knowledge.calibration import Outcomes
 from knowledge.case import Case
 from knowledge.diagnosis import Answer, diagnose
-from knowledge.model import Diagnosis, Evidence, EvidenceKind, FailureKind, Unsure
+from knowledge.model import Diagnosis, Evidence, EvidenceKind, FailureKind, Quote, Unsure
 from knowledge.steering import Steer, kept, ordered, read, steer_of, together, without
 
 K = FailureKind
@@ -72,6 +73,17 @@ async def test_a_kind_that_was_ruled_out_is_no_answer_and_the_next_one_is_never_
     assert found.cause == "Without “Network (DNS, TLS, policy)”, the next likely is “Configuration error”."
     assert "a person has ruled it out" in found.ruled_out[0]
     assert K.NETWORK not in dict(found.candidates)
+
+
+@pytest.mark.parametrize("ruled_out", [K.NETWORK, K.OOMKILLED])
+async def test_no_record_of_a_kind_makes_a_steered_answer_surer(ruled_out: FailureKind) -> None:
+    outcomes = dict.fromkeys((K.NETWORK, K.CONFIG_ERROR), Outcomes(right=500))
+    items = [Evidence("logs", "pod", "panic: DB_HOST is not set\ndial tcp: lookup db: no such host")]
+    for said in (SURE, replace(SURE, found=(Quote(0, 2, "dial tcp: lookup db: no such host"),))):
+        found = await diagnose("", items, answerers=without([Says(said)], Steer((ruled_out,))), outcomes=outcomes)
+        assert isinstance(found, Diagnosis)
+        assert found.confidence <= 0.6
+        assert dict(found.candidates)[found.kind] <= 0.6
 
 
 async def test_where_nothing_else_stands_out_the_answer_is_unsure_and_an_outside_models_is_passed_over() -> None:

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from knowledge.calibration import Outcomes
 from knowledge.model import FailureKind, KnowledgeItem
 from knowledge.ports import Vector
-from knowledge.store import casebook, legs, memory
+from knowledge.store import casebook, incidents, legs, memory
 from knowledge.store.memory import Found
 from knowledge.store.tables import knowledge_items
 from knowledge.store.threads import OPERATOR
 from knowledge.wording import Word
-from tests.rows import NOW, an_incident, item
+from tests.rows import NOW, S, an_incident, item
 
 MODEL = "model-a"
 
@@ -390,6 +390,10 @@ async def test_a_kind_was_right_where_its_fix_healed_and_wrong_where_people_deni
     await remember(db, item("other fix", outcome="rejected"), reason="right_cause_wrong_fix")
     # What was learnt elsewhere, or turned out to be wrong, earns nothing here.
     await remember(db, item("imported", source="import"), item("mistaken", status="wrong"))
+    # Whoever writes into the evidence what the bot should say could earn confidence for it.
+    ordered = await an_incident(db, title="c", state=S.DIAGNOSING)
+    assert await incidents.move(db, ordered, S.ESCALATED, flagged=True)
+    await remember(db, item("ordered", incident_id=ordered.id))
     found = await memory.outcomes_by_kind(db, environment="prod")
     assert found == {FailureKind.CRASHLOOP: Outcomes(right=2, wrong=2)}
 
