@@ -187,9 +187,10 @@ def failing_since(alert: Alert, found: Mapping[str, Any]) -> datetime:
 def settle_s(alert: Alert, found: Mapping[str, Any]) -> float | None:
     """How long a trouble must last before it is an incident, in seconds; None when there is none.
 
-    One failed probe, one restart, a pod that waits a moment for its node: these pass.
+    One failed probe, one restart, a pod that waits a moment for its node: these pass. How a pod ends that is being
+    deleted is none: most programs answer the signal to stop with an exit code that is not 0.
     """
-    if not alert.actionable:
+    if not alert.actionable or (found.get("metadata") or {}).get("deletionTimestamp"):
         return None
     if found.get("kind") == "Event":
         count = (found.get("series") or {}).get("count") or found.get("count") or 1

@@ -74,6 +74,10 @@ def died(reason: str = "Error", code: int = 1, **more: Any) -> Json:
     return pod(state={"terminated": {"reason": reason, "exitCode": code}}, ready=False, **more)
 
 
+def leaving(body: Json) -> Json:
+    return {**body, "metadata": {**body["metadata"], "deletionTimestamp": STARTED}}
+
+
 def event(count: int = 1, **more: Any) -> Json:
     about = {"kind": "Pod", "name": "web-1", "namespace": "shop"}
     return {"kind": "Event", "type": "Warning", "reason": "Unhealthy", "count": count, "involvedObject": about, **more}
@@ -103,6 +107,8 @@ UNSCHEDULABLE = {
         (died(restarts=2), 0.0),
         (died(code=139), PASSING_S["segfault"]),
         (died("OOMKilled", 137), 0.0),
+        (leaving(died(code=143, restarts=2)), None),
+        (leaving(died(code=137)), None),
         (died("Completed", 0), None),
         (pod(ready=False, before={"exitCode": 1, "reason": "Error"}), PASSING_S["notready"]),
         (pod(status=UNSCHEDULABLE), PASSING_S["unschedulable"]),
