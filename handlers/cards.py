@@ -151,6 +151,18 @@ async def call_people(
         await _call(db, services, view, loud=not again)
 
 
+async def call_again_for_worse(db: AsyncConnection, services: Services, incident: Incident) -> bool:
+    """Call people once more to an incident that has become critical, also where its card is in a thread of others.
+
+    False while observing, when nobody is called.
+    """
+    view = await card_view(db, services, incident)
+    if view.observing:
+        return False
+    await _call(db, services, view, loud=True, suffix=outbox.WORSE)
+    return True
+
+
 async def _call(db: AsyncConnection, services: Services, view: CardView, *, loud: bool, suffix: str = "") -> None:
     """Call people in the card's thread, or where its route has approvals asked for. With `suffix` once more."""
     incident, key = view.incident, f"call:{view.incident.revision}"

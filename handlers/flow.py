@@ -173,9 +173,14 @@ async def _joined(
             if not await _kept_back(db, services, alert, chosen):
                 await _open(db, services, alert, keys=correlation.held_by_new(keys, candidates))
             return None
+        # Locked, so that a diagnosis that ends at the same time calls by the new severity, or has ended for us.
+        loud = alert.trusted and alert.severity.lower() in SEVERE
+        before = await incidents.get(db, incident_id, lock=True) if loud else None
         new = await incidents.count_alert(db, incident_id, alert)
         if new is not None:
             break  # else it has been closed since it was chosen
+    if new and before:
+        await _call_for_worse(db, services, before)
     if new:
         await joining.seen_elsewhere(db, services, alert, incident_id)
     if alert.trusted:  # other words are counted and read, and draw nothing in
@@ -184,6 +189,23 @@ async def _joined(
         held = next(one.keys for one in candidates if one.id == incident_id)
         await incidents.hold_keys(db, incident_id, [key for key in keys.hold if key not in held])
     return incident_id if new else None
+
+
+# What people have been left with: they were called for it by how bad it was.
+_LEFT_TO_PEOPLE = frozenset({S.ESCALATED, S.BLOCKED, S.NOT_VERIFIED, S.UNDONE})
+
+
+async def _call_for_worse(db: AsyncConnection, services: Services, before: Incident) -> None:
+    """Call people as for an incident that began so, where one that they were left with has just become critical.
+
+    Once: whatever joins later finds it critical. What waits for an approval is reminded of and paged by the clock, and
+    where somebody is on it, nobody else is woken.
+    """
+    if before.severity.lower() in SEVERE or before.state not in _LEFT_TO_PEOPLE:
+        return
+    incident = await incidents.get(db, before.id)
+    if incident and await cards.call_again_for_worse(db, services, incident) and not incident.by_hand:
+        await enqueue(db, services, "page", incident.id)
 
 
 async def _kept_back(db: AsyncConnection, services: Services, alert: Alert, chosen: Mapping[str, Choice]) -> bool:

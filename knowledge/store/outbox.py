@@ -269,7 +269,7 @@ def call_key(incident_id: int, revision: int) -> str:
     return f"call:{revision}:{incident_id}"
 
 
-AFTER_QUIET = ":after-quiet"
+AFTER_QUIET, WORSE = ":after-quiet", ":worse"
 QUIET_AT_ONCE = 100
 _AGAIN = outbox.alias("again")
 _QUIET = (
@@ -282,7 +282,11 @@ _QUIET = (
         outbox.c.payload["quiet"].is_not(None),
         outbox.c.key == func.concat("call:", incidents.c.revision, ":", incidents.c.id),
         incidents.c.resolved_at.is_(None),
-        not_(select(_AGAIN.c.id).where(_AGAIN.c.key == func.concat(outbox.c.key, AFTER_QUIET)).exists()),
+        not_(
+            select(_AGAIN.c.id)
+            .where(_AGAIN.c.key.in_([func.concat(outbox.c.key, suffix) for suffix in (AFTER_QUIET, WORSE)]))
+            .exists()
+        ),
         outbox.c.incident_id > bindparam("beyond"),
     )
     .order_by(outbox.c.incident_id)

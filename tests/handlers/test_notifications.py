@@ -19,14 +19,15 @@ from handlers.blocks import thread
 from handlers.blocks.card_view import Card
 from handlers.mentions import Question
 from handlers.outbox import Sender
-from handlers.services import Services
+from handlers.services import Services, Timing
 from handlers.view import card_view, render, render_settled
-from knowledge.model import Incident
-from knowledge.store import incidents, mutes, outbox, threads
+from knowledge.model import Incident, IncidentState
+from knowledge.store import answers, incidents, mutes, outbox, threads
 from remediation.policy import parse_policy
-from tests.handlers.office import made_services, posts, rows, sandbox_policy, told
+from tests.handlers.office import jobs, made_services, posts, rows, sandbox_policy, told
 from tests.handlers.test_outbox_sender import send_all
-from tests.rows import NOOP, S, an_approval, an_incident
+from tests.handlers.test_regrouping import came
+from tests.rows import NOOP, S, alert, an_approval, an_incident, decision, diagnosis, plan
 
 HOME, ALERTS = "C0DEPLOY", "C0ALERTS"
 NIGHT, MORNING = datetime(2026, 3, 3, 2, 0, tzinfo=UTC), datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
@@ -197,6 +198,113 @@ async def test_who_has_not_answered_is_reminded_when_the_quiet_hours_are_over(
     assert await rows(engine, reminders) == []
     await later.remind(routed(engine, slack, database_url, SHOP + "}]", now=soon))
     assert len(await rows(engine, reminders)) == 2
+
+
+# --- worse than it began ---------------------------------------------------------------------------------------------
+
+CALLED = "SELECT key, payload ->> 'broadcast' AS loud FROM outbox WHERE key LIKE 'call:%' ORDER BY key"
+
+
+async def left_to_people(services: Services, state: IncidentState, *, mode: str = "approve", **changes: Any) -> int:
+    """A warning that was told of as its like are, and that people have been left with."""
+    await came(services, alert(severity="warning"))
+    async with services.engine.begin() as db:
+        (incident,) = await incidents.listed(db)
+        found = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
+        await answers.add_plan(db, incident.id, found, plan(None), replace(decision(), mode=mode))
+        between = (S.RUNNING, S.VERIFYING) if state in {S.NOT_VERIFIED, S.UNDONE} else ()
+        for step in dict.fromkeys((S.DIAGNOSING, *between, state)):
+            moved = await incidents.move(db, incident, step, **(changes if step is state else {}))
+            assert moved is not None
+            incident = moved
+        await cards.show(db, services, incident)
+        await cards.call_people(db, services, incident)
+    return incident.id
+
+
+async def pages(services: Services) -> int:
+    return [stage for stage, _ in await jobs(services.engine)].count("page")
+
+
+@pytest.mark.parametrize("state", [S.ESCALATED, S.BLOCKED, S.NOT_VERIFIED, S.UNDONE])
+async def test_what_becomes_critical_after_people_were_left_with_it_calls_and_pages_once(
+    services: Services, state: IncidentState
+) -> None:
+    number = await left_to_people(services, state)
+    before = [row.key for row in await rows(services.engine, CALLED)]
+    await came(services, alert(severity="error", fingerprint="1"))
+    assert (await pages(services), len(before)) == (0, 1)
+    for fingerprint in ("2", "2", "3"):
+        await came(services, alert(severity="critical", fingerprint=fingerprint))
+        assert await pages(services) == 1
+    (again,) = [row for row in await rows(services.engine, CALLED) if row.key not in before]
+    assert (again.key.split(":")[2:], again.loud) == ([str(number), "worse"], "true")
+    assert [one.id for one in await rows(services.engine, "SELECT id FROM incidents")] == [number]
+
+
+async def test_words_that_are_not_trusted_make_nothing_critical(services: Services) -> None:
+    await left_to_people(services, S.ESCALATED)
+    await came(services, alert(severity="critical", fingerprint="2", trusted=False))
+    assert (await pages(services), len(await rows(services.engine, CALLED))) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "calls", "paged"),
+    [("observe", {}, 0, 0), ("approve", {"by_hand": "a person is on it", "assigned_to": "U0DEV"}, 2, 0)],
+    ids=["observing", "taken over"],
+)
+async def test_what_becomes_critical_while_observing_is_silent_and_where_somebody_is_on_it_they_are_called(
+    services: Services, mode: str, changes: dict[str, Any], calls: int, paged: int
+) -> None:
+    await left_to_people(services, S.ESCALATED, mode=mode, **changes)
+    await came(services, alert(severity="critical", fingerprint="2"))
+    assert (len(await rows(services.engine, CALLED)), await pages(services)) == (calls, paged)
+
+
+async def test_what_becomes_critical_in_a_storm_is_said_in_the_channel(services: Services, sandbox: Sandbox) -> None:
+    services = replace(services, timing=Timing(storm_after=2))
+    for name in "ab":
+        await came(services, alert(name, namespace=name, workload=name, owner=name, service=name))
+    await came(services, one := alert("c", namespace="c", workload="c", owner="c", service="c", severity="warning"))
+    async with services.engine.begin() as db:
+        third = (await incidents.listed(db))[0]
+        assert third.storm_id
+        for step in (S.DIAGNOSING, S.ESCALATED):
+            third = await incidents.move(db, third, step) or third
+        await cards.call_people(db, services, third)
+    assert await rows(services.engine, CALLED) == []
+    await came(services, replace(one, severity="critical", fingerprint="2"))
+    (call,) = await rows(services.engine, CALLED)
+    assert (call.loud, await pages(services)) == ("true", 1)
+
+
+async def test_what_becomes_critical_in_quiet_hours_is_called_for_at_once_and_no_more_when_they_end(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str
+) -> None:
+    night = routed(engine, slack, database_url, QUIET, now=lambda: NIGHT)
+    await left_to_people(night, S.ESCALATED)
+    await came(night, alert(severity="critical", fingerprint="2"))
+    await cards.call_after_quiet(night)
+    await cards.call_after_quiet(routed(engine, slack, database_url, QUIET, now=lambda: MORNING))
+    assert [row.loud for row in await rows(engine, CALLED)] == ["false", "true"]
+
+
+async def test_what_becomes_critical_while_it_waits_for_an_approval_is_paged_by_the_clock(
+    engine: AsyncEngine, slack: AsyncWebClient, database_url: str
+) -> None:
+    services = made_services(engine, slack, database_url, now=lambda: datetime.now(UTC) + timedelta(minutes=11))
+    number = await left_to_people(services, S.DIAGNOSING)
+    async with engine.begin() as db:
+        incident = await incidents.get(db, number, lock=True)
+        assert incident is not None
+        await an_approval(db, incident)
+        await incidents.move(db, incident, S.WAITING)
+    await later.remind(services)
+    assert await pages(services) == 0
+    await came(services, alert(severity="critical", fingerprint="2"))
+    for _ in range(2):
+        await later.remind(services)
+    assert await pages(services) == 1
 
 
 async def test_a_blocked_fix_calls_people(services: Services, sandbox: Sandbox) -> None:
