@@ -94,6 +94,8 @@ class Services:
     alertmanager_receiver: str = "codehealer"
     github_hooks: Sequence[str] = ()  # empty: the policy's repositories
     kept: Kept = field(default_factory=Kept)
+    # When the run of an open incident was looked at last, by the incident's number.
+    run_looks: dict[int, datetime] = field(default_factory=dict)
     keep: Keep = field(default_factory=Keep)
     # Why nothing may start by the pause file or ConfigMap that this process sees, "" while it may.
     halted: Callable[[], str] = str

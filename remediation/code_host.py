@@ -100,6 +100,17 @@ class GitHubHost:
         return found[:MAX_ANNOTATIONS]
 
     async def last_success(self, repository: str, run: Json) -> Json | None:
+        number = _number(run)
+        return next((one for one in await self._successes(repository, run) if _number(one) < number), None)
+
+    async def succeeded_since(self, repository: str, run: Json) -> bool:
+        if not run.get("head_branch") or not run.get("event"):
+            return False
+        found = await self._successes(repository, run)
+        return any(_number(one) > _number(run) and _origin(one) == _origin(run) for one in found)
+
+    async def _successes(self, repository: str, run: Json) -> list[Json]:
+        """The newest runs of its workflow that succeeded, newest first."""
         path = f"/actions/workflows/{int(run['workflow_id'])}/runs"
         query = {"status": "success", "per_page": RUNS_BEFORE, "exclude_pull_requests": "true"}
         if branch := str(run.get("head_branch") or ""):
@@ -108,9 +119,7 @@ class GitHubHost:
             # A pull request of a fork may come from a branch of the same name.
             query["event"] = event
         body = await self.read(repository, path, query)
-        number = int(run.get("run_number") or 0)
-        earlier = (one for one in body.get("workflow_runs") or [] if int(one.get("run_number") or 0) < number)
-        return next(earlier, None)
+        return list(body.get("workflow_runs") or [])
 
     async def compare(self, repository: str, base: str, head: str) -> Json:
         span = f"{commit_id(base)}...{commit_id(head)}"
@@ -156,3 +165,12 @@ class GitHubHost:
     async def aclose(self) -> None:
         self._calls.close()
         await self.http.aclose()
+
+
+def _number(run: Json) -> int:
+    return int(run.get("run_number") or 0)
+
+
+def _origin(run: Json) -> Any:
+    """Its repository: a fork's branch may have the name of one of ours."""
+    return (run.get("head_repository") or {}).get("full_name")

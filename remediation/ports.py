@@ -98,6 +98,10 @@ class CodeHost(Protocol):
         """
         ...
 
+    async def succeeded_since(self, repository: str, run: Json) -> bool:
+        """Whether a later run of its workflow, of its branch, event and origin, was successful."""
+        ...
+
     async def compare(self, repository: str, base: str, head: str) -> Json:
         """The commits from one to the other (oldest first, at most 50) and the files that they change."""
         ...

@@ -88,6 +88,31 @@ async def test_an_application_is_well_when_it_is_healthy_and_its_last_operation_
     assert not await is_well(target, Clients(), now=now)
 
 
+async def test_a_run_is_over_when_it_or_a_later_one_like_it_has_succeeded(site: Site) -> None:
+    store = site.world.github.store
+    repository = store.repositories["acme/catalog"]
+
+    async def over(*, ended: str = "success", started_by: str = "push", **later: str) -> bool:
+        """Of a run that failed, after a later one that ended so."""
+        failed, newer = (store.start(repository, repository.head.sha, title) for title in ("Old", "New"))
+        for run, conclusion in ((failed, "failure"), (newer, ended)):
+            run.announced, run.event = True, started_by
+            run.last.status, run.last.conclusion = "completed", conclusion
+        for name, value in later.items():
+            setattr(newer, name, value)
+        target = Target("WorkflowRun", str(failed.id), repository="acme/catalog")
+        well = await is_well(target, site.clients, now=NOW)
+        repository.runs.remove(newer)
+        return well
+
+    assert await over()
+    assert not await over(ended="failure")
+    assert not await over(ended="cancelled")
+    assert not await over(branch="rounding")
+    assert not await over(event="schedule")
+    assert not await over(started_by="workflow_dispatch"), "what people start by hand has inputs of its own"
+
+
 async def test_what_became_ready_a_moment_ago_is_not_well_yet(site: Site) -> None:
     target = site.target("payments-api")
     await site.until(lambda: site.service("payments-api")["status"] == "healthy", "the world is up")
