@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from handlers import muting, routing
 from handlers.mentions import QUESTION_SOURCE
 from handlers.services import Services
-from knowledge.errors import CodeHealerError
-from knowledge.model import Alert
+from handlers.sources import kubernetes
+from knowledge.errors import BadInput, CodeHealerError, NotFound
+from knowledge.model import Alert, Target
 from knowledge.redaction import redact
 from knowledge.store import deliveries, held, mutes, signals
 from knowledge.store.codec import to_json
 from knowledge.store.held import Held
+from remediation import recovery
 from remediation.maintenance import ends_at, maintained
 from remediation.policy_file import Maintenance
 
@@ -27,6 +29,8 @@ ALERTMANAGER = "alertmanager"
 # A quick answer holds for a second, a slow one for ten times what it took, and after none nobody is asked for a
 # while: alerts wait for it.
 FRESH_S, FRESH_FACTOR, PAUSE_S = 1.0, 10.0, 30.0
+# For so long what fires without a sender that tells its end is looked at; what is left then waits for the next tick.
+LOOKING_S = 10.0
 
 
 async def look(services: Services) -> bool:
@@ -93,6 +97,7 @@ async def tell_what_lasted(services: Services) -> None:
     if seen := [one.id for one in kept if not one.there and _is_there(one, there)]:
         async with services.engine.begin() as db:
             await signals.seen_there(db, seen)
+    lasting = _Lasting(services)
     for one in kept:
         if quiet(services, one.alert) or muting.held_by(muted, services, one.alert):
             continue
@@ -101,8 +106,11 @@ async def tell_what_lasted(services: Services) -> None:
         # As in a comparison: absence tells of an end only where the alert was seen. What an Alertmanager that has
         # just started does not have yet is forgotten here, so that it is news when it comes again.
         gone = one.there and there is not None and not _is_there(one, there)
+        still = False if gone else await lasting.ask(one.alert)
+        if still is None:
+            continue
         async with services.engine.begin() as db:
-            if await held.release(db, one.id) and not gone:
+            if await held.release(db, one.id) and still:
                 await deliveries.add(
                     db,
                     source=one.alert.source,
@@ -110,6 +118,49 @@ async def tell_what_lasted(services: Services) -> None:
                     event=deliveries.ALERTS,
                     body={"alerts": [to_json(one.alert)]},
                 )
+
+
+class _Lasting:
+    """Whether what fired in its quiet fires still, where no sender says when it is over: the live system is asked."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._away: set[str] = set()
+        self._until = time.monotonic() + LOOKING_S
+
+    async def ask(self, alert: Alert) -> bool | None:
+        """None: it cannot be told yet. What cannot be looked at is told of, and no name is taken from other words."""
+        run = alert.source == "github" and alert.run_id.isdecimal()
+        pod = alert.source == "kubernetes" and alert.target.get("kind") == "Pod" and alert.cluster not in self._away
+        if not alert.trusted or not (run or pod):
+            return True
+        if time.monotonic() > self._until:
+            return None
+        return await (self._run(alert) if run else self._pod(alert))
+
+    async def _run(self, alert: Alert) -> bool:
+        run = Target("WorkflowRun", alert.run_id, repository=alert.repository)
+        return not await recovery.is_well(run, self._services.clients, now=self._services.now())
+
+    async def _pod(self, alert: Alert) -> bool | None:
+        cluster = self._services.clients.cluster
+        if cluster is None:
+            return True
+        try:
+            pod = await cluster.get(alert.cluster, "Pod", alert.namespace, alert.workload)
+            (found,) = kubernetes.parse({"clusterName": alert.cluster, **pod}, {})
+        except NotFound:
+            return False
+        except BadInput:
+            return True
+        except CodeHealerError as error:
+            log.warning("pod_not_looked_at", cluster=alert.cluster, error=str(error))
+            self._away.add(alert.cluster)
+            return True
+        if recovery.is_pod_over(pod, self._services.now()):
+            return False
+        # Between two crashes a pod looks well, and an event may be about what its pod does not show.
+        return True if found.actionable or "reason" in alert.labels else None
 
 
 def _is_there(one: Held, there: set[str] | None) -> bool:

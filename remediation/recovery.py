@@ -77,6 +77,12 @@ def _steady(pod: Json, now: datetime) -> bool:
     return kube.is_ready(pod) and all(moment is not None and now - moment >= STEADY for moment in moments)
 
 
+def is_pod_over(pod: Json, now: datetime) -> bool:
+    """Whether a pod's trouble is surely over: it is well and has been, has done its work, or is on its way out."""
+    leaving = (pod.get("metadata") or {}).get("deletionTimestamp")
+    return bool(leaving) or (pod.get("status") or {}).get("phase") == "Succeeded" or _steady(pod, now)
+
+
 def believed(answer: Diagnosis | Unsure, seen: Context | None) -> Diagnosis | Unsure:
     """A "nothing is wrong" only where the live system does not say otherwise: pure."""
     if isinstance(answer, Unsure) or not answer.healthy or seen is None:

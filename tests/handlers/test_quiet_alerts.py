@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,14 +15,19 @@ from bot.sandbox.server import Sandbox
 from handlers import commands, flow, hushing, inbox
 from handlers.reading import Reader
 from handlers.services import Services
+from handlers.sources import kubernetes
 from knowledge.model import Alert, AlertStatus
 from knowledge.store import incidents
 from remediation.alertmanager import AlertmanagerServer
+from remediation.cluster import ClusterAccess, KubernetesCluster
+from remediation.code_host import GitHubHost
 from remediation.policy import parse_policy
 from remediation.policy_file import Maintenance
 from remediation.ports import Clients, Silence
 from tests.handlers.office import rows
+from tests.remediation.descriptions import check_github
 from tests.rows import S, alert, an_incident, ended
+from tests.waiting import until
 
 NOW = datetime.now(UTC)
 
@@ -163,6 +169,86 @@ def of_the_shop(services: Services) -> Services:
     hours = {"from": (NOW - timedelta(hours=1)).isoformat(), "to": (NOW + timedelta(hours=1)).isoformat()}
     entry = Maintenance.model_validate({**hours, "namespaces": ["shop"]})
     return replace(services, policy=services.policy.model_copy(update={"maintenance": (entry,)}))
+
+
+# --- what fires in its quiet and has no sender that tells its end -----------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def looking(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]:
+    """Services that see the sandbox's cluster and its GitHub."""
+    env = sandbox.env
+    async with httpx.AsyncClient() as http:
+        cluster = KubernetesCluster({"sandbox": ClusterAccess(Path(env["KUBECONFIG"]))})
+        host = GitHubHost(env["GITHUB_TOKEN"], http, env["GITHUB_BASE_URL"])
+        yield replace(services, clients=Clients(cluster=cluster, code_host=host))
+        await cluster.aclose()
+        await host.aclose()
+    check_github(sandbox.world.requests)
+
+
+def of_pod(name: str, title: str = "", **changes: Any) -> Alert:
+    target = {"kind": "Pod", "name": name, "namespace": "shop", "cluster": "sandbox"}
+    about: dict[str, Any] = {"owner": name, "workload": name, "target": target, **changes}
+    return alert(title or name, source="kubernetes", fingerprint="", **about)
+
+
+async def lasted(services: Services, *held: Alert, now: datetime | None = None) -> list[str]:
+    """What is open once the maintenance that kept these quiet is over; at `now` there is none any more."""
+    await came(of_the_shop(services), *held)
+    assert await titles(services, only_open=False) == []
+    later = replace(services, now=lambda: now or datetime.now(UTC) + timedelta(hours=2))
+    await hushing.tell_what_lasted(later)
+    await came(later)
+    return await titles(services)
+
+
+async def test_of_pods_that_failed_under_maintenance_only_those_that_fail_still_are_told_of(
+    looking: Services, sandbox: Sandbox
+) -> None:
+    cluster = sandbox.world.kubernetes.cluster
+    well = str(cluster.pods("orders")[0]["metadata"]["name"])
+    await sandbox.world.break_("release-crash-checkout")
+
+    def crashing() -> list[str]:
+        found = [one for one in cluster.pods("checkout") if kubernetes.parse({"kind": "Pod", **one}, {})[0].actionable]
+        return [str(one["metadata"]["name"]) for one in found]
+
+    await until(lambda: bool(crashing()))
+    failing = crashing()[0]
+    assert await lasted(looking, *map(of_pod, (well, "checkout-5d8f7c9b6d-gone1", failing))) == [failing]
+    assert "kept quiet" not in await status(looking)
+
+
+async def test_a_pod_that_has_been_well_for_a_moment_is_looked_at_again(looking: Services, sandbox: Sandbox) -> None:
+    pod = sandbox.world.kubernetes.cluster.pods("orders")[0]
+    moments = [one["lastTransitionTime"] for one in pod["status"]["conditions"] if one["type"] == "Ready"]
+    moments += [one["state"]["running"]["startedAt"] for one in pod["status"]["containerStatuses"]]
+    newest = max(datetime.fromisoformat(one.replace("Z", "+00:00")) for one in moments)
+    assert await lasted(looking, of_pod(pod["metadata"]["name"]), now=newest + timedelta(seconds=59)) == []
+    assert "1 alert kept quiet" in await status(looking)
+    await hushing.tell_what_lasted(replace(looking, now=lambda: newest + timedelta(seconds=61)))
+    await came(looking)
+    assert await titles(looking) == []
+    assert "kept quiet" not in await status(looking)
+
+
+async def test_what_cannot_be_looked_at_when_the_quiet_ends_is_told_of(looking: Services, sandbox: Sandbox) -> None:
+    well = str(sandbox.world.kubernetes.cluster.pods("orders")[0]["metadata"]["name"])
+    elsewhere, words = of_pod(well, "Elsewhere", cluster="another"), of_pod(well, "Words", owner="", trusted=False)
+    assert await lasted(looking, of_pod(well), elsewhere, words) == ["Elsewhere", "Words"]
+
+
+@pytest.mark.parametrize(("ended_as", "told"), [("success", []), ("failure", ["CI"])])
+async def test_a_run_that_failed_under_maintenance_is_told_of_unless_it_has_succeeded_since(
+    looking: Services, sandbox: Sandbox, ended_as: str, told: list[str]
+) -> None:
+    store = sandbox.world.github.store
+    repository = store.repositories["acme/catalog"]
+    run = store.start(repository, repository.head.sha, "Build")
+    run.announced, run.branch, run.last.status, run.last.conclusion = True, "rounding", "completed", ended_as
+    held = alert("CI", source="github", fingerprint="", repository="acme/catalog", run_id=str(run.id))
+    assert await lasted(looking, held) == told
 
 
 class Restarted(AlertmanagerServer):
