@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers import cards, reading
+from handlers import cards, reading, tending
 from handlers.blocks import upkeep as wording
 from handlers.blocks.card_view import Card
 from handlers.services import Services
@@ -31,7 +31,8 @@ async def follow_up(services: Services) -> None:
             # Looked at again under the lock: what another process has said meanwhile is in the audit log by now.
             if incident and incident_id in await schedule.quiet(db, quiet_s=hours * 3600, most=1000):
                 view = await card_view(db, services, incident)
-                await cards.tell_thread(db, services, incident, "follow-up", wording.follow_up(view, hours))
+                said = wording.follow_up(view, hours, ends=await tending.ends_by_itself(db, incident))
+                await cards.tell_thread(db, services, incident, "follow-up", said)
                 await audit.record(db, schedule.FOLLOWED_UP, incident_id=incident_id, hours=hours)
 
 

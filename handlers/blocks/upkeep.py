@@ -14,13 +14,19 @@ from handlers.blocks.commands import incident_line
 from knowledge.model import Incident, RejectReason
 from knowledge.store.schedule import Digest
 
+SEEN_TO_END = "It closes by itself once it is seen to be over."
+NOT_SEEN = "Nobody tells me when it is over, and no row of the services table says where to look."
 
-def follow_up(view: CardView, hours: float) -> Card:
-    """Said once in the thread, with what can be done on the card as it stands; it mentions nobody but who took it."""
+
+def follow_up(view: CardView, hours: float, *, ends: bool = True) -> Card:
+    """Said once in the thread, with what can be done on the card as it stands; it mentions nobody but who took it.
+
+    `ends`: somebody tells when it is over, or the live system does.
+    """
     assigned = view.incident.assigned_to
     whose = f"{m.mention(assigned)} has it." if assigned else "Nobody has taken it."
     first = f"⏳ Still open, without news for {m.duration(hours * 3600)}. {whose}"
-    line = f"{_ways_on(view)}It closes by itself once it is seen to be over. This is said only once."
+    line = f"{_ways_on(view)}{SEEN_TO_END if ends else NOT_SEEN} This is said only once."
     return Card(m.without_markup(f"{first} {line}"), [m.section("follow_up", [f"{first}", line])])
 
 

@@ -539,10 +539,27 @@ async def in_states(db: AsyncConnection, states: Sequence[IncidentState]) -> Seq
     return [_incident(row) for row in (await db.execute(query)).mappings()]
 
 
+# An incident that has moved without one has JSON's null there.
+_HAS_TARGET = func.coalesce(func.jsonb_typeof(incidents.c.target), literal_column("''")) == literal_column("'object'")
+
+
 async def any_with_target(db: AsyncConnection, states: Sequence[IncidentState], *, most: int) -> Sequence[Incident]:
     """Open incidents in one of the states whose target is known; where there are more than `most`, others each time."""
+    query = select(incidents).where(incidents.c.resolved_at.is_(None), incidents.c.state.in_(states), _HAS_TARGET)
+    rows = await db.execute(query.order_by(func.random()).limit(most))
+    return [_incident(row) for row in rows.mappings()]
+
+
+async def any_without_target(
+    db: AsyncConnection, states: Sequence[IncidentState], *, source: str, most: int
+) -> Sequence[Incident]:
+    """As `any_with_target`, of a source's incidents that are about nothing of the services table."""
     query = select(incidents).where(
-        incidents.c.resolved_at.is_(None), incidents.c.state.in_(states), incidents.c.target.is_not(None)
+        incidents.c.resolved_at.is_(None),
+        incidents.c.state.in_(states),
+        not_(_HAS_TARGET),
+        incidents.c.source == source,
+        incidents.c.trusted,
     )
     rows = await db.execute(query.order_by(func.random()).limit(most))
     return [_incident(row) for row in rows.mappings()]

@@ -5,21 +5,28 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from bot.sandbox.server import Sandbox
-from handlers import tending
+from handlers import tending, upkeep
+from handlers.blocks.upkeep import NOT_SEEN, SEEN_TO_END
 from handlers.services import Services
-from knowledge.model import Target
+from knowledge.fingerprint import owner_of_pod
+from knowledge.model import Alert, Target
 from knowledge.store import incidents
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from remediation.code_host import GitHubHost
 from remediation.ports import Clients
 from tests.handlers.office import rows
+from tests.handlers.test_regrouping import came
 from tests.remediation.descriptions import check_github
 from tests.rows import S, alert, an_incident
+from tests.waiting import until
 
 REPOSITORY = "acme/catalog"
 TICK = timedelta(seconds=10)
@@ -115,3 +122,108 @@ async def test_an_incident_of_two_red_runs_is_over_when_both_are(world: Services
     of_deploy.last.conclusion = "success"
     await ticked(services, 31)
     assert await states(services) == ["resolved", "resolved"]
+
+
+# --- what the watch told of and no row of the services table knows ----------------------------------------------------
+
+
+def of_pod(name: str, **changes: Any) -> Alert:
+    target = {"kind": "Pod", "name": name, "namespace": "shop", "cluster": "sandbox"}
+    about: dict[str, Any] = {"workload": name, "owner": owner_of_pod(name), "target": target}
+    return alert("crashloop", **{"source": "kubernetes", "fingerprint": "", **about, **changes})
+
+
+async def escalated(services: Services, *told: Alert) -> None:
+    """An incident that was left to people, without a target."""
+    await came(services, told[0])
+    async with services.engine.begin() as db:
+        (one,) = await incidents.listed(db)
+        for another in told[1:]:
+            assert await incidents.count_alert(db, one.id, another)
+        for state in (S.DIAGNOSING, S.ESCALATED):
+            moved = await incidents.move(db, one, state)
+            assert moved is not None
+            one = moved
+        assert one.target is None
+
+
+def in_an_hour(services: Services) -> Services:
+    return replace(services, now=lambda: datetime.now(UTC) + timedelta(hours=1))
+
+
+def pods_of(sandbox: Sandbox, name: str) -> list[str]:
+    return [str(one["metadata"]["name"]) for one in sandbox.world.kubernetes.cluster.pods(name)]
+
+
+async def test_a_watched_pod_without_a_row_is_over_once_it_is_well_for_a_while(
+    world: Services, sandbox: Sandbox
+) -> None:
+    (pod, *_) = pods_of(sandbox, "orders")
+    await escalated(world, of_pod(pod), of_pod("orders-5d8f7c9b6d-2gone", started_at=None))
+    newest = newest_moment(sandbox, "orders")
+    await tending.recheck_open(replace(world, now=lambda: newest + timedelta(seconds=59)))
+    assert await states(world) == ["escalated"]
+    await tending.recheck_open(replace(world, now=lambda: newest + timedelta(seconds=61)))
+    assert await states(world) == ["resolved"]
+
+
+def newest_moment(sandbox: Sandbox, name: str) -> datetime:
+    """When the last of a service's pods began or became ready."""
+    found = sandbox.world.kubernetes.cluster.pods(name)
+    moments = [one["lastTransitionTime"] for pod in found for one in pod["status"]["conditions"]]
+    moments += [one["state"]["running"]["startedAt"] for pod in found for one in pod["status"]["containerStatuses"]]
+    return max(datetime.fromisoformat(one.replace("Z", "+00:00")) for one in moments)
+
+
+async def test_a_pod_that_is_gone_is_over_when_those_after_it_are_well(world: Services, sandbox: Sandbox) -> None:
+    before = pods_of(sandbox, "checkout")
+    await sandbox.world.break_("release-crash-checkout")
+    await until(lambda: set(pods_of(sandbox, "checkout")) - set(before))
+    new = (set(pods_of(sandbox, "checkout")) - set(before)).pop()
+    gone = f"{new.rpartition('-')[0]}-2gone"
+    await escalated(world, of_pod(gone))
+    await tending.recheck_open(in_an_hour(world))
+    assert await states(world) == ["escalated"], "one that came after it crashes"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"target": {"kind": "Node", "name": "n1"}},
+        {"trusted": False},
+        {"source": "argocd"},
+        {"source": "alertmanager"},
+        {"cluster": "another"},
+    ],
+    ids=lambda changes: "".join(str(value) for value in changes.values()),
+)
+async def test_what_pods_alone_do_not_tell_is_not_over_with_them(
+    world: Services, sandbox: Sandbox, other: dict[str, Any]
+) -> None:
+    (pod, *_) = pods_of(sandbox, "orders")
+    await escalated(world, of_pod(pod), of_pod(pod, identity="other", **other))
+    await tending.recheck_open(in_an_hour(world))
+    assert await states(world) == ["escalated"]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, SEEN_TO_END),
+        ({"target": {"kind": "Node", "name": "n1"}}, NOT_SEEN),
+        ({"source": "github"}, NOT_SEEN),
+        ({"source": "argocd"}, SEEN_TO_END),
+        ({"source": "alertmanager"}, SEEN_TO_END),
+    ],
+    ids=["a pod", "a node", "a run", "an application", "an alert"],
+)
+async def test_a_follow_up_promises_an_end_only_where_one_is_seen(
+    services: Services, told: dict[str, Any], words: str
+) -> None:
+    await escalated(services, of_pod("orders-5d8f7c9b6d-x2kqp", **told))
+    async with services.engine.begin() as db:
+        for change in ("UPDATE incidents SET opened_at = {0}, last_alert_at = {0}", "UPDATE audit SET at = {0}"):
+            await db.execute(text(change.format("now() - interval '1 day'")))
+    await upkeep.follow_up(services)
+    (said,) = await rows(services.engine, "SELECT payload ->> 'text' AS words FROM outbox WHERE key LIKE 'follow-up:%'")
+    assert words in said.words
