@@ -117,10 +117,12 @@ def _broken(alert: Alert) -> bool:
 
 async def _tell_unknown(services: Services, source: str, firing: Sequence[Alert]) -> None:
     async with services.looks.connect() as db:
-        known = await signals.known_starts(db, source, [alert.identity for alert in firing])
-    new = [alert for alert in firing if _key(alert) not in known][:MOST_NEW]
+        known = await signals.known_starts(db, source, [alert.identity for alert in firing], over_for=GRACE)
+    # What is over here and fires there fires again, with the start that it had.
+    new = [alert for alert in firing if _key(alert) not in known or known[_key(alert)]][:MOST_NEW]
     for alert in new:
-        await flow.accept_alerts(services, [alert], source=source, delivery_id=_delivery_id(alert))
+        again = str(known.get(_key(alert)) or "")
+        await flow.accept_alerts(services, [alert], source=source, delivery_id=_delivery_id(alert, again))
     if new:
         log.warning("alerts_were_missed", source=source, count=len(new))
 
@@ -140,6 +142,6 @@ def _key(alert: Alert) -> tuple[str, str, str]:
     return alert.identity, alert.fingerprint, alert.started_at.isoformat() if alert.started_at else ""
 
 
-def _delivery_id(alert: Alert) -> str:
-    """The same for each comparison that finds the same: it is delivered once."""
-    return flow.delivery_key("compared", alert.status, *_key(alert), str(alert.ended_at or ""))
+def _delivery_id(alert: Alert, again: str = "") -> str:
+    """The same for each comparison that finds the same: it is delivered once. `again`: after which end it fires."""
+    return flow.delivery_key("compared", alert.status, *_key(alert), str(alert.ended_at or ""), again)

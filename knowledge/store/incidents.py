@@ -204,24 +204,40 @@ def _given(alert: Alert, incident_id: int | None) -> dict[str, Any]:
     }
 
 
-_SEEN_AGAIN = (
-    update(alerts)
-    .where(
-        alerts.c.source == bindparam("its_source"),
-        alerts.c.identity == bindparam("its_identity"),
-        alerts.c.fingerprint == bindparam("its_fingerprint"),
-        alerts.c.started == bindparam("its_start"),
-        alerts.c.status == bindparam("its_status"),
-        # One that was kept quiet is no repeat when it comes again: it may open a card by now.
-        alerts.c.held == "",
+# Senders of one signal may cross each other, so what fires again within so many seconds of its end is a late repeat.
+LATE_S = 60
+# A signal that has ended and fires again with its old start is another spell of it. Its rows of the spell before are
+# set aside under a start of their own, so that they stay with the incident that they told of.
+_SEEN_AGAIN = text("""
+    WITH signal AS (
+        SELECT one.id, EXISTS (
+            SELECT FROM alerts AS over
+            WHERE over.source = :its_source AND over.identity = :its_identity AND over.fingerprint = :its_fingerprint
+                AND over.started = :its_start AND over.status = 'resolved'
+                AND over.received_at >= one.received_at AND over.received_at < now() - make_interval(secs => :late_s)
+        ) AS ended
+        FROM alerts AS one
+        WHERE one.source = :its_source AND one.identity = :its_identity AND one.fingerprint = :its_fingerprint
+            AND one.started = :its_start AND one.status = :its_status
+            -- One that was kept quiet is no repeat when it comes again: it may open a card by now.
+            AND one.held = ''
+    ), aside AS (
+        UPDATE alerts SET started = alerts.started || '/' || signal.id FROM signal
+        WHERE signal.ended AND alerts.source = :its_source AND alerts.identity = :its_identity
+            AND alerts.fingerprint = :its_fingerprint AND alerts.started = :its_start
+            AND alerts.status IN (:its_status, 'resolved')
     )
-    .values(seen=alerts.c.seen + 1)
-    .returning(alerts.c.id)
-)
+    UPDATE alerts SET seen = alerts.seen + 1 FROM signal
+    WHERE alerts.id = signal.id AND NOT signal.ended
+    RETURNING alerts.id
+""")
 
 
 async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
-    """Count a repeat of a signal that is stored already (Alertmanager sends one for as long as it fires)."""
+    """Count a repeat of a signal that is stored already (Alertmanager sends one for as long as it fires).
+
+    False also where it has ended since: Alertmanager takes a start from its sender, and gives it to what fires anew.
+    """
     again = await db.execute(
         _SEEN_AGAIN,
         {
@@ -230,6 +246,7 @@ async def seen_again(db: AsyncConnection, alert: Alert) -> bool:
             "its_fingerprint": alert.fingerprint,
             "its_start": alert.started_at.isoformat() if alert.started_at else "",
             "its_status": alert.status,
+            "late_s": LATE_S,
         },
     )
     return again.first() is not None

@@ -1,7 +1,7 @@
 """Alerts as their senders know them: what fires here by whose word, and what a message told of."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import DateTime, Text, all_, any_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -92,16 +92,35 @@ async def seen_there(db: AsyncConnection, ids: Sequence[int]) -> None:
         await db.execute(update(alerts).where(alerts.c.id.in_(ids)).values(there_at=func.now()))
 
 
-async def known_starts(db: AsyncConnection, source: str, identities: Sequence[str]) -> set[tuple[str, str, str]]:
-    """(identity, fingerprint, start) of the firing alerts of a source that are stored."""
+_OVER = alerts.alias("over")
+
+
+async def known_starts(
+    db: AsyncConnection, source: str, identities: Sequence[str], *, over_for: timedelta
+) -> Mapping[tuple[str, str, str], datetime | None]:
+    """(identity, fingerprint, start) of the firing alerts of a source that are stored, and when the end of each came.
+
+    None for what fires, and for what has not been over for so long.
+    """
+    over = select(func.max(_OVER.c.received_at)).where(
+        _OVER.c.source == alerts.c.source,
+        _OVER.c.identity == alerts.c.identity,
+        _OVER.c.fingerprint == alerts.c.fingerprint,
+        _OVER.c.started == alerts.c.started,
+        _OVER.c.status == AlertStatus.RESOLVED,
+        _OVER.c.received_at >= alerts.c.received_at,
+        _OVER.c.received_at < func.now() - over_for,
+    )
     rows = await db.execute(
-        select(alerts.c.identity, alerts.c.fingerprint, alerts.c.started).where(
+        select(
+            alerts.c.identity, alerts.c.fingerprint, alerts.c.started, over.scalar_subquery().label("over_at")
+        ).where(
             alerts.c.source == source,
             alerts.c.identity.in_(list(identities)),
             alerts.c.status == AlertStatus.FIRING,
         )
     )
-    return {(row.identity, row.fingerprint, row.started) for row in rows}
+    return {(row.identity, row.fingerprint, row.started): row.over_at for row in rows}
 
 
 async def told_of(db: AsyncConnection, *, since: datetime) -> Mapping[str, datetime | None]:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.sandbox.server import Sandbox
 from handlers import comparing, flow, inbox, redelivery
 from handlers.services import Services
-from handlers.sources import argocd
+from handlers.sources import alertmanager, argocd
 from knowledge.store import incidents, signals, tables
 from knowledge.store.tables import alerts
 from remediation.alertmanager import AlertmanagerServer
@@ -23,7 +23,7 @@ from remediation.argocd_servers import USUAL_ARGOCD, ArgoCdServers
 from remediation.code_host import GitHubHost
 from remediation.ports import Clients
 from tests.remediation.descriptions import check_argocd
-from tests.rows import S, alert, an_incident
+from tests.rows import S, alert, an_incident, ended
 from tests.waiting import until
 
 DEADLINE_S = 60.0
@@ -98,6 +98,33 @@ async def test_alerts_that_alertmanager_could_not_tell_of_are_found_and_so_are_t
     await compared(later, comparing.with_alertmanager)
     left = await firing_here(later)
     assert left == {"Foreign"}  # which that Alertmanager never had: it is another one's
+
+
+async def test_what_fires_there_with_its_old_start_long_after_its_end_came_is_found(
+    later: Services, sandbox: Sandbox
+) -> None:
+    await sandbox.world.break_("release-crash-checkout")
+    client = later.clients.silences
+    assert client is not None
+    (row, *_) = await until(client.alerts)
+    (fired,) = alertmanager.parse({"alerts": [{**row, "status": "firing"}]}, {})
+    for one in (fired, ended(fired)):
+        await flow.accept_alerts(later, [one], source="alertmanager", delivery_id=one.status)
+    while await inbox.drain(later):
+        pass
+    assert await compared(later, comparing.with_alertmanager) == [("alertmanager", "resolved")], "it has just ended"
+    async with later.engine.begin() as db:
+        await db.execute(update(alerts).values(received_at=alerts.c.received_at - timedelta(minutes=10)))
+    again = [("alertmanager", "resolved"), ("alertmanager", "detected")]
+    for _ in range(2):
+        assert await compared(later, comparing.with_alertmanager) == again
+    # And once more: each time it is found anew.
+    await flow.accept_alerts(later, [ended(fired)], source="alertmanager", delivery_id="ended again")
+    while await inbox.drain(later):
+        pass
+    async with later.engine.begin() as db:
+        await db.execute(update(alerts).values(received_at=alerts.c.received_at - timedelta(minutes=10)))
+    assert await compared(later, comparing.with_alertmanager) == [("alertmanager", "resolved"), *again]
 
 
 async def test_a_degraded_application_is_found_and_so_is_its_recovery(later: Services, sandbox: Sandbox) -> None:

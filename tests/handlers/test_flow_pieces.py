@@ -213,6 +213,53 @@ async def test_a_repeat_of_a_closed_alert_opens_nothing_and_a_new_start_does(ser
     assert await all_states(services) == ["resolved", "detected"]
 
 
+async def past(services: Services, minutes: int = 10) -> None:
+    """So many minutes go by."""
+    async with services.engine.begin() as db:
+        change = text("UPDATE alerts SET received_at = received_at - make_interval(mins => :minutes)")
+        await db.execute(change, {"minutes": minutes})
+
+
+async def test_what_fires_again_with_its_old_start_some_time_after_its_end_is_news_and_ends_anew(
+    services: Services,
+) -> None:
+    fired = alert(started_at=datetime.now(UTC))
+    await received(services, fired, fired, ended(fired))
+    for spell in range(1, 4):
+        assert await all_states(services) == ["resolved"] * spell
+        await past(services)
+        await received(services, fired)
+        assert await all_states(services) == ["resolved"] * spell + ["detected"]
+        await past(services)
+        await received(services, fired, fired)
+        assert await all_states(services) == ["resolved"] * spell + ["detected"], "a repeat"
+        await received(services, ended(fired), fired)
+    told = await rows(services.engine, "SELECT incident_id, status, seen FROM alerts ORDER BY id")
+    assert [(row.incident_id, row.status) for row in told] == [
+        (number, status) for number in (1, 2, 3, 4) for status in ("firing", "resolved")
+    ]
+
+
+async def test_an_end_that_came_before_its_alert_ends_nothing_that_is_told_later(services: Services) -> None:
+    fired = alert(started_at=datetime.now(UTC))
+    await received(services, ended(fired))
+    await past(services)
+    await received(services, fired)
+    await past(services)
+    await received(services, fired)
+    assert await all_states(services) == ["detected"]
+
+
+async def test_an_alert_that_fires_again_in_its_open_incident_keeps_it_open(services: Services) -> None:
+    first, other = (alert(fingerprint=name, started_at=datetime.now(UTC)) for name in ("a", "b"))
+    await received(services, first, other, ended(first))
+    await past(services)
+    await received(services, first, ended(other))
+    assert await all_states(services) == ["detected"]
+    await received(services, ended(first))
+    assert await all_states(services) == ["resolved"]
+
+
 async def test_a_card_keeps_its_source_when_an_alert_without_a_link_joins(services: Services) -> None:
     fired = alert(started_at=datetime.now(UTC))
     links = [(Link("Alert", "https://alerts.example/1"),), (), (Link("Alert", "https://alerts.example/2"),), ()]
