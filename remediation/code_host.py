@@ -22,6 +22,7 @@ MAX_LOG_BYTES = 200_000_000
 MAX_JOBS = 200
 MAX_ANNOTATIONS = 50
 RUNS_BEFORE = 10
+RUNS_AFTER = 30
 MAX_COMPARED = 50
 
 
@@ -121,6 +122,18 @@ class GitHubHost:
         body = await self.read(repository, path, query)
         return list(body.get("workflow_runs") or [])
 
+    async def later_run(self, repository: str, run: Json) -> Json | None:
+        path = f"/actions/workflows/{int(run['workflow_id'])}/runs"
+        query = {"per_page": RUNS_AFTER, "exclude_pull_requests": "true"}
+        branch, event = str(run.get("head_branch") or ""), str(run.get("event") or "")
+        if event == "release":
+            query["event"] = event
+        elif branch:
+            query["branch"] = branch
+        body = await self.read(repository, path, query)
+        later = (one for one in body.get("workflow_runs") or [] if _number(one) > _number(run))
+        return next((one for one in later if _takes_the_place(one, run)), None)
+
     async def compare(self, repository: str, base: str, head: str) -> Json:
         span = f"{commit_id(base)}...{commit_id(head)}"
         found: Json = await self.read(repository, f"/compare/{span}", {"per_page": MAX_COMPARED})
@@ -174,3 +187,16 @@ def _number(run: Json) -> int:
 def _origin(run: Json) -> Any:
     """Its repository: a fork's branch may have the name of one of ours."""
     return (run.get("head_repository") or {}).get("full_name")
+
+
+def _takes_the_place(later: Json, run: Json) -> bool:
+    """Whether a later run is for the same thing, whoever started it: a push, a person, the clock.
+
+    A pull request builds what is not merged, and a fork's branch may have the same name.
+    """
+    events = [str(one.get("event") or "") for one in (later, run)]
+    # Each release has a branch of its own here: its tag.
+    branches = ["" if events[1] == "release" else one.get("head_branch") for one in (later, run)]
+    alike = events[0] == events[1] or not any(event.startswith("pull_request") for event in events)
+    same_place = _origin(later) == _origin(run) and branches[0] == branches[1]
+    return alike and same_place and later.get("conclusion") != "skipped"

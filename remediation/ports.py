@@ -102,6 +102,13 @@ class CodeHost(Protocol):
         """Whether a later run of its workflow, of its branch, event and origin, was successful."""
         ...
 
+    async def later_run(self, repository: str, run: Json) -> Json | None:
+        """The newest run of the same workflow that came after this one, on the same branch (a release has none).
+
+        Runs for pull requests and others are apart, as are forks; one that was skipped does not count.
+        """
+        ...
+
     async def compare(self, repository: str, base: str, head: str) -> Json:
         """The commits from one to the other (oldest first, at most 50) and the files that they change."""
         ...

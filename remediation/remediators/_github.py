@@ -20,6 +20,14 @@ def attempt_of(run: Json) -> int:
     return int(run.get("run_attempt") or 1)
 
 
+async def outdated(host: CodeHost, repository: str, run: Json) -> str:
+    """Why running again would bring an older commit over a newer one; "" where no run came after this one."""
+    later = await host.later_run(repository, run)
+    if later is None:
+        return ""
+    return f"run {later.get('run_number')} of this workflow came after run {run.get('run_number')}"
+
+
 async def look_at_run(action: Action, _snapshot: Mapping[str, Any], clients: Clients) -> Json:
     return {"run": await code_host(clients).run(action.target.repository, int(action.target.name))}
 

@@ -21,7 +21,7 @@ from remediation.registry import (
     Remediator,
     parameters_as,
 )
-from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run
+from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run, outdated
 
 # GitHub re-runs a workflow run for 30 days after it was created; of a third attempt nothing new is to be expected.
 WINDOW = timedelta(days=30)
@@ -78,12 +78,12 @@ def _preview(action: Action, context: Context) -> Preview:
 
 
 async def _preflight(action: Action, clients: Clients) -> Preflight:
-    wanted, target = parameters_as(Rerun, action), action.target
-    run = await code_host(clients).run(target.repository, int(target.name))
+    wanted, host, target = parameters_as(Rerun, action), code_host(clients), action.target
+    run = await host.run(target.repository, int(target.name))
     attempt = attempt_of(run)
     if attempt != wanted.attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
-    reason = why_not(run, datetime.now(UTC))
+    reason = why_not(run, datetime.now(UTC)) or await outdated(host, target.repository, run)
     if reason:
         return Preflight(False, {}, f"Not re-run: {reason}.")
     return Preflight(
@@ -101,10 +101,12 @@ async def _dry_run(action: Action, clients: Clients) -> Outcome:
 
 async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: int, clients: Clients) -> Outcome:
     host, target = code_host(clients), action.target
-    # GitHub takes no precondition, so the attempt is compared as late as possible.
+    # GitHub takes no precondition, so attempt and later runs are looked at as late as possible.
     run = await host.run(target.repository, int(target.name))
     if attempt_of(run) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
+    if reason := await outdated(host, target.repository, run):
+        raise Conflict(f"Not re-run: {reason}.")
     await host.rerun(target.repository, int(target.name), only_failed=parameters_as(Rerun, action).jobs == "failed")
     return _done(action, snapshot)
 

@@ -25,7 +25,7 @@ from remediation.registry import (
     Remediator,
     parameters_as,
 )
-from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run
+from remediation.remediators._github import attempt_of, code_host, judge_next_attempt, look_at_run, outdated
 from remediation.remediators.github_rerun import RERUNNABLE, why_not
 from remediation.sealing import Place
 from remediation.secret_sources import SecretSource, new_value
@@ -117,7 +117,7 @@ async def _preflight(action: Action, clients: Clients) -> Preflight:
     attempt = attempt_of(run)
     if attempt != wanted.attempt:
         return Preflight(False, {}, f"Attempt {attempt} was started by somebody else; nothing was done.")
-    reason = why_not(run, datetime.now(UTC))
+    reason = why_not(run, datetime.now(UTC)) or await outdated(host, target.repository, run)
     if reason:
         return Preflight(False, {}, f"Not rotated: {reason}.")
     try:
@@ -142,17 +142,27 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
     run = await host.run(target.repository, int(target.name))
     if attempt_of(run) != snapshot["attempt"] or run.get("status") != "completed":
         raise Conflict("The run was started again by somebody else. Wait for its result.")
+    reason = await outdated(host, target.repository, run)
     now = await sealing.state(host, place)
-    if str(now.get("updated_at") or "") == snapshot["updated_at"]:
+    written = str(now.get("updated_at") or "") != snapshot["updated_at"]
+    if reason and not written:
+        raise Conflict(f"Not rotated: {reason}.")
+    if reason:
+        return Outcome(False, True, f"{_written(place)}, but the failed jobs were not run again: {reason}.")
+    if not written:
         await sealing.put(host, place, await new_value(_source(action, clients)))
     # Else it was written already: by ourselves before an interruption, or by a person meanwhile.
     await host.rerun(target.repository, int(target.name), only_failed=True)
     return _done(place, snapshot)
 
 
+def _written(place: Place) -> str:
+    return f"The {place.words} has a new value"
+
+
 def _done(place: Place, snapshot: Mapping[str, Any]) -> Outcome:
     attempt = int(snapshot["attempt"]) + 1
-    detail = f"The {place.words} has a new value, and the failed jobs run again as attempt {attempt}."
+    detail = f"{_written(place)}, and the failed jobs run again as attempt {attempt}."
     return Outcome(True, True, detail, {"attempt": attempt})
 
 
@@ -168,7 +178,7 @@ async def _settled(action: Action, snapshot: Mapping[str, Any], execution_id: in
     if written and again:
         return _done(place, snapshot)
     if written:
-        return Outcome(False, True, f"The {place.words} has a new value, but the failed jobs were not run again.")
+        return Outcome(False, True, f"{_written(place)}, but the failed jobs were not run again.")
     return None if again else Outcome(False, False, f"The {place.words} was not changed.")
 
 

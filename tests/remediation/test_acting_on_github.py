@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from bot.sandbox.world.scenarios import SCENARIOS
 from knowledge.errors import NotFound, Refused, Unavailable
 from knowledge.model import Action, ExecutionState, FailureKind, Incident
 from remediation import targets
+from remediation.code_host import GitHubHost
 from remediation.evidence import collect
 from remediation.execution import run
 from remediation.ports import Clients
@@ -113,6 +115,71 @@ async def test_a_run_that_somebody_else_started_again_is_left_alone(site: Site) 
     assert store.rows[7].state is ExecutionState.REFUSED
     assert writes(site) == []
     assert len(failed.attempts) == 2
+
+
+async def test_a_run_that_a_newer_one_came_after_is_left_alone(site: Site) -> None:
+    failed, action = await proposed(site)
+    hub, where = site.world.github.store, site.world.github.store.repositories["acme/catalog"]
+    newer = hub.start(where, hub.commit(where, "Newer", {"README.md": "newer\n"}).sha, "Newer")
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert (outcome.ok, store.rows[7].state) == (False, ExecutionState.REFUSED)
+    assert outcome.detail == f"Not re-run: run {newer.number} of this workflow came after run {failed.number}."
+    assert writes(site) == []
+    assert len(failed.attempts) == 1
+
+
+async def test_a_run_that_comes_between_the_look_and_the_act_is_not_undone(site: Site) -> None:
+    failed, action = await proposed(site)
+    hub, where = site.world.github.store, site.world.github.store.repositories["acme/catalog"]
+    store = MemoryStore(execution(action))
+    store.die_after = "started"
+    with pytest.raises(KeyboardInterrupt):
+        await run(store.rows[7], services(site, store))
+    hub.start(where, failed.sha, "By hand").event = "workflow_dispatch"
+    outcome = await run(store.rows[7], services(site, store))
+    assert (outcome.ok, outcome.changed, store.rows[7].state) == (False, False, ExecutionState.FAILED)
+    assert "came after" in outcome.detail
+    assert writes(site) == []
+
+
+ONE: dict[str, Any] = {
+    "workflow_id": 5, "run_number": 10, "head_branch": "main", "event": "push", "head_repository": {"id": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "counts"),
+    [
+        ({}, {}, True),
+        ({}, {"event": "workflow_dispatch"}, True),
+        ({}, {"run_number": 9}, False),
+        ({}, {"conclusion": "failure"}, True),
+        ({}, {"conclusion": "skipped"}, False),
+        ({}, {"event": "pull_request"}, False),
+        ({"event": "pull_request"}, {"event": "pull_request"}, True),
+        ({"event": "pull_request"}, {"event": "pull_request", "head_repository": {"id": 2}}, False),
+        ({"event": "release", "head_branch": "v1"}, {"event": "release", "head_branch": "v2"}, True),
+        ({"head_branch": None}, {"head_branch": None}, True),
+        ({"head_branch": None}, {"head_branch": "main"}, False),
+    ],
+)
+async def test_which_later_run_takes_the_place_of_one(
+    ours: dict[str, Any], other: dict[str, Any], counts: bool, monkeypatch: Any
+) -> None:
+    ours, other = ONE | ours, ONE | {"run_number": 11} | other
+    asked: dict[str, Any] = {}
+
+    async def listing(_self: Any, _repository: str, path: str, query: Any = None) -> Any:
+        asked.update(query)
+        return {"workflow_runs": [other, ours]}
+
+    monkeypatch.setattr(GitHubHost, "read", listing)
+    async with httpx.AsyncClient() as http:
+        host = GitHubHost("token", http)
+        assert (await host.later_run("acme/catalog", ours) is not None) is counts
+        await host.aclose()
+    assert asked.get("branch") == (None if ours["event"] == "release" else ours["head_branch"])
 
 
 @pytest.mark.parametrize("after_write", [False, True], ids=["before the write", "after the write"])

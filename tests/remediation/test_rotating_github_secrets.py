@@ -159,6 +159,37 @@ async def test_what_was_half_done_goes_on_in_a_pause_and_not_where_nothing_may_b
     assert "has a new value" in outcome.detail
 
 
+@pytest.mark.parametrize("step", ["", "PUT", "POST"], ids=["before", "at the secret", "at the rerun"])
+async def test_a_run_that_a_newer_one_came_after_is_not_run_again(site: Site, step: str) -> None:
+    action = await action_of(site)
+    real: Any = site.clients.code_host
+
+    class DyingBefore:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        async def write(self, method: str, *rest: Any, **more: Any) -> Any:
+            if step == "PUT":
+                raise KeyboardInterrupt
+            return await real.write(method, *rest, **more)
+
+        async def rerun(self, *_: Any, **__: Any) -> Any:
+            raise KeyboardInterrupt
+
+    store = MemoryStore(execution(action))
+    clients = replace(site.clients, code_host=DyingBefore())
+    if step:
+        with pytest.raises(KeyboardInterrupt):
+            await run(store.rows[7], services(site, store, clients=clients))
+    site.world.github.store.start(repository(site), repository(site).runs[-1].sha, "Newer")
+    outcome = await run(store.rows[7], services(site, store))
+    assert (outcome.ok, outcome.changed) == (False, step == "POST")
+    assert store.rows[7].state is (ExecutionState.FAILED if step else ExecutionState.REFUSED)
+    assert writes(site) == (["PUT REGISTRY_TOKEN"] if step == "POST" else [])
+    assert "of this workflow came after run" in outcome.detail
+    assert ("has a new value, but the failed jobs were not run again" in outcome.detail) is (step == "POST")
+
+
 @pytest.mark.parametrize(("status", "said"), [(403, "GitHub forbids it"), (429, "rate limit is used up")])
 async def test_a_refused_rerun_does_not_hide_that_the_secret_has_a_new_value(
     site: Site, status: int, said: str
