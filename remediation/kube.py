@@ -296,13 +296,23 @@ def older_revisions(workload: Json, replica_sets: Sequence[Json]) -> list[Json]:
     return sorted(older, key=revision_of, reverse=True)
 
 
+def serves(revision: Json) -> bool:
+    """Whether pods of a revision are available, or ready, now."""
+    status = revision.get("status") or {}
+    return int(status.get("availableReplicas", 0) or status.get("readyReplicas", 0) or 0) > 0
+
+
+def best_known(older: Sequence[Json]) -> list[Json]:
+    """Those that serve now, if any: beside them, one that merely stood may have been stuck all the while."""
+    return [one for one in older if serves(one)] or list(older)
+
+
 def ran_healthy(revision: Json, newer: Iterable[Json], *, least_seconds: int) -> bool:
-    """Whether a revision served: it has available replicas now, or it stood `least_seconds` before it was replaced.
+    """Whether a revision served: it serves now, or it stood `least_seconds` before it was replaced.
 
     A cluster keeps no history of health; a revision that was replaced within minutes was likely replaced for cause.
     """
-    status = revision.get("status") or {}
-    if int(status.get("availableReplicas", 0) or status.get("readyReplicas", 0) or 0) > 0:
+    if serves(revision):
         return True
     born = created_at(revision)
     later = [at for at in (created_at(r) for r in newer if r is not revision) if at and born and at >= born]
@@ -313,7 +323,7 @@ def ran_healthy(revision: Json, newer: Iterable[Json], *, least_seconds: int) ->
 
 def last_healthy(workload: Json, replica_sets: Sequence[Json]) -> Json | None:
     """The newest older revision with another template that is known to have run well."""
-    for revision in older_revisions(workload, replica_sets):
+    for revision in best_known(older_revisions(workload, replica_sets)):
         newer = [r for r in replica_sets if revision_of(r) > revision_of(revision)]
         if ran_healthy(revision, newer, least_seconds=STOOD_SECONDS):
             return revision

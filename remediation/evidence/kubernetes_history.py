@@ -90,17 +90,18 @@ def _revisions(workload: Json, rows: Sequence[Json]) -> tuple[changes.Revision, 
     current = max([r for r in rows if kube.same_template(r, workload)] or rows, key=_number)
     older = [r for r in rows if _number(r) < _number(current) and not kube.same_template(r, current)]
     older.sort(key=_number, reverse=True)
-    return _revision(current, rows), [_revision(row, rows) for row in older]
+    known = [_number(row) for row in kube.best_known(older)]
+    return _revision(current, rows, []), [_revision(row, rows, known) for row in older]
 
 
-def _revision(row: Json, rows: Sequence[Json]) -> changes.Revision:
+def _revision(row: Json, rows: Sequence[Json], known: Sequence[int]) -> changes.Revision:
     newer = [other for other in rows if _number(other) > _number(row)]
     return changes.Revision(
         number=_number(row),
         template=kube.template_of(row),
         created_at=kube.created_at(row),
         cause=kube.annotations(row).get("kubernetes.io/change-cause", ""),
-        served=kube.ran_healthy(row, newer, least_seconds=kube.STOOD_SECONDS),
+        served=_number(row) in known and kube.ran_healthy(row, newer, least_seconds=kube.STOOD_SECONDS),
     )
 
 

@@ -9,6 +9,8 @@ import pytest
 from knowledge.model import AnswerSource, FailureKind, Quote, Risk, Target, TrackRecord, Unsure
 from remediation import kube
 from remediation.context import Context, Manager
+from remediation.evidence.changes import healthy_of
+from remediation.evidence.kubernetes_history import _revisions
 from remediation.planning import CANDIDATES, candidate_actions, plan
 from remediation.policy import Attempt
 from remediation.remediators import REMEDIATORS
@@ -105,6 +107,27 @@ def test_a_pod_that_is_only_starting_is_not_restarted() -> None:
     assert proposed(CRASH, starting) is None
     later = replace(starting, looked_at=NOW + timedelta(minutes=2))
     assert proposed(CRASH, later) == "k8s_restart_pod"
+
+
+def test_what_still_serves_is_gone_back_to_not_what_was_stuck_for_long() -> None:
+    """Two bad releases, ten minutes apart: the pods of the one before them are still all there."""
+    serving, stuck, newest = (
+        revision(1, "api:1", NOW - timedelta(days=3)),
+        revision(2, "api:no-such-tag", NOW - timedelta(minutes=12)),
+        revision(3, "api:2", NOW - timedelta(minutes=2)),
+    )
+    serving["status"] = {"availableReplicas": 3, "readyReplicas": 3}
+    found = context()
+    workload = found.workload
+    assert workload is not None
+    rows = (serving, stuck, newest)
+    assert kube.last_healthy(workload, rows) is serving
+    _, older = _revisions(workload, rows)
+    assert healthy_of(older).number == 1
+    serving["status"] = {}
+    assert kube.last_healthy(workload, rows) is stuck
+    _, older = _revisions(workload, rows)
+    assert healthy_of(older).number == 2
 
 
 def test_a_failure_from_before_the_rollout_is_not_blamed_on_it() -> None:
