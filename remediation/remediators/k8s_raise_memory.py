@@ -96,9 +96,10 @@ def _killed_with_less(context: Context, name: str, limit: int) -> bool:
 
 
 def _raised(container: Json, was: int, cap: str) -> RaiseMemory | None:
-    """One step up, the last one shortened to the cap; None where the cap leaves no room for one."""
+    """One step up, at most twice as much and at most the cap; None where the cap leaves no room for one."""
     step = -(-was * STEP_NUMERATOR // STEP_DENOMINATOR // ROUND_TO) * ROUND_TO
-    limit = min(max(step, was + ROUND_TO), amount_of(cap) or 0)
+    # In whole Mi, as it is written, so that writing it does not round it up past either bound.
+    limit = min(max(step, was + ROUND_TO), 2 * was, amount_of(cap) or 0) // MI * MI
     if limit <= was:
         return None
     request_was = kube.memory_of(container, "requests")

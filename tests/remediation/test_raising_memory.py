@@ -97,12 +97,18 @@ def test_what_was_killed_long_before_the_failure_and_runs_since_gets_no_more(
         ("100Mi", "50Mi", "2Gi", ("192Mi", "50Mi")),
         ("1536Mi", "1Gi", "2Gi", ("2048Mi", "1Gi")),
         ("512Mi", "", "600Mi", ("600Mi", "")),
+        ("32Mi", "16Mi", "2Gi", ("64Mi", "16Mi")),
+        ("50Mi", "50Mi", "2Gi", ("100Mi", "100Mi")),
+        ("33M", "", "2Gi", ("62Mi", "")),
+        ("512Mi", "", "600M", ("572Mi", "")),
     ],
 )
 def test_one_step_up_shortened_to_the_cap(limit: str, request_: str, cap: str, expected: tuple[str, str]) -> None:
     found = proposed(killed(limit, request_, memory_cap=cap))
     assert isinstance(found, dict)
     assert (found["limit"], found["request"]) == expected
+    was, to, most = (amount_of(text) or 0 for text in (found["was"], found["limit"], found["cap"]))
+    assert was < to <= min(2 * was, most)
 
 
 def quota(**hard: str) -> dict[str, Any]:
