@@ -161,7 +161,7 @@ async def _gather_workload(
         )
     except CodeHealerError as error:
         return Context(target, now, could_not=(str(error),))
-    pods = kube.pods_of(workload, found, kept)
+    pods = kube.without_ended(kube.pods_of(workload, found, kept))
     service = service_of(policy, target)
     memory_cap = (service.max_memory if service else "") or policy.limits.memory_cap
     replica_sets = revisions.alike(kept, pods)

@@ -130,6 +130,11 @@ def pods_of(workload: Json, pods: Iterable[Json], replica_sets: Iterable[Json]) 
     return tuple(p for p in pods if controller_uid(p) in owners)
 
 
+def without_ended(pods: Iterable[Json]) -> tuple[Json, ...]:
+    """Those of a workload that have not ended: its controller puts others in the place of the evicted, which stay."""
+    return tuple(p for p in pods if (p.get("status") or {}).get("phase") not in {"Succeeded", "Failed"})
+
+
 def of_revision(pod: Json, revision: Json) -> bool:
     """Whether a pod was made from a revision: owned by its ReplicaSet, or labelled with its ControllerRevision."""
     mark = labels(pod).get("controller-revision-hash")

@@ -7,6 +7,7 @@ from knowledge.model import Diagnosis, Target, Unsure
 from remediation import kube
 from remediation.context import Context
 from remediation.ports import Clients, Json
+from remediation.remediators._workload import rollout_check
 
 # A crash-looping container runs for a while between two crashes, and looks well meanwhile.
 STEADY = timedelta(seconds=60)
@@ -58,7 +59,10 @@ async def _workload_steady(target: Target, clients: Clients, now: datetime) -> b
     replica_sets = await cluster.list(target.cluster, "ReplicaSet", target.namespace)
     pods = await cluster.list(target.cluster, "Pod", target.namespace, labels=kube.selector(workload))
     owned = [one for one in replica_sets if kube.controller_uid(one) == kube.uid_of(workload)]
-    mine = kube.pods_of(workload, pods, owned)
+    mine = kube.without_ended(kube.pods_of(workload, pods, owned))
+    # Where the new pods are refused there are none, and the old ones are as steady as ever.
+    if workload.get("kind") == "Deployment" and not rollout_check(workload).passed:
+        return False
     wanted = kube.replicas_of(workload)
     return wanted > 0 and len(mine) == wanted and all(_steady(pod, now) for pod in mine)
 

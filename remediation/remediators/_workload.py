@@ -32,7 +32,7 @@ async def fetch(action: Action, clients: Clients) -> Json:
         revisions.kept(cluster, target, workload),
         revisions.autoscalers(cluster, target, workload),
     )
-    pods = kube.pods_of(workload, found, kept)
+    pods = kube.without_ended(kube.pods_of(workload, found, kept))
     return {
         "workload": workload,
         "pods": list(pods),

@@ -211,6 +211,25 @@ def services(site: Site, store: MemoryStore, **changes: Any) -> ExecutionService
     return replace(ExecutionServices(store, site.clients, "worker-1"), **changes)
 
 
+def with_an_evicted_pod(clients: Clients) -> Clients:
+    """The same cluster, where beside each workload's first pod one lies that its node threw out days ago."""
+    real: Any = clients.cluster
+
+    class Cluster:
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(real, attribute)
+
+        async def list(self, cluster: str, kind: str, namespace: str, **more: Any) -> Any:
+            found = await real.list(cluster, kind, namespace, **more)
+            if kind != "Pod" or not found:
+                return found
+            meta = {**found[0]["metadata"], "name": "evicted", "uid": "evicted"}
+            status = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+            return [*found, {**found[0], "metadata": meta, "status": status}]
+
+    return replace(clients, cluster=Cluster())
+
+
 def sandbox_clients(base: str, tokens: Tokens, http: httpx.AsyncClient, folder: Path) -> Clients:
     """The bot's own clients on a sandbox's world at `base`."""
     pages = [f"GitHub:ci+registry={base}/status/github", f"Cloud:network={base}/status/cloud"]

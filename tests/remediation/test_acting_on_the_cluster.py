@@ -21,7 +21,7 @@ from remediation.registry import NotOffered
 from remediation.remediators import REMEDIATORS
 from remediation.verification import verify_once
 from tests.remediation.privileges import granted
-from tests.remediation.site import MemoryStore, Site, execution, kubeconfig, services
+from tests.remediation.site import MemoryStore, Site, execution, kubeconfig, services, with_an_evicted_pod
 
 # action → (scenario, kind) that makes the planner propose it.
 CASES = {
@@ -345,6 +345,24 @@ async def test_stateful_and_daemon_sets_are_restarted_too(site: Site, kind: str)
     live = site.store().get(plural, "shop", "cache")
     assert kube.RESTARTED_AT in live["spec"]["template"]["metadata"]["annotations"]
     kubernetes_validate.validate(live, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("name", ["k8s_restart_pod", "k8s_restart_rollout", "k8s_update_secret"])
+async def test_a_pod_that_was_evicted_days_ago_keeps_no_fix_from_being_verified(site: Site, name: str) -> None:
+    site.clients = with_an_evicted_pod(site.clients)
+    action = await proposed(site, name)
+    store = MemoryStore(execution(action))
+    outcome = await run(store.rows[7], services(site, store))
+    assert outcome.ok, outcome.detail
+
+    async def verified() -> bool:
+        acted = store.rows[7]
+        assert acted.finished_at is not None
+        now = acted.finished_at + timedelta(seconds=REMEDIATORS[name].settle_seconds)
+        found = await verify_once(acted, site.clients, now=now, signal_firing=False)
+        return found.verdict == "verified"
+
+    await site.until(verified, "the fix is verified")
 
 
 async def test_a_cluster_that_cannot_be_asked_verifies_nothing(site: Site) -> None:

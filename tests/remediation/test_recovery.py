@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from knowledge.model import AnswerSource, FailureKind, Target, Unsure
+from remediation import kube
 from remediation.context import Context
 from remediation.gitops import application_target
 from remediation.ports import Clients
 from remediation.recovery import STEADY, believed, is_well
-from tests.remediation.site import Site, diagnosis
+from tests.remediation.site import Site, diagnosis, with_an_evicted_pod
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 HEALTHY = diagnosis(FailureKind.HEALTHY)
@@ -68,6 +69,47 @@ async def test_a_workload_is_well_when_all_its_pods_have_been_ready_for_a_while(
         return not await is_well(target, site.clients, now=later)
 
     await site.until(crashing, "its new pod, which is not there at once, is no steady one")
+
+
+async def test_a_rollout_whose_pods_are_refused_is_not_well_although_the_old_ones_are_steady(site: Site) -> None:
+    target, store = site.target("checkout"), site.store()
+    later = datetime.now(UTC) + STEADY + timedelta(seconds=30)
+    await site.until(lambda: site.service("checkout")["status"] == "healthy", "the world is up")
+    store.create("resourcequotas", {
+        "metadata": {"name": "full", "namespace": target.namespace}, "spec": {"hard": {"pods": "1"}},
+    })  # fmt: skip
+    assert await is_well(target, site.clients, now=later)
+    live = store.get("deployments", target.namespace, target.name)
+    operations = [
+        {"op": "add", "path": "/spec/template/metadata/annotations", "value": {"release": "next"}},
+        {"op": "add", "path": "/spec/strategy", "value": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}},
+    ]
+    await site.clients.cluster.patch(  # type: ignore[union-attr]
+        target.cluster, target.kind, target.namespace, target.name, operations
+    )
+    assert not await is_well(target, site.clients, now=later), "the controller has not looked yet"
+    generation = live["metadata"]["generation"] + 1
+
+    def rolling() -> bool:
+        now = store.get("deployments", target.namespace, target.name)
+        status = now["status"]
+        return bool(status.get("observedGeneration", 0) >= generation and not status.get("updatedReplicas"))
+
+    await site.until(rolling, "its new replica set has no pod")
+    ready = [pod for pod in site.world.kubernetes.cluster.pods("checkout") if kube.is_ready(pod)]
+    assert len(ready) == live["spec"]["replicas"]
+    assert not await is_well(target, site.clients, now=later)
+
+
+async def test_a_pod_that_was_evicted_is_no_pod_of_the_workload_any_more(site: Site) -> None:
+    target = site.target("checkout")
+    later = datetime.now(UTC) + STEADY + timedelta(seconds=30)
+    await site.until(lambda: site.service("checkout")["status"] == "healthy", "the world is up")
+    clients = with_an_evicted_pod(site.clients)
+    assert await is_well(target, clients, now=later)
+    site.clients = clients
+    found = await site.context(site.incident("checkout"), target)
+    assert not [one for one in found.pods if kube.is_failing(one)]
 
 
 async def test_an_application_is_well_when_it_is_healthy_and_its_last_operation_is_no_news(site: Site) -> None:
