@@ -62,7 +62,14 @@ def snapshot_of(application: Json) -> dict[str, Any]:
 
 def standing_in_the_way(application: Json) -> str:
     """Why no operation may be started now, "" when nothing speaks against it."""
-    return "an operation is in progress on it already" if sync_status(application).running else ""
+    now = sync_status(application)
+    if now.several_sources:
+        # Of its revisions only the first is read here: it may stay the same while another source changes everything.
+        return (
+            "it has a list of sources, and only the first one's revision is known: sync it, or roll it back in "
+            "Argo CD by hand"
+        )
+    return "an operation is in progress on it already" if now.running else ""
 
 
 def another_began(application: Json, snapshot: Mapping[str, Any]) -> bool:

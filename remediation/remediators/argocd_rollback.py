@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG001  entries of the catalogue are functions of one signature each
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -11,6 +11,7 @@ from knowledge.errors import Conflict, Unavailable
 from knowledge.model import Action, Outcome, Risk, Verification
 from remediation.argocd_state import (
     FAILED,
+    Deployed,
     history,
     last_good,
     parent_of_applications,
@@ -89,18 +90,22 @@ def _preview(action: Action, context: Context) -> Preview:
 async def _preflight(action: Action, clients: Clients) -> Preflight:
     wanted = parameters_as(Rollback, action)
     application = await _argocd.argocd(clients).application(action.target.name)
-    rows = history(application)
-    reason = why_not(application)
-    if not any(row.id == wanted.id and row.revision == wanted.revision for row in rows):
-        reason = f"the history has no row {wanted.id} with {wanted.revision[:10]} any more"
-    elif rows[-1].revision == wanted.revision:
-        reason = "it is at that revision already"
-    elif (rows[-1].id, rows[-1].revision) != (wanted.from_id, wanted.from_revision):
-        # What lies between, and whom to ask about it, was told of another pair of revisions.
-        reason = f"another revision was deployed meanwhile: {rows[-1].revision[:10]}"
+    reason = why_not(application) or _stale(wanted, history(application))
     if reason:
         return Preflight(False, {}, f"Not rolled back: {reason}.")
     return Preflight(True, _argocd.snapshot_of(application), "")
+
+
+def _stale(wanted: Rollback, rows: Sequence[Deployed]) -> str:
+    """Why the history is not the one that was proposed for, "" where it is."""
+    if not any(row.id == wanted.id and row.revision == wanted.revision for row in rows):
+        return f"the history has no row {wanted.id} with {wanted.revision[:10]} any more"
+    if rows[-1].revision == wanted.revision:
+        return "it is at that revision already"
+    if (rows[-1].id, rows[-1].revision) != (wanted.from_id, wanted.from_revision):
+        # What lies between, and whom to ask about it, was told of another pair of revisions.
+        return f"another revision was deployed meanwhile: {rows[-1].revision[:10]}"
+    return ""
 
 
 async def _dry_run(action: Action, clients: Clients) -> Outcome:

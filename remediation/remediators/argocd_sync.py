@@ -101,8 +101,8 @@ async def _start(
 ) -> None:
     wanted, client = parameters_as(Sync, action), _argocd.argocd(clients)
     now = sync_status(application)
-    # Under auto-sync, and with several sources, Argo CD takes no revision but the one that it tracks.
-    revision = "" if now.automatic or now.several_sources else wanted.revision
+    # Under auto-sync Argo CD takes no revision but the one that it tracks.
+    revision = "" if now.automatic else wanted.revision
     await client.sync(action.target.name, revision=revision, prune=wanted.prune, dry_run=dry_run, infos=infos)
 
 
@@ -111,6 +111,8 @@ async def _execute(action: Action, snapshot: Mapping[str, Any], execution_id: in
     wanted = parameters_as(Sync, action).revision
     if sync_status(application).revision != wanted:
         raise Conflict(f"Git has another revision than {wanted[:10]} just now, so nothing was synced. Diagnose again.")
+    if reason := _argocd.standing_in_the_way(application):
+        raise Conflict(f"Not synced: {reason}.")
     await _start(action, application, clients, {EXECUTION_ANNOTATION: str(execution_id)})
     return _done(action, execution_id)
 

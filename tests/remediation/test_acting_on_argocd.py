@@ -158,6 +158,46 @@ async def test_what_stands_in_the_way_is_seen_before_anything_is_sent(site: Site
     assert writes(site) == []
 
 
+class WithValues:
+    """The same application, which takes its values from a repository of their own; only that one has changed."""
+
+    def __init__(self, site: Site) -> None:
+        self._real: Any = site.clients.argocd
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def application(self, name: str) -> Any:
+        found = await self._real.application(name)
+        spec, status = dict(found["spec"]), dict(found["status"])
+        spec["sources"] = [spec.pop("source"), {"repoURL": "https://github.com/acme/values", "ref": "values"}]
+        rows = [dict(row) for row in status.get("history") or []]
+        for number, row in enumerate((*rows, status["sync"])):
+            row["revisions"] = [row.pop("revision", "") and "a" * 40, f"{number:040d}"]
+        return {**found, "spec": spec, "status": {**status, "history": rows}}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_an_application_of_several_sources_is_left_to_people(site: Site, case: Case) -> None:
+    action = await action_of(site, case)
+    ready = await REMEDIATORS[action.name].preflight(action, site.clients)
+    assert ready.ok, ready.reason
+    clients = replace(site.clients, argocd=WithValues(site))
+    only_first = {key: "a" * 40 for key in ("revision", "from_revision") if key in action.parameters}
+    stale = replace(action, parameters={**action.parameters, **only_first})
+    memory = MemoryStore(execution(stale))
+    outcome = await run(memory.rows[7], services(site, memory, clients=clients))
+    assert memory.rows[7].state is ExecutionState.REFUSED
+    assert "in Argo CD by hand" in outcome.detail
+    snapshot = {**ready.snapshot, "deployed_revision": "a" * 40}
+    with pytest.raises(Conflict, match="in Argo CD by hand"):
+        await REMEDIATORS[action.name].execute(stale, snapshot, 7, clients)
+    site.clients = clients
+    again = await site.plan(case.kind, site.incident(case.service, source="argocd"))
+    assert "in Argo CD by hand" in dict(again.excluded)[action.name]
+    assert writes(site) == []
+
+
 @pytest.mark.parametrize("case", CASES)
 async def test_a_conflict_a_refusal_and_silence_are_told_apart(site: Site, case: Case, monkeypatch: Any) -> None:
     action = await action_of(site, case)
@@ -328,6 +368,7 @@ AUTOMATED = {"syncPolicy": {"automated": {"prune": True, "selfHeal": True}}}
         ),
         (application(status={"resources": [{"kind": "Application", "name": "child"}]}), "app of apps"),
         (application(status={"operationState": {"phase": "Running"}}), "in progress"),
+        (application(spec={"sources": [{"chart": "shop"}, {"ref": "values"}]}), "roll it back in Argo CD by hand"),
         (application(status={"history": application()["status"]["history"][1:]}), "no earlier revision"),
     ],
 )  # fmt: skip
