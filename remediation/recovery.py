@@ -64,11 +64,11 @@ async def _workload_steady(target: Target, clients: Clients, now: datetime) -> b
     if workload.get("kind") == "Deployment" and not rollout_check(workload).passed:
         return False
     wanted = kube.replicas_of(workload)
-    return wanted > 0 and len(mine) == wanted and all(_steady(pod, now) for pod in mine)
+    return wanted > 0 and len(mine) == wanted and all(steady_for(pod, now) >= STEADY for pod in mine)
 
 
-def _steady(pod: Json, now: datetime) -> bool:
-    """Ready, and neither made nor restarted nor become ready of late."""
+def steady_for(pod: Json, now: datetime) -> timedelta:
+    """How long the pod has been ready with the containers that it has now; none where that is not to be seen."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     ready_since = next(
         (kube.when(one.get("lastTransitionTime")) for one in conditions if one.get("type") == "Ready"), None
@@ -77,8 +77,10 @@ def _steady(pod: Json, now: datetime) -> bool:
         kube.when(((status.get("state") or {}).get("running") or {}).get("startedAt"))
         for status in (pod.get("status") or {}).get("containerStatuses") or []
     ]
-    moments = [ready_since, *started]
-    return kube.is_ready(pod) and all(moment is not None and now - moment >= STEADY for moment in moments)
+    moments = [moment for moment in (ready_since, *started) if moment is not None]
+    if not kube.is_ready(pod) or len(moments) <= len(started):
+        return timedelta(0)
+    return now - max(moments)
 
 
 def is_pod_over(pod: Json, now: datetime) -> bool:

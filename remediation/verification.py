@@ -10,8 +10,10 @@ from datetime import datetime
 
 from knowledge.errors import CodeHealerError, NotFound
 from knowledge.model import Execution, RuleResult, Verification
+from remediation import recovery
 from remediation.policy import Policy, Service, service_of
-from remediation.ports import Clients
+from remediation.ports import Clients, Json
+from remediation.recovery import STEADY
 from remediation.registry import Remediator, check
 from remediation.remediators import REMEDIATORS
 
@@ -31,6 +33,15 @@ def settle_seconds(remediator: Remediator, policy: Policy | None = None) -> int:
     """Before the first look: policy.yaml's limits.settle_seconds, else the catalogue's own."""
     stated = policy.limits.settle_seconds if policy else {}
     return stated.get(remediator.name, stated.get("*", remediator.settle_seconds))
+
+
+def steady_seconds(remediator: Remediator, policy: Policy | None = None) -> float:
+    """How long pods must have been well for it to count: a policy that looks sooner than `STEADY` is content with less.
+
+    Kubernetes calls a container without a readiness probe ready as soon as it runs, however soon it will crash.
+    """
+    stated = policy.limits.settle_seconds if policy else {}
+    return min(stated.get(remediator.name, stated.get("*", math.inf)), STEADY.total_seconds())
 
 
 def next_look_s(execution: Execution, now: datetime, every_s: float) -> float:
@@ -70,7 +81,9 @@ async def verify_once(
     settle_s = settle_seconds(remediator, policy)
     if age_s < settle_s <= deadline_s:
         return Verification("pending", (), f"Settling: the first look is after {settle_s} s.")
-    found = await _look(execution, remediator, clients)
+    found, pods = await _look(execution, remediator, clients)
+    if found.verdict == "verified":
+        found = with_steadiness(found, pods, now, steady_seconds(remediator, policy))
     if found.verdict == "verified" and remediator.counts:
         found = with_new_failures(found, new_failures)
     if found.verdict == "verified" and policy is not None:
@@ -96,17 +109,31 @@ def told_meanwhile(
     return by_deadline(pending, _age_s(execution, now), deadline_seconds(REMEDIATORS[execution.action.name], policy))
 
 
-async def _look(execution: Execution, remediator: Remediator, clients: Clients) -> Verification:
+async def _look(
+    execution: Execution, remediator: Remediator, clients: Clients
+) -> tuple[Verification, Sequence[Json]]:  # fmt: skip
+    """What a look at the target showed, and the pods that were looked at."""
     # What was made, such as a run, is known by the outcome's mark.
     snapshot = {**execution.snapshot, "mark": dict(execution.outcome.mark) if execution.outcome else {}}
     try:
         state = await remediator.look(execution.action, snapshot, clients)
     except NotFound as error:
         gone = check("target", "there", "gone", False, otherwise="not_verified")
-        return Verification("not_verified", (gone,), str(error))
+        return Verification("not_verified", (gone,), str(error)), ()
     except CodeHealerError as error:
-        return Verification("pending", (check("target", "looked at", "could not", False),), str(error))
-    return remediator.verify(execution.action, snapshot, state)
+        return Verification("pending", (check("target", "looked at", "could not", False),), str(error)), ()
+    return remediator.verify(execution.action, snapshot, state), state.get("pods") or ()
+
+
+def with_steadiness(found: Verification, pods: Sequence[Json], now: datetime, least_s: float) -> Verification:
+    """Every pod must have been ready for a while, its containers not begun anew. Pure."""
+    staying = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    youngest_s = min((recovery.steady_for(pod, now).total_seconds() for pod in staying), default=least_s)
+    steady = check("pods steady", f"for {least_s:g} s", f"the newest for {youngest_s:.0f} s", youngest_s >= least_s)
+    checks = (*found.checks, steady) if staying else found.checks
+    if steady.passed:
+        return replace(found, checks=checks)
+    return Verification("pending", checks, f"{found.detail} But one has been so for {max(youngest_s, 0):.0f} s only.")
 
 
 def with_new_failures(found: Verification, titles: Sequence[str]) -> Verification:

@@ -54,7 +54,7 @@ async def test_the_remediator_is_proposed_heals_once_and_is_verified(
     row = store.rows[7]
     assert row.state is ExecutionState.ACTED
     assert row.finished_at is not None
-    later = row.finished_at + timedelta(minutes=1)
+    later = row.finished_at + timedelta(minutes=3)
 
     async def verified() -> bool:
         return (await verify_once(row, site.clients, now=later, signal_firing=False)).verdict == "verified"

@@ -36,7 +36,7 @@ async def test_the_right_fix_is_proposed_heals_and_is_verified(site: Site, scena
     row = store.rows[7]
     assert row.state is ExecutionState.ACTED
     assert row.finished_at is not None
-    later = row.finished_at + timedelta(seconds=20)
+    later = row.finished_at + timedelta(seconds=180)
 
     async def verified() -> bool:
         found = await verify_once(row, site.clients, now=later, signal_firing=False)

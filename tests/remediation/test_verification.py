@@ -3,14 +3,17 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import remediation
 from knowledge.errors import Unavailable
 from knowledge.model import ExecutionState, FailureKind, Verification
+from remediation import kube
 from remediation.execution import run
-from remediation.policy import Policy
+from remediation.policy import Policy, parse_policy
 from remediation.ports import Clients, Sample
 from remediation.registry import check
 from remediation.remediators import REMEDIATORS
@@ -45,7 +48,7 @@ async def healed(site: Site) -> Any:
     assert store.rows[7].state is ExecutionState.ACTED
 
     async def well() -> bool:
-        later = datetime.now(UTC) + timedelta(seconds=20)
+        later = datetime.now(UTC) + timedelta(seconds=90)
         found = await verify_once(store.rows[7], site.clients, now=later, signal_firing=None)
         return found.verdict == "verified"
 
@@ -60,9 +63,33 @@ def asking(policy: Policy, answer: list[float] | Unavailable | None, clients: Cl
     return {"policy": policy.model_copy(update={"services": rows}), "clients": replace(clients, metrics=metrics)}
 
 
+async def test_a_new_container_that_has_run_for_a_moment_proves_nothing(site: Site) -> None:
+    """One without a readiness probe is ready at once, and may crash in half a minute as the one before it did."""
+    row = await healed(site)
+    pods = await site.clients.cluster.list("sandbox", "Pod", row.action.target.namespace)  # type: ignore[union-attr]
+    mine = [pod for pod in pods if kube.name_of(pod).startswith("payments-api") and kube.is_ready(pod)]
+    started = max(at for at in map(kube.running_since, mine) if at)
+    shipped = parse_policy((Path(remediation.__file__).parent / "policy_default.yaml").read_text())
+
+    async def after(seconds: int, settle: dict[str, int]) -> Verification:
+        policy = shipped.model_copy(update={"limits": shipped.limits.model_copy(update={"settle_seconds": settle})})
+        at = started + timedelta(seconds=seconds)
+        return await verify_once(row, site.clients, now=at, signal_firing=False, policy=policy)
+
+    early = await after(12, {})
+    assert early.verdict == "pending"
+    assert ("pods steady", "for 60 s", False) in [(one.rule, one.limit, one.passed) for one in early.checks]
+    assert (await after(59, {})).verdict == "pending"
+    assert (await after(75, {})).verdict == "verified"
+    # A policy may be content with less, and waiting longer before the first look asks for no more.
+    assert (await after(8, {"k8s_restart_pod": 10})).verdict == "pending"
+    assert (await after(25, {"*": 10})).verdict == "verified"
+    assert (await after(135, {"*": 120})).verdict == "verified"
+
+
 async def test_the_services_own_queries_and_the_sources_word_hold_success_back(site: Site) -> None:
     row = await healed(site)
-    at = row.finished_at + timedelta(seconds=20)
+    at = row.finished_at + timedelta(seconds=90)
     answers: list[list[float] | Unavailable | None] = [
         [1.0, 3.0], [1.0, 0.0], [math.nan], [], Unavailable("It does not answer."), None,
     ]  # fmt: skip
