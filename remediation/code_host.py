@@ -186,7 +186,7 @@ def _number(run: Json) -> int:
 
 def _origin(run: Json) -> Any:
     """Its repository: a fork's branch may have the name of one of ours."""
-    return (run.get("head_repository") or {}).get("full_name")
+    return (run.get("head_repository") or {}).get("id")
 
 
 def _takes_the_place(later: Json, run: Json) -> bool:
