@@ -29,7 +29,7 @@ def file_text(given: str, path: str) -> str:
     """The text of a file; `given` says which variable it is for. Raises SettingsError: it cannot be read,
     or is empty, as a key of a Secret that nobody has filled is; without it quite another thing might be started."""
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8-sig")  # some editors begin a file with a mark that no header can carry
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{given}, which cannot be read ({type(error).__name__}).") from None
     if not text.strip():

@@ -198,14 +198,25 @@ async def _acted(
             return await remediator.execute(execution.action, snapshot, execution.id, services.clients)
     except (Refused, SettingsError) as error:
         return await _not_taken(execution, snapshot, remediator, services, error)
-    except (Unavailable, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001  what comes out of an entry, which may be a team's own, ends it
         if isinstance(error, Unavailable) and not error.maybe_done:
             return await _not_taken(execution, snapshot, remediator, services, error)
+        why = _why(error, execution.id)
         found = await _settle(execution, snapshot, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
         outcome = found or _cannot_tell(remediator)
         if not outcome.changed:
-            outcome = Outcome(False, False, f"{outcome.detail} The request failed: {error or 'no answer in time'}.")
+            outcome = Outcome(False, False, f"{outcome.detail} The request failed: {why}.")
         return outcome
+
+
+def _why(error: Exception, execution_id: int) -> str:
+    """How something sent failed, as a clause; of what nobody foresaw only the kind, as its words may hold a secret."""
+    if isinstance(error, CodeHealerError):
+        return str(error).rstrip(".")
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    log.warning("execution.unexpected", execution=execution_id, exc_info=error)
+    return f"an unexpected {type(error).__name__}, which is in the log"
 
 
 async def _not_taken(
@@ -251,6 +262,9 @@ async def _looked(look: Callable[[], Awaitable[Outcome | None]], looks: int, exe
             # The target itself is gone or closed to us: nothing can be told, and looking again will not help.
             log.info("execution.settle_refused", execution=execution_id, error=str(error))
             return None
+        except Exception:  # as in _acted
+            log.exception("execution.settle_unexpected", execution=execution_id)
+            found = None
         if found is not None and found.changed:
             return found
     return found
@@ -317,12 +331,13 @@ async def _undone(execution: Execution, remediator: Remediator, services: Execut
             return await remediator.undo(execution.action, execution.snapshot, execution.id, services.clients)
     except (Refused, SettingsError) as error:
         return Outcome(False, False, f"The undo failed: {error}")
-    except (Unavailable, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001  as in _acted
         if isinstance(error, Unavailable) and not error.maybe_done:
             return Outcome(False, False, f"The undo failed: {error}")
+        why = _why(error, execution.id)
         found = await _undo_settled(execution, remediator, services, looks=LOOKS_AFTER_LOST_ANSWER)
         if found is not None and not found.changed:
-            return Outcome(False, False, f"The undo failed: {error or 'no answer in time'}.")
+            return Outcome(False, False, f"The undo failed: {why}.")
         return found or _undo_unknown()
 
 

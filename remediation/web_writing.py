@@ -5,12 +5,13 @@ A write is never tried again here: whether it took effect is for the remediator 
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 import httpx
 import orjson
 
-from knowledge.errors import Unavailable
+from knowledge.errors import Refused, Unavailable
 from remediation.web_reading import Peer, refusal
 
 MAX_BYTES = 8_000_000
@@ -34,19 +35,24 @@ async def write_json(
         Unavailable: with `maybe_done` unless the connection was never made.
     """
     try:
+        request = http.build_request(method, url, json=body, headers=headers, timeout=deadline_s)
+    except UnicodeError as error:
+        words = f"{peer.name} was not asked: a character in the request cannot be sent. Check {peer.access}."
+        raise Refused(words) from error
+    except httpx.InvalidURL as error:
+        raise _out_of_reach(peer) from error
+    try:
         async with (
             asyncio.timeout(deadline_s),
-            http.stream(
-                method, url, json=body, headers=headers, timeout=deadline_s, follow_redirects=False
-            ) as reply,
-        ):  # fmt: skip
+            aclosing(await http.send(request, stream=True, follow_redirects=False)) as reply,
+        ):
             data = bytearray()
             async for chunk in reply.aiter_bytes():
                 data += chunk
                 if len(data) > MAX_BYTES:
                     break  # the write has happened; what it says beyond this is not needed
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
-        raise Unavailable(f"{peer.name} cannot be reached. Check {peer.setting} and the network.") from error
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise _out_of_reach(peer) from error
     except (TimeoutError, httpx.HTTPError) as error:
         raise Unavailable(f"{peer.name} did not answer ({type(error).__name__}).", maybe_done=True) from error
     if reply.status_code not in _OK:
@@ -56,6 +62,10 @@ async def write_json(
             problem.maybe_done = reply.status_code != 429
         raise problem
     return reply.status_code, _json(bytes(data))
+
+
+def _out_of_reach(peer: Peer) -> Unavailable:
+    return Unavailable(f"{peer.name} cannot be reached. Check {peer.setting} and the network.")
 
 
 def _json(data: bytes) -> Any:

@@ -167,9 +167,12 @@ def test_the_page_is_made_from_the_settings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page()
 
 
-def test_a_secret_may_lie_in_a_file_that_a_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+def test_a_secret_may_lie_in_a_file_that_a_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
     file = tmp_path / "token"
-    file.write_text(f"{PASSWORD}\n")
+    file.write_text(f"{mark}{PASSWORD}\n")
     for name in ("GITHUB_TOKEN", "ARGOCD_TOKEN", "CODEHEALER_WEBHOOK_TOKEN_GRAFANA"):
         monkeypatch.setenv(f"{name}_FILE", str(file))
     monkeypatch.setenv("ARGOCD_TOKEN", "of the environment")

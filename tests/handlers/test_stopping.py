@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from bot import pause_file
+from bot.jobs import OTHER_ATTEMPTS
 from bot.pause_file import paused_by
 from bot.reach import AWAY_AFTER_S, SURE_AFTER_S, Reach
 from bot.sandbox.server import Sandbox
@@ -164,14 +165,19 @@ workflows:
 """
 
 
-async def interrupted(services: Services, url: str) -> int:
-    """A fix that was stored as begun, of a process that was killed before it sent anything; it takes no snapshot."""
-    policy, findings = check_policy(HOOK.replace("URL", url))
+async def queued(services: Services, url: str, hook: str = HOOK) -> int:
+    policy, findings = check_policy(hook.replace("URL", url))
     assert policy is not None, findings
     adopt(policy.workflows)
     (spec,) = policy.workflows
     async with services.engine.begin() as db:
-        execution = await an_execution(db, action=Action(spec.action, TARGET, {ENTRY: spec.digest}))
+        return await an_execution(db, action=Action(spec.action, TARGET, {ENTRY: spec.digest}))
+
+
+async def interrupted(services: Services, url: str) -> int:
+    """A fix that was stored as begun, of a process that was killed before it sent anything; it takes no snapshot."""
+    execution = await queued(services, url)
+    async with services.engine.begin() as db:
         assert await executions.start(db, execution, fencing_token=1, snapshot={})
     return execution
 
@@ -257,10 +263,66 @@ async def test_what_was_sent_and_has_no_end_yet_is_not_sent_again_before_its_lea
     assert len(set(came)) == 1, "the receiver knows a repetition by its key"
 
 
-@pytest.mark.parametrize("by", ["read-only", "actions off"])
-async def test_what_made_it_worse_is_not_undone_by_a_bot_that_is_read_only_and_people_are_told(
-    services: Services, by: str
+# --- what nobody foresaw ----------------------------------------------------------------------------------------------
+
+
+class Broken:
+    """Whatever is asked of it fails as a programming error does, with what it was given in its words."""
+
+    async def token(self, *_: str) -> str:
+        return ""
+
+    async def fails(self, *_: Any, **__: Any) -> Any:
+        raise KeyError("Bearer of-the-receiver")
+
+    post = get = patch = fails
+
+
+async def fails_for_good(services: Services, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a job as often as a job that fails is tried, each time with no lease in its way."""
+    for _ in range(OTHER_ATTEMPTS):
+        async with services.engine.begin() as db:
+            await db.execute(text("UPDATE leases SET expires_at = now()"))
+        await run()
+    assert not {"execute", "verify"} & {stage for stage, _ in await jobs(services.engine)}, "it ends"
+
+
+@pytest.mark.parametrize("by", ["a token that no header can carry", "an error in a client"])
+async def test_a_fix_that_fails_by_what_nobody_foresaw_ends_and_people_are_called(
+    services: Services, receiver: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
+    url, came = receiver
+    monkeypatch.setenv("OPS_TOKEN", "\ufeffof-the-receiver")
+    hook = HOOK.replace("idempotent", "token_env: OPS_TOKEN, idempotent")
+    execution = await queued(services, url, hook)
+    async with httpx.AsyncClient() as http:
+        webhooks: Any = WebhookSender(http) if by.startswith("a token") else Broken()
+        services = replace(services, clients=Clients(webhooks=webhooks))
+        await fails_for_good(services, lambda: carried_out(services, execution))
+    assert came == []
+    assert await state_of(services, execution) == "failed"
+    (found,) = await rows(services.engine, "SELECT outcome FROM executions")
+    assert ("token_env" if by.startswith("a token") else "KeyError") in found.outcome["detail"]
+    assert "of-the-receiver" not in str(found.outcome)
+    (incident,) = await rows(services.engine, "SELECT state FROM incidents")
+    assert incident.state == "escalated"
+    assert [stage for stage, _ in await jobs(services.engine)] == ["page", "learn"]
+
+
+async def test_an_undo_that_fails_by_what_nobody_foresaw_ends_and_people_are_called(services: Services) -> None:
+    number = await made_worse(services)
+    cluster: Any = Broken()
+    services = replace(services, clients=Clients(cluster=cluster))
+    await fails_for_good(services, lambda: flow.verify(services, number))
+    assert await state_of(services, number) == "acted"
+    (row,) = await rows(services.engine, "SELECT incidents.state, outcome FROM incidents, executions")
+    assert row.state == "not_verified"
+    assert "Scaled. It cannot be told whether the undo took effect" in row.outcome["detail"]
+    assert "page" in [stage for stage, _ in await jobs(services.engine)]
+
+
+async def made_worse(services: Services) -> int:
+    """A fix after which fewer pods are ready, which has not been undone yet."""
     scaled = Action("k8s_scale", TARGET, {"was": 2, "replicas": 4, "limit": 8}, undo="scales back")
     async with services.engine.begin() as db:
         incident = await an_incident(db, state=S.VERIFYING)
@@ -268,15 +330,24 @@ async def test_what_made_it_worse_is_not_undone_by_a_bot_that_is_read_only_and_p
         number = await an_execution(db, incident, scaled)
         answer = await answers.add_diagnosis(db, incident.id, diagnosis(), [])
         await answers.add_plan(db, incident.id, answer, replace(plan(scaled), undo="scales back"), decision())
-        await executions.start(db, number, fencing_token=1, snapshot={"replicas": 2, "to": 4})
+        await executions.start(db, number, fencing_token=1, snapshot={"uid": "d", "replicas": 2, "to": 4})
         done = Outcome(ok=True, changed=True, detail="Scaled.")
         await executions.finish(db, number, state=ExecutionState.ACTED, outcome=done, fencing_token=1)
         await executions.add_verification(db, number, Verification("worse", (), "Fewer pods are ready."))
+    return number
+
+
+@pytest.mark.parametrize("by", ["read-only", "actions off"])
+async def test_what_made_it_worse_is_not_undone_by_a_bot_that_is_read_only_and_people_are_told(
+    services: Services, by: str
+) -> None:
+    number = await made_worse(services)
     services = replace(services, policy=sandbox_policy(read_only=by == "read-only"), actions=by != "actions off")
     await flow.verify(services, number)
     assert await state_of(services, number) == "acted"
     (row,) = await rows(services.engine, "SELECT state FROM incidents")
     assert row.state == "not_verified"
+    (incident,) = await rows(services.engine, "SELECT id FROM incidents")
     assert ("page", {"incident_id": incident.id}) in await jobs(services.engine)
     async with services.engine.connect() as db:
         card = await view.render(db, services, incident.id)
