@@ -36,6 +36,7 @@ LOOP_HOURS = 24.0
 PAUSED, NARROWED = "CodeHealer was paused before this could start.", "The mode is"
 READ_ONLY = "CodeHealer became read-only (policy.yaml: read_only) before this could start."
 NOT_BY_ITSELF = "This does not run by itself any more:"
+TAKEN = "It is a person's work by now:"
 GONE_ON = "The incident went on without this before it could start."
 NOBODY_THERE = "Slack cannot be reached, so nobody could see or stop it"
 HELD_BACK = (PAUSED, NARROWED, READ_ONLY, NOT_BY_ITSELF, NOT_BEGUN_AGAIN)
@@ -175,31 +176,41 @@ def read_only(services: Services) -> str:
 
 
 async def held_back(db: AsyncConnection, services: Services, current: Execution, *, again: bool = False) -> str:
-    """Why a queued execution may not start any more, "" while it may; or, `again`, one that a crash kept from acting.
-
-    The breaker stops no second start: it counts the first.
-    """
+    """Why a queued execution may not start any more, or (`again`) one that a crash kept from acting; else ""."""
     incident = await incidents.get(db, current.incident_id)
     if incident is None or incident.state is not IncidentState.RUNNING or await executions.superseded(db, current):
         return GONE_ON
+    # Who takes an incident over refuses what is queued in that transaction, and leaves what has started.
+    if again and incident.by_hand and await audit.taken_since_queued(db, incident.id):
+        return f"{TAKEN} {incident.by_hand}."
     set_ = await switches.around(db, current.action.target.family)
     if set_.paused or services.stopped():
         return PAUSED
     if services.policy.read_only:
         return READ_ONLY
     automatic = await executions.is_automatic(db, current.id)
-    why = await _narrowed(db, services, incident, current, set_, automatic=automatic)
-    return why or (await _stopped(db, services, incident, set_) if automatic and not again else "")
+    if why := await _narrowed(db, services, incident, current, set_, automatic=automatic):
+        return why
+    return await _stopped(db, services, incident, set_, again=again) if automatic else ""
 
 
-async def _stopped(db: AsyncConnection, services: Services, incident: Incident, set_: Around) -> str:
-    """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker."""
+def left_to_a_person(incident: Incident, refusal: str) -> bool:
+    """Whether an execution was refused since somebody had taken its incident over before it could begin."""
+    taken = (executions.not_started(incident.by_hand), f"{NOT_BEGUN_AGAIN} {TAKEN}")
+    return bool(incident.by_hand) and refusal.startswith(taken)
+
+
+async def _stopped(db: AsyncConnection, services: Services, incident: Incident, set_: Around, *, again: bool) -> str:
+    """Why what policy alone started does not run any more: taken by a person, flagged, or stopped by the breaker.
+
+    The breaker stops no second start (`again`): it counts the first.
+    """
     if incident.by_hand:
         return f"{NOT_BY_ITSELF} {incident.by_hand}."
     if incident.flagged:
         return f"{NOT_BY_ITSELF} instructions were found in the evidence."
     # By what has started alone: it was counted with the rest of the queue when it was decided.
-    why, _ = await _breaker(db, services, set_.breaker, queued=False)
+    why = "" if again else (await _breaker(db, services, set_.breaker, queued=False))[0]
     if not why and set_.slack_away:
         why = NOBODY_THERE
     return f"{NOT_BY_ITSELF} {why}." if why else ""

@@ -750,7 +750,7 @@ async def after_execution(services: Services, execution_id: int) -> None:
             if current.state is ExecutionState.FAILED:
                 await _trust_no_more(db, services, incident)
             why = current.outcome.detail if current.outcome and current.state is ExecutionState.REFUSED else ""
-            if incident.by_hand and why == executions.not_started(incident.by_hand):
+            if facts.left_to_a_person(incident, why):
                 await _leave_to_whom_it_is(db, services, incident)
                 return
             # What preflight refuses is not as it was proposed: somebody, or something else, has been at work there.

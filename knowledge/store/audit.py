@@ -72,6 +72,21 @@ async def has_end(db: AsyncConnection, incident_id: int, execution_id: int) -> b
     return found.first() is not None
 
 
+_QUEUED = select(func.coalesce(func.max(audit.c.id), 0)).where(
+    audit.c.incident_id == bindparam("of_incident"), audit.c.what == "execution.queued"
+)
+_TAKEN = select(audit.c.id).where(
+    audit.c.incident_id == bindparam("of_incident"),
+    audit.c.what.in_(("incident.by_hand", "incident.took")),  # the latter may have taken in one that was taken over
+    audit.c.id > _QUEUED.scalar_subquery(),
+)
+
+
+async def taken_since_queued(db: AsyncConnection, incident_id: int) -> bool:
+    """Whether anybody took an incident over after its newest execution was queued; both happen under its lock."""
+    return (await db.execute(_TAKEN.limit(1), {"of_incident": incident_id})).first() is not None
+
+
 # Done every second, so built once.
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 _HEAD = select(audit_head.c.number, audit_head.c.chain)

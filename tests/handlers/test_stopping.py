@@ -22,8 +22,9 @@ from bot.reach import AWAY_AFTER_S, SURE_AFTER_S, Reach
 from bot.sandbox.server import Sandbox
 from handlers import facts, flow, paging, view
 from handlers.services import Services
+from handlers.taking import ON_IT, hand_over
 from knowledge.model import Action, ExecutionState, Outcome, Verification
-from knowledge.store import answers, executions, outbox, switches
+from knowledge.store import answers, audit, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
 from knowledge.store.under_way import told, under_way
 from remediation.execution import NOT_BEGUN_AGAIN
@@ -193,6 +194,13 @@ async def interrupted(services: Services, url: str) -> int:
         ("dry run", "policy.yaml: dry_run"),
         ("mode", "mode is observe"),
         ("its incident has gone on", "went on without"),
+        ("a person who took it", f"{ON_IT}."),
+        ("a person who took it before it was approved", ""),
+        ("what policy started", ""),
+        ("what policy started, a person who took it", f"{ON_IT}."),
+        ("what policy started, instructions in the evidence", "instructions were found"),
+        ("what policy started, nobody in Slack", "Slack cannot be reached"),
+        ("what policy started, the breaker", ""),
     ],
 )
 async def test_what_a_kill_kept_from_happening_is_not_begun_again_where_nothing_may_start(
@@ -209,11 +217,27 @@ async def test_what_a_kill_kept_from_happening_is_not_begun_again_where_nothing_
             halted=lambda: "the file" if by == "file" else "",
         )
         async with services.engine.begin() as db:
+            taken = await incidents.get(db, 1, lock=True)
+            assert taken is not None
             await switches.write(db, switches.PAUSED, by == "pause", by="U0DEV")
             if by == "mode":
                 await switches.write(db, switches.MODE + "everything", "observe", by="U0DEV")
             if by == "its incident has gone on":
                 await db.execute(text("UPDATE incidents SET state = 'escalated'"))
+            if by.startswith("what policy started"):
+                await db.execute(text("UPDATE approvals SET automatic = true"))
+                await switches.write(db, switches.MODE + "everything", "automatic", by="U0LEAD")
+            if by.endswith("a person who took it"):
+                assert await hand_over(db, services, taken, why=ON_IT, by="U0DEV", assigned_to="U0DEV")
+            if by == "a person who took it before it was approved":
+                assert await hand_over(db, services, taken, why=ON_IT, by="U0DEV", assigned_to="U0DEV")
+                await audit.record(db, "execution.queued", incident_id=taken.id)
+            if by.endswith("instructions in the evidence"):
+                await db.execute(text("UPDATE incidents SET flagged = true"))
+            if by.endswith("nobody in Slack"):
+                await switches.write(db, switches.SLACK_AWAY, "not connected", by="codehealer")
+            if by.endswith("the breaker"):
+                await switches.write(db, switches.BREAKER, "too many fixes", by="codehealer")
         await carried_out(services, execution)
     if not why:
         assert came == [f"codehealer-{execution}"]
@@ -225,7 +249,12 @@ async def test_what_a_kill_kept_from_happening_is_not_begun_again_where_nothing_
     assert found.words.startswith(NOT_BEGUN_AGAIN)
     assert why in found.words
     (incident,) = await rows(services.engine, "SELECT state, by_hand FROM incidents")
-    assert (incident.state, incident.by_hand) == ("escalated", ""), "people's word is no sign of somebody at work there"
+    theirs = by.endswith("a person who took it")
+    said = ON_IT if theirs else ""
+    assert (incident.state, incident.by_hand) == ("escalated", said), "people's word is no sign of somebody at work"
+    if by != "its incident has gone on":
+        called = [] if theirs else ["page"]
+        assert [stage for stage, _ in await jobs(services.engine)] == [*called, "learn"]
 
 
 class Cut(StoredExecutions):
