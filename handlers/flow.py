@@ -372,7 +372,8 @@ async def gather_evidence(services: Services, incident_id: int) -> None:
             return
         if steered:
             collected = steering.ordered(collected, steering.read(steered.payload))
-        await incidents.keep_evidence(db, incident_id, collected)
+        unseen = current.last_alert_at if current.last_alert_at != incident.last_alert_at else None
+        await incidents.keep_evidence(db, incident_id, collected, before=unseen)
         await incidents.move(db, current, S.DIAGNOSING, target=target, **_learnt_from(target))
         await enqueue(db, services, "diagnose", incident_id, asked=incident.source == QUESTION_SOURCE)
         await slack_search.ask(db, services, incident)

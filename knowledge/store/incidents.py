@@ -1,7 +1,7 @@
 """Incidents, their alerts, keys and evidence."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -492,11 +492,17 @@ _EVIDENCE_OF = (
 )
 
 
-async def keep_evidence(db: AsyncConnection, incident_id: int, items: Sequence[Evidence]) -> None:
-    """Replace the incident's evidence; texts are redacted and bounded already."""
+async def keep_evidence(
+    db: AsyncConnection, incident_id: int, items: Sequence[Evidence], *, before: datetime | None = None
+) -> None:  # fmt: skip
+    """Replace the incident's evidence; texts are redacted and bounded already.
+
+    It counts as collected now; or just `before` an alert that came while it was collected.
+    """
     await db.execute(_FORGET_EVIDENCE, {"of_incident": incident_id})
+    at = {"collected_at": before - timedelta(microseconds=1)} if before else {}
     rows = [
-        {"incident_id": incident_id, "position": position, "payload": to_json(item)}
+        {"incident_id": incident_id, "position": position, "payload": to_json(item), **at}
         for position, item in enumerate(items)
     ]
     if rows:
@@ -512,7 +518,7 @@ _COLLECTED_AT = select(func.max(evidence.c.collected_at)).where(evidence.c.incid
 
 
 async def evidence_collected_at(db: AsyncConnection, incident_id: int) -> datetime | None:
-    """When the incident's evidence was kept; None where there is none."""
+    """Up to when the incident's evidence knows of what was told; None where there is none."""
     at: datetime | None = await db.scalar(_COLLECTED_AT, {"of_incident": incident_id})
     return at
 

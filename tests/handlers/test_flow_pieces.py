@@ -36,7 +36,7 @@ from knowledge.model import (
 )
 from knowledge.store import approvals, executions, incidents, outbox, switches
 from knowledge.store.executions import StoredExecutions
-from remediation import recovery, verification
+from remediation import evidence, recovery, verification
 from tests.handlers.office import carried_out, jobs, made_services, rows, sandbox_policy
 from tests.rows import (
     NOW,
@@ -323,6 +323,33 @@ async def test_information_opens_nothing(services: Services) -> None:
 async def test_the_same_delivery_is_accepted_once(services: Services) -> None:
     accepted = [await flow.accept_alerts(services, [alert()], source="x", delivery_id="1") for _ in range(2)]
     assert accepted == [True, False]
+
+
+async def test_what_is_told_of_while_evidence_is_collected_is_looked_at_before_nothing_is_said_to_be_wrong(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with services.engine.begin() as db:
+        one = await an_incident(db, state=S.DETECTED, source="kubernetes")
+    counted: list[bool | None] = []
+
+    async def collected(*_: Any, **__: Any) -> list[Evidence]:
+        async with services.engine.begin() as db:
+            counted.append(await incidents.count_alert(db, one.id, alert(fingerprint="another", source="kubernetes")))
+        return [Evidence("events", "kubernetes", "Normal Pulled")]
+
+    async def well(*_: Any, **__: Any) -> Any:
+        return HEALTHY, ()
+
+    monkeypatch.setattr(evidence, "collect", collected)
+    monkeypatch.setattr(flow, "_answer", well)
+    await flow.gather_evidence(services, one.id)
+    await flow.diagnose(services, one.id)
+    assert await all_states(services) == ["diagnosing"]
+    assert ("gather_evidence", {"incident_id": one.id}) in await jobs(services.engine)
+    await flow.gather_evidence(services, one.id)
+    await flow.diagnose(services, one.id)
+    assert await all_states(services) == ["resolved"]
+    assert counted == [True, False], "its repeat is no news"
 
 
 # --- executions ------------------------------------------------------------------------------------------------------
