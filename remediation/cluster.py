@@ -1,4 +1,4 @@
-"""Kubernetes through the official client's own asynchronous half; the only file that knows that library.
+"""Kubernetes through the official client's own asynchronous half; the only file that imports that library.
 
 Objects travel as plain JSON: the client's models of all of Kubernetes would cost more memory than the rest of the bot,
 and refuse fields of servers newer than themselves.
@@ -9,7 +9,7 @@ import contextlib
 import json
 import random
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from knowledge.errors import CodeHealerError, Refused, SettingsError, Unavailabl
 from knowledge.network import proxy_for
 from remediation import kube
 from remediation.cluster_errors import error_of
+from remediation.credential_program import CredentialProgram
 from remediation.ports import FIELD_MANAGER, Json
 from remediation.watch_lines import Expired, change_of, lines
 from remediation.writes import noted
@@ -49,6 +50,8 @@ SHORT_WATCH_S = 0.9
 TOLD_AFTER = 3
 _TOLD = frozenset({"ADDED", "MODIFIED", "DELETED"})
 RENEW_AFTER_S = 60.0
+# A program of a cloud provider's takes seconds.
+SIGN_IN_DEADLINE_S = 15.0
 # What a person must mend, such as a missing permission, is tried again so seldom.
 MENDED_S = 60.0
 
@@ -92,7 +95,9 @@ class KubernetesCluster:
     _clients: dict[str, Any] = field(default_factory=dict)
     _connected_at: dict[str, float] = field(default_factory=dict)
     _retired: dict[str, Any] = field(default_factory=dict)
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    # When a sign-in failed last, and what is said of it.
+    _failed: dict[str, tuple[float, str]] = field(default_factory=dict)
     _unwatched: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     @property
@@ -235,25 +240,40 @@ class KubernetesCluster:
         access = self.clusters.get(name)
         if access is None:
             raise Refused(f"The cluster '{name}' is not known. List it under clusters in policy.yaml.")
-        async with self._lock:
-            if name not in self._clients:
-                self._clients[name] = await _connect(name, access)
-                self._connected_at[name] = asyncio.get_running_loop().time()
+        if name not in self._clients:
+            await self._sign_in(name, access)
         return name, self._clients[name]
+
+    async def _sign_in(self, name: str, access: ClusterAccess) -> None:
+        """Who waited while it failed is told the same, instead of running the cluster's program one after the other."""
+        clock = asyncio.get_running_loop().time
+        came = clock()
+        # A lock each: where one cluster's program fails or hangs, no other cluster waits for it.
+        async with self._locks[name]:
+            if name in self._clients:
+                return
+            failed_at, why = self._failed.get(name, (came, ""))
+            if failed_at > came:
+                raise Unavailable(why)
+            try:
+                self._clients[name] = await _connect(name, access)
+            except Unavailable as error:
+                self._failed[name] = (clock(), str(error))
+                raise
+            self._connected_at[name] = clock()
 
     async def _renewed(self, name: str, client: Any) -> bool:
         """After a 401: reads the kubeconfig again, as tokens of cloud providers end every quarter of an hour.
 
         False when the token is too new for that to be the reason.
         """
-        async with self._lock:
-            if self._clients.get(name) is not client:
-                return True  # another request has done it
-            if asyncio.get_running_loop().time() - self._connected_at[name] < RENEW_AFTER_S:
-                return False
-            # Requests may still be under way on it, so it is closed only when the next one retires.
-            before = self._retired.pop(name, None)
-            self._retired[name] = self._clients.pop(name)
+        if self._clients.get(name) is not client:
+            return True  # another request has done it
+        if asyncio.get_running_loop().time() - self._connected_at[name] < RENEW_AFTER_S:
+            return False
+        # Requests may still be under way on it, so it is closed only when the next one retires.
+        before = self._retired.pop(name, None)
+        self._retired[name] = self._clients.pop(name)
         if before is not None:
             await before.close()
         return True
@@ -484,21 +504,27 @@ def _program_of(access: ClusterAccess, user: object) -> str:
 
 async def _connect(name: str, access: ClusterAccess) -> Any:
     """A client that is signed in. Raises SettingsError for a kubeconfig that cannot be used, and Unavailable where
-    the program that it names gives no credentials."""
+    the program that it names gives no credentials, or none in time."""
     # Imported at first use: the client's models take half a second and 50 MB.
     from kubernetes.aio import config  # noqa: PLC0415
     from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415
+    from kubernetes.aio.config import kube_config  # noqa: PLC0415
 
     if not access.kubeconfig.is_file():
         raise SettingsError(f"Cluster {name}: the kubeconfig {access.kubeconfig} does not exist. Set KUBECONFIG.")
     configuration = Configuration()
     load: Any = config.load_kube_config  # has no annotations
     _forget_removed_files()
+    kube_config.ExecProvider = CredentialProgram
     try:
-        loaded = await load(
-            str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
-        )
+        async with asyncio.timeout(SIGN_IN_DEADLINE_S):
+            loaded = await load(
+                str(access.kubeconfig), context=access.context, client_configuration=configuration, persist_config=False
+            )
         program = _program_of(access, loaded.current_context["context"].get("user"))
+    except TimeoutError as error:
+        what = f"what its kubeconfig signs in with gave no credentials within {SIGN_IN_DEADLINE_S:g} s"
+        raise Unavailable(f"Cluster {name}: {what}. Run it by hand.") from error
     except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
         why = str(error).partition("\n")[0]
         message = f"Cluster {name}: the kubeconfig {access.kubeconfig} cannot be used ({why}). Set KUBECONFIG right."

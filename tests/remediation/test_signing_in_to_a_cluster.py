@@ -1,7 +1,9 @@
 """Signing in to a cluster again: a program of the kubeconfig's that fails now and then, files that are cleaned away."""
 
+import asyncio
 import base64
 import json
+import os
 import shlex
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +18,7 @@ from aiohttp import web
 from knowledge.errors import Unavailable
 from remediation.cluster import ClusterAccess, KubernetesCluster
 from tests.test_network import HOST, authority
+from tests.waiting import until
 
 CREDENTIAL = "client.authentication.k8s.io/v1beta1"
 
@@ -102,6 +105,57 @@ async def test_a_program_that_fails_at_the_start_does_not_end_it(tmp_path: Path,
         await cluster.read_access()
         gives("later")
         assert await cluster.get("c", "Pod", "shop", "checkout")
+
+
+def waiting(folder: Path) -> dict[str, Any]:
+    """A user whose program notes its number in `started` and fails once there is a file `go`."""
+    at = shlex.quote(str(folder))
+    script = f"echo $$ >> {at}/started; until test -e {at}/go; do sleep 0.02; done; exit 1"
+    return {"exec": {"apiVersion": CREDENTIAL, "command": "sh", "args": ["-c", script]}}
+
+
+def started(folder: Path) -> list[int]:
+    file = folder / "started"
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+async def test_a_cluster_whose_program_does_not_answer_holds_up_no_other(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    async with served(ApiServer("first")) as url:
+        hangs = connected(tmp_path / "a", waiting(tmp_path), server=url).clusters["c"]
+        works = connected(tmp_path / "b", {"token": "first"}, server=url).clusters["c"]
+        async with aclosing(KubernetesCluster({"a": hangs, "b": works, "c": works})) as cluster:
+            assert await cluster.get("b", "Pod", "shop", "checkout")
+            asked = [asyncio.create_task(cluster.delete_pod("a", "shop", str(n), uid="u")) for n in range(10)]
+            try:
+                async with asyncio.timeout(20):
+                    await until(lambda: started(tmp_path))
+                    assert await cluster.get("b", "Pod", "shop", "checkout")
+                    assert await cluster.get("c", "Pod", "shop", "checkout"), "nor one that is asked for the first time"
+                assert not any(one.done() for one in asked)
+            finally:
+                (tmp_path / "go").touch()
+                told = await asyncio.gather(*asked, return_exceptions=True)
+    assert {str(one).partition(" Run")[0] for one in told} == {
+        "Cluster a: sh, which its kubeconfig names, gave no credentials."
+    }
+    assert len(started(tmp_path)) == 1, "all who waited for it are told the same"
+
+
+async def test_a_program_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aclosing(connected(tmp_path, waiting(tmp_path), server="http://127.0.0.1:9")) as cluster:
+        asked = asyncio.create_task(cluster.get("c", "Pod", "shop", "checkout"))
+        await until(lambda: started(tmp_path))
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        monkeypatch.setattr("remediation.cluster.SIGN_IN_DEADLINE_S", 0.1)
+        with pytest.raises(Unavailable, match="gave no credentials within"):
+            await cluster.get("c", "Pod", "shop", "checkout")
+    for number in started(tmp_path):
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
 
 
 async def test_an_authority_in_the_kubeconfig_outlives_the_cleaning_of_the_temporary_files(
