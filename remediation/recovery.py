@@ -86,7 +86,7 @@ def steady_for(pod: Json, now: datetime) -> timedelta:
 def is_pod_over(pod: Json, now: datetime) -> bool:
     """Whether a pod's trouble is surely over: it is well and has been, has done its work, or is on its way out."""
     leaving = (pod.get("metadata") or {}).get("deletionTimestamp")
-    return bool(leaving) or (pod.get("status") or {}).get("phase") == "Succeeded" or _steady(pod, now)
+    return bool(leaving) or (pod.get("status") or {}).get("phase") == "Succeeded" or steady_for(pod, now) >= STEADY
 
 
 def believed(answer: Diagnosis | Unsure, seen: Context | None) -> Diagnosis | Unsure:
