@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers import cards, flow, muting, taking
 from handlers.services import Services
+from knowledge.errors import Unavailable
 from knowledge.model import Approval, ApprovalState, Incident, IncidentState
 from knowledge.severity import CRITICAL
 from knowledge.store import approvals, audit, incidents, personal
@@ -77,15 +78,23 @@ async def ask_again(services: Services) -> None:
 
 
 async def remind(services: Services) -> None:
-    """Remind those who were asked, and later ring the pager, where nobody answers."""
+    """Remind those who were asked, and later ring the pager, where nobody answers.
+
+    The pager goes first and asks nothing of Slack: what nobody can be reminded of now is rung for all the same.
+    """
     async with services.looks.connect() as db:
         silent = await approvals.unanswered(db)
-    for one in silent:
-        to_remind, to_page = unanswered(one.asked_at, one.severity, services.policy.limits, services.now())
-        if to_remind and not one.reminded:
-            await _remind(services, one)
+    limits, now = services.policy.limits, services.now()
+    due = [(one, *unanswered(one.asked_at, one.severity, limits, now)) for one in silent]
+    for one, _, to_page in due:
         if to_page and not one.paged:
             await _page(services, one)
+    for one, to_remind, _ in due:
+        if to_remind and not one.reminded:
+            try:
+                await _remind(services, one)
+            except Unavailable as error:  # the next tick tries again
+                log.warning("not_reminded", incident_id=one.incident_id, approval=one.id, error=str(error))
 
 
 async def _remind(services: Services, silent: Unanswered) -> None:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from bot.sandbox.server import Sandbox
+from bot.sandbox.slack.state import USERGROUP_ID
 from handlers import cards, changing, decisions, due, flow, later, taking
 from handlers.blocks.card import render_card
 from handlers.blocks.modals import Rejection
@@ -442,6 +443,25 @@ async def test_who_was_asked_is_reminded_and_then_paged_once_by_severity(service
         ours = [f"remind:{case.approval_id}:{user}" for user in ("U0LEAD", "U0ONCALL")]
         assert reminders == (ours if "reminded" in asked_for else []), about
         assert paged.count(case.incident_id) == int("paged" in asked_for), about
+
+
+async def test_the_pager_rings_for_all_though_slack_does_not_say_whom_to_remind(
+    services: Services, sandbox: Sandbox
+) -> None:
+    cases = []
+    for who in (USERGROUP_ID, "U0LEAD"):
+        case = await asked(services, who=(who,), incident={"severity": "critical", "title": who})
+        await pass_over(services, "created_at", case.approval_id, timedelta(minutes=11))
+        cases.append(case)
+    sandbox.slack.faults.update({"refuse_connections": True})
+    await later.remind(services)
+    paged = [arguments["incident_id"] for stage, arguments in await jobs(services.engine) if stage == "page"]
+    assert sorted(paged) == [case.incident_id for case in cases]
+    sandbox.slack.faults.update({"refuse_connections": False})
+    await later.remind(services)
+    keys = {row.key for row in await rows(services.engine, "SELECT key FROM outbox WHERE kind = 'direct'")}
+    group, lead = (case.approval_id for case in cases)
+    assert keys == {f"remind:{group}:U0ONCALL", f"remind:{group}:U0LEAD", f"remind:{lead}:U0LEAD"}
 
 
 # --- taken over ------------------------------------------------------------------------------------------------------
