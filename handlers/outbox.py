@@ -39,13 +39,15 @@ log = structlog.get_logger(__name__)
 
 METADATA_EVENT = "codehealer_message"
 MAX_ATTEMPTS = 8
-# Slack that is away, or no longer knows us, says nothing about a message: for a day it is tried every half minute.
+# Slack that is away, or takes nothing of ours, says nothing about a message: for a day it is tried every half minute.
 # Its age would not do: a card's row is as old as its incident.
 LONGEST_WAIT_S, AWAY_ATTEMPTS = 30.0, 24 * 60 * 2
 AWAY = frozenset(
     {
         "internal_error", "fatal_error", "service_unavailable", "request_timeout",
         "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired",
+        "not_allowed_token_type", "org_login_required", "team_added_to_org", "team_access_not_granted", "accesslimited",
+        "ekm_access_denied", "two_factor_setup_required",
     }
 )  # fmt: skip
 DATABASE_RETRY_S = 0.5
@@ -138,7 +140,7 @@ class Sender:
         self._home = home
         self._count_refused = count_refused
         self._beat = beat
-        # What Slack's API said to the last attempt, None where it answered.
+        # Why Slack took nothing at the last attempt, None where it answered: also where it refused that one message.
         self.problem: str | None = None
         self._posts: dict[str, Bucket] = {}
         self._edits = Bucket(EDIT_BURST, EDITS_PER_S)
@@ -464,7 +466,9 @@ class Sender:
             async with self._engine.begin() as db:
                 await outbox.gave_up(db, message, code)
         else:
-            await self._try_later(message, code or f"HTTP {status}", away=code in AWAY or status >= 500)
+            # Without a word of Slack's the answer is somebody else's, such as a proxy's.
+            away = code in AWAY or not code or status >= 500
+            await self._try_later(message, code or f"HTTP {status}", away=away)
 
     async def _post_anew(self, message: Message, code: str) -> None:
         """A card that cannot be edited goes on in a new post; where the old one still stands, each links the other."""
@@ -533,7 +537,8 @@ class Sender:
         # A heartbeat that is late says nothing any more, and ends by itself.
         last = tried and message.channel != HEARTBEAT
         if message.channel != HEARTBEAT:
-            self.problem = f"Slack's API: {error}"
+            if away:
+                self.problem = f"Slack's API: {error}"
             _count(message, "refused" if last else "later")
         async with self._engine.begin() as db:
             if last:

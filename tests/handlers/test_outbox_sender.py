@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import psycopg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from slack_sdk.web.async_client import AsyncWebClient
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -19,7 +22,7 @@ from bot.sandbox.slack import blocks
 from bot.sandbox.slack.shapes import by_type
 from handlers.blocks.card_buttons import feedback_block
 from handlers.blocks.card_view import Card
-from handlers.outbox import POST_BURST, POSTS_PER_S, Bucket, Sender, kept_free
+from handlers.outbox import MAX_ATTEMPTS, POST_BURST, POSTS_PER_S, Bucket, Sender, kept_free
 from knowledge.store import incidents, outbox
 from tests.handlers.office import posts, rows
 from tests.rows import S, an_incident
@@ -387,6 +390,56 @@ async def test_slack_away_for_a_moment_delays_and_loses_nothing(
     sandbox.slack.faults.update({"refuse_connections": False})
     await send_all(engine, sender)
     assert texts(sandbox) == ["hello"]
+
+
+async def due_now(engine: AsyncEngine, sender: Sender) -> None:
+    """One more round, as after the wait."""
+    async with engine.begin() as db:
+        await db.exec_driver_sql("UPDATE outbox SET not_before = now()")
+    await sender.send_due()
+
+
+async def test_a_message_that_slack_refuses_does_not_say_that_slack_is_away(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+) -> None:
+    await put(engine, "seen", kind="reaction", payload={"ts": "1700000000.000001", "name": "eyes"})
+    for _ in range(MAX_ATTEMPTS):
+        await due_now(engine, sender)
+        assert sender.problem is None
+    assert await rows(engine, STATE, key="seen") == [("failed", "message_not_found")]
+
+
+@pytest.mark.parametrize("code", ["token_revoked", "org_login_required", "accesslimited"])
+async def test_slack_that_takes_nothing_of_ours_is_away(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, code: str
+) -> None:
+    sandbox.slack.faults.update({"token_error": code})
+    await put(engine, "hello")
+    for _ in range(MAX_ATTEMPTS + 1):
+        await due_now(engine, sender)
+        assert sender.problem == f"Slack's API: {code}"
+    sandbox.slack.faults.update({"token_error": ""})
+    await due_now(engine, sender)
+    assert sender.problem is None
+    assert texts(sandbox) == ["hello"]
+
+
+async def test_an_answer_without_slacks_word_is_not_slacks(engine: AsyncEngine) -> None:
+    """A proxy's page, say: it tells nothing of the message, and nobody sees what we do."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(status=403, text="<h1>Blocked</h1>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        client = AsyncWebClient(token="xoxb-0", base_url=str(server.make_url("/")), session=session, retry_handlers=[])
+        sender = Sender(engine, client, draw)
+        await put(engine, "hello")
+        for _ in range(MAX_ATTEMPTS + 1):
+            await due_now(engine, sender)
+            assert sender.problem
+    assert [row.state for row in await rows(engine, STATE, key="hello")] == ["queued"]
 
 
 # --- the database ----------------------------------------------------------------------------------------------------
