@@ -23,7 +23,7 @@ REMEMBERED_S = 30.0
 MOST_MEMBERS = 5_000
 UNKNOWN_USER = frozenset({"user_not_found", "user_not_visible"})
 # The policy names what is not there, or what the app may not see: no reason to refuse those who are named themselves.
-NOT_VISIBLE = frozenset({"no_such_subteam", "channel_not_found", "missing_scope"})
+NOT_VISIBLE = frozenset({"no_such_subteam", "plan_upgrade_required", "channel_not_found", "missing_scope"})
 
 
 @dataclass

@@ -52,6 +52,15 @@ async def test_what_the_app_may_not_see_counts_for_nobody(slack: AsyncWebClient,
     assert await who.look_up("U0ONCALL") == Person("U0ONCALL", unseen=frozenset({USERGROUP_ID, "C0DEPLOY"}))
 
 
+async def test_groups_that_the_workspaces_plan_has_no_more_count_for_nobody(
+    slack: AsyncWebClient, sandbox: Sandbox
+) -> None:
+    sandbox.slack.faults.update({"refusals": {"usergroups.users.list": "plan_upgrade_required"}})
+    who = people(slack, f"approvers: {{users: [U0ONCALL], groups: [{USERGROUP_ID}]}}")
+    assert await who.look_up("U0ONCALL") == Person("U0ONCALL", unseen=frozenset({USERGROUP_ID}))
+    assert await who.members(USERGROUP_ID) == ()
+
+
 async def test_an_answer_is_remembered_for_a_burst_of_clicks_and_not_for_long(
     slack: AsyncWebClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,18 @@ async def test_a_missing_scope_is_named(client: AsyncWebClient, riley: Person) -
     assert "chat:write" in answer["provided"].split(",")
 
 
+async def test_a_method_refuses_what_it_is_told_to_everywhere_or_in_one_channel(
+    client: AsyncWebClient, riley: Person
+) -> None:
+    of_one, of_all = "restricted_action_read_only_channel", "plan_upgrade_required"
+    refusals = {"chat.postMessage C0ALERTS": of_one, "usergroups.users.list": of_all}
+    await riley.act("faults", slack={"refusals": refusals})
+
+    await refused(client.chat_postMessage(channel="C0ALERTS", text="hello"), of_one)
+    await refused(client.usergroups_users_list(usergroup="S0ONCALL"), of_all)
+    assert (await client.chat_postMessage(channel="C0DEPLOY", text="hello"))["ok"]
+
+
 async def test_arguments_come_by_query_form_or_json(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     url = sandbox.env["SLACK_BASE_URL"] + "chat.postMessage"
     headers = {"Authorization": f"Bearer {sandbox.env['SLACK_BOT_TOKEN']}"}

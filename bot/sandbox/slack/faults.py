@@ -21,6 +21,8 @@ class SlackFaults:
     ``stale_tickets_next`` counts tickets that are refused as too old.
     ``home_charts_refused`` takes no charts on a Home: Slack's pages contradict one another about them.
     ``without_scopes`` takes scopes away from the bot's token. ``refuse_streams`` refuses to start a streamed message.
+    ``refusals`` gives what a method answers in place of doing anything: by ``<method>``, or ``<method> <channel>`` for
+    calls about that channel alone.
     """
 
     duplicate_events: bool = False
@@ -44,6 +46,7 @@ class SlackFaults:
     methods: list[str] = field(default_factory=list)
     without_scopes: list[str] = field(default_factory=list)
     refuse_streams: bool = False
+    refusals: dict[str, str] = field(default_factory=dict)
 
     def update(self, given: dict[str, Any]) -> None:
         """Set the faults named in ``given``; ValueError names one that is unknown or of the wrong type."""
@@ -63,6 +66,10 @@ class SlackFaults:
         if hit:
             setattr(self, name, left - 1)
         return hit
+
+    def refusal(self, method: str, channel: str) -> str:
+        """Return the error that ``refusals`` has for this call, "" when there is none."""
+        return self.refusals.get(f"{method} {channel}") or self.refusals.get(method, "")
 
     def as_json(self) -> dict[str, Any]:
         """Return the faults as the control API shows them; one-shot ones always read as off."""

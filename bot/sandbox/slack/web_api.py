@@ -137,6 +137,8 @@ async def _perform(call: Call, name: str, method: Method) -> Json:
     wait = LIMITED_SECONDS if limited else _wait(slack, name, method, call.args)
     if wait:
         raise SlackError("ratelimited", 429, {"Retry-After": str(wait)})
+    if refusal := slack.faults.refusal(name, str(call.args.get("channel", ""))):
+        raise SlackError(refusal)
     if slack.faults.strikes("error_before_write_next", name, method.writes):
         raise SlackError("internal_error", 500)
     body = _empty_page(call, name) or await method.run(call)
