@@ -47,7 +47,7 @@ AWAY = frozenset(
         "internal_error", "fatal_error", "service_unavailable", "request_timeout",
         "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired",
         "not_allowed_token_type", "org_login_required", "team_added_to_org", "team_access_not_granted", "accesslimited",
-        "ekm_access_denied", "two_factor_setup_required",
+        "ekm_access_denied", "two_factor_setup_required", "message_limit_exceeded",
     }
 )  # fmt: skip
 DATABASE_RETRY_S = 0.5
@@ -59,7 +59,8 @@ RESERVED_FOR_CARDS, RESERVED_FOR_PEOPLE = 2.0, 1.0
 CHANNEL_FAULTS = frozenset(
     {
         "channel_not_found", "not_in_channel", "is_archived", "user_not_in_channel", "user_not_found", "user_disabled",
-        "user_not_visible",
+        "user_not_visible", "restricted_action", "restricted_action_read_only_channel",
+        "restricted_action_thread_only_channel", "restricted_action_non_threadable_channel",
     }
 )  # fmt: skip
 OUR_FAULTS = frozenset(
@@ -463,8 +464,7 @@ class Sender:
         elif code in CHANNEL_FAULTS | OUR_FAULTS:
             log.error("message_refused", key=message.key, channel=message.channel, error=code)
             _count(message, "refused")
-            async with self._engine.begin() as db:
-                await outbox.gave_up(db, message, code)
+            await self._give_up(message, code)
         else:
             # Without a word of Slack's the answer is somebody else's, such as a proxy's.
             away = code in AWAY or not code or status >= 500
@@ -493,9 +493,6 @@ class Sender:
                 channel, payload = otherwise["channel"], otherwise["payload"]
                 await outbox.say_instead(db, message, kind="post", channel=channel, payload=payload, error=code)
                 return True
-            if message.key.startswith("storm:") and message.kind == "post":
-                await outbox.disband(db, message)
-                return False
             if message.kind != "card" or not self._home or message.channel == self._home:
                 return False
             note = out_of_reach(message.channel, code)
@@ -540,12 +537,19 @@ class Sender:
             if away:
                 self.problem = f"Slack's API: {error}"
             _count(message, "refused" if last else "later")
-        async with self._engine.begin() as db:
-            if last:
-                await outbox.gave_up(db, message, error)
-            else:
-                wait_s = max(at_least_s, min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6)))
+        if not last:
+            wait_s = max(at_least_s, min(LONGEST_WAIT_S, 0.5 * 2 ** min(message.attempts, 6)))
+            async with self._engine.begin() as db:
                 await outbox.again(db, message, in_s=wait_s, error=error)
+        elif away or not await self._elsewhere(message, error):
+            await self._give_up(message, error)
+
+    async def _give_up(self, message: Message, error: str) -> None:
+        """Leave it unsaid; what waits for a storm's message must not wait for ever."""
+        async with self._engine.begin() as db:
+            if message.kind == "post" and message.key.startswith("storm:"):
+                await outbox.disband(db, message)
+            await outbox.gave_up(db, message, error)
 
 
 def _count(message: Message, result: str) -> None:

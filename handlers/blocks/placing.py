@@ -10,6 +10,10 @@ REASONS: dict[str, str] = {
     "channel_not_found": "it is not there, or I am not in it",
     "not_in_channel": "I am not in it",
     "is_archived": "it is archived",
+    "restricted_action": "the workspace does not let me post in it",
+    "restricted_action_read_only_channel": "I may not post in it",
+    "restricted_action_thread_only_channel": "it takes nothing but replies",
+    "restricted_action_non_threadable_channel": "it takes no replies",
 }
 
 

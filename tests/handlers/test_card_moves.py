@@ -1,14 +1,17 @@
 """A card that cannot be edited, a channel out of reach, an answer that cannot be shown: nothing is dropped silently."""
 
+from typing import Any
+
 import pytest
 from slack_sdk.web.async_client import AsyncWebClient
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bot.cli.incidents import DELETED
 from bot.sandbox.server import Sandbox
 from handlers import cards
 from handlers.blocks.card_view import Card
-from handlers.outbox import Sender
+from handlers.outbox import AWAY_ATTEMPTS, MAX_ATTEMPTS, Sender
 from knowledge.store import incidents, outbox, storms
 from tests.handlers.office import posts, rows
 from tests.handlers.test_outbox_sender import change_card as changed
@@ -16,6 +19,8 @@ from tests.handlers.test_outbox_sender import draw, put, put_card, send_all, tex
 from tests.rows import alert, an_incident
 
 HOME, OTHER = "C0DEPLOY", "C0ALERTS"
+# A word of Slack's that says nothing to us: it may be about the message, the channel, or for a moment.
+UNKNOWN = "app_access_restricted"
 
 
 @pytest.fixture
@@ -66,6 +71,36 @@ async def test_a_card_whose_channel_is_out_of_reach_stands_in_the_default_one_wi
     assert row.meant_channel == "C0NOWHERE", "whose modes still bind it"
 
 
+async def tried(engine: AsyncEngine, key: str, times: int = MAX_ATTEMPTS) -> None:
+    """As if a message had been tried so often that the next time is the last."""
+    async with engine.begin() as db:
+        given = {"often": times - 1, "key": key}
+        await db.execute(text("UPDATE outbox SET attempts = :often WHERE key = :key"), given)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("restricted_action", "the workspace does not let me post in it"),
+        ("restricted_action_read_only_channel", "I may not post in it"),
+        ("restricted_action_thread_only_channel", "it takes nothing but replies"),
+        (UNKNOWN, UNKNOWN),
+    ],
+)
+async def test_a_card_that_its_channel_does_not_take_stands_in_the_default_one_with_its_thread_and_says_so(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, code: str, why: str
+) -> None:
+    sandbox.slack.faults.update({"refusals": {f"chat.postMessage {OTHER}": code}})
+    incident_id = await put_card(engine, OTHER)
+    await put(engine, "reply", incident_id=incident_id, channel=OTHER, payload={"text": "why", "in_thread": True})
+    if code == UNKNOWN:
+        await tried(engine, f"card:{incident_id}")
+    await send_all(engine, sender)
+    card, said = posts(sandbox)
+    assert card["text"] == f"CheckoutDown: detected\nMeant for <#{OTHER}>: {why}."
+    assert said["thread_ts"] == card["ts"]
+
+
 async def test_of_a_closed_channels_card_the_default_channel_learns_only_that_there_is_one(
     engine: AsyncEngine, sandbox: Sandbox, sender: Sender
 ) -> None:
@@ -103,13 +138,50 @@ async def test_a_storm_whose_message_reaches_nobody_leaves_each_incident_a_card_
     assert card.startswith("CheckoutDown: detected\nMeant for")
 
 
-async def test_what_the_approvals_channel_does_not_take_is_asked_in_the_cards_thread(
-    engine: AsyncEngine, sandbox: Sandbox, sender: Sender
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        ({"refusals": {f"chat.postMessage {OTHER}": UNKNOWN}}, MAX_ATTEMPTS),
+        ({"refuse_connections": True}, AWAY_ATTEMPTS),
+    ],
+    ids=["refused", "away for a day"],
+)
+async def test_a_storm_whose_message_is_given_up_leaves_each_incident_a_card_of_its_own(
+    engine: AsyncEngine, sandbox: Sandbox, slack: AsyncWebClient, fault: dict[str, Any], times: int
 ) -> None:
+    async def tell(_db: AsyncConnection, _key: str) -> Card:
+        return Card("many at once", [])
+
+    sender = Sender(engine, slack, draw, render_summary=tell, home=HOME)
+    incident_id = await put_card(engine, OTHER)
+    async with engine.begin() as db:
+        storm_id = await storms.begin(db, OTHER)
+        await storms.join(db, storm_id, incident_id)
+    await tried(engine, f"storm:{storm_id}", times)
+    sandbox.slack.faults.update(fault)
+    await sender.send_due()
+    sandbox.slack.faults.update({"refuse_connections": False, "refusals": {}})
+    await send_all(engine, sender)
+    assert await rows(engine, "SELECT state FROM outbox WHERE key LIKE 'storm:%'") == [("failed",)]
+    (card,) = posts(sandbox, OTHER)
+    assert card["text"] == "CheckoutDown: detected"
+    assert "thread_ts" not in card
+
+
+@pytest.mark.parametrize(
+    ("channel", "code"),
+    [("C0NOWHERE", ""), (OTHER, "restricted_action_read_only_channel"), (OTHER, UNKNOWN)],
+)
+async def test_what_the_approvals_channel_does_not_take_is_asked_in_the_cards_thread(
+    engine: AsyncEngine, sandbox: Sandbox, sender: Sender, channel: str, code: str
+) -> None:
+    sandbox.slack.faults.update({"refusals": {f"chat.postMessage {channel}": code} if code else {}})
     incident_id = await put_card(engine)
     otherwise = {"channel": HOME, "payload": {"text": "please approve", "in_thread": True, "broadcast": True}}
     asked = {"text": "please approve here", "otherwise": otherwise}
-    await put(engine, "call", incident_id=incident_id, channel="C0NOWHERE", payload=asked)
+    await put(engine, "call", incident_id=incident_id, channel=channel, payload=asked)
+    if code == UNKNOWN:
+        await tried(engine, "call")
     await send_all(engine, sender)
     card, call = posts(sandbox)
     assert (call["text"], call["thread_ts"]) == ("please approve", card["ts"])

@@ -409,7 +409,7 @@ async def test_a_message_that_slack_refuses_does_not_say_that_slack_is_away(
     assert await rows(engine, STATE, key="seen") == [("failed", "message_not_found")]
 
 
-@pytest.mark.parametrize("code", ["token_revoked", "org_login_required", "accesslimited"])
+@pytest.mark.parametrize("code", ["token_revoked", "org_login_required", "accesslimited", "message_limit_exceeded"])
 async def test_slack_that_takes_nothing_of_ours_is_away(
     engine: AsyncEngine, sandbox: Sandbox, sender: Sender, code: str
 ) -> None:
