@@ -15,8 +15,11 @@ from handlers.blocks import thread, trust
 from handlers.blocks.card_view import Card, CardView
 from handlers.mentions import QUESTION_SOURCE, Question, asked_with_text
 from handlers.services import Services
+from handlers.slack_calls import Refusal
 from handlers.sources.slack_text import message_text
+from handlers.threads import pages_of
 from handlers.view import card_view
+from knowledge.errors import Unavailable
 from knowledge.model import (
     Approval,
     ApprovalState,
@@ -395,24 +398,37 @@ async def permalink(services: Services, place: CardPlace | None) -> str:
 
 
 async def read_thread(services: Services, incident: Incident) -> list[Evidence]:
-    """The thread in which a person asked, and the files in it, redacted; nothing for alerts."""
+    """The thread in which a person asked, its newest words, and the files in it, redacted; nothing for alerts."""
     if incident.source != QUESTION_SOURCE or not incident.thread_ts:
         return []
+    messages: list[Mapping[str, Any]] = []
+    missing: list[Evidence] = []
     try:
-        answer = await services.slack.conversations_replies(channel=incident.channel, ts=incident.thread_ts, limit=100)
-    except SLACK_FAULTS as error:
-        return [Evidence(EvidenceKind.MESSAGE, "thread", "", could_not=f"Slack said {_slack_fault(error)}")]
-    said = [
-        _words_of(message)
-        for message in answer["messages"]
-        if message.get("user") != services.bot_user and services.bot_user not in message.get("text", "")
-    ]
-    text = redact(clean("\n".join(part for part in said if part)))
-    files = [
-        file for message in answer["messages"] if message.get("user") != services.bot_user for file in files_of(message)
-    ]
-    items = [Evidence(EvidenceKind.MESSAGE, "thread", text[:MAX_THREAD_CHARS])] if text else []
-    return [*items, *await read_files(services.slack, files)]
+        async for page in pages_of(services, incident.channel, incident.thread_ts):
+            messages += page
+    except (Unavailable, Refusal) as error:
+        what = "rest of the thread" if messages else "thread"
+        missing = [Evidence(EvidenceKind.MESSAGE, what, "", could_not=str(error))]
+    theirs = [one for one in messages if one.get("user") != services.bot_user]
+    said = [_words_of(one) for one in theirs if services.bot_user not in one.get("text", "")]
+    text, left_out = await asyncio.to_thread(_newest, [words for words in said if words])
+    items = [Evidence(EvidenceKind.MESSAGE, "thread", text, truncated_chars=left_out)] if text else []
+    files = [file for message in theirs for file in files_of(message)]
+    return [*items, *missing, *await read_files(services.slack, files)]
+
+
+def _newest(said: Sequence[str]) -> tuple[str, int]:
+    """The end of what was said, redacted, and how many characters before it are left out.
+
+    Whole messages are redacted, so that no secret is cut in two before it is known for one.
+    """
+    first, chars = len(said), 0
+    while first and chars < MAX_THREAD_CHARS:
+        first -= 1
+        chars += len(said[first]) + 1
+    text = redact(clean("\n".join(said[first:])))
+    kept = text[-MAX_THREAD_CHARS:]
+    return kept, sum(len(words) + 1 for words in said[:first]) + len(text) - len(kept)
 
 
 def _slack_fault(error: Exception) -> str:

@@ -4,7 +4,7 @@ Events name a thread and nothing more, so their order and their repeats do not m
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -188,17 +188,25 @@ async def read_thread(services: Services, channel: str, ts: str) -> Kept:
 
 async def replies_of(services: Services, channel: str, ts: str) -> list[Body]:
     """The thread's messages, its parent first; at most the first thousand."""
-    messages: list[Body] = []
-    cursor = ""
+    return [one async for page in pages_of(services, channel, ts) for one in page]
+
+
+async def pages_of(services: Services, channel: str, ts: str) -> AsyncIterator[list[Body]]:
+    """The same, a page at a time, for who can do with the beginning where the rest cannot be had."""
+    read, parent, cursor = 0, None, ""
     while True:
         page = await slack_calls.read(
             services.slack.conversations_replies, channel=channel, ts=ts, limit=REPLIES_PAGE, cursor=cursor or None
         )
         # Each page begins with the parent.
-        messages += [one for one in page["messages"] if not messages or one.get("ts") != messages[0].get("ts")]
+        new = [one for one in page["messages"] if parent is None or one.get("ts") != parent]
+        if new and parent is None:
+            parent = new[0].get("ts")
+        yield new[: MOST_REPLIES - read]
+        read += len(new)
         cursor = slack_calls.next_cursor(page)
-        if not cursor or len(messages) >= MOST_REPLIES:
-            return messages[:MOST_REPLIES]
+        if not cursor or read >= MOST_REPLIES:
+            return
 
 
 def thread_of(messages: Sequence[Body], channel: str, ts: str, bot_user: str) -> Thread | None:
