@@ -1,9 +1,9 @@
 """Who a Slack user is at this moment, as far as approvals ask."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import structlog
@@ -16,6 +16,7 @@ from remediation.approvals import Person
 from remediation.policy import Policy
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 # Short, since a deactivated person must lose the right to approve soon; long enough for a burst of clicks.
 REMEMBERED_S = 30.0
@@ -26,14 +27,62 @@ UNKNOWN_USER = frozenset({"user_not_found", "user_not_visible"})
 NOT_VISIBLE = frozenset({"no_such_subteam", "plan_upgrade_required", "channel_not_found", "missing_scope"})
 
 
-@dataclass
+class Remembered(Generic[T]):
+    """What Slack says, by the id that it is about: each kept for a while, and asked for by one at a time.
+
+    Open Homes look all their people up again and again; of each a group's members would be asked for anew, and Slack
+    gives these a few times a minute.
+    """
+
+    def __init__(self, ask: Callable[[str], Awaitable[T]], clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._answers: dict[str, tuple[float, T]] = {}
+        self._refused: dict[str, tuple[float, float | None]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    async def get(self, about: str) -> T:
+        """The answer, as old as it may be.
+
+        Raises:
+            Unavailable: Slack did not answer, with its wait where it names one; so do all who waited for that answer.
+        """
+        came = self._clock()
+        async with self._asking.setdefault(about, asyncio.Lock()):
+            known, refused, now = self._answers.get(about), self._refused.get(about), self._clock()
+            if known and now - known[0] < REMEMBERED_S:
+                return known[1]
+            if refused and refused[0] > came:
+                raise Unavailable("Slack did not answer.", retry_after_s=refused[1])
+            try:
+                answer = await self._ask(about)
+            except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
+                wait_s = _asked_to_wait(error)
+                self._refused[about] = (self._clock(), wait_s)
+                raise Unavailable("Slack did not answer.", retry_after_s=wait_s) from error
+            self._answers[about] = (now, answer)
+            return answer
+
+
+def _asked_to_wait(error: Exception) -> float | None:
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    asked = str(headers.get("Retry-After", ""))
+    return float(asked) if asked.isdecimal() else None
+
+
 class People:
     """Looks people up with users.info and the policy's groups and channels; what it cannot see may decide nothing."""
 
-    slack: AsyncWebClient
-    team_id: str
-    policy: Policy
-    _seen: dict[str, tuple[float, Person]] = field(default_factory=dict)
+    def __init__(
+        self, slack: AsyncWebClient, team_id: str, policy: Policy, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.slack = slack
+        self.team_id = team_id
+        self.policy = policy
+        # Kept apart, so that nobody is in a group for longer than its members are remembered.
+        self._people = Remembered(self._described, clock)
+        self._groups = Remembered(lambda place: self._seen_members(place, self._group), clock)
+        self._channels = Remembered(lambda place: self._seen_members(place, self._channel), clock)
 
     async def look_up(self, user: str) -> Person:
         """The person as Slack describes them now.
@@ -41,16 +90,11 @@ class People:
         Raises:
             Unavailable: Slack did not answer; the click is tried again.
         """
-        known = self._seen.get(user)
-        if known and time.monotonic() - known[0] < REMEMBERED_S:
-            return known[1]
         try:
-            described = await self._described(user)
-            person = self._person(described, *await self._places_of(user))
-        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable("Slack did not say who clicked; the click is tried again.") from error
-        self._seen[user] = (time.monotonic(), person)
-        return person
+            return self._person(await self._people.get(user), *await self._places_of(user))
+        except Unavailable as error:
+            words = "Slack did not say who clicked; the click is tried again."
+            raise Unavailable(words, retry_after_s=error.retry_after_s) from error
 
     async def _described(self, user: str) -> dict[str, Any]:
         try:
@@ -79,8 +123,8 @@ class People:
     async def _places_of(self, user: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """The policy's groups and channels that the person is in, and those that Slack does not show."""
         groups, channels = approvers.places(self.policy)
-        of_groups = {group: await self._seen_members(group, self._group) for group in sorted(groups)}
-        of_channels = {channel: await self._seen_members(channel, self._channel) for channel in sorted(channels)}
+        of_groups = {group: await self._groups.get(group) for group in sorted(groups)}
+        of_channels = {channel: await self._channels.get(channel) for channel in sorted(channels)}
         unseen = [place for place, members in (of_groups | of_channels).items() if members is None]
         return (
             frozenset(group for group, members in of_groups.items() if user in (members or ())),
@@ -95,9 +139,10 @@ class People:
             Unavailable: Slack did not answer.
         """
         try:
-            return await self._seen_members(group, self._group) or ()
-        except (SlackApiError, aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable("Slack did not say who is in a user group; it is asked again.") from error
+            return await self._groups.get(group) or ()
+        except Unavailable as error:
+            words = "Slack did not say who is in a user group; it is asked again."
+            raise Unavailable(words, retry_after_s=error.retry_after_s) from error
 
     async def _seen_members(
         self, place: str, members: Callable[[str], Awaitable[Sequence[str]]]
