@@ -7,7 +7,7 @@ from alembic import op
 
 from migrations import indexes
 
-revision = "0023_deleting"
+revision = "0022_deleting"
 down_revision = "0021_words_at_once"
 branch_labels = None
 depends_on = None
