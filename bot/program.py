@@ -102,9 +102,12 @@ async def _check(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[s
     except _PortInUse:
         port, in_use = settings.http_port, "; the port is in use, as it is beside a running bot"
     database, sandbox = await _started(settings, port, stack, changing=False)
+    tables = await asyncio.to_thread(_tables, database)
+    if not settings.database_url:
+        tables = f"{tables}, embedded in {database_folder(settings)}"
     settings = _with_sandbox(settings, sandbox)
     program = await stack.enter_async_context(open_services(settings, database, changing=False))
-    found = _verified(program, settings, port, await asyncio.to_thread(_tables, database))
+    found = _verified(program, settings, port, tables)
     return {**found, "webhooks": f"{found['webhooks']}{in_use}"}
 
 
@@ -239,9 +242,8 @@ def _verified(program: Program, settings: Settings, port: int, tables: str) -> d
     """What `run --check` found to work, by what was looked at; what does not work has ended it before."""
     cluster = program.services.clients.cluster
     sources = webhook_secrets(settings, settings.source_tokens)
-    where = "" if settings.database_url else f", embedded in {database_folder(settings)}"
     return {
-        "database": f"reached, {tables}{where}",
+        "database": f"reached, {tables}",
         "slack": f"{settings.slack_base_url} takes both tokens, with every scope, as {program.services.bot_user}",
         "policy": settings.policy or "the shipped default, which observes only",
         "clusters": ", ".join(cluster.names) if cluster else "none is set up",

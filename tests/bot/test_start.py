@@ -76,7 +76,7 @@ def test_check_says_what_it_verified(live: dict[str, str]) -> None:
 def test_check_needs_neither_tokens_nor_a_database(data_dir: Path) -> None:
     ended = codehealer("run", "--check", "--json", env={"CODEHEALER_DATA_DIR": str(data_dir)})
     assert ended.status == 0
-    assert ended.json["database"] == f"reached, no tables yet: a start makes them, embedded in {data_dir}"
+    assert ended.json["database"] == f"reached, no tables yet: a start makes them, embedded in {data_dir / 'sandbox'}"
 
 
 async def test_check_works_beside_a_running_bot_and_says_that_its_port_is_in_use(
