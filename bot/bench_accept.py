@@ -130,31 +130,38 @@ def _request(number: int) -> bytes:
 
 
 class Sender:
-    """One kept connection."""
+    """One connection, opened when it is first used, as one that says nothing is hung up on, and kept."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, request: bytes) -> float:
         """Seconds until the answer was there. RuntimeError for any answer but 202."""
         began = time.perf_counter()
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await self._reader.readexactly(length)
+        await reader.readexactly(length)
         if b" 202 " not in head[:20]:
             raise RuntimeError(head.decode(errors="replace"))
         return time.perf_counter() - began
 
+    def close(self) -> None:
+        if self._streams:
+            self._streams[1].close()
+
 
 @asynccontextmanager
 async def _senders(port: int) -> AsyncIterator[list[Sender]]:
-    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS)]
+    senders = [Sender(port) for _ in range(CONNECTIONS)]
     try:
-        yield [Sender(*one) for one in opened]
+        yield senders
     finally:
-        for _, writer in opened:
-            writer.close()
+        for sender in senders:
+            sender.close()
 
 
 async def flat_out(port: int, bodies: Sequence[bytes], seconds: float) -> tuple[int, float]:
