@@ -112,27 +112,22 @@ class GitHubHost:
 
     async def _successes(self, repository: str, run: Json) -> list[Json]:
         """The newest runs of its workflow that succeeded, newest first."""
-        path = f"/actions/workflows/{int(run['workflow_id'])}/runs"
-        query = {"status": "success", "per_page": RUNS_BEFORE, "exclude_pull_requests": "true"}
-        if branch := str(run.get("head_branch") or ""):
-            query["branch"] = branch
-        if event := str(run.get("event") or ""):
-            # A pull request of a fork may come from a branch of the same name.
-            query["event"] = event
-        body = await self.read(repository, path, query)
-        return list(body.get("workflow_runs") or [])
+        # With its event: a pull request of a fork may come from a branch of the same name.
+        alike = {"branch": run.get("head_branch"), "event": run.get("event")}
+        return await self._runs(repository, run, RUNS_BEFORE, status="success", **alike)
 
     async def later_run(self, repository: str, run: Json) -> Json | None:
+        release = run.get("event") == "release"
+        of = {"event": "release"} if release else {"branch": run.get("head_branch")}
+        found = await self._runs(repository, run, RUNS_AFTER, **of)
+        return next((one for one in found if _number(one) > _number(run) and _takes_the_place(one, run)), None)
+
+    async def _runs(self, repository: str, run: Json, most: int, **of: object) -> list[Json]:
+        """The newest runs of its workflow, newest first; `of` are GitHub's filters, left out where empty."""
         path = f"/actions/workflows/{int(run['workflow_id'])}/runs"
-        query = {"per_page": RUNS_AFTER, "exclude_pull_requests": "true"}
-        branch, event = str(run.get("head_branch") or ""), str(run.get("event") or "")
-        if event == "release":
-            query["event"] = event
-        elif branch:
-            query["branch"] = branch
-        body = await self.read(repository, path, query)
-        later = (one for one in body.get("workflow_runs") or [] if _number(one) > _number(run))
-        return next((one for one in later if _takes_the_place(one, run)), None)
+        filters = {name: str(value) for name, value in of.items() if value}
+        body = await self.read(repository, path, {"per_page": most, "exclude_pull_requests": "true", **filters})
+        return list(body.get("workflow_runs") or [])
 
     async def compare(self, repository: str, base: str, head: str) -> Json:
         span = f"{commit_id(base)}...{commit_id(head)}"
