@@ -62,13 +62,14 @@ _ENDS = tuple(f"execution.{state}" for state in ("acted", "failed", "refused", "
 _END = select(audit.c.id).where(
     audit.c.incident_id == bindparam("of_incident"),
     audit.c.what.in_(_ENDS),
-    audit.c.payload["execution"].as_integer() == bindparam("of_execution"),
+    # As text: a cast may meet the payloads of other rows, as the plan goes.
+    audit.c.payload["execution"].as_string() == bindparam("of_execution"),
 )
 
 
 async def has_end(db: AsyncConnection, incident_id: int, execution_id: int) -> bool:
     """Whether a row tells already how an execution ended."""
-    found = await db.execute(_END.limit(1), {"of_incident": incident_id, "of_execution": execution_id})
+    found = await db.execute(_END.limit(1), {"of_incident": incident_id, "of_execution": str(execution_id)})
     return found.first() is not None
 
 
