@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,13 +18,10 @@ from handlers.sources import kubernetes
 from knowledge.model import Alert, AlertStatus
 from knowledge.store import incidents
 from remediation.alertmanager import AlertmanagerServer
-from remediation.cluster import ClusterAccess, KubernetesCluster
-from remediation.code_host import GitHubHost
 from remediation.policy import parse_policy
 from remediation.policy_file import Maintenance
 from remediation.ports import Clients, Silence
 from tests.handlers.office import rows
-from tests.remediation.descriptions import check_github
 from tests.rows import S, alert, an_incident, ended
 from tests.waiting import until
 
@@ -172,19 +168,6 @@ def of_the_shop(services: Services) -> Services:
 
 
 # --- what fires in its quiet and has no sender that tells its end -----------------------------------------------------
-
-
-@pytest_asyncio.fixture
-async def looking(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]:
-    """Services that see the sandbox's cluster and its GitHub."""
-    env = sandbox.env
-    async with httpx.AsyncClient() as http:
-        cluster = KubernetesCluster({"sandbox": ClusterAccess(Path(env["KUBECONFIG"]))})
-        host = GitHubHost(env["GITHUB_TOKEN"], http, env["GITHUB_BASE_URL"])
-        yield replace(services, clients=Clients(cluster=cluster, code_host=host))
-        await cluster.aclose()
-        await host.aclose()
-    check_github(sandbox.world.requests)
 
 
 def of_pod(name: str, title: str = "", **changes: Any) -> Alert:

@@ -1,15 +1,11 @@
 """What ends by itself is seen to be over: by the live system, and without asking it too often."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy import text
 
 from bot.sandbox.server import Sandbox
@@ -19,30 +15,13 @@ from handlers.services import Services
 from knowledge.fingerprint import owner_of_pod
 from knowledge.model import Alert, Target
 from knowledge.store import incidents
-from remediation.cluster import ClusterAccess, KubernetesCluster
-from remediation.code_host import GitHubHost
-from remediation.ports import Clients
 from tests.handlers.office import rows
 from tests.handlers.test_regrouping import came
-from tests.remediation.descriptions import check_github
 from tests.rows import S, alert, an_incident
 from tests.waiting import until
 
 REPOSITORY = "acme/catalog"
 TICK = timedelta(seconds=10)
-
-
-@pytest_asyncio.fixture
-async def world(services: Services, sandbox: Sandbox) -> AsyncIterator[Services]:
-    """The services with the real clients on the sandbox's cluster and its GitHub."""
-    env = sandbox.env
-    async with httpx.AsyncClient() as http:
-        cluster = KubernetesCluster({"sandbox": ClusterAccess(Path(env["KUBECONFIG"]))})
-        host = GitHubHost(env["GITHUB_TOKEN"], http, env["GITHUB_BASE_URL"])
-        yield replace(services, clients=Clients(cluster=cluster, code_host=host))
-        await cluster.aclose()
-        await host.aclose()
-    check_github(sandbox.world.requests)
 
 
 async def states(services: Services) -> list[str]:
@@ -81,10 +60,10 @@ def asked_of(sandbox: Sandbox) -> list[str]:
 
 
 async def test_of_many_open_runs_a_few_are_looked_at_at_a_time_and_each_in_its_turn(
-    world: Services, sandbox: Sandbox
+    looking: Services, sandbox: Sandbox
 ) -> None:
     began = datetime.now(UTC)
-    services = replace(world, now=lambda: began)
+    services = replace(looking, now=lambda: began)
     numbers = await failed_runs(services, sandbox, 20)
     for _ in range(3):
         before = len(asked_of(sandbox))
@@ -96,27 +75,27 @@ async def test_of_many_open_runs_a_few_are_looked_at_at_a_time_and_each_in_its_t
     assert set(await states(services)) == {"escalated"}
 
 
-async def test_a_red_run_is_over_once_a_later_one_of_its_branch_is_green(world: Services, sandbox: Sandbox) -> None:
-    await failed_runs(world, sandbox, 2)
+async def test_a_red_run_is_over_once_a_later_one_of_its_branch_is_green(looking: Services, sandbox: Sandbox) -> None:
+    await failed_runs(looking, sandbox, 2)
     store = sandbox.world.github.store
     repository = store.repositories[REPOSITORY]
     newer = store.start(repository, repository.head.sha, "Mend the build")
     newer.announced, newer.branch = True, "branch-1"
     newer.last.status, newer.last.conclusion = "completed", "success"
-    await tending.recheck_open(world)
-    assert await states(world) == ["escalated", "resolved"]
+    await tending.recheck_open(looking)
+    assert await states(looking) == ["escalated", "resolved"]
 
 
-async def test_an_incident_of_two_red_runs_is_over_when_both_are(world: Services, sandbox: Sandbox) -> None:
-    (number, other) = await failed_runs(world, sandbox, 2)
-    async with world.engine.begin() as db:
+async def test_an_incident_of_two_red_runs_is_over_when_both_are(looking: Services, sandbox: Sandbox) -> None:
+    (number, other) = await failed_runs(looking, sandbox, 2)
+    async with looking.engine.begin() as db:
         (_, first) = await incidents.listed(db)
         deploy = alert("Deploy", source="github", repository=REPOSITORY, run_id=other)
         assert await incidents.count_alert(db, first.id, deploy)
     (own, of_deploy) = sandbox.world.github.store.repositories[REPOSITORY].runs[-2:]
     assert [str(own.id), str(of_deploy.id)] == [number, other]
     own.last.conclusion = "success"
-    services = replace(world, now=lambda: datetime.now(UTC))
+    services = replace(looking, now=lambda: datetime.now(UTC))
     await tending.recheck_open(services)
     assert await states(services) == ["escalated", "escalated"]
     of_deploy.last.conclusion = "success"
@@ -156,15 +135,15 @@ def pods_of(sandbox: Sandbox, name: str) -> list[str]:
 
 
 async def test_a_watched_pod_without_a_row_is_over_once_it_is_well_for_a_while(
-    world: Services, sandbox: Sandbox
+    looking: Services, sandbox: Sandbox
 ) -> None:
     (pod, *_) = pods_of(sandbox, "orders")
-    await escalated(world, of_pod(pod), of_pod("orders-5d8f7c9b6d-2gone", started_at=None))
+    await escalated(looking, of_pod(pod), of_pod("orders-5d8f7c9b6d-2gone", started_at=None))
     newest = newest_moment(sandbox, "orders")
-    await tending.recheck_open(replace(world, now=lambda: newest + timedelta(seconds=59)))
-    assert await states(world) == ["escalated"]
-    await tending.recheck_open(replace(world, now=lambda: newest + timedelta(seconds=61)))
-    assert await states(world) == ["resolved"]
+    await tending.recheck_open(replace(looking, now=lambda: newest + timedelta(seconds=59)))
+    assert await states(looking) == ["escalated"]
+    await tending.recheck_open(replace(looking, now=lambda: newest + timedelta(seconds=61)))
+    assert await states(looking) == ["resolved"]
 
 
 def newest_moment(sandbox: Sandbox, name: str) -> datetime:
@@ -175,15 +154,15 @@ def newest_moment(sandbox: Sandbox, name: str) -> datetime:
     return max(datetime.fromisoformat(one.replace("Z", "+00:00")) for one in moments)
 
 
-async def test_a_pod_that_is_gone_is_over_when_those_after_it_are_well(world: Services, sandbox: Sandbox) -> None:
+async def test_a_pod_that_is_gone_is_over_when_those_after_it_are_well(looking: Services, sandbox: Sandbox) -> None:
     before = pods_of(sandbox, "checkout")
     await sandbox.world.break_("release-crash-checkout")
     await until(lambda: set(pods_of(sandbox, "checkout")) - set(before))
     new = (set(pods_of(sandbox, "checkout")) - set(before)).pop()
     gone = f"{new.rpartition('-')[0]}-2gone"
-    await escalated(world, of_pod(gone))
-    await tending.recheck_open(in_an_hour(world))
-    assert await states(world) == ["escalated"], "one that came after it crashes"
+    await escalated(looking, of_pod(gone))
+    await tending.recheck_open(in_an_hour(looking))
+    assert await states(looking) == ["escalated"], "one that came after it crashes"
 
 
 @pytest.mark.parametrize(
@@ -198,12 +177,12 @@ async def test_a_pod_that_is_gone_is_over_when_those_after_it_are_well(world: Se
     ids=lambda changes: "".join(str(value) for value in changes.values()),
 )
 async def test_what_pods_alone_do_not_tell_is_not_over_with_them(
-    world: Services, sandbox: Sandbox, other: dict[str, Any]
+    looking: Services, sandbox: Sandbox, other: dict[str, Any]
 ) -> None:
     (pod, *_) = pods_of(sandbox, "orders")
-    await escalated(world, of_pod(pod), of_pod(pod, identity="other", **other))
-    await tending.recheck_open(in_an_hour(world))
-    assert await states(world) == ["escalated"]
+    await escalated(looking, of_pod(pod), of_pod(pod, identity="other", **other))
+    await tending.recheck_open(in_an_hour(looking))
+    assert await states(looking) == ["escalated"]
 
 
 @pytest.mark.parametrize(
